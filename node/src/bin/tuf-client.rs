@@ -1,0 +1,2 @@
+//! TUF client.
+fn main() {}

@@ -1,0 +1,15 @@
+//! The pure model of a mesh and its decisions.
+//!
+//! Everything here is a value or a function of its arguments: no clock, no
+//! I/O, no randomness, no async. Time is an argument ([`jiff::Timestamp`]).
+//! The daemon executes what these functions decide; a simulator can drive the
+//! same functions.
+
+pub mod approval;
+pub mod digest;
+pub mod name;
+pub mod node;
+pub mod offer;
+pub mod partition;
+pub mod revision;
+pub mod rollout;

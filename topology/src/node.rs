@@ -1,0 +1,189 @@
+//! The tree of nodes and what the `mesh` role signs about it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::str::FromStr;
+
+use crate::digest::Sha256;
+use crate::name::{GroupName, NodeName, Site};
+
+/// A step of promotion. Every update passes them in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Stage {
+    /// The lab tries a candidate here.
+    Validation,
+    /// What the company's machines get.
+    Production,
+}
+
+impl Stage {
+    /// All stages, in the order of promotion.
+    pub const ALL: [Stage; 2] = [Stage::Validation, Stage::Production];
+
+    /// The word used in commands, paths and documents.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Stage::Validation => "validation",
+            Stage::Production => "production",
+        }
+    }
+
+    /// The stage that an update must have passed before this one.
+    #[must_use]
+    pub const fn before(self) -> Option<Stage> {
+        match self {
+            Stage::Validation => None,
+            Stage::Production => Some(Stage::Validation),
+        }
+    }
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// A word that is none of those allowed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is not a {kind}; use {allowed}")]
+pub struct UnknownWord {
+    /// What the word was to name.
+    pub kind: &'static str,
+    /// The word given.
+    pub text: String,
+    /// The words allowed.
+    pub allowed: &'static str,
+}
+
+impl FromStr for Stage {
+    type Err = UnknownWord;
+
+    fn from_str(text: &str) -> Result<Self, UnknownWord> {
+        Stage::ALL.into_iter().find(|stage| stage.as_str() == text).ok_or_else(|| UnknownWord {
+            kind: "stage",
+            text: text.to_owned(),
+            allowed: "validation or production",
+        })
+    }
+}
+
+/// What a node is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Role {
+    /// Headquarters: talks to vendors and signs. There is one.
+    Primary,
+    /// Serves lab machines.
+    Validation,
+    /// Serves a site, and nodes below it.
+    Branch,
+}
+
+impl Role {
+    /// The word used in commands and documents.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Role::Primary => "primary",
+            Role::Validation => "validation",
+            Role::Branch => "branch",
+        }
+    }
+
+    /// The stages that a node of this role serves unless told otherwise.
+    #[must_use]
+    pub fn default_stages(self) -> BTreeSet<Stage> {
+        match self {
+            Role::Primary => BTreeSet::new(),
+            Role::Validation => BTreeSet::from([Stage::Validation]),
+            Role::Branch => BTreeSet::from([Stage::Production]),
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for Role {
+    type Err = UnknownWord;
+
+    fn from_str(text: &str) -> Result<Self, UnknownWord> {
+        [Role::Primary, Role::Validation, Role::Branch]
+            .into_iter()
+            .find(|role| role.as_str() == text)
+            .ok_or_else(|| UnknownWord {
+                kind: "role",
+                text: text.to_owned(),
+                allowed: "primary, validation or branch",
+            })
+    }
+}
+
+/// Whether a node may take part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Membership {
+    /// A token was made; nobody has joined with it yet.
+    Invited,
+    /// The holder of the key with this SHA-256 (of its SubjectPublicKeyInfo) joined.
+    Joined(Sha256),
+    /// Shut out for good; the name may be invited again.
+    Revoked,
+}
+
+/// One node as the mesh document states it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// Its name, unique in the mesh.
+    pub name: NodeName,
+    /// What it is for.
+    pub role: Role,
+    /// Where it pulls from; `None` for the primary alone.
+    pub parent: Option<NodeName>,
+    /// Where it stands.
+    pub site: Site,
+    /// Its base URL, such as `https://lyon.example:8443`; empty until it joins.
+    pub url: String,
+    /// The stages it serves to its own machines.
+    pub stages: BTreeSet<Stage>,
+    /// Whether it may take part.
+    pub membership: Membership,
+}
+
+/// How the machines of a group install.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum InstallMode {
+    /// Download and install by themselves.
+    Automatic,
+    /// Download by themselves, install when a person says so.
+    Manual,
+    /// Tell a person.
+    Notify,
+}
+
+/// A class of machines. A machine has exactly one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group {
+    /// Its name, unique in the mesh.
+    pub name: GroupName,
+    /// The stage whose approvals its machines follow.
+    pub stage: Stage,
+    /// How its machines install.
+    pub install_mode: InstallMode,
+}
+
+/// The tree and the groups: what the `mesh` role signs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mesh {
+    /// A random identifier made by `init`.
+    pub id: String,
+    /// The company's name for its mesh.
+    pub name: String,
+    /// Every node by name.
+    pub nodes: BTreeMap<NodeName, Node>,
+    /// Every group by name.
+    pub groups: BTreeMap<GroupName, Group>,
+}

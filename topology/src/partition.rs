@@ -1,0 +1,1 @@
+//! Cutting large sets into small documents.
