@@ -1,0 +1,78 @@
+//! Where trusted metadata is kept between runs.
+//!
+//! Bytes are stored exactly as received and checked again when they are loaded; a store needs no trust of its own beyond
+//! keeping the root.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::error::Error;
+
+use super::name::RoleName;
+
+/// Keeps the metadata that was trusted last, by role.
+pub trait Storage {
+    /// Why storing or loading failed.
+    type Error: Error + Send + Sync + 'static;
+
+    /// Returns what was persisted last for `role`.
+    fn load(&self, role: &RoleName) -> Result<Option<Vec<u8>>, Self::Error>;
+
+    /// Keeps trusted metadata. Called once per document, in the order in which they became trusted; roots one by one.
+    fn persist(&mut self, role: &RoleName, version: u64, bytes: &[u8]) -> Result<(), Self::Error>;
+}
+
+/// A store in memory, for those who commit the outcome of a refresh as a whole.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryStorage {
+    current: BTreeMap<RoleName, Vec<u8>>,
+    written: Vec<Document>,
+}
+
+/// A metadata file that became trusted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Document {
+    /// Whose metadata.
+    pub role: RoleName,
+    /// Its version.
+    pub version: u64,
+    /// The file's bytes, as signed.
+    pub bytes: Vec<u8>,
+}
+
+impl Document {
+    /// The name under which it is served: `7.snapshot.json`; the timestamp has no version in its name.
+    pub fn file_name(&self) -> String {
+        self.role.file_name((self.role != RoleName::TIMESTAMP).then_some(self.version))
+    }
+}
+
+impl MemoryStorage {
+    /// Starts with what an earlier run trusted; at least a root.
+    pub fn new(current: impl IntoIterator<Item = (RoleName, Vec<u8>)>) -> Self {
+        Self { current: current.into_iter().collect(), written: Vec::new() }
+    }
+
+    /// What is trusted now, by role.
+    pub fn current(&self) -> &BTreeMap<RoleName, Vec<u8>> {
+        &self.current
+    }
+
+    /// What became trusted since the start, in that order: every root in between, the rest at most once per refresh.
+    pub fn written(&self) -> &[Document] {
+        &self.written
+    }
+}
+
+impl Storage for MemoryStorage {
+    type Error = Infallible;
+
+    fn load(&self, role: &RoleName) -> Result<Option<Vec<u8>>, Infallible> {
+        Ok(self.current.get(role).cloned())
+    }
+
+    fn persist(&mut self, role: &RoleName, version: u64, bytes: &[u8]) -> Result<(), Infallible> {
+        self.current.insert(role.clone(), bytes.to_vec());
+        self.written.push(Document { role: role.clone(), version, bytes: bytes.to_vec() });
+        Ok(())
+    }
+}
