@@ -1,1 +1,3 @@
-//! Node.
+//! Patchmesh as a library: what the `patchmesh` and `tuf-client` binaries are made of.
+
+pub mod tuf;

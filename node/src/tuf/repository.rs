@@ -1,0 +1,363 @@
+//! Writing a mesh's repository: the first root and generation, and every generation after.
+//!
+//! A [`Repository`] is what is published now. Publishing does not change it but returns its successor together with the
+//! documents to store, so that a failed commit leaves nothing half done. A generation is a snapshot; every generation has
+//! a higher snapshot version than the one before. A timestamp may be renewed without a new generation.
+
+use std::collections::BTreeMap;
+use std::error::Error as StdError;
+use std::num::{NonZeroU32, NonZeroU64};
+
+use aws_lc_rs::digest::{SHA256, digest};
+use jiff::{SignedDuration, Timestamp as Instant};
+
+use super::delegation::{
+    self, DelegatedRole, Delegations, Holders, PathSet, Roles, matches_pattern,
+};
+use super::envelope::{self, Envelope};
+use super::hashes::Hashes;
+use super::layout::{BLAKE3, MeshRole, ROLE_LIFETIME, SNAPSHOT_LIFETIME, TIMESTAMP_LIFETIME};
+use super::metadata::{
+    Header, Kind, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp, TimestampMeta,
+    TopLevelRoles,
+};
+use super::name::{RoleName, TargetPath};
+use super::storage::{Document, Storage};
+
+mod role_keys;
+
+pub use role_keys::RoleKeys;
+
+/// Metadata is signed anew when less than this part of its lifetime is left.
+const RENEW_BELOW: i32 = 3;
+
+/// Why nothing was published.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A private key is missing here, perhaps because it is kept offline.
+    #[error("the private key of role {role} is not here")]
+    NoKey {
+        /// The role to be signed.
+        role: RoleName,
+    },
+    /// A document could not be signed.
+    #[error("metadata of role {role} can't be signed")]
+    Sign {
+        /// The role to be signed.
+        role: RoleName,
+        /// Why.
+        source: envelope::Error,
+    },
+    /// The holders of a role contradict themselves.
+    #[error("the keys of role {role} can't be stated")]
+    Holders {
+        /// The role.
+        role: RoleName,
+        /// Why.
+        source: delegation::Error,
+    },
+    /// A target does not belong to the role's paths, so that no client would find it there.
+    #[error("role {role} may not name {path}")]
+    ForeignPath {
+        /// The role.
+        role: MeshRole,
+        /// The target.
+        path: TargetPath,
+    },
+    /// There is no room for a further version.
+    #[error("role {role} is at its last version")]
+    LastVersion {
+        /// The role.
+        role: RoleName,
+    },
+    /// The clock is so far off that times can't be computed.
+    #[error("no expiry can be computed from the time {now}")]
+    Clock {
+        /// The time given.
+        now: Instant,
+    },
+    /// A document of the current generation is missing.
+    #[error("metadata of role {role} is missing")]
+    Missing {
+        /// The role.
+        role: RoleName,
+    },
+    /// A document of the current generation can't be loaded.
+    #[error("metadata of role {role} can't be loaded")]
+    Load {
+        /// The role.
+        role: RoleName,
+        /// Why.
+        source: Box<dyn StdError + Send + Sync>,
+    },
+}
+
+/// A target to be published: a document blob under its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TargetEntry {
+    /// Its name.
+    pub path: TargetPath,
+    /// Its length in bytes.
+    pub length: u64,
+    /// Its SHA-256 digest, for TUF clients.
+    pub sha256: [u8; 32],
+    /// Its BLAKE3 digest, by which blobs are named.
+    pub blake3: [u8; 32],
+}
+
+impl TargetEntry {
+    /// Names `bytes` as `path`.
+    pub fn of(path: TargetPath, bytes: &[u8]) -> Self {
+        let mut sha256 = [0; 32];
+        sha256.copy_from_slice(digest(&SHA256, bytes).as_ref());
+        Self { path, length: bytes.len() as u64, sha256, blake3: *blake3::hash(bytes).as_bytes() }
+    }
+
+    fn file(&self) -> TargetFile {
+        TargetFile {
+            length: self.length,
+            hashes: Hashes::from_sha256(&self.sha256),
+            custom: Some(serde_json::json!({ BLAKE3: hex::encode(self.blake3) })),
+        }
+    }
+}
+
+/// What has to be signed anew, if nothing else changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Due {
+    /// Nothing yet.
+    Nothing,
+    /// The timestamp: see [`Repository::renew_timestamp`].
+    Timestamp,
+    /// The snapshot or a role below: publish a generation without changes.
+    Generation,
+}
+
+/// What is published now.
+#[derive(Debug, Clone)]
+pub struct Repository {
+    roles: BTreeMap<MeshRole, Targets>,
+    snapshot: Snapshot,
+    timestamp: Timestamp,
+}
+
+/// A successor and the documents that make it up.
+#[derive(Debug, Clone)]
+pub struct Publication {
+    /// What is published once `documents` are stored.
+    pub repository: Repository,
+    /// New metadata files, to be stored together.
+    pub documents: Vec<Document>,
+}
+
+impl Repository {
+    /// Makes the first generation of a new mesh: all roles, no targets. Needs all keys, also those kept offline later.
+    pub fn create(keys: &RoleKeys, now: Instant) -> Result<Publication, Error> {
+        let version = NonZeroU64::MIN;
+        let mut documents = vec![keys.sign(&first_root(keys, now)?, RoleName::ROOT)?];
+        let delegator = keys.sign(&delegating_targets(keys, now)?, RoleName::TARGETS)?;
+        let mut meta = BTreeMap::from([listed(&delegator)]);
+        documents.push(delegator);
+        let mut roles = BTreeMap::new();
+        for role in MeshRole::ALL {
+            let targets = Targets {
+                header: Header::new::<Targets>(version, expiry(now, ROLE_LIFETIME)?),
+                targets: BTreeMap::new(),
+                delegations: None,
+            };
+            let document = keys.sign(&targets, role.name())?;
+            meta.extend([listed(&document)]);
+            documents.push(document);
+            roles.insert(role, targets);
+        }
+        let (snapshot, timestamp, signed) = seal(keys, meta, (version, version), now)?;
+        documents.extend(signed);
+        Ok(Publication { repository: Self { roles, snapshot, timestamp }, documents })
+    }
+
+    /// Loads what is published from the primary's own store. It is not verified: it has been signed here.
+    pub fn open<S: Storage>(storage: &S) -> Result<Self, Error> {
+        let roles = MeshRole::ALL
+            .into_iter()
+            .map(|role| Ok((role, load(storage, role.name())?)))
+            .collect::<Result<_, Error>>()?;
+        Ok(Self {
+            roles,
+            snapshot: load(storage, RoleName::SNAPSHOT)?,
+            timestamp: load(storage, RoleName::TIMESTAMP)?,
+        })
+    }
+
+    /// Makes the next generation. `changes` holds, for each role that changes, all targets that it names from now on.
+    /// Roles that are about to expire are signed anew along with it.
+    pub fn publish(
+        &self,
+        keys: &RoleKeys,
+        changes: &BTreeMap<MeshRole, Vec<TargetEntry>>,
+        now: Instant,
+    ) -> Result<Publication, Error> {
+        let mut roles = self.roles.clone();
+        let mut meta = self.snapshot.meta.clone();
+        let mut documents = Vec::new();
+        for (&role, targets) in &mut roles {
+            match changes.get(&role) {
+                Some(entries) => targets.targets = files(role, entries)?,
+                None if is_due(&targets.header, ROLE_LIFETIME, now) => {}
+                None => continue,
+            }
+            let version = next(role.name(), &targets.header)?;
+            targets.header = Header::new::<Targets>(version, expiry(now, ROLE_LIFETIME)?);
+            let document = keys.sign(targets, role.name())?;
+            meta.extend([listed(&document)]);
+            documents.push(document);
+        }
+        let versions = (
+            next(RoleName::SNAPSHOT, &self.snapshot.header)?,
+            next(RoleName::TIMESTAMP, &self.timestamp.header)?,
+        );
+        let (snapshot, timestamp, signed) = seal(keys, meta, versions, now)?;
+        documents.extend(signed);
+        Ok(Publication { repository: Self { roles, snapshot, timestamp }, documents })
+    }
+
+    /// Signs the timestamp anew; the generation stays.
+    pub fn renew_timestamp(&self, keys: &RoleKeys, now: Instant) -> Result<Publication, Error> {
+        let version = next(RoleName::TIMESTAMP, &self.timestamp.header)?;
+        let header = Header::new::<Timestamp>(version, expiry(now, TIMESTAMP_LIFETIME)?);
+        let timestamp = Timestamp { header, meta: self.timestamp.meta.clone() };
+        let documents = vec![keys.sign(&timestamp, RoleName::TIMESTAMP)?];
+        Ok(Publication { repository: Self { timestamp, ..self.clone() }, documents })
+    }
+
+    /// What has to be signed anew. Asking hourly is often enough for the lifetimes of `layout`.
+    pub fn due(&self, now: Instant) -> Due {
+        let roles = self.roles.values().any(|targets| is_due(&targets.header, ROLE_LIFETIME, now));
+        if roles || is_due(&self.snapshot.header, SNAPSHOT_LIFETIME, now) {
+            Due::Generation
+        } else if is_due(&self.timestamp.header, TIMESTAMP_LIFETIME, now) {
+            Due::Timestamp
+        } else {
+            Due::Nothing
+        }
+    }
+
+    /// The number of this generation.
+    pub fn generation(&self) -> u64 {
+        self.snapshot.header.version()
+    }
+
+    /// The targets that `role` names.
+    pub fn targets(&self, role: MeshRole) -> impl Iterator<Item = (&TargetPath, &TargetFile)> {
+        self.roles.get(&role).into_iter().flat_map(|targets| &targets.targets)
+    }
+}
+
+fn first_root(keys: &RoleKeys, now: Instant) -> Result<Root, Error> {
+    let top_level = [RoleName::ROOT, RoleName::TIMESTAMP, RoleName::SNAPSHOT];
+    let public = keys.of(&top_level)?.map(|key| (key.id().clone(), key.public().clone())).collect();
+    Ok(Root {
+        header: Header::new::<Root>(NonZeroU64::MIN, expiry(now, ROLE_LIFETIME)?),
+        consistent_snapshot: true,
+        keys: public,
+        roles: TopLevelRoles {
+            root: holders(keys, RoleName::ROOT)?,
+            timestamp: holders(keys, RoleName::TIMESTAMP)?,
+            snapshot: holders(keys, RoleName::SNAPSHOT)?,
+            targets: holders(keys, RoleName::TARGETS)?,
+        },
+    })
+}
+
+fn delegating_targets(keys: &RoleKeys, now: Instant) -> Result<Targets, Error> {
+    let public = keys
+        .of(&MeshRole::ALL.map(MeshRole::name))?
+        .map(|key| (key.id().clone(), key.public().clone()))
+        .collect();
+    let roles = MeshRole::ALL
+        .into_iter()
+        .map(|role| {
+            Ok(DelegatedRole {
+                name: role.name(),
+                holders: holders(keys, role.name())?,
+                terminating: true,
+                paths: PathSet::Patterns(
+                    role.paths().iter().map(|&path| path.to_owned()).collect(),
+                ),
+            })
+        })
+        .collect::<Result<_, Error>>()?;
+    Ok(Targets {
+        header: Header::new::<Targets>(NonZeroU64::MIN, expiry(now, ROLE_LIFETIME)?),
+        targets: BTreeMap::new(),
+        delegations: Some(Delegations { keys: public, roles: Roles::Named(roles) }),
+    })
+}
+
+/// One key holds a role until its holders are changed.
+fn holders(keys: &RoleKeys, role: RoleName) -> Result<Holders, Error> {
+    let ids = keys.of(std::slice::from_ref(&role))?.map(|key| key.id().clone()).collect();
+    Holders::new(ids, NonZeroU32::MIN).map_err(|source| Error::Holders { role, source })
+}
+
+/// Signs a snapshot of `meta` and a timestamp of that snapshot.
+fn seal(
+    keys: &RoleKeys,
+    meta: BTreeMap<String, MetaFile>,
+    (snapshot_version, timestamp_version): (NonZeroU64, NonZeroU64),
+    now: Instant,
+) -> Result<(Snapshot, Timestamp, [Document; 2]), Error> {
+    let header = Header::new::<Snapshot>(snapshot_version, expiry(now, SNAPSHOT_LIFETIME)?);
+    let snapshot = Snapshot { header, meta };
+    let snapshot_file = keys.sign(&snapshot, RoleName::SNAPSHOT)?;
+    let header = Header::new::<Timestamp>(timestamp_version, expiry(now, TIMESTAMP_LIFETIME)?);
+    let meta = TimestampMeta { snapshot: MetaFile::of(snapshot_version, &snapshot_file.bytes) };
+    let timestamp = Timestamp { header, meta };
+    let timestamp_file = keys.sign(&timestamp, RoleName::TIMESTAMP)?;
+    Ok((snapshot, timestamp, [snapshot_file, timestamp_file]))
+}
+
+fn files(
+    role: MeshRole,
+    entries: &[TargetEntry],
+) -> Result<BTreeMap<TargetPath, TargetFile>, Error> {
+    entries
+        .iter()
+        .map(|entry| {
+            if role.paths().iter().any(|pattern| matches_pattern(pattern, entry.path.as_str())) {
+                Ok((entry.path.clone(), entry.file()))
+            } else {
+                Err(Error::ForeignPath { role, path: entry.path.clone() })
+            }
+        })
+        .collect()
+}
+
+fn listed(document: &Document) -> (String, MetaFile) {
+    let version = NonZeroU64::new(document.version).unwrap_or(NonZeroU64::MIN);
+    (document.role.meta_key(), MetaFile::of(version, &document.bytes))
+}
+
+fn next(role: RoleName, header: &Header) -> Result<NonZeroU64, Error> {
+    NonZeroU64::MIN.checked_add(header.version()).ok_or(Error::LastVersion { role })
+}
+
+fn expiry(now: Instant, lifetime: SignedDuration) -> Result<Instant, Error> {
+    now.checked_add(lifetime).map_err(|_| Error::Clock { now })
+}
+
+fn is_due(header: &Header, lifetime: SignedDuration, now: Instant) -> bool {
+    header.expires().duration_since(now) < lifetime / RENEW_BELOW
+}
+
+fn load<T: Kind, S: Storage>(storage: &S, role: RoleName) -> Result<T, Error> {
+    let bytes = storage
+        .load(&role)
+        .map_err(|source| Error::Load { role: role.clone(), source: source.into() })?
+        .ok_or_else(|| Error::Missing { role: role.clone() })?;
+    let envelope =
+        Envelope::parse(&bytes).map_err(|source| Error::Load { role, source: source.into() })?;
+    Ok(envelope.into_signed())
+}
+
+#[cfg(test)]
+mod tests;
