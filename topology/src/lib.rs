@@ -6,7 +6,6 @@
 //! same functions.
 
 pub mod approval;
-pub mod catalogue;
 pub mod digest;
 pub mod name;
 pub mod node;
@@ -14,4 +13,3 @@ pub mod offer;
 pub mod partition;
 pub mod revision;
 pub mod rollout;
-pub mod view;
