@@ -6,7 +6,7 @@ pub mod convert;
 pub mod document;
 
 /// Generated from `proto/patchmesh/**`; documented there.
-#[allow(missing_docs, clippy::all, clippy::pedantic)]
+#[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
 mod generated {
     /// Package `patchmesh.document`.
     pub mod document {

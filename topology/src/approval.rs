@@ -1,11 +1,18 @@
 //! Decisions: what may be installed, in which stage, by which group.
+//!
+//! A decision is a pure step from one approval set to the next ([`decide`]);
+//! it either holds for everything it names or is refused with every fault.
 
-use std::collections::BTreeMap;
+pub mod decide;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::str::FromStr;
 
 use jiff::Timestamp;
 
 use crate::name::{GroupName, RolloutName};
-use crate::node::Stage;
+use crate::node::{Stage, UnknownWord};
 use crate::revision::RevisionId;
 
 /// What an approver decided.
@@ -30,6 +37,9 @@ pub struct Approval {
     pub comment: String,
 }
 
+/// The decisions of a stage, by revision and then group.
+pub type Approvals = BTreeMap<(RevisionId, GroupName), Approval>;
+
 /// All decisions of a stage.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApprovalSet {
@@ -37,6 +47,145 @@ pub struct ApprovalSet {
     pub stage: Stage,
     /// Grows by one with every change.
     pub version: u64,
-    /// The decisions, by revision and then group.
-    pub entries: BTreeMap<(RevisionId, GroupName), Approval>,
+    /// The decisions.
+    pub entries: Approvals,
+}
+
+impl ApprovalSet {
+    /// A set without decisions.
+    #[must_use]
+    pub fn empty(stage: Stage) -> Self {
+        Self { stage, version: 0, entries: Approvals::new() }
+    }
+
+    /// The decision on `revision` for `group`.
+    #[must_use]
+    pub fn get(&self, revision: &RevisionId, group: &GroupName) -> Option<&Approval> {
+        self.entries.get(&(revision.clone(), group.clone()))
+    }
+
+    /// The decisions on `revision`, in order of groups.
+    pub fn of<'a>(
+        &'a self,
+        revision: &'a RevisionId,
+    ) -> impl Iterator<Item = (&'a GroupName, &'a Approval)> {
+        self.entries
+            .range((revision.clone(), GroupName::least())..)
+            .take_while(move |((id, _), _)| id == revision)
+            .map(|((_, group), approval)| (group, approval))
+    }
+
+    /// Whether `revision` is approved for some group.
+    #[must_use]
+    pub fn is_approved(&self, revision: &RevisionId) -> bool {
+        self.of(revision).any(|(_, approval)| approval.is_approved())
+    }
+
+    /// The revisions that are approved for some group, each once.
+    #[must_use]
+    pub fn approved(&self) -> BTreeSet<&RevisionId> {
+        let approved = self.entries.iter().filter(|(_, approval)| approval.is_approved());
+        approved.map(|((revision, _), _)| revision).collect()
+    }
+}
+
+impl Approval {
+    /// Whether the revision may be installed.
+    #[must_use]
+    pub fn is_approved(&self) -> bool {
+        matches!(self.decision, Decision::Approved(_))
+    }
+}
+
+/// How a revision stands in a stage for a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum UpdateState {
+    /// Not decided.
+    New,
+    /// Approved, and all its payloads are bound.
+    Approved,
+    /// Declined.
+    NotApproved,
+    /// Not decided, and not the first revision of its update.
+    Updated,
+    /// Approved, but payloads are missing.
+    TemporarilyUnavailable,
+}
+
+impl UpdateState {
+    /// All states, in the order in which they are shown.
+    pub const ALL: [Self; 5] =
+        [Self::New, Self::Updated, Self::Approved, Self::TemporarilyUnavailable, Self::NotApproved];
+
+    /// The word used in commands and tables.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Approved => "approved",
+            Self::NotApproved => "not-approved",
+            Self::Updated => "updated",
+            Self::TemporarilyUnavailable => "temporarily-unavailable",
+        }
+    }
+}
+
+impl fmt::Display for UpdateState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for UpdateState {
+    type Err = UnknownWord;
+
+    fn from_str(text: &str) -> Result<Self, UnknownWord> {
+        Self::ALL.into_iter().find(|state| state.as_str() == text).ok_or_else(|| UnknownWord {
+            kind: "state",
+            text: text.to_owned(),
+            allowed: "new, updated, approved, temporarily-unavailable or not-approved",
+        })
+    }
+}
+
+/// How a revision stands: `decision` is what was decided on it in a stage for
+/// a group, `ordinal` how many revisions of its update came before it, and
+/// `is_available` whether all its payloads are bound.
+#[must_use]
+pub fn state_of(decision: Option<&Approval>, ordinal: u32, is_available: bool) -> UpdateState {
+    match decision.map(|approval| &approval.decision) {
+        Some(Decision::Approved(_)) if is_available => UpdateState::Approved,
+        Some(Decision::Approved(_)) => UpdateState::TemporarilyUnavailable,
+        Some(Decision::Declined) => UpdateState::NotApproved,
+        None if ordinal == 0 => UpdateState::New,
+        None => UpdateState::Updated,
+    }
+}
+
+/// What differs between two approval sets for one revision and group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference<'a> {
+    /// The revision.
+    pub revision: &'a RevisionId,
+    /// The group.
+    pub group: &'a GroupName,
+    /// What stood in the first set.
+    pub before: Option<&'a Approval>,
+    /// What stands in the second.
+    pub after: Option<&'a Approval>,
+}
+
+/// Every decision that is not the same in `a` and `b`, in order.
+#[must_use]
+pub fn diff<'a>(a: &'a Approvals, b: &'a Approvals) -> Vec<Difference<'a>> {
+    let keys: BTreeSet<_> = a.keys().chain(b.keys()).collect();
+    keys.into_iter()
+        .map(|key| Difference {
+            revision: &key.0,
+            group: &key.1,
+            before: a.get(key),
+            after: b.get(key),
+        })
+        .filter(|difference| difference.before != difference.after)
+        .collect()
 }

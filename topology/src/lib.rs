@@ -6,6 +6,7 @@
 //! same functions.
 
 pub mod approval;
+pub mod catalogue;
 pub mod digest;
 pub mod name;
 pub mod node;
@@ -13,3 +14,4 @@ pub mod offer;
 pub mod partition;
 pub mod revision;
 pub mod rollout;
+pub mod view;

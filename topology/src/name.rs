@@ -119,6 +119,23 @@ name! {
     RolloutName, "rollout"
 }
 
+impl GroupName {
+    /// Comes before every name: the start of a range over sorted names.
+    pub(crate) fn least() -> Self {
+        Self(String::new())
+    }
+}
+
+impl RolloutName {
+    /// The rollout that opens a stage's approvals everywhere at once:
+    /// `default-STAGE`.
+    #[must_use]
+    pub fn default_for(stage: crate::node::Stage) -> Self {
+        // A stage's word has only letters, so this is a name.
+        Self(format!("default-{stage}"))
+    }
+}
+
 /// Where a node or machine is: a path of names such as `emea/fr/paris`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Site(String);

@@ -1,4 +1,10 @@
 //! The tree of nodes and what the `mesh` role signs about it.
+//!
+//! This file holds the words; [`tree`] asks and checks the whole,
+//! [`membership`] lets nodes in and out.
+
+pub mod membership;
+pub mod tree;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

@@ -80,6 +80,9 @@ pub struct CatalogueEntry {
     pub entered_at: Timestamp,
     /// How many revisions of the same update came before it.
     pub ordinal: u32,
+    /// [`Revision::fingerprint`]: tells a re-release from what is known
+    /// without opening the document.
+    pub fingerprint: Digest,
 }
 
 /// Names a document by what it is.
@@ -116,6 +119,18 @@ pub enum Error {
         /// What is wrong with the source.
         source: crate::name::Error,
     },
+    /// A part has a character that would make the name ambiguous.
+    #[error(
+        "{part} {text:?} of a revision is empty or has a blank, a control character or {forbidden}"
+    )]
+    Part {
+        /// Which part.
+        part: &'static str,
+        /// The text given.
+        text: String,
+        /// What this part cannot have.
+        forbidden: &'static str,
+    },
     /// `#N` is not a number of at least 2.
     #[error("in revision {0:?}, what follows '#' must be a number from 2 up")]
     Release(String),
@@ -134,14 +149,47 @@ impl fmt::Display for RevisionId {
     }
 }
 
-impl FromStr for RevisionId {
+impl UpdateId {
+    /// An update's name from its parts.
+    ///
+    /// # Errors
+    /// [`Error::Part`] for a suite or name that could not be read back.
+    pub fn new(source: SourceName, suite: &str, name: &str) -> Result<Self, Error> {
+        check_part("suite", suite, "a '@'", |c| c == '@')?;
+        check_part("name", name, "a '/' or '@'", |c| matches!(c, '/' | '@'))?;
+        Ok(Self { source, suite: suite.to_owned(), name: name.to_owned() })
+    }
+}
+
+impl FromStr for UpdateId {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
         let form = || Error::Form(text.to_owned());
-        let (source, rest) = text.split_once(':').ok_or_else(form)?;
-        let (path, tail) = rest.rsplit_once('@').ok_or_else(form)?;
+        let (source, path) = text.split_once(':').ok_or_else(form)?;
         let (suite, name) = path.rsplit_once('/').ok_or_else(form)?;
+        let source =
+            source.parse().map_err(|source| Error::Source { text: text.to_owned(), source })?;
+        Self::new(source, suite, name)
+    }
+}
+
+impl RevisionId {
+    /// The name of the first content released under `version`.
+    ///
+    /// # Errors
+    /// [`Error::Part`] for a version that could not be read back.
+    pub fn new(update: UpdateId, version: &str) -> Result<Self, Error> {
+        check_part("version", version, "a '@' or '#'", |c| matches!(c, '@' | '#'))?;
+        Ok(Self { update, version: version.to_owned(), release: 1 })
+    }
+}
+
+impl FromStr for RevisionId {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let (update, tail) = text.rsplit_once('@').ok_or_else(|| Error::Form(text.to_owned()))?;
         let (version, release) = match tail.split_once('#') {
             None => (tail, 1),
             Some((version, digits)) => match digits.parse::<u32>() {
@@ -149,19 +197,81 @@ impl FromStr for RevisionId {
                 _ => return Err(Error::Release(text.to_owned())),
             },
         };
-        if [suite, name, version].iter().any(|part| part.is_empty() || part.chars().any(char::is_whitespace)) {
-            return Err(form());
-        }
-        Ok(RevisionId {
-            update: UpdateId {
-                source: source
-                    .parse()
-                    .map_err(|source| Error::Source { text: text.to_owned(), source })?,
-                suite: suite.to_owned(),
-                name: name.to_owned(),
-            },
-            version: version.to_owned(),
-            release,
-        })
+        Ok(Self { release, ..Self::new(update.parse()?, version)? })
     }
+}
+
+fn check_part(
+    part: &'static str,
+    text: &str,
+    forbidden: &'static str,
+    is_forbidden: impl Fn(char) -> bool,
+) -> Result<(), Error> {
+    let bad = |c: char| c.is_whitespace() || c.is_control() || is_forbidden(c);
+    if text.is_empty() || text.chars().any(bad) {
+        return Err(Error::Part { part, text: text.to_owned(), forbidden });
+    }
+    Ok(())
+}
+
+impl Revision {
+    /// A digest of all that the vendor stated, the release number left out:
+    /// equal for two revisions if and only if nothing changed between them.
+    /// The catalogue keeps it, so how it is computed never changes.
+    #[must_use]
+    pub fn fingerprint(&self) -> Digest {
+        let Revision { id, title, description, architectures, payloads } = self;
+        let RevisionId { update, version, release: _ } = id;
+        let mut hasher = blake3::Hasher::new_derive_key("patchmesh revision fingerprint v1");
+        for text in
+            [update.source.as_str(), &update.suite, &update.name, version, title, description]
+        {
+            absorb(&mut hasher, text.as_bytes());
+        }
+        absorb_count(&mut hasher, architectures.len());
+        for architecture in architectures {
+            absorb(&mut hasher, architecture.as_bytes());
+        }
+        absorb_count(&mut hasher, payloads.len());
+        for payload in payloads {
+            payload.absorb_into(&mut hasher);
+        }
+        hasher.finalize().into()
+    }
+}
+
+impl Payload {
+    /// By what payloads of a revision are sorted.
+    #[must_use]
+    pub fn sort_key(&self) -> (&str, &str, &str) {
+        (&self.package, &self.architecture, &self.version)
+    }
+
+    fn absorb_into(&self, hasher: &mut blake3::Hasher) {
+        let Payload {
+            package,
+            version,
+            architecture,
+            component,
+            filename,
+            length,
+            sha256,
+            control,
+        } = self;
+        for text in [package, version, architecture, component, filename, control] {
+            absorb(hasher, text.as_bytes());
+        }
+        hasher.update(&length.to_le_bytes());
+        hasher.update(sha256.as_bytes());
+    }
+}
+
+/// Length first, so that no two lists of texts look alike.
+fn absorb(hasher: &mut blake3::Hasher, bytes: &[u8]) {
+    absorb_count(hasher, bytes.len());
+    hasher.update(bytes);
+}
+
+fn absorb_count(hasher: &mut blake3::Hasher, count: usize) {
+    hasher.update(&(count as u64).to_le_bytes());
 }

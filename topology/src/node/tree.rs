@@ -1,0 +1,321 @@
+//! Questions to the tree, and what makes it a tree.
+//!
+//! A [`Mesh`] that passed [`Mesh::validate`] has one primary above every other
+//! node. The walks here end on any input, loops included, because documents
+//! are checked only after they were built.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Group, Membership, Mesh, Node, Role, Stage};
+use crate::name::{GroupName, NodeName};
+
+/// The most groups of a mesh: the decisions on one revision for all of them
+/// have to fit one partition of an approval set.
+pub const MAX_GROUPS: usize = 128;
+
+/// Why a mesh does not hold together.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// Nobody is at the top.
+    #[error("the mesh has no primary; exactly one node has this role")]
+    NoPrimary,
+    /// Several are at the top.
+    #[error("the mesh has several primaries ({}); exactly one node has this role", list(.0))]
+    SeveralPrimaries(Vec<NodeName>),
+    /// The primary hangs below another node.
+    #[error("primary {primary} has the parent {parent}; the primary is the top of the tree")]
+    PrimaryWithParent {
+        /// The primary.
+        primary: NodeName,
+        /// Its parent.
+        parent: NodeName,
+    },
+    /// A node other than the primary hangs nowhere.
+    #[error("node {0} has no parent; only the primary has none")]
+    NoParent(NodeName),
+    /// A node hangs below a node that is not in the mesh.
+    #[error("node {node} has the parent {parent}, which is not in the mesh")]
+    UnknownParent {
+        /// The node.
+        node: NodeName,
+        /// What it names.
+        parent: NodeName,
+    },
+    /// Nodes hang below each other.
+    #[error("nodes are their own ancestors: {}", arrows(.0))]
+    Loop(Vec<NodeName>),
+    /// A lab would stand between headquarters and production machines.
+    #[error(
+        "node {node} serves production below the validation node {validation}; production branches are never its children"
+    )]
+    ProductionBelowValidation {
+        /// The node that serves production.
+        node: NodeName,
+        /// The validation node above it, or itself.
+        validation: NodeName,
+    },
+    /// Two nodes claim one address.
+    #[error("nodes {first} and {second} have the same URL {url}")]
+    SameUrl {
+        /// The first in order of names.
+        first: NodeName,
+        /// The other.
+        second: NodeName,
+        /// The URL.
+        url: String,
+    },
+    /// Two nodes show one key.
+    #[error("nodes {first} and {second} joined with the same key")]
+    SameKey {
+        /// The first in order of names.
+        first: NodeName,
+        /// The other.
+        second: NodeName,
+    },
+    /// A map's key is not the name of what it leads to.
+    #[error("{kind} {name} is filed under the name {key}")]
+    Misfiled {
+        /// `node` or `group`.
+        kind: &'static str,
+        /// The thing's own name.
+        name: String,
+        /// The name it is filed under.
+        key: String,
+    },
+    /// More groups than a mesh can have.
+    #[error("the mesh has {0} groups; at most {MAX_GROUPS} are possible")]
+    TooManyGroups(usize),
+}
+
+impl Mesh {
+    /// The node of this name.
+    #[must_use]
+    pub fn node(&self, name: &NodeName) -> Option<&Node> {
+        self.nodes.get(name)
+    }
+
+    /// The node at the top.
+    #[must_use]
+    pub fn primary(&self) -> Option<&Node> {
+        self.nodes.values().find(|node| node.role == Role::Primary)
+    }
+
+    /// The nodes that pull from `name`, in order of names.
+    pub fn children<'a>(&'a self, name: &'a NodeName) -> impl Iterator<Item = &'a Node> {
+        self.nodes.values().filter(move |node| node.parent.as_ref() == Some(name))
+    }
+
+    /// The nodes above `name`, its parent first and the primary last.
+    pub fn ancestors<'a>(&'a self, name: &NodeName) -> impl Iterator<Item = &'a Node> {
+        let parent = |node: &Node| node.parent.as_ref().and_then(|parent| self.nodes.get(parent));
+        let first = self.nodes.get(name).and_then(parent);
+        // No path in a tree has more steps than there are nodes.
+        std::iter::successors(first, move |node| parent(node)).take(self.nodes.len())
+    }
+
+    /// How many nodes are above `name`: 0 for the primary.
+    #[must_use]
+    pub fn depth(&self, name: &NodeName) -> usize {
+        self.ancestors(name).count()
+    }
+
+    /// Whether `name` is `top` or hangs below it.
+    #[must_use]
+    pub fn is_within(&self, name: &NodeName, top: &NodeName) -> bool {
+        name == top || self.ancestors(name).any(|node| node.name == *top)
+    }
+
+    /// `name` and all nodes below it, parents before children.
+    #[must_use]
+    pub fn subtree(&self, name: &NodeName) -> Vec<&Node> {
+        self.walk(name, |_| true)
+    }
+
+    /// `top` and what hangs below it, parents before children, without the
+    /// nodes that `enter` refuses and whatever hangs below those.
+    fn walk(&self, top: &NodeName, enter: impl Fn(&Node) -> bool) -> Vec<&Node> {
+        let mut below: BTreeMap<&NodeName, Vec<&Node>> = BTreeMap::new();
+        for node in self.nodes.values().filter(|node| node.name != *top) {
+            if let Some(parent) = &node.parent {
+                below.entry(parent).or_default().push(node);
+            }
+        }
+        let mut found: Vec<&Node> =
+            self.nodes.get(top).filter(|node| enter(node)).into_iter().collect();
+        let mut next = 0;
+        while let Some(node) = found.get(next) {
+            // Taking the children out ends the walk on loops too.
+            let children = below.remove(&node.name).unwrap_or_default();
+            found.extend(children.into_iter().filter(|child| enter(child)));
+            next += 1;
+        }
+        found
+    }
+
+    /// Whether `name` and every node above it take part, so that what the
+    /// primary says can reach it.
+    #[must_use]
+    pub fn is_connected(&self, name: &NodeName) -> bool {
+        let joined = |node: &Node| matches!(node.membership, Membership::Joined(_));
+        self.nodes.get(name).is_some_and(joined) && self.ancestors(name).all(joined)
+    }
+
+    /// The stages whose content `name` holds or relays: those that it serves
+    /// and those served below it. Whoever is shut out, and whatever hangs
+    /// below it, counts no more.
+    #[must_use]
+    pub fn carries(&self, name: &NodeName) -> BTreeSet<Stage> {
+        self.walk(name, |node| node.membership != Membership::Revoked)
+            .into_iter()
+            .flat_map(|node| node.stages.iter().copied())
+            .collect()
+    }
+
+    /// The groups whose machines follow `stage`, in order of names.
+    pub fn groups_of(&self, stage: Stage) -> impl Iterator<Item = &Group> {
+        self.groups.values().filter(move |group| group.stage == stage)
+    }
+
+    /// The group of this name.
+    #[must_use]
+    pub fn group(&self, name: &GroupName) -> Option<&Group> {
+        self.groups.get(name)
+    }
+
+    /// Checks that the nodes are one tree below one primary and that names,
+    /// keys and addresses tell them apart.
+    ///
+    /// # Errors
+    /// The first fault found.
+    pub fn validate(&self) -> Result<(), Error> {
+        self.check_filing()?;
+        self.check_top()?;
+        self.check_parents()?;
+        self.check_stages()?;
+        self.check_distinct()
+    }
+
+    fn check_filing(&self) -> Result<(), Error> {
+        let misfiled = |kind, name: &str, key: &str| {
+            Err(Error::Misfiled { kind, name: name.to_owned(), key: key.to_owned() })
+        };
+        if let Some((key, node)) = self.nodes.iter().find(|(key, node)| **key != node.name) {
+            return misfiled("node", node.name.as_str(), key.as_str());
+        }
+        if let Some((key, group)) = self.groups.iter().find(|(key, group)| **key != group.name) {
+            return misfiled("group", group.name.as_str(), key.as_str());
+        }
+        if self.groups.len() > MAX_GROUPS {
+            return Err(Error::TooManyGroups(self.groups.len()));
+        }
+        Ok(())
+    }
+
+    fn check_top(&self) -> Result<(), Error> {
+        let primaries: Vec<&Node> =
+            self.nodes.values().filter(|node| node.role == Role::Primary).collect();
+        match primaries.as_slice() {
+            [] => Err(Error::NoPrimary),
+            [primary] => match &primary.parent {
+                None => Ok(()),
+                Some(parent) => Err(Error::PrimaryWithParent {
+                    primary: primary.name.clone(),
+                    parent: parent.clone(),
+                }),
+            },
+            several => {
+                Err(Error::SeveralPrimaries(several.iter().map(|node| node.name.clone()).collect()))
+            }
+        }
+    }
+
+    fn check_parents(&self) -> Result<(), Error> {
+        for node in self.nodes.values().filter(|node| node.role != Role::Primary) {
+            let Some(parent) = &node.parent else {
+                return Err(Error::NoParent(node.name.clone()));
+            };
+            if !self.nodes.contains_key(parent) {
+                return Err(Error::UnknownParent {
+                    node: node.name.clone(),
+                    parent: parent.clone(),
+                });
+            }
+        }
+        // Every node has a parent that exists, so whoever is not below the
+        // primary is on a loop or hangs below one.
+        let reached: BTreeSet<&NodeName> = self
+            .primary()
+            .map(|primary| self.subtree(&primary.name))
+            .into_iter()
+            .flatten()
+            .map(|node| &node.name)
+            .collect();
+        match self.nodes.keys().find(|name| !reached.contains(name)) {
+            None => Ok(()),
+            Some(lost) => Err(Error::Loop(self.find_loop(lost))),
+        }
+    }
+
+    /// The loop that `start` is on or hangs below, beginning with its first
+    /// name in order.
+    fn find_loop(&self, start: &NodeName) -> Vec<NodeName> {
+        let mut path: Vec<&NodeName> = vec![start];
+        for node in self.ancestors(start) {
+            if let Some(begin) = path.iter().position(|name| **name == node.name) {
+                path.drain(..begin);
+                break;
+            }
+            path.push(&node.name);
+        }
+        let first = (0..path.len()).min_by_key(|&index| path[index]).unwrap_or(0);
+        path.rotate_left(first);
+        path.into_iter().cloned().collect()
+    }
+
+    fn check_stages(&self) -> Result<(), Error> {
+        let serving = |node: &&Node| node.stages.contains(&Stage::Production);
+        for node in self.nodes.values().filter(serving) {
+            let lab = std::iter::once(node)
+                .chain(self.ancestors(&node.name))
+                .find(|above| above.role == Role::Validation);
+            if let Some(lab) = lab {
+                return Err(Error::ProductionBelowValidation {
+                    node: node.name.clone(),
+                    validation: lab.name.clone(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn check_distinct(&self) -> Result<(), Error> {
+        let mut urls = BTreeMap::new();
+        let mut keys = BTreeMap::new();
+        for node in self.nodes.values() {
+            let Membership::Joined(key) = node.membership else { continue };
+            if let Some(first) = keys.insert(key, &node.name) {
+                return Err(Error::SameKey { first: first.clone(), second: node.name.clone() });
+            }
+            if node.url.is_empty() {
+                continue;
+            }
+            if let Some(first) = urls.insert(&node.url, &node.name) {
+                return Err(Error::SameUrl {
+                    first: first.clone(),
+                    second: node.name.clone(),
+                    url: node.url.clone(),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn list(names: &[NodeName]) -> String {
+    names.iter().map(NodeName::as_str).collect::<Vec<_>>().join(", ")
+}
+
+/// `a → b → a`: each below the next.
+fn arrows(names: &[NodeName]) -> String {
+    names.iter().chain(names.first()).map(NodeName::as_str).collect::<Vec<_>>().join(" → ")
+}
