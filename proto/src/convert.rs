@@ -1,1 +1,236 @@
 //! Wire to model and back.
+//!
+//! What comes in is checked field by field, and an error names the field, such
+//! as `nodes[3].site`. What goes out cannot fail. The model has no value that
+//! the wire could not carry, so `model → wire → model` is the identity.
+
+mod approval;
+mod catalogue;
+mod mesh;
+mod rollout;
+mod view;
+
+use std::fmt;
+
+use jiff::Timestamp;
+use patchmesh_topology::digest::{self, Digest, Sha256};
+use patchmesh_topology::revision::DocumentRef;
+use patchmesh_topology::{name, node, revision};
+use prost::bytes::Bytes;
+
+use crate::wire;
+
+pub use approval::update_state;
+pub use mesh::{role, stage};
+
+/// What is wrong with a field.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// It has to be there.
+    #[error("is missing")]
+    Missing,
+    /// A number that stands for nothing.
+    #[error("has {value}, which is no {kind} that this software knows")]
+    Word {
+        /// What it was to name.
+        kind: &'static str,
+        /// The number.
+        value: i32,
+    },
+    /// Not a name or site.
+    #[error("is not a name")]
+    Name(#[from] name::Error),
+    /// Not a digest.
+    #[error("is not a digest")]
+    Digest(#[from] digest::Error),
+    /// Not a revision's name.
+    #[error("does not name a revision")]
+    Revision(#[from] revision::Error),
+    /// Not a time between the years -9999 and 9999.
+    #[error("is not a time")]
+    Time,
+    /// Not a path that stays inside its folder.
+    #[error("has {0:?}, which is not a plain relative path")]
+    Path(String),
+    /// The entry does not come after the one before it.
+    #[error("is out of order or comes twice")]
+    Order,
+    /// A field that is set though another says it cannot be, or the other way
+    /// round.
+    #[error("does not go with {0}")]
+    Contradiction(&'static str),
+    /// The nodes are not one tree.
+    #[error("does not hold together")]
+    Mesh(#[from] node::tree::Error),
+}
+
+/// A field and what is wrong with it.
+#[derive(Debug)]
+pub struct Error {
+    path: String,
+    fault: Fault,
+}
+
+impl Error {
+    /// The field, such as `nodes[3].site`; empty for the whole message.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// What is wrong with it.
+    #[must_use]
+    pub fn fault(&self) -> &Fault {
+        &self.fault
+    }
+
+    fn below(mut self, step: &str) -> Self {
+        self.path = match self.path.as_str() {
+            "" => step.to_owned(),
+            rest if rest.starts_with('[') => format!("{step}{rest}"),
+            rest => format!("{step}.{rest}"),
+        };
+        self
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = if self.path.is_empty() { "the message" } else { &self.path };
+        write!(f, "{path} {}", self.fault)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        // The fault is part of what this error says, so its source comes next.
+        std::error::Error::source(&self.fault)
+    }
+}
+
+impl<F: Into<Fault>> From<F> for Error {
+    fn from(fault: F) -> Self {
+        Self { path: String::new(), fault: fault.into() }
+    }
+}
+
+/// Says where a value came from when it turns out to be wrong.
+pub trait At<T> {
+    /// Names the field.
+    ///
+    /// # Errors
+    /// The error there was, at `field`.
+    fn at(self, field: &str) -> Result<T, Error>;
+}
+
+impl<T, E: Into<Error>> At<T> for Result<T, E> {
+    fn at(self, field: &str) -> Result<T, Error> {
+        self.map_err(|error| error.into().below(field))
+    }
+}
+
+impl<T> At<T> for Option<T> {
+    fn at(self, field: &str) -> Result<T, Error> {
+        self.ok_or(Fault::Missing).at(field)
+    }
+}
+
+/// Converts a list; an error names the entry.
+fn each<W, M>(
+    field: &str,
+    entries: Vec<W>,
+    convert: impl Fn(W) -> Result<M, Error>,
+) -> Result<Vec<M>, Error> {
+    let converted = |(index, entry)| convert(entry).at(&format!("[{index}]"));
+    entries.into_iter().enumerate().map(converted).collect::<Result<_, _>>().at(field)
+}
+
+/// Collects a list that has to be sorted by key without repeating one.
+fn sorted<K: Ord, V, C: FromIterator<(K, V)>>(
+    field: &str,
+    entries: Vec<(K, V)>,
+) -> Result<C, Error> {
+    let fault = entries.windows(2).position(|pair| pair[0].0 >= pair[1].0);
+    match fault {
+        None => Ok(entries.into_iter().collect()),
+        Some(index) => Err(Fault::Order).at(&format!("{field}[{}]", index + 1)),
+    }
+}
+
+/// A required time.
+///
+/// # Errors
+/// It is missing or no time.
+pub fn time(value: Option<prost_types::Timestamp>) -> Result<Timestamp, Error> {
+    let value = value.ok_or(Fault::Missing)?;
+    if !(0..1_000_000_000).contains(&value.nanos) {
+        return Err(Fault::Time.into());
+    }
+    Timestamp::new(value.seconds, value.nanos).map_err(|_| Fault::Time.into())
+}
+
+/// A time that may be unset.
+///
+/// # Errors
+/// It is no time.
+pub fn optional_time(value: Option<prost_types::Timestamp>) -> Result<Option<Timestamp>, Error> {
+    value.map(|value| time(Some(value))).transpose()
+}
+
+/// A time for the wire.
+#[must_use]
+pub fn wire_time(time: Timestamp) -> prost_types::Timestamp {
+    let (seconds, nanos) = (time.as_second(), time.subsec_nanosecond());
+    // Before 1970 the model's fraction is negative, the wire's never is.
+    if nanos < 0 {
+        return prost_types::Timestamp { seconds: seconds - 1, nanos: nanos + 1_000_000_000 };
+    }
+    prost_types::Timestamp { seconds, nanos }
+}
+
+/// A BLAKE3 digest.
+///
+/// # Errors
+/// The length is wrong.
+pub fn digest(bytes: &[u8]) -> Result<Digest, Error> {
+    Ok(Digest::try_from(bytes)?)
+}
+
+/// A SHA-256 digest.
+///
+/// # Errors
+/// The length is wrong.
+pub fn sha256(bytes: &[u8]) -> Result<Sha256, Error> {
+    Ok(Sha256::try_from(bytes)?)
+}
+
+/// A digest for the wire.
+#[must_use]
+pub fn wire_digest(digest: &Digest) -> Bytes {
+    Bytes::copy_from_slice(digest.as_bytes())
+}
+
+/// A digest for the wire.
+#[must_use]
+pub fn wire_sha256(sha256: &Sha256) -> Bytes {
+    Bytes::copy_from_slice(sha256.as_bytes())
+}
+
+/// A reference that has to be there.
+fn reference(value: Option<wire::Ref>) -> Result<DocumentRef, Error> {
+    value.ok_or(Fault::Missing)?.try_into()
+}
+
+impl TryFrom<wire::Ref> for DocumentRef {
+    type Error = Error;
+
+    fn try_from(value: wire::Ref) -> Result<Self, Error> {
+        Ok(Self { digest: digest(&value.digest).at("digest")?, length: value.length })
+    }
+}
+
+impl From<&DocumentRef> for wire::Ref {
+    fn from(value: &DocumentRef) -> Self {
+        Self { digest: wire_digest(&value.digest), length: value.length }
+    }
+}

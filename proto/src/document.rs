@@ -1,1 +1,248 @@
-//! Envelopes.
+//! Envelopes: how documents are stored, and how they are read again.
+//!
+//! A document is an [`Envelope`] around one message of [`crate::wire`]. What
+//! is hashed and signed is the stored bytes: [`encode`] makes them once, and
+//! nothing encodes a document again to check it. A reader refuses whatever it
+//! would misunderstand: another kind, a newer version, a feature that it does
+//! not know. Fields that it does not know inside a body are no such thing; who
+//! adds one that must be understood names a feature or raises the version.
+
+use patchmesh_topology::digest::Digest;
+use patchmesh_topology::revision::DocumentRef;
+use prost::bytes::Bytes;
+use prost::{DecodeError, Message};
+
+use crate::wire::{self, Envelope};
+
+/// The most bytes of a document. A view of 100,000 files fits with room to
+/// spare; what is larger can only be an attempt to fill memory.
+pub const MAX_DOCUMENT: usize = 32 << 20;
+
+/// The most bytes of a partition's entries, so that one decision moves
+/// kilobytes. The envelope adds a few dozen.
+pub const MAX_PARTITION: usize = 64 << 10;
+
+/// The features that this software understands.
+pub const FEATURES: [&str; 0] = [];
+
+/// How much of an unknown word an error repeats, in characters.
+const SHOWN: usize = 64;
+
+/// A message that is stored as a document.
+pub trait Document: Message + Default {
+    /// What the envelope calls it.
+    const KIND: &'static str;
+    /// The newest format of it that this software understands, from 1.
+    const VERSION: u32 = 1;
+}
+
+/// Why bytes are not the document that was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// More bytes than a document can have.
+    #[error("a document of {0} bytes is larger than the {MAX_DOCUMENT} allowed")]
+    Large(usize),
+    /// Not an envelope at all.
+    #[error("the bytes are not a document envelope")]
+    Envelope(#[source] DecodeError),
+    /// An envelope, and something more or something missing.
+    #[error("the document's envelope is damaged: {0}")]
+    Damaged(&'static str),
+    /// A document of another kind.
+    #[error("expected a document of kind {expected}, got {actual:?}")]
+    Kind {
+        /// What was asked for.
+        expected: &'static str,
+        /// What the envelope says, shortened.
+        actual: String,
+    },
+    /// A format that only newer software reads.
+    #[error(
+        "document {kind} has format {found}, this software reads up to {understood}; upgrade this node"
+    )]
+    Newer {
+        /// The kind.
+        kind: &'static str,
+        /// Its format.
+        found: u32,
+        /// The newest format understood.
+        understood: u32,
+    },
+    /// A feature that only newer software understands.
+    #[error(
+        "document {kind} demands the feature {feature:?}, which this software does not know; upgrade this node"
+    )]
+    Feature {
+        /// The kind.
+        kind: &'static str,
+        /// The first feature not understood, shortened.
+        feature: String,
+    },
+    /// The body is not the message that the kind promises.
+    #[error("the body of document {kind} cannot be decoded")]
+    Body {
+        /// The kind.
+        kind: &'static str,
+        /// Why.
+        source: DecodeError,
+    },
+}
+
+/// The bytes to store, hash and sign for `document`.
+#[must_use]
+pub fn encode<T: Document>(document: &T) -> Bytes {
+    let envelope = Envelope {
+        kind: T::KIND.to_owned(),
+        version: T::VERSION,
+        required_features: Vec::new(),
+        body: document.encode_to_vec().into(),
+    };
+    envelope.encode_to_vec().into()
+}
+
+/// The document of kind `T` that `stored` is.
+///
+/// # Errors
+/// It is none, or one that would be misunderstood.
+pub fn decode<T: Document>(stored: &Bytes) -> Result<T, Error> {
+    let envelope = open(stored)?;
+    if envelope.kind != T::KIND {
+        return Err(Error::Kind { expected: T::KIND, actual: shorten(&envelope.kind) });
+    }
+    if envelope.version > T::VERSION {
+        return Err(Error::Newer {
+            kind: T::KIND,
+            found: envelope.version,
+            understood: T::VERSION,
+        });
+    }
+    let unknown = |feature: &&String| !FEATURES.contains(&feature.as_str());
+    if let Some(feature) = envelope.required_features.iter().find(unknown) {
+        return Err(Error::Feature { kind: T::KIND, feature: shorten(feature) });
+    }
+    T::decode(envelope.body).map_err(|source| Error::Body { kind: T::KIND, source })
+}
+
+/// What a document's envelope calls it.
+///
+/// # Errors
+/// The bytes are not an envelope.
+pub fn kind_of(stored: &Bytes) -> Result<String, Error> {
+    open(stored).map(|envelope| envelope.kind)
+}
+
+/// The name of a document: what its stored bytes are.
+#[must_use]
+pub fn reference(stored: &[u8]) -> DocumentRef {
+    DocumentRef { digest: Digest::of(stored), length: stored.len() as u64 }
+}
+
+fn open(stored: &Bytes) -> Result<Envelope, Error> {
+    if stored.len() > MAX_DOCUMENT {
+        return Err(Error::Large(stored.len()));
+    }
+    let envelope = Envelope::decode(stored.clone()).map_err(Error::Envelope)?;
+    // The envelope's format is fixed for good, so every byte is accounted for.
+    if envelope.encoded_len() != stored.len() {
+        return Err(Error::Damaged("it has bytes that belong to no field"));
+    }
+    if envelope.kind.is_empty() {
+        return Err(Error::Damaged("it names no kind"));
+    }
+    if envelope.version == 0 {
+        return Err(Error::Damaged("it states no version"));
+    }
+    Ok(envelope)
+}
+
+fn shorten(word: &str) -> String {
+    word.chars().take(SHOWN).collect()
+}
+
+macro_rules! documents {
+    ($($message:ident => $kind:literal),+ $(,)?) => {
+        $(impl Document for wire::$message {
+            const KIND: &'static str = $kind;
+        })+
+
+        /// Every kind of document, in the order of the `.proto` file.
+        pub const KINDS: &[&str] = &[$($kind),+];
+    };
+}
+
+documents! {
+    Topology => "topology",
+    Index => "index",
+    CataloguePartition => "catalogue-partition",
+    Revision => "revision",
+    BindingPartition => "binding-partition",
+    ApprovalPartition => "approval-partition",
+    RolloutSet => "rollout-set",
+    WaveStates => "wave-states",
+    ViewSet => "view-set",
+    View => "view",
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn envelope() -> Envelope {
+        Envelope {
+            kind: "rollout-set".to_owned(),
+            version: 1,
+            required_features: Vec::new(),
+            body: wire::RolloutSet { version: 7, rollouts: Vec::new() }.encode_to_vec().into(),
+        }
+    }
+
+    fn read(envelope: &Envelope) -> Result<wire::RolloutSet, Error> {
+        decode(&envelope.encode_to_vec().into())
+    }
+
+    #[test]
+    fn reads_what_it_wrote() {
+        let set = wire::RolloutSet { version: 7, rollouts: Vec::new() };
+        let stored = encode(&set);
+        assert_eq!(stored, envelope().encode_to_vec());
+        assert_eq!(decode::<wire::RolloutSet>(&stored).expect("a document"), set);
+        assert_eq!(kind_of(&stored).expect("a document"), "rollout-set");
+        assert_eq!(reference(&stored).length, stored.len() as u64);
+    }
+
+    #[test]
+    fn refuses_another_kind() {
+        let error = decode::<wire::Topology>(&envelope().encode_to_vec().into());
+        assert!(
+            matches!(error, Err(Error::Kind { expected: "topology", actual }) if actual == "rollout-set")
+        );
+        let future = Envelope { kind: "hologram".repeat(100), ..envelope() };
+        assert!(matches!(read(&future), Err(Error::Kind { actual, .. }) if actual.len() == SHOWN));
+    }
+
+    #[test]
+    fn refuses_what_only_newer_software_understands() {
+        let newer = Envelope { version: 2, ..envelope() };
+        let error = read(&newer).expect_err("newer").to_string();
+        assert!(error.contains("format 2") && error.contains("upgrade this node"), "{error}");
+        let feature =
+            Envelope { required_features: vec!["machine-shares".to_owned()], ..envelope() };
+        let error = read(&feature).expect_err("feature").to_string();
+        assert!(error.contains("\"machine-shares\""), "{error}");
+    }
+
+    #[test]
+    fn refuses_damage() {
+        let whole = envelope().encode_to_vec();
+        let decode = |bytes: &[u8]| decode::<wire::RolloutSet>(&Bytes::copy_from_slice(bytes));
+        for length in 0..whole.len() {
+            assert!(decode(&whole[..length]).is_err(), "cut to {length}");
+        }
+        let trailing = [whole.as_slice(), &[0x28, 0x01]].concat();
+        assert!(matches!(decode(&trailing), Err(Error::Damaged(_))));
+        assert!(matches!(decode(b"<html>no such page</html>"), Err(Error::Envelope(_))));
+        assert!(matches!(decode(&vec![0; MAX_DOCUMENT + 1]), Err(Error::Large(_))));
+        let body = Envelope { body: Bytes::from_static(b"\xff\xff"), ..envelope() };
+        assert!(matches!(read(&body), Err(Error::Body { .. })));
+    }
+}

@@ -1,0 +1,120 @@
+//! Revisions, the catalogue's entries and bindings.
+
+use patchmesh_topology::revision::{Binding, CatalogueEntry, Payload, Revision, RevisionId};
+use patchmesh_topology::view::is_inner_path;
+
+use super::{At, Error, Fault, digest, each, reference, sha256, time};
+use super::{wire_digest, wire_sha256, wire_time};
+use crate::wire;
+
+impl TryFrom<wire::Payload> for Payload {
+    type Error = Error;
+
+    fn try_from(value: wire::Payload) -> Result<Self, Error> {
+        if !is_inner_path(&value.filename) {
+            return Err(Fault::Path(value.filename)).at("filename");
+        }
+        Ok(Self {
+            package: value.package,
+            version: value.version,
+            architecture: value.architecture,
+            component: value.component,
+            filename: value.filename,
+            length: value.length,
+            sha256: sha256(&value.sha256).at("sha256")?,
+            control: value.control,
+        })
+    }
+}
+
+impl From<&Payload> for wire::Payload {
+    fn from(payload: &Payload) -> Self {
+        Self {
+            package: payload.package.clone(),
+            version: payload.version.clone(),
+            architecture: payload.architecture.clone(),
+            component: payload.component.clone(),
+            filename: payload.filename.clone(),
+            length: payload.length,
+            sha256: wire_sha256(&payload.sha256),
+            control: payload.control.clone(),
+        }
+    }
+}
+
+impl TryFrom<wire::Revision> for Revision {
+    type Error = Error;
+
+    fn try_from(value: wire::Revision) -> Result<Self, Error> {
+        let payloads = each("payloads", value.payloads, Payload::try_from)?;
+        let disorder = payloads.windows(2).position(|pair| pair[0].sort_key() > pair[1].sort_key());
+        if let Some(index) = disorder {
+            return Err(Fault::Order).at(&format!("payloads[{}]", index + 1));
+        }
+        if !value.architectures.is_sorted() {
+            return Err(Fault::Order).at("architectures");
+        }
+        Ok(Self {
+            id: value.id.parse::<RevisionId>().at("id")?,
+            title: value.title,
+            description: value.description,
+            architectures: value.architectures,
+            payloads,
+        })
+    }
+}
+
+impl From<&Revision> for wire::Revision {
+    fn from(revision: &Revision) -> Self {
+        Self {
+            id: revision.id.to_string(),
+            title: revision.title.clone(),
+            description: revision.description.clone(),
+            architectures: revision.architectures.clone(),
+            payloads: revision.payloads.iter().map(wire::Payload::from).collect(),
+        }
+    }
+}
+
+impl TryFrom<wire::CatalogueEntry> for (RevisionId, CatalogueEntry) {
+    type Error = Error;
+
+    fn try_from(value: wire::CatalogueEntry) -> Result<Self, Error> {
+        let entry = CatalogueEntry {
+            document: reference(value.document).at("document")?,
+            entered_at: time(value.entered_at).at("entered_at")?,
+            ordinal: value.ordinal,
+            fingerprint: digest(&value.fingerprint).at("fingerprint")?,
+        };
+        Ok((value.revision.parse().at("revision")?, entry))
+    }
+}
+
+impl From<(&RevisionId, &CatalogueEntry)> for wire::CatalogueEntry {
+    fn from((revision, entry): (&RevisionId, &CatalogueEntry)) -> Self {
+        Self {
+            revision: revision.to_string(),
+            document: Some((&entry.document).into()),
+            entered_at: Some(wire_time(entry.entered_at)),
+            ordinal: entry.ordinal,
+            fingerprint: wire_digest(&entry.fingerprint),
+        }
+    }
+}
+
+impl TryFrom<wire::Binding> for Binding {
+    type Error = Error;
+
+    fn try_from(value: wire::Binding) -> Result<Self, Error> {
+        let blob = reference(value.blob).at("blob")?;
+        let sha256 = sha256(&value.sha256).at("sha256")?;
+        Ok(Self { sha256, blob: blob.digest, length: blob.length })
+    }
+}
+
+impl From<&Binding> for wire::Binding {
+    fn from(binding: &Binding) -> Self {
+        let blob = wire::Ref { digest: wire_digest(&binding.blob), length: binding.length };
+        Self { sha256: wire_sha256(&binding.sha256), blob: Some(blob) }
+    }
+}

@@ -1,0 +1,187 @@
+//! The tree of nodes and the groups.
+
+use std::collections::BTreeSet;
+
+use patchmesh_topology::node::{Group, InstallMode, Membership, Mesh, Node, Role, Stage};
+
+use super::{At, Error, Fault, each, sha256, sorted, wire_sha256};
+use crate::wire;
+
+/// A stage from a field's number.
+///
+/// # Errors
+/// It stands for none.
+pub fn stage(value: i32) -> Result<Stage, Error> {
+    match wire::Stage::try_from(value) {
+        Ok(wire::Stage::Validation) => Ok(Stage::Validation),
+        Ok(wire::Stage::Production) => Ok(Stage::Production),
+        Ok(wire::Stage::Unspecified) => Err(Fault::Missing.into()),
+        Err(_) => Err(Fault::Word { kind: "stage", value }.into()),
+    }
+}
+
+impl From<Stage> for wire::Stage {
+    fn from(stage: Stage) -> Self {
+        match stage {
+            Stage::Validation => Self::Validation,
+            Stage::Production => Self::Production,
+        }
+    }
+}
+
+/// A role from a field's number.
+///
+/// # Errors
+/// It stands for none.
+pub fn role(value: i32) -> Result<Role, Error> {
+    match wire::Role::try_from(value) {
+        Ok(wire::Role::Primary) => Ok(Role::Primary),
+        Ok(wire::Role::Validation) => Ok(Role::Validation),
+        Ok(wire::Role::Branch) => Ok(Role::Branch),
+        Ok(wire::Role::Unspecified) => Err(Fault::Missing.into()),
+        Err(_) => Err(Fault::Word { kind: "role", value }.into()),
+    }
+}
+
+impl From<Role> for wire::Role {
+    fn from(role: Role) -> Self {
+        match role {
+            Role::Primary => Self::Primary,
+            Role::Validation => Self::Validation,
+            Role::Branch => Self::Branch,
+        }
+    }
+}
+
+fn install_mode(value: i32) -> Result<InstallMode, Error> {
+    match wire::InstallMode::try_from(value) {
+        Ok(wire::InstallMode::Automatic) => Ok(InstallMode::Automatic),
+        Ok(wire::InstallMode::Manual) => Ok(InstallMode::Manual),
+        Ok(wire::InstallMode::Notify) => Ok(InstallMode::Notify),
+        Ok(wire::InstallMode::Unspecified) => Err(Fault::Missing.into()),
+        Err(_) => Err(Fault::Word { kind: "install mode", value }.into()),
+    }
+}
+
+impl From<InstallMode> for wire::InstallMode {
+    fn from(mode: InstallMode) -> Self {
+        match mode {
+            InstallMode::Automatic => Self::Automatic,
+            InstallMode::Manual => Self::Manual,
+            InstallMode::Notify => Self::Notify,
+        }
+    }
+}
+
+/// The membership, with the key that only a node that joined has.
+fn membership(value: i32, key: &[u8]) -> Result<Membership, Error> {
+    let keyless = |membership| {
+        if key.is_empty() {
+            return Ok(membership);
+        }
+        Err(Fault::Contradiction("the membership")).at("key_sha256")
+    };
+    match wire::Membership::try_from(value) {
+        Ok(wire::Membership::Joined) => sha256(key).at("key_sha256").map(Membership::Joined),
+        Ok(wire::Membership::Invited) => keyless(Membership::Invited),
+        Ok(wire::Membership::Revoked) => keyless(Membership::Revoked),
+        Ok(wire::Membership::Unspecified) => Err(Fault::Missing).at("membership"),
+        Err(_) => Err(Fault::Word { kind: "membership", value }).at("membership"),
+    }
+}
+
+impl TryFrom<wire::Node> for Node {
+    type Error = Error;
+
+    fn try_from(value: wire::Node) -> Result<Self, Error> {
+        let parent = (!value.parent.is_empty()).then(|| value.parent.parse()).transpose();
+        let stages = each("stages", value.stages, stage)?;
+        Ok(Self {
+            name: value.name.parse().at("name")?,
+            role: role(value.role).at("role")?,
+            parent: parent.at("parent")?,
+            site: value.site.parse().at("site")?,
+            url: value.url,
+            stages: stages.into_iter().collect::<BTreeSet<_>>(),
+            membership: membership(value.membership, &value.key_sha256)?,
+        })
+    }
+}
+
+impl From<&Node> for wire::Node {
+    fn from(node: &Node) -> Self {
+        let (membership, key_sha256) = match &node.membership {
+            Membership::Invited => (wire::Membership::Invited, Default::default()),
+            Membership::Joined(key) => (wire::Membership::Joined, wire_sha256(key)),
+            Membership::Revoked => (wire::Membership::Revoked, Default::default()),
+        };
+        Self {
+            name: node.name.to_string(),
+            role: wire::Role::from(node.role).into(),
+            parent: node.parent.as_ref().map(ToString::to_string).unwrap_or_default(),
+            site: node.site.to_string(),
+            url: node.url.clone(),
+            stages: node.stages.iter().map(|stage| wire::Stage::from(*stage).into()).collect(),
+            membership: membership.into(),
+            key_sha256,
+        }
+    }
+}
+
+impl TryFrom<wire::Group> for Group {
+    type Error = Error;
+
+    fn try_from(value: wire::Group) -> Result<Self, Error> {
+        Ok(Self {
+            name: value.name.parse().at("name")?,
+            stage: stage(value.stage).at("stage")?,
+            install_mode: install_mode(value.install_mode).at("install_mode")?,
+        })
+    }
+}
+
+impl From<&Group> for wire::Group {
+    fn from(group: &Group) -> Self {
+        Self {
+            name: group.name.to_string(),
+            stage: wire::Stage::from(group.stage).into(),
+            install_mode: wire::InstallMode::from(group.install_mode).into(),
+        }
+    }
+}
+
+/// Reads and [validates](Mesh::validate) a mesh.
+impl TryFrom<wire::Topology> for Mesh {
+    type Error = Error;
+
+    fn try_from(value: wire::Topology) -> Result<Self, Error> {
+        if value.mesh_id.is_empty() {
+            return Err(Fault::Missing).at("mesh_id");
+        }
+        let nodes = each("nodes", value.nodes, |node| {
+            Node::try_from(node).map(|node| (node.name.clone(), node))
+        })?;
+        let groups = each("groups", value.groups, |group| {
+            Group::try_from(group).map(|group| (group.name.clone(), group))
+        })?;
+        let mesh = Self {
+            id: value.mesh_id,
+            name: value.mesh_name,
+            nodes: sorted("nodes", nodes)?,
+            groups: sorted("groups", groups)?,
+        };
+        mesh.validate()?;
+        Ok(mesh)
+    }
+}
+
+impl From<&Mesh> for wire::Topology {
+    fn from(mesh: &Mesh) -> Self {
+        Self {
+            mesh_id: mesh.id.clone(),
+            mesh_name: mesh.name.clone(),
+            nodes: mesh.nodes.values().map(wire::Node::from).collect(),
+            groups: mesh.groups.values().map(wire::Group::from).collect(),
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! Views.
+
+use patchmesh_topology::revision::DocumentRef;
+use patchmesh_topology::view::{PoolFile, View, ViewSet, is_inner_path};
+
+use super::mesh::stage;
+use super::{At, Error, Fault, each, reference, sha256, sorted, time, wire_sha256, wire_time};
+use crate::wire;
+
+fn inner_path(path: String) -> Result<String, Error> {
+    if is_inner_path(&path) { Ok(path) } else { Err(Fault::Path(path)).at("path") }
+}
+
+impl TryFrom<wire::ViewSet> for ViewSet {
+    type Error = Error;
+
+    fn try_from(value: wire::ViewSet) -> Result<Self, Error> {
+        let views = each("views", value.views, |view| {
+            let stage = stage(view.stage).at("stage")?;
+            let group = view.group.parse().at("group")?;
+            Ok(((stage, group), reference(view.document).at("document")?))
+        })?;
+        Ok(Self { version: value.version, views: sorted("views", views)? })
+    }
+}
+
+impl From<&ViewSet> for wire::ViewSet {
+    fn from(set: &ViewSet) -> Self {
+        let views = set.views.iter().map(|((stage, group), document)| wire::ViewEntry {
+            stage: wire::Stage::from(*stage).into(),
+            group: group.to_string(),
+            document: Some(document.into()),
+        });
+        Self { version: set.version, views: views.collect() }
+    }
+}
+
+impl TryFrom<wire::View> for View {
+    type Error = Error;
+
+    fn try_from(value: wire::View) -> Result<Self, Error> {
+        let files = each("files", value.files, |file| {
+            Ok((inner_path(file.path)?, reference(file.blob).at("blob")?))
+        })?;
+        let pool = each("pool", value.pool, |file| {
+            let sha256 = sha256(&file.sha256).at("sha256")?;
+            Ok((inner_path(file.path)?, PoolFile { sha256, length: file.length }))
+        })?;
+        Ok(Self {
+            signed_at: time(value.signed_at).at("signed_at")?,
+            files: sorted("files", files)?,
+            pool: sorted("pool", pool)?,
+        })
+    }
+}
+
+impl From<&View> for wire::View {
+    fn from(view: &View) -> Self {
+        let file = |(path, blob): (&String, &DocumentRef)| wire::ViewFile {
+            path: path.clone(),
+            blob: Some(blob.into()),
+        };
+        let pool = |(path, file): (&String, &PoolFile)| wire::PoolFile {
+            path: path.clone(),
+            sha256: wire_sha256(&file.sha256),
+            length: file.length,
+        };
+        Self {
+            signed_at: Some(wire_time(view.signed_at)),
+            files: view.files.iter().map(file).collect(),
+            pool: view.pool.iter().map(pool).collect(),
+        }
+    }
+}
