@@ -34,7 +34,7 @@ pub use payload::{fetch_payload, fetch_payload_to, payload_url};
 
 use crate::openpgp::Signer;
 use crate::source::Progress;
-use crate::source::http::{Http, Validators};
+use crate::source::http::{Http, Validators, shown};
 use index::IndexFile;
 use release::Release;
 use revisions::{Collector, Gathered};
@@ -157,9 +157,8 @@ async fn gather(
 ) -> Result<Gathered, Error> {
     let work = move || {
         let mut collector = Collector::default();
-        let total = files.len() as u64;
-        for (done, file) in files.iter().enumerate() {
-            progress.step(&format!("reading {}", file.name), done as u64, total);
+        for file in &files {
+            progress.step(&format!("reading {}", file.name), 0, 0);
             index::read(file, |binary| collector.add(binary))?;
         }
         Ok(collector.finish(&config))
@@ -191,7 +190,7 @@ impl SyncState {
         if self.settings == settings {
             return self.clone();
         }
-        let place = fetch::below(&config.base, &config.suite.directory()).to_string();
+        let place = shown(&fetch::below(&config.base, &config.suite.directory()));
         let release_date = self.release_date.filter(|_| self.place == place);
         Self { settings, place, release_date, ..Self::default() }
     }

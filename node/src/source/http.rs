@@ -32,6 +32,9 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// The longest wait between two attempts.
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
 
+/// How long a file has to stand before its time of change is relied on.
+const SETTLED_AFTER: Duration = Duration::from_secs(60);
+
 /// The longest validator kept; longer ones are not asked for again.
 const MAX_VALIDATOR: usize = 256;
 
@@ -184,7 +187,12 @@ impl Validators {
             let value = headers.get(name)?.to_str().ok()?;
             (value.len() <= MAX_VALIDATOR).then(|| value.to_owned())
         };
-        Self { etag: text(header::ETAG), last_modified: text(header::LAST_MODIFIED) }
+        let last_modified = text(header::LAST_MODIFIED);
+        let date = text(header::DATE);
+        Self {
+            etag: text(header::ETAG),
+            last_modified: last_modified.filter(|at| settled(at, date)),
+        }
     }
 
     fn conditions(&self) -> HeaderMap {
@@ -198,8 +206,18 @@ impl Validators {
         };
         set(header::IF_NONE_MATCH, &self.etag);
         set(header::IF_MODIFIED_SINCE, &self.last_modified);
+        // No cache on the way may answer for the vendor.
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("max-age=0"));
         headers
     }
+}
+
+/// Whether a file was old enough when it was sent that its time in whole seconds
+/// tells it from a later one (RFC 9110, section 8.8.2.2).
+fn settled(last_modified: &str, date: Option<String>) -> bool {
+    let time = |text: &str| httpdate::parse_http_date(text).ok();
+    let age = date.and_then(|date| time(&date)?.duration_since(time(last_modified)?).ok());
+    age.is_some_and(|age| age >= SETTLED_AFTER)
 }
 
 /// An answer to a conditional request.
@@ -264,7 +282,7 @@ impl Http {
     async fn get_once(&self, url: &Url, limit: u64, known: &Validators) -> Result<Answer, Error> {
         let _permit = self.permits.acquire().await;
         let cut = |received, source: reqwest::Error| Error::Transfer {
-            url: url.as_str().into(),
+            url: shown(url).into(),
             received,
             source: source.without_url(),
         };
@@ -274,9 +292,9 @@ impl Http {
             StatusCode::OK => {}
             StatusCode::NOT_MODIFIED => return Ok(Answer::Unchanged),
             status if is_missing(status) => return Ok(Answer::Missing),
-            status => return Err(Error::Status { url: url.as_str().into(), status }),
+            status => return Err(Error::Status { url: shown(url).into(), status }),
         }
-        let long = || Error::Long { url: url.as_str().into(), limit };
+        let long = || Error::Long { url: shown(url).into(), limit };
         if response.content_length().is_some_and(|length| length > limit) {
             return Err(long());
         }
@@ -306,6 +324,15 @@ impl Http {
     }
 }
 
+/// A URL as people may see it: without the password that may be in it.
+pub(super) fn shown(url: &Url) -> String {
+    let mut url = url.clone();
+    // Both fail only for URLs that cannot have credentials.
+    let _ = url.set_password(None);
+    let _ = url.set_username("");
+    url.into()
+}
+
 /// Bounds a whole call, retries and all, by what its bytes may take.
 async fn within<T>(
     url: &Url,
@@ -315,7 +342,7 @@ async fn within<T>(
     let patience = PATIENCE.saturating_add(Duration::from_secs(bytes / MIN_RATE));
     match tokio::time::timeout(patience, call).await {
         Ok(result) => result,
-        Err(_) => Err(Error::Slow { url: url.as_str().into(), waited: patience }),
+        Err(_) => Err(Error::Slow { url: shown(url).into(), waited: patience }),
     }
 }
 
@@ -338,4 +365,37 @@ enum Redirected {
     TooOften,
     #[error("a redirect leads from https to http")]
     Downgraded,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_are_not_shown() {
+        let url = Url::parse("https://me:secret@x.example/a").expect("a URL");
+        assert_eq!(shown(&url), "https://x.example/a");
+    }
+
+    #[test]
+    fn a_time_of_change_counts_once_it_has_settled() {
+        let kept = |last_modified: &'static str, date: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::LAST_MODIFIED, HeaderValue::from_static(last_modified));
+            headers.insert(header::DATE, HeaderValue::from_static(date));
+            Validators::of(&headers).last_modified.is_some()
+        };
+        let changed = "Mon, 01 Mar 2027 12:00:00 GMT";
+        assert!(kept(changed, "Mon, 01 Mar 2027 12:01:00 GMT"));
+        assert!(!kept(changed, "Mon, 01 Mar 2027 12:00:59 GMT"));
+        assert!(!kept(changed, "yesterday"));
+    }
+
+    #[test]
+    fn only_passing_faults_are_tried_again() {
+        let status = |status| Error::Status { url: "x".into(), status };
+        assert!(status(StatusCode::SERVICE_UNAVAILABLE).is_transient());
+        assert!(!status(StatusCode::NOT_FOUND).is_transient());
+        assert!(status(StatusCode::FORBIDDEN).is_missing());
+    }
 }

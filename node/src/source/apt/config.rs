@@ -8,6 +8,7 @@ use url::Url;
 
 use crate::openpgp::{self, Keyring};
 use crate::source::FetchPolicy;
+use crate::source::http::shown;
 
 /// The largest decompressed index, unless the operator sets another.
 pub const MAX_INDEX: u64 = 1 << 30;
@@ -277,10 +278,10 @@ fn base(text: &str) -> Result<Url, Error> {
     let mut url =
         Url::parse(text.trim()).map_err(|source| Error::Url { url: text.to_owned(), source })?;
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-        return Err(Error::Scheme(url.to_string()));
+        return Err(Error::Scheme(shown(&url)));
     }
     if url.query().is_some() || url.fragment().is_some() {
-        return Err(Error::Base(url.to_string()));
+        return Err(Error::Base(shown(&url)));
     }
     if !url.path().ends_with('/') {
         url.set_path(&format!("{}/", url.path()));

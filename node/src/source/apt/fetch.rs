@@ -16,7 +16,7 @@ use super::release::{Index, Offer, Release};
 use super::{Error, SyncState};
 use crate::openpgp::Signer;
 use crate::source::Progress;
-use crate::source::http::{Answer, Expected, Http, Validators, hash_file};
+use crate::source::http::{Answer, Expected, Http, Validators, hash_file, shown};
 
 /// The largest `InRelease` or `Release`; Debian unstable's has 200 KiB.
 const MAX_RELEASE: u64 = 8 << 20;
@@ -53,7 +53,7 @@ pub(super) async fn release(
         let url = below(&config.base, &name);
         let answer = http.get(&url, limit, validators).await;
         answer
-            .map(|answer| (url.to_string(), answer))
+            .map(|answer| (shown(&url), answer))
             .map_err(|source| Error::Fetch { file: name, source })
     };
 
@@ -72,7 +72,7 @@ pub(super) async fn release(
     let (bytes, validators) = match answer {
         Answer::Unchanged => return Ok(None),
         Answer::Missing => {
-            return Err(Error::NoRelease(below(&config.base, &directory).to_string()));
+            return Err(Error::NoRelease(shown(&below(&config.base, &directory))));
         }
         Answer::Body { bytes, validators } => (bytes, validators),
     };
@@ -162,8 +162,7 @@ async fn one(
         }
     }
     // An index has at least one offer, and each that did not return left its error.
-    Err(missing
-        .unwrap_or_else(|| Error::NoIndex { url: config.base.to_string(), path: String::new() }))
+    Err(missing.unwrap_or_else(|| Error::NoIndex { url: shown(&config.base), path: String::new() }))
 }
 
 async fn bring(

@@ -10,7 +10,7 @@ use tokio::fs::{File, OpenOptions};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use url::Url;
 
-use super::{Error, Http, within};
+use super::{Error, Http, shown, within};
 
 /// An attempt that brings this much is no failure in a row, so that a line which
 /// is often cut gets there, and a server that sends byte by byte does not go on.
@@ -73,7 +73,7 @@ impl Http {
         let mut name = path.as_os_str().to_owned();
         name.push(".part");
         let part = PathBuf::from(name);
-        let store = |source| Error::Store { url: url.as_str().into(), source };
+        let store = |source| Error::Store { url: shown(url).into(), source };
 
         let position = taken_up(&part, expected.length).await;
         let resumed = position.bytes > 0;
@@ -123,12 +123,12 @@ impl Http {
                     Err(error) => return Err(error),
                 }
             }
-            sink.flush().await.map_err(|source| Error::Store { url: url.as_str().into(), source })
+            sink.flush().await.map_err(|source| Error::Store { url: shown(url).into(), source })
         };
         within(url, expected.length, attempts).await?;
         match position.digest() {
             got if got == expected.sha256 => Ok(()),
-            got => Err(Error::Digest { url: url.as_str().into(), expected: expected.sha256, got }),
+            got => Err(Error::Digest { url: shown(url).into(), expected: expected.sha256, got }),
         }
     }
 
@@ -147,7 +147,7 @@ impl Http {
             request = request.header(header::RANGE, format!("bytes={}-", position.bytes));
         }
         let cut = |received, source: reqwest::Error| Error::Transfer {
-            url: url.as_str().into(),
+            url: shown(url).into(),
             received,
             source: source.without_url(),
         };
@@ -161,11 +161,11 @@ impl Http {
             skip -= passed as u64;
             let fresh = &chunk[passed..];
             if fresh.len() as u64 > expected.length - position.bytes {
-                return Err(Error::Long { url: url.as_str().into(), limit: expected.length });
+                return Err(Error::Long { url: shown(url).into(), limit: expected.length });
             }
             sink.write_all(fresh)
                 .await
-                .map_err(|source| Error::Store { url: url.as_str().into(), source })?;
+                .map_err(|source| Error::Store { url: shown(url).into(), source })?;
             position.hasher.update(fresh);
             position.bytes += fresh.len() as u64;
             progress(position.bytes);
@@ -175,7 +175,7 @@ impl Http {
         }
         // A whole answer that is short: the file itself is.
         Err(Error::Length {
-            url: url.as_str().into(),
+            url: shown(url).into(),
             expected: expected.length,
             got: position.bytes,
         })
@@ -184,7 +184,7 @@ impl Http {
 
 /// How many bytes of the answer are here already.
 fn begins_at(url: &Url, response: &Response, have: u64, length: u64) -> Result<u64, Error> {
-    let wrong_length = |got| Error::Length { url: url.as_str().into(), expected: length, got };
+    let wrong_length = |got| Error::Length { url: shown(url).into(), expected: length, got };
     match response.status() {
         StatusCode::OK => match response.content_length() {
             Some(got) if got != length => Err(wrong_length(got)),
@@ -195,10 +195,10 @@ fn begins_at(url: &Url, response: &Response, have: u64, length: u64) -> Result<u
             match range {
                 Some((_, Some(got))) if got != length => Err(wrong_length(got)),
                 Some((start, _)) if start == have => Ok(0),
-                _ => Err(Error::Part { url: url.as_str().into() }),
+                _ => Err(Error::Part { url: shown(url).into() }),
             }
         }
-        status => Err(Error::Status { url: url.as_str().into(), status }),
+        status => Err(Error::Status { url: shown(url).into(), status }),
     }
 }
 
@@ -254,4 +254,19 @@ fn hash(path: &Path) -> std::io::Result<(u64, Context)> {
     let mut hasher = Hasher(Context::new(&SHA256));
     let bytes = std::io::copy(&mut file, &mut hasher)?;
     Ok((bytes, hasher.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_content_range() {
+        let read = |text: &'static str| content_range(&HeaderValue::from_static(text));
+        assert_eq!(read("bytes 5-9/10"), Some((5, Some(10))));
+        assert_eq!(read("bytes 5-9/*"), Some((5, None)));
+        for bad in ["", "bytes */10", "bytes 5/10", "items 5-9/10", "bytes -9/10", "bytes 5-9/x"] {
+            assert_eq!(read(bad), None, "{bad}");
+        }
+    }
 }
