@@ -136,7 +136,7 @@ impl<T> At<T> for Option<T> {
 }
 
 /// Converts a list; an error names the entry.
-fn each<W, M>(
+pub(crate) fn each<W, M>(
     field: &str,
     entries: Vec<W>,
     convert: impl Fn(W) -> Result<M, Error>,
@@ -146,7 +146,7 @@ fn each<W, M>(
 }
 
 /// Collects a list that has to be sorted by key without repeating one.
-fn sorted<K: Ord, V, C: FromIterator<(K, V)>>(
+pub(crate) fn sorted<K: Ord, V, C: FromIterator<(K, V)>>(
     field: &str,
     entries: Vec<(K, V)>,
 ) -> Result<C, Error> {
@@ -217,7 +217,7 @@ pub fn wire_sha256(sha256: &Sha256) -> Bytes {
 }
 
 /// A reference that has to be there.
-fn reference(value: Option<wire::Ref>) -> Result<DocumentRef, Error> {
+pub(crate) fn reference(value: Option<wire::Ref>) -> Result<DocumentRef, Error> {
     value.ok_or(Fault::Missing)?.try_into()
 }
 

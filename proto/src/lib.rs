@@ -4,6 +4,8 @@
 
 pub mod convert;
 pub mod document;
+pub mod references;
+pub mod set;
 
 /// Generated from `proto/patchmesh/**`; documented there.
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]

@@ -1,0 +1,315 @@
+//! Large sets as documents: an index and the partitions that it names.
+//!
+//! The catalogue, the bindings and the approval sets grow without bound, so
+//! they are cut ([`patchmesh_topology::partition`]) into documents of at most
+//! [`MAX_PARTITION`]. Equal sets give equal bytes. Whoever changes a set
+//! stores the partitions that it does not hold yet, by their names; whoever
+//! follows fetches only those.
+//!
+//! Reading trusts nothing: each partition must have the length and digest that
+//! the index states, belong to its prefix, be sorted, and repeat no key.
+
+mod kinds;
+
+use std::collections::BTreeMap;
+
+use patchmesh_topology::approval::ApprovalSet;
+use patchmesh_topology::digest::Sha256;
+use patchmesh_topology::node::Stage;
+use patchmesh_topology::partition::{self, Item, Place, Prefix, check_cover};
+use patchmesh_topology::revision::{Binding, CatalogueEntry, DocumentRef, RevisionId};
+use prost::bytes::Bytes;
+
+use crate::document::{self, Document, MAX_PARTITION, decode, encode, reference};
+use crate::{convert, wire};
+use kinds::{Approvals, Bindings, Catalogue};
+
+/// A set as documents.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cut {
+    /// The index document.
+    pub index: Bytes,
+    /// Every partition with its name, in the order of the index.
+    pub partitions: Vec<(DocumentRef, Bytes)>,
+}
+
+impl Cut {
+    /// The index document's name.
+    #[must_use]
+    pub fn reference(&self) -> DocumentRef {
+        reference(&self.index)
+    }
+}
+
+/// Why documents are not a set.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The index cannot be read.
+    #[error("the index cannot be read")]
+    Index(#[source] document::Error),
+    /// A field of the index is wrong.
+    #[error("the index is not well-formed")]
+    IndexField(#[source] convert::Error),
+    /// The index belongs to another set.
+    #[error("expected an index of {expected}, got one of {actual:?}")]
+    OtherSet {
+        /// The kind of partitions expected.
+        expected: &'static str,
+        /// The kind that the index states.
+        actual: String,
+    },
+    /// An approval set of another stage, or a stage where none belongs.
+    #[error("the index is for {actual}, not for {expected}")]
+    OtherStage {
+        /// The stage asked for.
+        expected: Stage,
+        /// The stage that the index states.
+        actual: Stage,
+    },
+    /// The prefixes do not divide the keys among them.
+    #[error("the prefixes of the index do not cover every key once")]
+    Cover(#[source] partition::Error),
+    /// A partition is not here.
+    #[error("partition \"{prefix}\" ({}) is absent", .document.digest)]
+    Absent {
+        /// Its prefix.
+        prefix: Prefix,
+        /// Its name.
+        document: DocumentRef,
+    },
+    /// A partition has other bytes than the index says.
+    #[error(
+        "partition \"{prefix}\" should have {} bytes named {}, found {} named {}",
+        .expected.length, .expected.digest, .actual.length, .actual.digest
+    )]
+    OtherBytes {
+        /// Its prefix.
+        prefix: Prefix,
+        /// What the index names.
+        expected: DocumentRef,
+        /// What was found.
+        actual: DocumentRef,
+    },
+    /// A partition cannot be read.
+    #[error("partition \"{prefix}\" cannot be read")]
+    Partition {
+        /// Its prefix.
+        prefix: Prefix,
+        /// Why.
+        source: document::Error,
+    },
+    /// A field of a partition is wrong.
+    #[error("partition \"{prefix}\" is not well-formed")]
+    Field {
+        /// Its prefix.
+        prefix: Prefix,
+        /// Which, and how.
+        source: convert::Error,
+    },
+    /// A partition has an entry that belongs to another.
+    #[error("partition \"{prefix}\" has {key}, which belongs to another")]
+    Foreign {
+        /// Its prefix.
+        prefix: Prefix,
+        /// The entry's key.
+        key: String,
+    },
+    /// The partitions hold another number of entries than the index states.
+    #[error("the index promises {promised} entries, its partitions hold {found}")]
+    Count {
+        /// The index's number.
+        promised: u64,
+        /// What was found.
+        found: u64,
+    },
+}
+
+/// What tells one kind of set from another.
+trait Kind {
+    type Key: Ord;
+    type Value;
+    /// The message of a partition.
+    type Partition: Document;
+    /// The message of an entry.
+    type Entry: prost::Message;
+
+    /// What decides to which partition an entry belongs.
+    fn partition_key(key: &Self::Key) -> String;
+    fn to_entry(key: &Self::Key, value: &Self::Value) -> Self::Entry;
+    fn from_entry(entry: Self::Entry) -> Result<(Self::Key, Self::Value), convert::Error>;
+    fn join(entries: Vec<Self::Entry>) -> Self::Partition;
+    fn split(partition: Self::Partition) -> Vec<Self::Entry>;
+}
+
+/// The catalogue as documents.
+#[must_use]
+pub fn cut_catalogue(version: u64, catalogue: &BTreeMap<RevisionId, CatalogueEntry>) -> Cut {
+    cut::<Catalogue>(version, None, catalogue)
+}
+
+/// The bindings as documents.
+#[must_use]
+pub fn cut_bindings(version: u64, bindings: &BTreeMap<Sha256, Binding>) -> Cut {
+    cut::<Bindings>(version, None, bindings)
+}
+
+/// An approval set as documents.
+#[must_use]
+pub fn cut_approvals(set: &ApprovalSet) -> Cut {
+    cut::<Approvals>(set.version, Some(set.stage), &set.entries)
+}
+
+/// The catalogue and its version, from its index and `lookup` of documents.
+///
+/// # Errors
+/// Why not.
+pub fn read_catalogue(
+    index: &Bytes,
+    lookup: impl Fn(&DocumentRef) -> Option<Bytes>,
+) -> Result<(u64, BTreeMap<RevisionId, CatalogueEntry>), Error> {
+    read::<Catalogue>(&open::<Catalogue>(index)?, lookup)
+}
+
+/// The bindings and their version, from their index and `lookup` of documents.
+///
+/// # Errors
+/// Why not.
+pub fn read_bindings(
+    index: &Bytes,
+    lookup: impl Fn(&DocumentRef) -> Option<Bytes>,
+) -> Result<(u64, BTreeMap<Sha256, Binding>), Error> {
+    read::<Bindings>(&open::<Bindings>(index)?, lookup)
+}
+
+/// The approval set of `stage`, from its index and `lookup` of documents.
+///
+/// # Errors
+/// Why not.
+pub fn read_approvals(
+    stage: Stage,
+    index: &Bytes,
+    lookup: impl Fn(&DocumentRef) -> Option<Bytes>,
+) -> Result<ApprovalSet, Error> {
+    use convert::At;
+    let index = open::<Approvals>(index)?;
+    let actual = convert::stage(index.stage).at("stage").map_err(Error::IndexField)?;
+    if actual != stage {
+        return Err(Error::OtherStage { expected: stage, actual });
+    }
+    let (version, entries) = read::<Approvals>(&index, lookup)?;
+    Ok(ApprovalSet { stage, version, entries })
+}
+
+fn cut<K: Kind>(version: u64, stage: Option<Stage>, set: &BTreeMap<K::Key, K::Value>) -> Cut {
+    let items = set.iter().map(|(key, value)| {
+        let entry = K::to_entry(key, value);
+        let place = Place::of(&K::partition_key(key));
+        Item { place, size: size_in_list(&entry), value: entry }
+    });
+    let (mut partitions, mut documents) = (Vec::new(), Vec::new());
+    for part in partition::cut(items.collect(), MAX_PARTITION) {
+        let stored = encode(&K::join(part.items));
+        let name = reference(&stored);
+        let prefix = part.prefix.to_string();
+        partitions.push(wire::Partition { prefix, document: Some((&name).into()) });
+        documents.push((name, stored));
+    }
+    let index = wire::Index {
+        partition_kind: K::Partition::KIND.to_owned(),
+        version,
+        stage: stage.map_or(wire::Stage::Unspecified, wire::Stage::from).into(),
+        partitions,
+        entries: set.len() as u64,
+    };
+    Cut { index: encode(&index), partitions: documents }
+}
+
+/// The bytes of an entry within its partition: field number, length, message.
+fn size_in_list(entry: &impl prost::Message) -> usize {
+    let length = entry.encoded_len();
+    1 + prost::length_delimiter_len(length) + length
+}
+
+fn open<K: Kind>(stored: &Bytes) -> Result<wire::Index, Error> {
+    let index: wire::Index = decode(stored).map_err(Error::Index)?;
+    if index.partition_kind != K::Partition::KIND {
+        return Err(Error::OtherSet {
+            expected: K::Partition::KIND,
+            actual: index.partition_kind.chars().take(64).collect(),
+        });
+    }
+    Ok(index)
+}
+
+type Contents<K> = BTreeMap<<K as Kind>::Key, <K as Kind>::Value>;
+
+fn read<K: Kind>(
+    index: &wire::Index,
+    lookup: impl Fn(&DocumentRef) -> Option<Bytes>,
+) -> Result<(u64, Contents<K>), Error> {
+    let mut contents = BTreeMap::new();
+    for (prefix, document) in partitions(index)? {
+        let stored = lookup(&document).ok_or(Error::Absent { prefix, document })?;
+        read_partition::<K>(prefix, document, &stored, &mut contents)?;
+    }
+    let found = contents.len() as u64;
+    if found != index.entries {
+        return Err(Error::Count { promised: index.entries, found });
+    }
+    Ok((index.version, contents))
+}
+
+/// The partitions of an index, which cover every key once.
+fn partitions(index: &wire::Index) -> Result<Vec<(Prefix, DocumentRef)>, Error> {
+    use convert::{At, Fault};
+    let partitions = index
+        .partitions
+        .iter()
+        .enumerate()
+        .map(|(position, partition)| {
+            let prefix = partition.prefix.parse::<Prefix>().map_err(Error::Cover)?;
+            let document = partition.document.clone().ok_or(Fault::Missing);
+            let document = document
+                .map_err(convert::Error::from)
+                .and_then(DocumentRef::try_from)
+                .at(&format!("partitions[{position}].document"))
+                .map_err(Error::IndexField)?;
+            Ok((prefix, document))
+        })
+        .collect::<Result<Vec<_>, Error>>()?;
+    check_cover(partitions.iter().map(|(prefix, _)| *prefix)).map_err(Error::Cover)?;
+    Ok(partitions)
+}
+
+fn read_partition<K: Kind>(
+    prefix: Prefix,
+    expected: DocumentRef,
+    stored: &Bytes,
+    contents: &mut Contents<K>,
+) -> Result<(), Error> {
+    let actual = reference(stored);
+    if actual != expected {
+        return Err(Error::OtherBytes { prefix, expected, actual });
+    }
+    let partition: K::Partition =
+        decode(stored).map_err(|source| Error::Partition { prefix, source })?;
+    let field = |source| Error::Field { prefix, source };
+    let entries = convert::each("entries", K::split(partition), K::from_entry).map_err(field)?;
+    for (key, _) in &entries {
+        let key = K::partition_key(key);
+        if !prefix.covers(Place::of(&key)) {
+            return Err(Error::Foreign { prefix, key });
+        }
+    }
+    // Prefixes do not overlap, so no key of one partition is in another.
+    contents.extend(convert::sorted::<_, _, Vec<_>>("entries", entries).map_err(field)?);
+    Ok(())
+}
+
+/// The partitions that an index document of any kind names.
+///
+/// # Errors
+/// The index is not well-formed.
+pub(crate) fn partition_references(index: &wire::Index) -> Result<Vec<DocumentRef>, Error> {
+    Ok(partitions(index)?.into_iter().map(|(_, document)| document).collect())
+}

@@ -1,0 +1,103 @@
+//! The three sets that are cut: what keys them and what their entries are.
+
+use patchmesh_topology::approval::Approval;
+use patchmesh_topology::digest::Sha256;
+use patchmesh_topology::name::GroupName;
+use patchmesh_topology::revision::{Binding, CatalogueEntry, RevisionId};
+
+use super::Kind;
+use crate::{convert, wire};
+
+/// Every revision, by its id.
+pub(super) enum Catalogue {}
+
+impl Kind for Catalogue {
+    type Key = RevisionId;
+    type Value = CatalogueEntry;
+    type Partition = wire::CataloguePartition;
+    type Entry = wire::CatalogueEntry;
+
+    fn partition_key(key: &RevisionId) -> String {
+        key.to_string()
+    }
+
+    fn to_entry(key: &RevisionId, value: &CatalogueEntry) -> wire::CatalogueEntry {
+        (key, value).into()
+    }
+
+    fn from_entry(
+        entry: wire::CatalogueEntry,
+    ) -> Result<(RevisionId, CatalogueEntry), convert::Error> {
+        entry.try_into()
+    }
+
+    fn join(entries: Vec<wire::CatalogueEntry>) -> wire::CataloguePartition {
+        wire::CataloguePartition { entries }
+    }
+
+    fn split(partition: wire::CataloguePartition) -> Vec<wire::CatalogueEntry> {
+        partition.entries
+    }
+}
+
+/// Every binding, by the vendor's hash.
+pub(super) enum Bindings {}
+
+impl Kind for Bindings {
+    type Key = Sha256;
+    type Value = Binding;
+    type Partition = wire::BindingPartition;
+    type Entry = wire::Binding;
+
+    fn partition_key(key: &Sha256) -> String {
+        key.to_string()
+    }
+
+    fn to_entry(_: &Sha256, value: &Binding) -> wire::Binding {
+        value.into()
+    }
+
+    fn from_entry(entry: wire::Binding) -> Result<(Sha256, Binding), convert::Error> {
+        Binding::try_from(entry).map(|binding| (binding.sha256, binding))
+    }
+
+    fn join(entries: Vec<wire::Binding>) -> wire::BindingPartition {
+        wire::BindingPartition { entries }
+    }
+
+    fn split(partition: wire::BindingPartition) -> Vec<wire::Binding> {
+        partition.entries
+    }
+}
+
+/// The decisions of a stage. All those on one revision share a partition.
+pub(super) enum Approvals {}
+
+impl Kind for Approvals {
+    type Key = (RevisionId, GroupName);
+    type Value = Approval;
+    type Partition = wire::ApprovalPartition;
+    type Entry = wire::Approval;
+
+    fn partition_key((revision, _): &(RevisionId, GroupName)) -> String {
+        revision.to_string()
+    }
+
+    fn to_entry((revision, group): &(RevisionId, GroupName), value: &Approval) -> wire::Approval {
+        (revision, group, value).into()
+    }
+
+    fn from_entry(
+        entry: wire::Approval,
+    ) -> Result<((RevisionId, GroupName), Approval), convert::Error> {
+        entry.try_into()
+    }
+
+    fn join(entries: Vec<wire::Approval>) -> wire::ApprovalPartition {
+        wire::ApprovalPartition { entries }
+    }
+
+    fn split(partition: wire::ApprovalPartition) -> Vec<wire::Approval> {
+        partition.entries
+    }
+}
