@@ -189,3 +189,35 @@ pub fn diff<'a>(a: &'a Approvals, b: &'a Approvals) -> Vec<Difference<'a>> {
         .filter(|difference| difference.before != difference.after)
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_follow_from_decision_order_and_content() {
+        let approval = |decision| Approval {
+            decision,
+            by: "ada".to_owned(),
+            at: Timestamp::UNIX_EPOCH,
+            comment: String::new(),
+        };
+        let approved = approval(Decision::Approved(RolloutName::default_for(Stage::Production)));
+        assert_eq!(state_of(None, 0, false), UpdateState::New);
+        assert_eq!(state_of(None, 3, true), UpdateState::Updated);
+        assert_eq!(state_of(Some(&approved), 3, true), UpdateState::Approved);
+        assert_eq!(state_of(Some(&approved), 0, false), UpdateState::TemporarilyUnavailable);
+        assert_eq!(
+            state_of(Some(&approval(Decision::Declined)), 0, true),
+            UpdateState::NotApproved
+        );
+    }
+
+    #[test]
+    fn state_words_parse() {
+        for state in UpdateState::ALL {
+            assert_eq!(state.to_string().parse(), Ok(state));
+        }
+        assert!("fine".parse::<UpdateState>().is_err());
+    }
+}

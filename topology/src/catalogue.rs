@@ -99,3 +99,111 @@ pub fn known_in(catalogue: &BTreeMap<RevisionId, CatalogueEntry>, update: &Updat
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::{Strategy, prop_assert, prop_assert_eq, proptest};
+
+    use super::*;
+
+    fn revision(name: &str, version: &str, content: &str) -> Revision {
+        Revision {
+            id: format!("deb:stable/{name}@{version}").parse().expect("a revision"),
+            title: content.to_owned(),
+            description: String::new(),
+            architectures: Vec::new(),
+            payloads: Vec::new(),
+        }
+    }
+
+    #[derive(Default)]
+    struct Catalogue(Vec<Known>);
+
+    impl Catalogue {
+        fn enter(&mut self, incoming: impl IntoIterator<Item = Revision>) -> Merge {
+            let of = |update: &UpdateId| {
+                self.0.iter().filter(|known| known.id.update == *update).cloned().collect()
+            };
+            let merge = merge(incoming, of);
+            self.0.extend(merge.entering().map(|one| Known {
+                id: one.revision.id.clone(),
+                ordinal: one.ordinal,
+                fingerprint: one.fingerprint,
+            }));
+            merge
+        }
+    }
+
+    fn ids(entering: &[Entering]) -> Vec<(String, u32)> {
+        entering.iter().map(|one| (one.revision.id.to_string(), one.ordinal)).collect()
+    }
+
+    #[test]
+    fn tells_new_from_updated_from_known() {
+        let mut catalogue = Catalogue::default();
+        let merge = catalogue.enter([revision("a", "1", "x"), revision("b", "1", "x")]);
+        assert_eq!((merge.new.len(), merge.updated.len()), (2, 0));
+        let merge = catalogue.enter([revision("a", "2", "x"), revision("b", "1", "x")]);
+        assert_eq!(ids(&merge.updated), [("deb:stable/a@2".to_owned(), 1)]);
+        assert_eq!(merge.known, [revision("b", "1", "x").id]);
+        let merge = catalogue.enter([revision("a", "2", "other bytes")]);
+        assert_eq!(ids(&merge.updated), [("deb:stable/a@2#2".to_owned(), 2)]);
+        let merge = catalogue.enter([revision("a", "2", "x")]);
+        assert!(merge.is_unchanged(), "a vendor that goes back releases nothing new");
+    }
+
+    #[test]
+    fn two_releases_in_one_input_are_two_revisions() {
+        let mut catalogue = Catalogue::default();
+        let merge = catalogue.enter([revision("a", "1", "x"), revision("a", "1", "y")]);
+        assert_eq!(ids(&merge.new), [("deb:stable/a@1".to_owned(), 0)]);
+        assert_eq!(ids(&merge.updated), [("deb:stable/a@1#2".to_owned(), 1)]);
+    }
+
+    fn inputs() -> impl Strategy<Value = Vec<Vec<Revision>>> {
+        let revision = ("[ab]", "[12]", "[xyz]")
+            .prop_map(|(name, version, content)| revision(&name, &version, &content));
+        vec(vec(revision, 0..6), 0..6)
+    }
+
+    proptest! {
+        #[test]
+        fn merging_again_changes_nothing_and_names_are_unique(inputs in inputs()) {
+            let mut catalogue = Catalogue::default();
+            for input in inputs {
+                let count = input.len();
+                let merge = catalogue.enter(input.clone());
+                prop_assert_eq!(merge.entering().count() + merge.known.len(), count);
+                let again = catalogue.enter(input);
+                prop_assert!(again.is_unchanged());
+            }
+            let mut ids: Vec<_> = catalogue.0.iter().map(|known| known.id.clone()).collect();
+            let all = ids.len();
+            ids.sort();
+            ids.dedup();
+            prop_assert_eq!(ids.len(), all);
+        }
+    }
+
+    #[test]
+    fn finds_the_revisions_of_one_update_in_a_map() {
+        let document = crate::revision::DocumentRef { digest: Digest::of(b"x"), length: 1 };
+        let catalogue: BTreeMap<_, _> = [("a", "1"), ("a", "2"), ("ab", "1"), ("b", "1")]
+            .into_iter()
+            .map(|(name, version)| {
+                let revision = revision(name, version, "x");
+                let entry = CatalogueEntry {
+                    document,
+                    entered_at: jiff::Timestamp::UNIX_EPOCH,
+                    ordinal: 0,
+                    fingerprint: revision.fingerprint(),
+                };
+                (revision.id, entry)
+            })
+            .collect();
+        let known = known_in(&catalogue, &revision("a", "1", "x").id.update);
+        let ids: Vec<_> = known.iter().map(|known| known.id.version.as_str()).collect();
+        assert_eq!(ids, ["1", "2"]);
+    }
+}

@@ -141,3 +141,6 @@ pub fn availability(revision: &Revision, is_bound: impl Fn(&Sha256) -> bool) -> 
         revision.payloads.iter().map(|payload| payload.sha256).filter(unbound).collect();
     if missing.is_empty() { Availability::Available } else { Availability::Missing(missing) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -275,3 +275,6 @@ fn absorb(hasher: &mut blake3::Hasher, bytes: &[u8]) {
 fn absorb_count(hasher: &mut blake3::Hasher, count: usize) {
     hasher.update(&(count as u64).to_le_bytes());
 }
+
+#[cfg(test)]
+mod tests;

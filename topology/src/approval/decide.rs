@@ -280,3 +280,6 @@ impl Change {
         self
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -238,3 +238,6 @@ fn check_url(url: &str) -> Result<(), Rejection> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -319,3 +319,6 @@ fn list(names: &[NodeName]) -> String {
 fn arrows(names: &[NodeName]) -> String {
     names.iter().chain(names.first()).map(NodeName::as_str).collect::<Vec<_>>().join(" → ")
 }
+
+#[cfg(test)]
+mod tests;

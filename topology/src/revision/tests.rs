@@ -1,0 +1,108 @@
+//! Names of revisions and their fingerprints.
+
+use proptest::prelude::{Strategy, any, prop_assert_eq, proptest};
+
+use super::*;
+
+fn ids() -> impl Strategy<Value = RevisionId> {
+    // Whatever vendors write: epochs, `~`, `+`, slashes in suites and versions.
+    let parts = ("[a-z0-9][a-z0-9._-]{0,8}", "[!-?A-~]{1,12}", "[!-.0-?A-~]{1,12}");
+    (parts, "[!-\"$-?A-~]{1,12}", 1..5u32).prop_map(|((source, suite, name), version, release)| {
+        let source = source.parse().expect("a name");
+        let update = UpdateId::new(source, &suite, &name).expect("an update");
+        RevisionId { release, ..RevisionId::new(update, &version).expect("a revision") }
+    })
+}
+
+fn revision() -> Revision {
+    let payload = |package: &str, architecture: &str| Payload {
+        package: package.to_owned(),
+        version: "3.0.15-1".to_owned(),
+        architecture: architecture.to_owned(),
+        component: "main".to_owned(),
+        filename: format!("pool/main/o/openssl/{package}_3.0.15-1_{architecture}.deb"),
+        length: 1000,
+        sha256: Sha256::from_bytes([7; 32]),
+        control: format!("Package: {package}\n"),
+    };
+    Revision {
+        id: "debian:bookworm/openssl@3.0.15-1".parse().expect("a revision"),
+        title: "Secure Sockets Layer toolkit".to_owned(),
+        description: String::new(),
+        architectures: vec!["amd64".to_owned()],
+        payloads: vec![payload("libssl3", "amd64"), payload("openssl", "amd64")],
+    }
+}
+
+proptest! {
+    #[test]
+    fn ids_print_and_parse(id in ids()) {
+        prop_assert_eq!(id.to_string().parse(), Ok(id.clone()));
+        prop_assert_eq!(id.update.to_string().parse(), Ok(id.update));
+    }
+
+    #[test]
+    fn different_ids_print_differently(a in ids(), b in ids()) {
+        prop_assert_eq!(a == b, a.to_string() == b.to_string());
+    }
+
+    #[test]
+    fn what_parses_is_written_that_way(text in "[a-c]?:?[a-c/]{0,4}@?[0-9@#~]{0,4}") {
+        if let Ok(id) = text.parse::<RevisionId>() {
+            prop_assert_eq!(id.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn no_text_panics(text in any::<String>()) {
+        let _ = text.parse::<RevisionId>();
+    }
+}
+
+#[test]
+fn ids_of_several_forms() {
+    let parse = |text: &str| text.parse::<RevisionId>();
+    let id = parse("deb:bookworm/updates/gcc@2:1.0~rc1+b2/x#3").expect("a revision");
+    assert_eq!((id.update.suite.as_str(), id.update.name.as_str()), ("bookworm/updates", "gcc"));
+    assert_eq!((id.version.as_str(), id.release), ("2:1.0~rc1+b2/x", 3));
+    assert!(matches!(parse("openssl"), Err(Error::Form(_))));
+    assert!(matches!(parse("deb:s/n@1#1"), Err(Error::Release(_))));
+    assert!(matches!(parse("deb:s/n@1#02"), Err(Error::Release(_))));
+    assert!(matches!(parse("Deb:s/n@1"), Err(Error::Source { .. })));
+    assert!(matches!(parse("deb:s/n@"), Err(Error::Part { part: "version", .. })));
+    assert!(matches!(parse("deb:s/n\u{1b}@1"), Err(Error::Part { part: "name", .. })));
+}
+
+#[test]
+fn a_fingerprint_covers_everything_but_the_release() {
+    let original = revision().fingerprint();
+    let mut again = revision();
+    again.id.release = 2;
+    assert_eq!(again.fingerprint(), original);
+    let changes: [fn(&mut Revision); 9] = [
+        |revision| revision.id.version.push('1'),
+        |revision| revision.title.push('x'),
+        |revision| revision.description.push('x'),
+        |revision| revision.architectures.push("arm64".to_owned()),
+        |revision| revision.payloads.truncate(1),
+        |revision| revision.payloads.swap(0, 1),
+        |revision| revision.payloads[0].sha256 = Sha256::from_bytes([8; 32]),
+        |revision| revision.payloads[0].length += 1,
+        |revision| revision.payloads[1].control.push('x'),
+    ];
+    for (number, change) in changes.into_iter().enumerate() {
+        let mut revision = revision();
+        change(&mut revision);
+        assert_ne!(revision.fingerprint(), original, "change {number}");
+    }
+}
+
+#[test]
+fn the_fingerprint_never_changes() {
+    // Catalogues keep it: another way to compute it would make everything a
+    // re-release.
+    assert_eq!(
+        revision().fingerprint().to_string(),
+        "e5f85e6ac697b273a6d7f67e407f2cd47b36b034a74989dea90471e674425bb1"
+    );
+}
