@@ -1,0 +1,10 @@
+//! The wire formats as others depend on them: what is written can be read,
+//! what is wrong is refused with its place, and nothing published changes.
+
+mod compat;
+mod lint;
+mod models;
+mod refusals;
+mod round_trip;
+mod schema;
+mod sets;

@@ -1,0 +1,185 @@
+//! Strategies for values of the model.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use patchmesh_topology::approval::{Approval, ApprovalSet, Decision};
+use patchmesh_topology::digest::{Digest, Sha256};
+use patchmesh_topology::name::{GroupName, NodeName, RolloutName, Site};
+use patchmesh_topology::node::membership::Invitation;
+use patchmesh_topology::node::{Mesh, Role, Stage};
+use patchmesh_topology::revision::{
+    Binding, CatalogueEntry, DocumentRef, Payload, Revision, RevisionId,
+};
+use patchmesh_topology::rollout::{Rollout, RolloutSet, Wave, WaveStateSet, WaveStatus};
+use patchmesh_topology::view::{PoolFile, View, ViewSet};
+use proptest::collection::{btree_map, btree_set, vec};
+use proptest::prelude::{Just, Strategy, any, prop_oneof};
+use proptest::sample::select;
+
+pub(crate) fn name(text: &str) -> NodeName {
+    text.parse().expect("a name")
+}
+
+pub(crate) fn stage() -> impl Strategy<Value = Stage> {
+    select(Stage::ALL.to_vec())
+}
+
+pub(crate) fn time() -> impl Strategy<Value = Timestamp> {
+    let (first, last) = (Timestamp::MIN.as_second() + 1, Timestamp::MAX.as_second());
+    (first..last, 0..1_000_000_000i32)
+        .prop_map(|(seconds, nanos)| Timestamp::new(seconds, nanos).expect("a time"))
+}
+
+fn group() -> impl Strategy<Value = GroupName> {
+    "[a-z0-9][a-z0-9_.-]{0,12}".prop_map(|text| text.parse().expect("a name"))
+}
+
+fn rollout_name() -> impl Strategy<Value = RolloutName> {
+    "[a-z0-9][a-z0-9-]{0,12}".prop_map(|text| text.parse().expect("a name"))
+}
+
+fn site() -> impl Strategy<Value = Site> {
+    "[a-z]{1,5}(/[a-z]{1,5}){0,3}".prop_map(|text| text.parse().expect("a site"))
+}
+
+pub(crate) fn digest() -> impl Strategy<Value = Digest> {
+    any::<[u8; 32]>().prop_map(Digest::from_bytes)
+}
+
+pub(crate) fn sha256() -> impl Strategy<Value = Sha256> {
+    any::<[u8; 32]>().prop_map(Sha256::from_bytes)
+}
+
+fn document() -> impl Strategy<Value = DocumentRef> {
+    (digest(), any::<u64>()).prop_map(|(digest, length)| DocumentRef { digest, length })
+}
+
+pub(crate) fn revision_id() -> impl Strategy<Value = RevisionId> {
+    ("[a-z]{1,4}", "[a-z/-]{1,8}", "[a-z+.-]{1,8}", "[0-9:~+.-]{1,8}", 1..4u32).prop_map(
+        |(source, suite, update, version, release)| {
+            let text = format!("{source}:{suite}/{update}@{version}");
+            RevisionId { release, ..text.parse().expect("a revision") }
+        },
+    )
+}
+
+/// A mesh that grew by invitations, some of them taken up or withdrawn.
+pub(crate) fn mesh() -> impl Strategy<Value = Mesh> {
+    let node = (any::<usize>(), site(), any::<bool>(), 0..4u8);
+    vec(node, 0..12).prop_map(|nodes| {
+        let key = |number: u8| Sha256::from_bytes([number; 32]);
+        let mut mesh = Mesh::found(
+            "5f1c".to_owned(),
+            "Example".to_owned(),
+            name("hq"),
+            "emea".parse().expect("a site"),
+            "https://hq.example:8443".to_owned(),
+            key(0),
+        )
+        .expect("a mesh");
+        for (number, (parent, site, is_lab, fate)) in (1..).zip(nodes) {
+            let joined: Vec<NodeName> =
+                mesh.nodes.keys().filter(|name| mesh.is_connected(name)).cloned().collect();
+            let parent = joined[parent % joined.len()].clone();
+            let role = if is_lab { Role::Validation } else { Role::Branch };
+            let name = name(&format!("n{number}"));
+            let invitation = Invitation { name: name.clone(), role, parent, site, stages: None };
+            let Ok(invited) = mesh.invite(invitation) else { continue };
+            let url = format!("https://n{number}.example");
+            mesh = match fate {
+                0 => invited,
+                1 => invited.revoke(&name).expect("revoked"),
+                _ => invited.join(&name, key(number), url).expect("joined"),
+            };
+        }
+        mesh
+    })
+}
+
+fn payload() -> impl Strategy<Value = Payload> {
+    let texts = ("[a-z]{1,6}", "[0-9.]{1,5}", "(amd64|arm64|all)", "(main|contrib)");
+    (texts, "pool/[a-z0-9_~+]{1,12}", any::<u64>(), sha256(), ".{0,30}").prop_map(
+        |((package, version, architecture, component), filename, length, sha256, control)| {
+            Payload { package, version, architecture, component, filename, length, sha256, control }
+        },
+    )
+}
+
+pub(crate) fn revision() -> impl Strategy<Value = Revision> {
+    let texts = (".{0,20}", ".{0,40}");
+    (revision_id(), texts, btree_set("[a-z0-9]{1,6}", 0..3), vec(payload(), 0..5)).prop_map(
+        |(id, (title, description), architectures, mut payloads)| {
+            payloads.sort_by(|a, b| a.sort_key().cmp(&b.sort_key()));
+            let architectures = architectures.into_iter().collect();
+            Revision { id, title, description, architectures, payloads }
+        },
+    )
+}
+
+pub(crate) fn catalogue_entry() -> impl Strategy<Value = CatalogueEntry> {
+    (document(), time(), any::<u32>(), digest()).prop_map(
+        |(document, entered_at, ordinal, fingerprint)| CatalogueEntry {
+            document,
+            entered_at,
+            ordinal,
+            fingerprint,
+        },
+    )
+}
+
+pub(crate) fn catalogue() -> impl Strategy<Value = BTreeMap<RevisionId, CatalogueEntry>> {
+    btree_map(revision_id(), catalogue_entry(), 0..40)
+}
+
+pub(crate) fn bindings() -> impl Strategy<Value = BTreeMap<Sha256, Binding>> {
+    let binding = (sha256(), digest(), any::<u64>()).prop_map(|(sha256, blob, length)| Binding {
+        sha256,
+        blob,
+        length,
+    });
+    vec(binding, 0..2000)
+        .prop_map(|bindings| bindings.into_iter().map(|one| (one.sha256, one)).collect())
+}
+
+pub(crate) fn approvals() -> impl Strategy<Value = ApprovalSet> {
+    let decision =
+        prop_oneof![Just(Decision::Declined), rollout_name().prop_map(Decision::Approved)];
+    let approval = (decision, "[a-z]{1,8}", time(), ".{0,30}")
+        .prop_map(|(decision, by, at, comment)| Approval { decision, by, at, comment });
+    (stage(), any::<u64>(), btree_map((revision_id(), group()), approval, 0..60))
+        .prop_map(|(stage, version, entries)| ApprovalSet { stage, version, entries })
+}
+
+pub(crate) fn rollouts() -> impl Strategy<Value = RolloutSet> {
+    let wave = ("[a-z]{1,8}", vec(site(), 0..3))
+        .prop_map(|(name, geographies)| Wave { name, geographies });
+    let rollout = (rollout_name(), stage(), vec(wave, 1..4))
+        .prop_map(|(name, stage, waves)| (name.clone(), Rollout { name, stage, waves }));
+    (any::<u64>(), vec(rollout, 0..5)).prop_map(|(version, rollouts)| RolloutSet {
+        version,
+        rollouts: rollouts.into_iter().collect(),
+    })
+}
+
+pub(crate) fn wave_states() -> impl Strategy<Value = WaveStateSet> {
+    let status = prop_oneof![
+        Just(WaveStatus::Pending),
+        Just(WaveStatus::Halted),
+        time().prop_map(WaveStatus::Open),
+    ];
+    (any::<u64>(), btree_map(rollout_name(), vec(status, 0..4), 0..5))
+        .prop_map(|(version, states)| WaveStateSet { version, states })
+}
+
+pub(crate) fn views() -> impl Strategy<Value = ViewSet> {
+    (any::<u64>(), btree_map((stage(), group()), document(), 0..6))
+        .prop_map(|(version, views)| ViewSet { version, views })
+}
+
+pub(crate) fn view() -> impl Strategy<Value = View> {
+    let path = || "[a-z]{1,6}(/[a-zA-Z0-9_~+-]{1,8}){0,3}";
+    let file = (sha256(), any::<u64>()).prop_map(|(sha256, length)| PoolFile { sha256, length });
+    (time(), btree_map(path(), document(), 0..6), btree_map(path(), file, 0..6))
+        .prop_map(|(signed_at, files, pool)| View { signed_at, files, pool })
+}

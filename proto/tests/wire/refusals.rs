@@ -1,0 +1,131 @@
+//! What is wrong is refused, and the error says where.
+
+use patchmesh_proto::convert::Error;
+use patchmesh_proto::document::encode;
+use patchmesh_proto::references::{self, references};
+use patchmesh_proto::wire;
+use patchmesh_topology::node::Mesh;
+use patchmesh_topology::revision::{Revision, RevisionId};
+use patchmesh_topology::rollout::{Rollout, WaveStatus};
+use patchmesh_topology::view::View;
+use prost::Message;
+
+/// A primary and two branches, one below the other, as the wire has them.
+fn topology() -> wire::Topology {
+    let node = |name: &str, role: wire::Role, parent: &str, number: u8| wire::Node {
+        name: name.to_owned(),
+        role: role.into(),
+        parent: parent.to_owned(),
+        site: "emea/fr".to_owned(),
+        url: format!("https://{name}.example"),
+        stages: Vec::new(),
+        membership: wire::Membership::Joined.into(),
+        key_sha256: vec![number; 32].into(),
+    };
+    wire::Topology {
+        mesh_id: "5f1c".to_owned(),
+        mesh_name: "Example".to_owned(),
+        nodes: vec![
+            node("hq", wire::Role::Primary, "", 1),
+            node("hub", wire::Role::Branch, "hq", 2),
+            node("lyon", wire::Role::Branch, "hub", 3),
+        ],
+        groups: Vec::new(),
+    }
+}
+
+fn refused(change: impl FnOnce(&mut wire::Topology)) -> Error {
+    let mut topology = topology();
+    change(&mut topology);
+    Mesh::try_from(topology).expect_err("refused")
+}
+
+#[test]
+fn faults_of_a_mesh_name_their_field() {
+    assert!(Mesh::try_from(topology()).is_ok());
+    let path = |change: fn(&mut wire::Topology)| refused(change).path().to_owned();
+    assert_eq!(path(|mesh| mesh.mesh_id.clear()), "mesh_id");
+    assert_eq!(path(|mesh| mesh.nodes[2].site = "emea//fr".to_owned()), "nodes[2].site");
+    assert_eq!(path(|mesh| mesh.nodes[1].role = 77), "nodes[1].role");
+    assert_eq!(path(|mesh| mesh.nodes[1].role = 0), "nodes[1].role");
+    assert_eq!(path(|mesh| mesh.nodes[1].stages = vec![1, 9]), "nodes[1].stages[1]");
+    assert_eq!(path(|mesh| mesh.nodes[1].key_sha256.clear()), "nodes[1].key_sha256");
+    assert_eq!(path(|mesh| mesh.nodes[1].membership = 3), "nodes[1].key_sha256");
+    let error = refused(|mesh| mesh.nodes[1].role = 77);
+    assert_eq!(
+        error.to_string(),
+        "nodes[1].role has 77, which is no role that this software knows"
+    );
+}
+
+#[test]
+fn two_nodes_of_one_name_are_refused() {
+    let error = refused(|mesh| mesh.nodes[2].name = "hub".to_owned());
+    assert_eq!(error.to_string(), "nodes[2] is out of order or comes twice");
+}
+
+#[test]
+fn a_parent_loop_is_refused() {
+    let error = refused(|mesh| mesh.nodes[1].parent = "lyon".to_owned());
+    assert_eq!(error.to_string(), "the message does not hold together");
+    let source = std::error::Error::source(&error).expect("a source");
+    assert_eq!(source.to_string(), "nodes are their own ancestors: hub → lyon → hub");
+}
+
+#[test]
+fn a_payload_cannot_escape_its_folder() {
+    let payload = |filename: &str| wire::Payload {
+        filename: filename.to_owned(),
+        sha256: vec![1; 32].into(),
+        ..Default::default()
+    };
+    let revision = wire::Revision {
+        id: "deb:stable/a@1".to_owned(),
+        payloads: vec![payload("pool/a.deb"), payload("../a.deb")],
+        ..Default::default()
+    };
+    let error = Revision::try_from(revision).expect_err("refused");
+    assert_eq!(error.path(), "payloads[1].filename");
+}
+
+#[test]
+fn times_and_states_are_checked() {
+    let nonsense = prost_types::Timestamp { seconds: 0, nanos: -1 };
+    let open = wire::WaveState { status: wire::WaveStatus::Open.into(), since: None };
+    assert_eq!(WaveStatus::try_from(open).expect_err("refused").path(), "since");
+    let open = wire::WaveState { since: Some(nonsense), ..open };
+    assert_eq!(WaveStatus::try_from(open).expect_err("refused").path(), "since");
+    let far = prost_types::Timestamp { seconds: i64::MAX, nanos: 0 };
+    let view = wire::View { signed_at: Some(far), ..Default::default() };
+    assert_eq!(View::try_from(view).expect_err("refused").to_string(), "signed_at is not a time");
+    let rollout = wire::Rollout { name: "r".to_owned(), stage: 1, waves: Vec::new() };
+    assert_eq!(Rollout::try_from(rollout).expect_err("refused").path(), "waves");
+}
+
+#[test]
+fn a_decline_names_no_rollout() {
+    let approval = wire::Approval {
+        revision: "deb:stable/a@1".to_owned(),
+        group: "lab".to_owned(),
+        decision: wire::Decision::Declined.into(),
+        rollout: "default-validation".to_owned(),
+        by: "ada".to_owned(),
+        at: Some(prost_types::Timestamp::default()),
+        comment: "no".to_owned(),
+    };
+    let error = <((RevisionId, _), _)>::try_from(approval).expect_err("refused");
+    assert_eq!(error.path(), "rollout");
+}
+
+#[test]
+fn an_unknown_kind_names_nothing() {
+    let envelope = wire::Envelope {
+        kind: "advisory".to_owned(),
+        version: 1,
+        required_features: Vec::new(),
+        body: Default::default(),
+    };
+    let error = references(&envelope.encode_to_vec().into()).expect_err("refused");
+    assert!(matches!(error, references::Error::UnknownKind(kind) if kind == "advisory"));
+    assert_eq!(references(&encode(&topology())).expect("known"), Default::default());
+}
