@@ -21,7 +21,7 @@ use prost::bytes::Bytes;
 use crate::wire;
 
 pub use approval::update_state;
-pub use mesh::{role, stage};
+pub use mesh::{role, stage, stages};
 
 /// What is wrong with a field.
 #[derive(Debug, thiserror::Error)]
@@ -179,7 +179,7 @@ pub fn optional_time(value: Option<prost_types::Timestamp>) -> Result<Option<Tim
 
 /// A time for the wire.
 #[must_use]
-pub fn wire_time(time: Timestamp) -> prost_types::Timestamp {
+pub fn timestamp_to_wire(time: Timestamp) -> prost_types::Timestamp {
     let (seconds, nanos) = (time.as_second(), time.subsec_nanosecond());
     // Before 1970 the model's fraction is negative, the wire's never is.
     if nanos < 0 {
@@ -206,13 +206,13 @@ pub fn sha256(bytes: &[u8]) -> Result<Sha256, Error> {
 
 /// A digest for the wire.
 #[must_use]
-pub fn wire_digest(digest: &Digest) -> Bytes {
+pub fn digest_to_wire(digest: &Digest) -> Bytes {
     Bytes::copy_from_slice(digest.as_bytes())
 }
 
 /// A digest for the wire.
 #[must_use]
-pub fn wire_sha256(sha256: &Sha256) -> Bytes {
+pub fn sha256_to_wire(sha256: &Sha256) -> Bytes {
     Bytes::copy_from_slice(sha256.as_bytes())
 }
 
@@ -231,6 +231,6 @@ impl TryFrom<wire::Ref> for DocumentRef {
 
 impl From<&DocumentRef> for wire::Ref {
     fn from(value: &DocumentRef) -> Self {
-        Self { digest: wire_digest(&value.digest), length: value.length }
+        Self { digest: digest_to_wire(&value.digest), length: value.length }
     }
 }

@@ -9,8 +9,7 @@ use patchmesh_topology::view::{View, ViewSet};
 use prost::bytes::Bytes;
 
 use crate::document::{self, Document, decode, kind_of};
-use crate::set::{self, partition_references};
-use crate::{convert, wire};
+use crate::{convert, set, wire};
 
 /// What a document names.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -45,10 +44,7 @@ pub enum Error {
 pub fn references(stored: &Bytes) -> Result<References, Error> {
     let kind = kind_of(stored)?;
     match kind.as_str() {
-        wire::Index::KIND => {
-            let index: wire::Index = decode(stored)?;
-            Ok(documents(partition_references(&index)?))
-        }
+        wire::Index::KIND => Ok(documents(set::partitions(stored)?)),
         wire::CataloguePartition::KIND => catalogue_partition(decode(stored)?),
         wire::ViewSet::KIND => {
             let set = ViewSet::try_from(decode::<wire::ViewSet>(stored)?)?;

@@ -20,8 +20,9 @@ use patchmesh_topology::partition::{self, Item, Place, Prefix, check_cover};
 use patchmesh_topology::revision::{Binding, CatalogueEntry, DocumentRef, RevisionId};
 use prost::bytes::Bytes;
 
+use crate::convert::{self, At, Fault};
 use crate::document::{self, Document, MAX_PARTITION, decode, encode, reference};
-use crate::{convert, wire};
+use crate::wire;
 use kinds::{Approvals, Bindings, Catalogue};
 
 /// A set as documents.
@@ -57,14 +58,6 @@ pub enum Error {
         expected: &'static str,
         /// The kind that the index states.
         actual: String,
-    },
-    /// An approval set of another stage, or a stage where none belongs.
-    #[error("the index is for {actual}, not for {expected}")]
-    OtherStage {
-        /// The stage asked for.
-        expected: Stage,
-        /// The stage that the index states.
-        actual: Stage,
     },
     /// The prefixes do not divide the keys among them.
     #[error("the prefixes of the index do not cover every key once")]
@@ -143,64 +136,76 @@ trait Kind {
 
 /// The catalogue as documents.
 #[must_use]
-pub fn cut_catalogue(version: u64, catalogue: &BTreeMap<RevisionId, CatalogueEntry>) -> Cut {
-    cut::<Catalogue>(version, None, catalogue)
+pub fn cut_catalogue(catalogue: &BTreeMap<RevisionId, CatalogueEntry>, version: u64) -> Cut {
+    cut::<Catalogue>(catalogue, version, None)
 }
 
 /// The bindings as documents.
 #[must_use]
-pub fn cut_bindings(version: u64, bindings: &BTreeMap<Sha256, Binding>) -> Cut {
-    cut::<Bindings>(version, None, bindings)
+pub fn cut_bindings(bindings: &BTreeMap<Sha256, Binding>, version: u64) -> Cut {
+    cut::<Bindings>(bindings, version, None)
 }
 
 /// An approval set as documents.
 #[must_use]
 pub fn cut_approvals(set: &ApprovalSet) -> Cut {
-    cut::<Approvals>(set.version, Some(set.stage), &set.entries)
+    cut::<Approvals>(&set.entries, set.version, Some(set.stage))
 }
 
-/// The catalogue and its version, from its index and `lookup` of documents.
+/// The catalogue, from its index and `lookup` of documents.
 ///
 /// # Errors
 /// Why not.
 pub fn read_catalogue(
     index: &Bytes,
     lookup: impl Fn(&DocumentRef) -> Option<Bytes>,
-) -> Result<(u64, BTreeMap<RevisionId, CatalogueEntry>), Error> {
-    read::<Catalogue>(&open::<Catalogue>(index)?, lookup)
+) -> Result<BTreeMap<RevisionId, CatalogueEntry>, Error> {
+    read::<Catalogue>(&open(index)?, lookup)
 }
 
-/// The bindings and their version, from their index and `lookup` of documents.
+/// The bindings, from their index and `lookup` of documents.
 ///
 /// # Errors
 /// Why not.
 pub fn read_bindings(
     index: &Bytes,
     lookup: impl Fn(&DocumentRef) -> Option<Bytes>,
-) -> Result<(u64, BTreeMap<Sha256, Binding>), Error> {
-    read::<Bindings>(&open::<Bindings>(index)?, lookup)
+) -> Result<BTreeMap<Sha256, Binding>, Error> {
+    read::<Bindings>(&open(index)?, lookup)
 }
 
-/// The approval set of `stage`, from its index and `lookup` of documents.
+/// An approval set, from its index and `lookup` of documents. Whether it is
+/// the set of the stage that signed it is for the caller to check.
 ///
 /// # Errors
 /// Why not.
 pub fn read_approvals(
-    stage: Stage,
     index: &Bytes,
     lookup: impl Fn(&DocumentRef) -> Option<Bytes>,
 ) -> Result<ApprovalSet, Error> {
-    use convert::At;
-    let index = open::<Approvals>(index)?;
-    let actual = convert::stage(index.stage).at("stage").map_err(Error::IndexField)?;
-    if actual != stage {
-        return Err(Error::OtherStage { expected: stage, actual });
-    }
-    let (version, entries) = read::<Approvals>(&index, lookup)?;
-    Ok(ApprovalSet { stage, version, entries })
+    let index = open(index)?;
+    let stage = convert::stage(index.stage).at("stage").map_err(Error::IndexField)?;
+    let entries = read::<Approvals>(&index, lookup)?;
+    Ok(ApprovalSet { stage, version: index.version, entries })
 }
 
-fn cut<K: Kind>(version: u64, stage: Option<Stage>, set: &BTreeMap<K::Key, K::Value>) -> Cut {
+/// The partitions that an index names, to be fetched before it is read.
+///
+/// # Errors
+/// The index is none, or not well-formed.
+pub fn partitions(index: &Bytes) -> Result<Vec<DocumentRef>, Error> {
+    Ok(divide(&open(index)?)?.into_iter().map(|(_, document)| document).collect())
+}
+
+/// The version that an index states: how often its set has changed.
+///
+/// # Errors
+/// The index is none.
+pub fn version(index: &Bytes) -> Result<u64, Error> {
+    open(index).map(|index| index.version)
+}
+
+fn cut<K: Kind>(set: &Contents<K>, version: u64, stage: Option<Stage>) -> Cut {
     let items = set.iter().map(|(key, value)| {
         let entry = K::to_entry(key, value);
         let place = Place::of(&K::partition_key(key));
@@ -230,15 +235,8 @@ fn size_in_list(entry: &impl prost::Message) -> usize {
     1 + prost::length_delimiter_len(length) + length
 }
 
-fn open<K: Kind>(stored: &Bytes) -> Result<wire::Index, Error> {
-    let index: wire::Index = decode(stored).map_err(Error::Index)?;
-    if index.partition_kind != K::Partition::KIND {
-        return Err(Error::OtherSet {
-            expected: K::Partition::KIND,
-            actual: index.partition_kind.chars().take(64).collect(),
-        });
-    }
-    Ok(index)
+fn open(stored: &Bytes) -> Result<wire::Index, Error> {
+    decode(stored).map_err(Error::Index)
 }
 
 type Contents<K> = BTreeMap<<K as Kind>::Key, <K as Kind>::Value>;
@@ -246,9 +244,15 @@ type Contents<K> = BTreeMap<<K as Kind>::Key, <K as Kind>::Value>;
 fn read<K: Kind>(
     index: &wire::Index,
     lookup: impl Fn(&DocumentRef) -> Option<Bytes>,
-) -> Result<(u64, Contents<K>), Error> {
+) -> Result<Contents<K>, Error> {
+    if index.partition_kind != K::Partition::KIND {
+        return Err(Error::OtherSet {
+            expected: K::Partition::KIND,
+            actual: index.partition_kind.chars().take(64).collect(),
+        });
+    }
     let mut contents = BTreeMap::new();
-    for (prefix, document) in partitions(index)? {
+    for (prefix, document) in divide(index)? {
         let stored = lookup(&document).ok_or(Error::Absent { prefix, document })?;
         read_partition::<K>(prefix, document, &stored, &mut contents)?;
     }
@@ -256,12 +260,11 @@ fn read<K: Kind>(
     if found != index.entries {
         return Err(Error::Count { promised: index.entries, found });
     }
-    Ok((index.version, contents))
+    Ok(contents)
 }
 
 /// The partitions of an index, which cover every key once.
-fn partitions(index: &wire::Index) -> Result<Vec<(Prefix, DocumentRef)>, Error> {
-    use convert::{At, Fault};
+fn divide(index: &wire::Index) -> Result<Vec<(Prefix, DocumentRef)>, Error> {
     let partitions = index
         .partitions
         .iter()
@@ -304,12 +307,4 @@ fn read_partition<K: Kind>(
     // Prefixes do not overlap, so no key of one partition is in another.
     contents.extend(convert::sorted::<_, _, Vec<_>>("entries", entries).map_err(field)?);
     Ok(())
-}
-
-/// The partitions that an index document of any kind names.
-///
-/// # Errors
-/// The index is not well-formed.
-pub(crate) fn partition_references(index: &wire::Index) -> Result<Vec<DocumentRef>, Error> {
-    Ok(partitions(index)?.into_iter().map(|(_, document)| document).collect())
 }

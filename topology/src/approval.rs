@@ -1,9 +1,10 @@
 //! Decisions: what may be installed, in which stage, by which group.
 //!
-//! A decision is a pure step from one approval set to the next ([`decide`]);
-//! it either holds for everything it names or is refused with every fault.
+//! A decision ([`approve`], [`decline`], [`promote`]) is a pure step from one
+//! approval set to the next. It holds for everything it names, or is refused
+//! with every fault.
 
-pub mod decide;
+mod decide;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -14,6 +15,10 @@ use jiff::Timestamp;
 use crate::name::{GroupName, RolloutName};
 use crate::node::{Stage, UnknownWord};
 use crate::revision::RevisionId;
+
+pub use decide::{
+    Change, FAULTS_SHOWN, Fault, MAX_COMMENT, Rejection, Request, approve, decline, promote,
+};
 
 /// What an approver decided.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use patchmesh_topology::approval::{Approval, Decision, UpdateState};
 use patchmesh_topology::name::GroupName;
 use patchmesh_topology::revision::RevisionId;
 
-use super::{At, Error, Fault, time, wire_time};
+use super::{At, Error, Fault, time, timestamp_to_wire};
 use crate::{admin, wire};
 
 impl TryFrom<wire::Approval> for ((RevisionId, GroupName), Approval) {
@@ -45,7 +45,7 @@ impl From<(&RevisionId, &GroupName, &Approval)> for wire::Approval {
             decision: decision.into(),
             rollout,
             by: approval.by.clone(),
-            at: Some(wire_time(approval.at)),
+            at: Some(timestamp_to_wire(approval.at)),
             comment: approval.comment.clone(),
         }
     }

@@ -4,7 +4,7 @@ use patchmesh_topology::revision::{Binding, CatalogueEntry, Payload, Revision, R
 use patchmesh_topology::view::is_inner_path;
 
 use super::{At, Error, Fault, digest, each, reference, sha256, time};
-use super::{wire_digest, wire_sha256, wire_time};
+use super::{digest_to_wire, sha256_to_wire, timestamp_to_wire};
 use crate::wire;
 
 impl TryFrom<wire::Payload> for Payload {
@@ -36,7 +36,7 @@ impl From<&Payload> for wire::Payload {
             component: payload.component.clone(),
             filename: payload.filename.clone(),
             length: payload.length,
-            sha256: wire_sha256(&payload.sha256),
+            sha256: sha256_to_wire(&payload.sha256),
             control: payload.control.clone(),
         }
     }
@@ -95,9 +95,9 @@ impl From<(&RevisionId, &CatalogueEntry)> for wire::CatalogueEntry {
         Self {
             revision: revision.to_string(),
             document: Some((&entry.document).into()),
-            entered_at: Some(wire_time(entry.entered_at)),
+            entered_at: Some(timestamp_to_wire(entry.entered_at)),
             ordinal: entry.ordinal,
-            fingerprint: wire_digest(&entry.fingerprint),
+            fingerprint: digest_to_wire(&entry.fingerprint),
         }
     }
 }
@@ -114,7 +114,7 @@ impl TryFrom<wire::Binding> for Binding {
 
 impl From<&Binding> for wire::Binding {
     fn from(binding: &Binding) -> Self {
-        let blob = wire::Ref { digest: wire_digest(&binding.blob), length: binding.length };
-        Self { sha256: wire_sha256(&binding.sha256), blob: Some(blob) }
+        let blob = wire::Ref { digest: digest_to_wire(&binding.blob), length: binding.length };
+        Self { sha256: sha256_to_wire(&binding.sha256), blob: Some(blob) }
     }
 }

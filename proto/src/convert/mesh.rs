@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use patchmesh_topology::node::{Group, InstallMode, Membership, Mesh, Node, Role, Stage};
 
-use super::{At, Error, Fault, each, sha256, sorted, wire_sha256};
+use super::{At, Error, Fault, each, sha256, sha256_to_wire, sorted};
 use crate::wire;
 
 /// A stage from a field's number.
@@ -18,6 +18,15 @@ pub fn stage(value: i32) -> Result<Stage, Error> {
         Ok(wire::Stage::Unspecified) => Err(Fault::Missing.into()),
         Err(_) => Err(Fault::Word { kind: "stage", value }.into()),
     }
+}
+
+/// The stages of a list; one that comes twice counts once.
+///
+/// # Errors
+/// An entry stands for none.
+pub fn stages(values: Vec<i32>) -> Result<BTreeSet<Stage>, Error> {
+    let stage = |(index, value)| stage(value).at(&format!("[{index}]"));
+    values.into_iter().enumerate().map(stage).collect()
 }
 
 impl From<Stage> for wire::Stage {
@@ -95,14 +104,13 @@ impl TryFrom<wire::Node> for Node {
 
     fn try_from(value: wire::Node) -> Result<Self, Error> {
         let parent = (!value.parent.is_empty()).then(|| value.parent.parse()).transpose();
-        let stages = each("stages", value.stages, stage)?;
         Ok(Self {
             name: value.name.parse().at("name")?,
             role: role(value.role).at("role")?,
             parent: parent.at("parent")?,
             site: value.site.parse().at("site")?,
             url: value.url,
-            stages: stages.into_iter().collect::<BTreeSet<_>>(),
+            stages: stages(value.stages).at("stages")?,
             membership: membership(value.membership, &value.key_sha256)?,
         })
     }
@@ -112,7 +120,7 @@ impl From<&Node> for wire::Node {
     fn from(node: &Node) -> Self {
         let (membership, key_sha256) = match &node.membership {
             Membership::Invited => (wire::Membership::Invited, Default::default()),
-            Membership::Joined(key) => (wire::Membership::Joined, wire_sha256(key)),
+            Membership::Joined(key) => (wire::Membership::Joined, sha256_to_wire(key)),
             Membership::Revoked => (wire::Membership::Revoked, Default::default()),
         };
         Self {

@@ -4,7 +4,7 @@ use patchmesh_topology::name::RolloutName;
 use patchmesh_topology::rollout::{Rollout, RolloutSet, Wave, WaveStateSet, WaveStatus};
 
 use super::mesh::stage;
-use super::{At, Error, Fault, each, sorted, time, wire_time};
+use super::{At, Error, Fault, each, sorted, time, timestamp_to_wire};
 use crate::wire;
 
 impl TryFrom<wire::Wave> for Wave {
@@ -91,7 +91,7 @@ impl From<&WaveStatus> for wire::WaveState {
     fn from(status: &WaveStatus) -> Self {
         let (status, since) = match status {
             WaveStatus::Pending => (wire::WaveStatus::Pending, None),
-            WaveStatus::Open(since) => (wire::WaveStatus::Open, Some(wire_time(*since))),
+            WaveStatus::Open(since) => (wire::WaveStatus::Open, Some(timestamp_to_wire(*since))),
             WaveStatus::Halted => (wire::WaveStatus::Halted, None),
         };
         Self { status: status.into(), since }

@@ -4,7 +4,9 @@ use patchmesh_topology::revision::DocumentRef;
 use patchmesh_topology::view::{PoolFile, View, ViewSet, is_inner_path};
 
 use super::mesh::stage;
-use super::{At, Error, Fault, each, reference, sha256, sorted, time, wire_sha256, wire_time};
+use super::{
+    At, Error, Fault, each, reference, sha256, sha256_to_wire, sorted, time, timestamp_to_wire,
+};
 use crate::wire;
 
 fn inner_path(path: String) -> Result<String, Error> {
@@ -62,11 +64,11 @@ impl From<&View> for wire::View {
         };
         let pool = |(path, file): (&String, &PoolFile)| wire::PoolFile {
             path: path.clone(),
-            sha256: wire_sha256(&file.sha256),
+            sha256: sha256_to_wire(&file.sha256),
             length: file.length,
         };
         Self {
-            signed_at: Some(wire_time(view.signed_at)),
+            signed_at: Some(timestamp_to_wire(view.signed_at)),
             files: view.files.iter().map(file).collect(),
             pool: view.pool.iter().map(pool).collect(),
         }

@@ -20,7 +20,7 @@ fn stored<W: Document>(message: &W) -> W {
 proptest! {
     #[test]
     fn times(time in models::time()) {
-        let wire = convert::wire_time(time);
+        let wire = convert::timestamp_to_wire(time);
         assert!((0..1_000_000_000).contains(&wire.nanos));
         prop_assert_eq!(convert::time(Some(wire)).expect("a time"), time);
     }

@@ -7,7 +7,7 @@ use patchmesh_proto::document::{self, MAX_PARTITION, decode, encode, reference};
 use patchmesh_proto::references::references;
 use patchmesh_proto::set::{
     Cut, Error, cut_approvals, cut_bindings, cut_catalogue, read_approvals, read_bindings,
-    read_catalogue,
+    read_catalogue, version,
 };
 use patchmesh_proto::wire;
 use patchmesh_topology::approval::{Approval, ApprovalSet, Decision};
@@ -62,25 +62,26 @@ proptest! {
 
     #[test]
     fn catalogues(catalogue in models::catalogue()) {
-        let cut = cut_catalogue(7, &catalogue);
+        let cut = cut_catalogue(&catalogue, 7);
         let store = store(&cut);
         let read = read_catalogue(&cut.index, |name| store.get(name).cloned()).expect("a catalogue");
-        prop_assert_eq!(read, (7, catalogue));
+        prop_assert_eq!(read, catalogue);
+        prop_assert_eq!(version(&cut.index).expect("an index"), 7);
     }
 
     #[test]
     fn bindings(bindings in models::bindings()) {
-        let cut = cut_bindings(7, &bindings);
+        let cut = cut_bindings(&bindings, 7);
         let store = store(&cut);
         let read = read_bindings(&cut.index, |name| store.get(name).cloned()).expect("bindings");
-        prop_assert_eq!(read, (7, bindings));
+        prop_assert_eq!(read, bindings);
     }
 
     #[test]
     fn approval_sets(set in models::approvals()) {
         let cut = cut_approvals(&set);
         let store = store(&cut);
-        let read = read_approvals(set.stage, &cut.index, |name| store.get(name).cloned());
+        let read = read_approvals(&cut.index, |name| store.get(name).cloned());
         prop_assert_eq!(read.expect("approvals"), set);
     }
 }
@@ -108,7 +109,7 @@ fn one_decision_moves_kilobytes() {
 #[test]
 fn an_index_names_its_partitions_and_those_their_documents() {
     let catalogue = catalogue(3000);
-    let cut = cut_catalogue(1, &catalogue);
+    let cut = cut_catalogue(&catalogue, 1);
     let mut partitions: Vec<_> = cut.partitions.iter().map(|(name, _)| *name).collect();
     partitions.sort_unstable();
     assert_eq!(references(&cut.index).expect("an index").documents, partitions);
@@ -129,7 +130,7 @@ fn read_after(change: impl FnOnce(&mut wire::Index, &mut Store)) -> Result<Appro
     let (mut index, mut store) =
         (decode::<wire::Index>(&cut.index).expect("an index"), store(&cut));
     change(&mut index, &mut store);
-    read_approvals(Stage::Production, &encode(&index), |name| store.get(name).cloned())
+    read_approvals(&encode(&index), |name| store.get(name).cloned())
 }
 
 fn first(index: &wire::Index) -> DocumentRef {
@@ -209,8 +210,8 @@ fn a_wrong_index_is_refused() {
     assert!(matches!(bits, Err(Error::Cover(_))));
     let kind = read_after(|index, _| index.partition_kind = "binding-partition".to_owned());
     assert!(matches!(kind, Err(Error::OtherSet { .. })));
-    let stage = read_after(|index, _| index.stage = wire::Stage::Validation.into());
-    assert!(matches!(stage, Err(Error::OtherStage { actual: Stage::Validation, .. })));
+    let stage = read_after(|index, _| index.stage = 0);
+    assert!(matches!(stage, Err(Error::IndexField(_))));
     let unset = read_after(|index, _| index.partitions[3].document = None).expect_err("refused");
     let source = std::error::Error::source(&unset).expect("a source").to_string();
     assert_eq!(source, "partitions[3].document is missing");
