@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use crate::digest::{Digest, Sha256};
 use crate::name::SourceName;
+use crate::view::MAX_PATH;
 
 /// Names one revision: `SOURCE:SUITE/NAME@VERSION`, with `#N` behind it for
 /// the N-th content that a vendor released under one version (N ≥ 2).
@@ -245,6 +246,16 @@ impl Payload {
     #[must_use]
     pub fn sort_key(&self) -> (&str, &str, &str) {
         (&self.package, &self.architecture, &self.version)
+    }
+
+    /// Whether the vendor's path stays below the repository's base. Vendors
+    /// may write `./` in front and double a `/`; those lead nowhere else.
+    #[must_use]
+    pub fn has_inner_filename(&self) -> bool {
+        let path = &self.filename;
+        let leads_out = path.starts_with('/') || path.split('/').any(|step| step == "..");
+        let is_garbled = path.chars().any(|c| c.is_control() || c == '\\');
+        !path.is_empty() && path.len() <= MAX_PATH && !leads_out && !is_garbled
     }
 
     fn absorb_into(&self, hasher: &mut blake3::Hasher) {

@@ -1,7 +1,6 @@
 //! Revisions, the catalogue's entries and bindings.
 
 use patchmesh_topology::revision::{Binding, CatalogueEntry, Payload, Revision, RevisionId};
-use patchmesh_topology::view::is_inner_path;
 
 use super::{At, Error, Fault, digest, each, reference, sha256, time};
 use super::{digest_to_wire, sha256_to_wire, timestamp_to_wire};
@@ -11,10 +10,7 @@ impl TryFrom<wire::Payload> for Payload {
     type Error = Error;
 
     fn try_from(value: wire::Payload) -> Result<Self, Error> {
-        if !is_inner_path(&value.filename) {
-            return Err(Fault::Path(value.filename)).at("filename");
-        }
-        Ok(Self {
+        let payload = Self {
             package: value.package,
             version: value.version,
             architecture: value.architecture,
@@ -23,7 +19,11 @@ impl TryFrom<wire::Payload> for Payload {
             length: value.length,
             sha256: sha256(&value.sha256).at("sha256")?,
             control: value.control,
-        })
+        };
+        if !payload.has_inner_filename() {
+            return Err(Fault::Path(payload.filename)).at("filename");
+        }
+        Ok(payload)
     }
 }
 

@@ -98,6 +98,20 @@ fn a_fingerprint_covers_everything_but_the_release() {
 }
 
 #[test]
+fn filenames_stay_below_the_base() {
+    let is_inner = |filename: &str| {
+        let filename = filename.to_owned();
+        Payload { filename, ..revision().payloads.remove(0) }.has_inner_filename()
+    };
+    for filename in ["pool/a_1%3a2~b+c.deb", "./a.deb", "a//b.deb", "a/..b/c"] {
+        assert!(is_inner(filename), "{filename:?}");
+    }
+    for filename in ["", "/a.deb", "../a.deb", "a/../../b", "a\\b", "a\u{1b}[2J"] {
+        assert!(!is_inner(filename), "{filename:?}");
+    }
+}
+
+#[test]
 fn the_fingerprint_never_changes() {
     // Catalogues keep it: another way to compute it would make everything a
     // re-release.
