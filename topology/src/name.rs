@@ -1,4 +1,4 @@
-//! Names: nodes, groups, sources, rollouts and sites.
+//! Names: nodes, groups, sources, rollouts, users and sites.
 //!
 //! A name has 1 to 63 lower-case letters, digits, `-`, `_` or `.`, and begins
 //! with a letter or digit, so that it can stand in a path, a URL, a DNS label
@@ -117,6 +117,10 @@ name! {
 name! {
     /// A rollout, such as `default-production`.
     RolloutName, "rollout"
+}
+name! {
+    /// A person or program with a certificate of its own, such as `admin`.
+    UserName, "user"
 }
 
 impl GroupName {

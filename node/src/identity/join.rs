@@ -1,0 +1,179 @@
+//! How a host becomes a node: it makes a key, asks the parent that its token
+//! names, and checks every part of the answer before it keeps any.
+//!
+//! The key is saved before the question is asked. So a host whose answer got
+//! lost asks again with the same key, and the primary answers again.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use patchmesh_proto::identity::identity_client::IdentityClient;
+use patchmesh_proto::identity::{JoinRequest, JoinResponse};
+use patchmesh_topology::name::NodeName;
+use rustls_pki_types::CertificateDer;
+use tonic::{Request, Status};
+
+use super::authority::stated;
+use super::certificate::{self, Certificate, Subject};
+use super::files::{self, Identity};
+use super::key::{self, Key};
+use super::token::{self, Statement, Token};
+use super::{sha256, tls};
+use crate::transport::address::NodeUrl;
+use crate::transport::channel;
+
+/// How long the answer may take; the request may climb many nodes.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The largest answer; the TUF root makes most of it.
+const MAX_RESPONSE: usize = 1 << 20;
+
+/// Why a host did not become a node.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It is one already.
+    #[error(
+        "{} holds the identity of a node already; join with another data folder",
+        .0.display()
+    )]
+    Joined(PathBuf),
+    /// The token is of no use.
+    #[error("the token cannot be used")]
+    Token(#[from] token::Error),
+    /// No key.
+    #[error("cannot make a certificate request")]
+    Key(#[from] key::Error),
+    /// The identity cannot be saved.
+    #[error("cannot keep the identity")]
+    Files(#[from] files::Error),
+    /// No TLS.
+    #[error("cannot use TLS")]
+    Tls(#[from] tls::Error),
+    /// The parent's URL does not work.
+    #[error("cannot use the parent's URL")]
+    Url(#[source] channel::Error),
+    /// The parent could not be asked.
+    #[error("cannot ask {parent}: {why}")]
+    Unreachable {
+        /// The parent's URL.
+        parent: String,
+        /// What happened.
+        why: String,
+        /// As it came.
+        source: Box<Status>,
+    },
+    /// The mesh said no.
+    #[error("the mesh refused: {why}")]
+    Refused {
+        /// Its words.
+        why: String,
+        /// As it came.
+        source: Box<Status>,
+    },
+    /// The answer does not come from the primary that made the token.
+    #[error(
+        "the answer was altered on the way: a node between here and the primary is not to be trusted"
+    )]
+    Altered,
+    /// A part of the answer makes no sense.
+    #[error("the answer's {0} is wrong: the primary is faulty")]
+    Answer(&'static str),
+    /// The certificate cannot be read.
+    #[error("the answer's certificate cannot be used")]
+    Certificate(#[from] certificate::Error),
+}
+
+/// What a host has when it has joined.
+#[derive(Debug)]
+pub struct Joined {
+    /// Its identity, saved already.
+    pub identity: Identity,
+    /// Its name.
+    pub node: NodeName,
+    /// The mesh.
+    pub mesh_id: String,
+    /// Its parent.
+    pub parent: NodeName,
+    /// Where the parent is reached.
+    pub parent_url: NodeUrl,
+    /// The TUF root metadata to pin.
+    pub tuf_root: Bytes,
+}
+
+/// Joins with a token: the identity is in `folder` afterwards. `url` is where
+/// the new node will be reached.
+///
+/// # Errors
+/// Where the token is of no use, the parent cannot be asked or refuses, or the
+/// answer is not what the token promises.
+pub async fn join(token: &Token, folder: &Path, url: &NodeUrl) -> Result<Joined, Error> {
+    token.check_expiry(Timestamp::now())?;
+    if files::exists(folder) {
+        return Err(Error::Joined(folder.to_owned()));
+    }
+    let key = files::load_or_make_key(folder)?;
+    let response = ask(token, &key, url).await?;
+    let joined = check(token, key, response)?;
+    joined.identity.save(folder)?;
+    Ok(joined)
+}
+
+async fn ask(token: &Token, key: &Key, url: &NodeUrl) -> Result<JoinResponse, Error> {
+    let (node, request) = (token.node.as_str(), key.certificate_request(token.node.as_str())?);
+    let parts = [node.as_bytes(), url.as_str().as_bytes(), &request];
+    let proof = Statement::Join.prove(&token.secret_sha256(), &parts);
+    let mut message = Request::new(JoinRequest {
+        node: node.to_owned(),
+        proof: proof.into(),
+        certificate_request: request.into(),
+        url: url.to_string(),
+    });
+    message.set_timeout(TIMEOUT);
+    let channel = channel::to_node(&token.parent_url, tls::joining_client(token.ca_sha256)?)
+        .map_err(Error::Url)?;
+    let answer =
+        IdentityClient::new(channel).max_decoding_message_size(MAX_RESPONSE).join(message).await;
+    answer.map(tonic::Response::into_inner).map_err(|status| {
+        let (why, source) = (channel::explain(&status), Box::new(status));
+        match source.code() {
+            tonic::Code::PermissionDenied
+            | tonic::Code::FailedPrecondition
+            | tonic::Code::InvalidArgument => Error::Refused { why, source },
+            _ => Error::Unreachable { parent: token.parent_url.to_string(), why, source },
+        }
+    })
+}
+
+/// Keeps of an answer only what the token promised.
+fn check(token: &Token, key: Key, response: JoinResponse) -> Result<Joined, Error> {
+    let secret = token.secret_sha256();
+    if !Statement::Joined.is_proven(&response.proof, &secret, &stated(&response)) {
+        return Err(Error::Altered);
+    }
+    if sha256(&response.ca_certificate) != token.ca_sha256 {
+        return Err(Error::Answer("CA"));
+    }
+    if response.mesh_id != token.mesh_id {
+        return Err(Error::Answer("mesh"));
+    }
+    if response.tuf_root.is_empty() {
+        return Err(Error::Answer("TUF root"));
+    }
+    let certificate = Certificate::parse(&response.certificate)?;
+    if certificate.mesh_id != token.mesh_id
+        || certificate.subject != Subject::Node(token.node.clone())
+    {
+        return Err(Error::Answer("certificate"));
+    }
+    let ca = CertificateDer::from(response.ca_certificate.to_vec());
+    Ok(Joined {
+        identity: Identity::new(key, certificate, ca)?,
+        node: token.node.clone(),
+        mesh_id: response.mesh_id,
+        parent: response.parent.parse().map_err(|_| Error::Answer("parent"))?,
+        parent_url: response.parent_url.parse().map_err(|_| Error::Answer("parent's URL"))?,
+        tuf_root: response.tuf_root,
+    })
+}

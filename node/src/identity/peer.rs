@@ -1,0 +1,335 @@
+//! Who is at the other end, and whether they are let in.
+//!
+//! [`judge`] is the whole rule, a function of the mesh, the certificate and
+//! the time. [`PeerPolicy`] applies it with the mesh document that this node
+//! holds now, and reports each refusal once.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::Timestamp;
+use patchmesh_topology::digest::Sha256;
+use patchmesh_topology::name::{NodeName, UserName};
+use patchmesh_topology::node::{Membership, Mesh};
+use tokio::sync::watch;
+
+use super::certificate::{Certificate, Subject, Validity};
+
+/// How many refusals are remembered so that each is logged once. When there
+/// are more, all are forgotten: the log may repeat itself then, memory stays
+/// bounded.
+const MAX_REPORTED: usize = 1024;
+
+/// Who sent a request. The listener puts it into the request's extensions.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Peer {
+    /// A node of the mesh, with a certificate that was checked.
+    Node(NodeName),
+    /// A user of the mesh, with a certificate that was checked.
+    User(UserName),
+    /// Root, or the user that runs the node, on the node's own host.
+    LocalUser,
+    /// Anyone.
+    Anonymous,
+}
+
+impl Peer {
+    /// Who sent a gRPC request; [`Peer::Anonymous`] where no listener said.
+    #[must_use]
+    pub fn of<T>(request: &tonic::Request<T>) -> Peer {
+        request.extensions().get().cloned().unwrap_or(Peer::Anonymous)
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Peer::Node(name) => write!(f, "node {name}"),
+            Peer::User(name) => write!(f, "user {name}"),
+            Peer::LocalUser => f.write_str("the local administrator"),
+            Peer::Anonymous => f.write_str("a caller without a certificate"),
+        }
+    }
+}
+
+/// Why a peer with a certificate of this mesh's CA is not let in.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The certificate states another mesh.
+    #[error("the certificate is of mesh {found}, this is mesh {ours}")]
+    WrongMesh {
+        /// The mesh that the certificate states.
+        found: String,
+        /// This mesh.
+        ours: String,
+    },
+    /// No such node.
+    #[error("this node's mesh document knows no node {0}")]
+    UnknownNode(NodeName),
+    /// A node that has not joined.
+    #[error("node {0} is invited but has not joined")]
+    NotJoined(NodeName),
+    /// A certificate from an earlier life of the node.
+    #[error("the certificate of node {0} is not for the key that it joined with")]
+    NodeKey(NodeName),
+    /// Shut out.
+    #[error("node {0} was revoked")]
+    Revoked(NodeName),
+    /// No such user.
+    #[error("no user {0} is known here")]
+    UnknownUser(UserName),
+    /// Another key than the user's.
+    #[error("the certificate of user {0} is not for the key that is known here")]
+    UserKey(UserName),
+    /// Expired.
+    #[error(
+        "the certificate of {subject} ended at {end}, and here it is {now}: check the clocks of both hosts, else get a new certificate"
+    )]
+    Expired {
+        /// Whose certificate.
+        subject: Subject,
+        /// End of validity.
+        end: Timestamp,
+        /// This node's clock.
+        now: Timestamp,
+    },
+    /// Not valid yet.
+    #[error(
+        "the certificate of {subject} begins at {begin}, and here it is only {now}: check the clocks of both hosts"
+    )]
+    NotYetValid {
+        /// Whose certificate.
+        subject: Subject,
+        /// Begin of validity.
+        begin: Timestamp,
+        /// This node's clock.
+        now: Timestamp,
+    },
+}
+
+impl Refusal {
+    /// One word for the reason, the same for every peer.
+    #[must_use]
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Refusal::WrongMesh { .. } => "wrong-mesh",
+            Refusal::UnknownNode(_) | Refusal::UnknownUser(_) => "unknown",
+            Refusal::NotJoined(_) => "not-joined",
+            Refusal::NodeKey(_) | Refusal::UserKey(_) => "wrong-key",
+            Refusal::Revoked(_) => "revoked",
+            Refusal::Expired { .. } => "expired",
+            Refusal::NotYetValid { .. } => "not-yet-valid",
+        }
+    }
+}
+
+/// The users of a mesh and the keys they hold, as SHA-256 of the key's
+/// SubjectPublicKeyInfo.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Users {
+    keys: BTreeMap<UserName, Sha256>,
+}
+
+impl Users {
+    /// The key of a user.
+    #[must_use]
+    pub fn key(&self, name: &UserName) -> Option<Sha256> {
+        self.keys.get(name).copied()
+    }
+}
+
+impl FromIterator<(UserName, Sha256)> for Users {
+    fn from_iter<I: IntoIterator<Item = (UserName, Sha256)>>(users: I) -> Self {
+        Self { keys: users.into_iter().collect() }
+    }
+}
+
+/// Whether the holder of `certificate` may take part in `mesh` at `now`.
+///
+/// # Errors
+/// The reason why not.
+pub fn judge(
+    mesh: &Mesh,
+    users: &Users,
+    certificate: &Certificate,
+    now: Timestamp,
+) -> Result<Peer, Refusal> {
+    if certificate.mesh_id != mesh.id {
+        let found = certificate.mesh_id.clone();
+        return Err(Refusal::WrongMesh { found, ours: mesh.id.clone() });
+    }
+    let peer = match &certificate.subject {
+        Subject::Node(name) => judge_node(mesh, name, certificate.spki_sha256)?,
+        Subject::User(name) => match users.key(name) {
+            None => return Err(Refusal::UnknownUser(name.clone())),
+            Some(key) if key != certificate.spki_sha256 => {
+                return Err(Refusal::UserKey(name.clone()));
+            }
+            Some(_) => Peer::User(name.clone()),
+        },
+    };
+    let subject = || certificate.subject.clone();
+    match certificate.validity(now) {
+        Validity::Now => Ok(peer),
+        Validity::Over => {
+            Err(Refusal::Expired { subject: subject(), end: certificate.not_after, now })
+        }
+        Validity::NotYet => {
+            Err(Refusal::NotYetValid { subject: subject(), begin: certificate.not_before, now })
+        }
+    }
+}
+
+fn judge_node(mesh: &Mesh, name: &NodeName, key: Sha256) -> Result<Peer, Refusal> {
+    let node = mesh.nodes.get(name).ok_or_else(|| Refusal::UnknownNode(name.clone()))?;
+    match node.membership {
+        Membership::Invited => Err(Refusal::NotJoined(name.clone())),
+        Membership::Revoked => Err(Refusal::Revoked(name.clone())),
+        Membership::Joined(joined) if joined != key => Err(Refusal::NodeKey(name.clone())),
+        Membership::Joined(_) => Ok(Peer::Node(name.clone())),
+    }
+}
+
+/// The rule together with what it needs to know.
+pub struct PeerPolicy {
+    mesh: watch::Receiver<Arc<Mesh>>,
+    users: Users,
+    reported: Mutex<HashSet<(String, &'static str)>>,
+}
+
+impl PeerPolicy {
+    /// A policy over the mesh document as it changes. A node that holds none
+    /// yet starts with a mesh of its own id and no nodes.
+    #[must_use]
+    pub fn new(mesh: watch::Receiver<Arc<Mesh>>, users: Users) -> Self {
+        Self { mesh, users, reported: Mutex::default() }
+    }
+
+    /// Lets the holder of a certificate in, or says why not. The first refusal
+    /// of a peer for a reason is logged.
+    ///
+    /// # Errors
+    /// The reason, fit to be sent to the peer.
+    pub fn admit(&self, certificate: &Certificate, now: Timestamp) -> Result<Peer, Refusal> {
+        let mesh = Arc::clone(&self.mesh.borrow());
+        judge(&mesh, &self.users, certificate, now).inspect_err(|refusal| {
+            let peer = certificate.subject.to_string();
+            if self.is_first(&peer, refusal.reason()) {
+                tracing::warn!(%peer, reason = refusal.reason(), "peer refused: {refusal}");
+            }
+        })
+    }
+
+    /// Logs, once for each host and reason, a peer that TLS refused.
+    pub(crate) fn report_handshake(
+        &self,
+        host: &str,
+        reason: &'static str,
+        error: &dyn fmt::Display,
+    ) {
+        if self.is_first(host, reason) {
+            tracing::warn!(peer = host, reason, "peer refused: {error}");
+        }
+    }
+
+    /// Fires when the mesh document changes.
+    pub(crate) fn changes(&self) -> watch::Receiver<Arc<Mesh>> {
+        let mut changes = self.mesh.clone();
+        changes.mark_unchanged();
+        changes
+    }
+
+    fn is_first(&self, peer: &str, reason: &'static str) -> bool {
+        // A panic elsewhere cannot leave a set half changed.
+        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        if reported.len() >= MAX_REPORTED {
+            reported.clear();
+        }
+        reported.insert((peer.to_owned(), reason))
+    }
+}
+
+impl fmt::Debug for PeerPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PeerPolicy").field("users", &self.users).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::{SignedDuration, ToSpan};
+
+    use super::*;
+    use crate::identity::testing::TestMesh;
+
+    #[test]
+    fn only_a_joined_node_with_its_own_key_is_let_in() {
+        let now = Timestamp::now();
+        let test = TestMesh::new();
+        let lyon = test.node("lyon");
+        let certificate = lyon.certificate();
+        let joined = Membership::Joined(certificate.spki_sha256);
+        let judged = |membership| {
+            let mesh = test.mesh(&[("lyon", None, membership)]);
+            judge(&mesh, &Users::default(), certificate, now).map_err(|refusal| refusal.reason())
+        };
+        assert_eq!(judged(joined), Ok(Peer::Node("lyon".parse().expect("a name"))));
+        assert_eq!(judged(Membership::Invited), Err("not-joined"));
+        assert_eq!(judged(Membership::Revoked), Err("revoked"));
+        let other = Membership::Joined(Sha256::from_bytes([1; 32]));
+        assert_eq!(judged(other), Err("wrong-key"));
+
+        let mut mesh = test.mesh(&[("paris", None, joined)]);
+        let judged = |mesh: &Mesh, now| {
+            judge(mesh, &Users::default(), certificate, now).map_err(|refusal| refusal.reason())
+        };
+        assert_eq!(judged(&mesh, now), Err("unknown"));
+        mesh.id = "another".to_owned();
+        assert_eq!(judged(&mesh, now), Err("wrong-mesh"));
+        mesh = test.mesh(&[("lyon", None, joined)]);
+        assert_eq!(judged(&mesh, certificate.not_after + 4.minutes()), judged(&mesh, now));
+        assert_eq!(judged(&mesh, certificate.not_after + 6.minutes()), Err("expired"));
+        assert_eq!(judged(&mesh, certificate.not_before - 6.minutes()), Err("not-yet-valid"));
+    }
+
+    #[test]
+    fn a_clock_a_day_off_is_named() {
+        let test = TestMesh::new();
+        let lyon = test.node("lyon");
+        let mesh = test.mesh(&[("lyon", None, Membership::Joined(lyon.key().spki_sha256()))]);
+        let early = Timestamp::now() - SignedDuration::from_hours(24);
+        let refusal = judge(&mesh, &Users::default(), lyon.certificate(), early);
+        assert!(refusal.expect_err("refused").to_string().contains("check the clocks"));
+    }
+
+    #[test]
+    fn users_are_known_by_their_key() {
+        let test = TestMesh::new();
+        let admin = test.user("admin");
+        let name: UserName = "admin".parse().expect("a name");
+        let judged = |users: &[(UserName, Sha256)]| {
+            let users = users.iter().cloned().collect();
+            judge(&test.mesh(&[]), &users, admin.certificate(), Timestamp::now())
+                .map_err(|refusal| refusal.reason())
+        };
+        let key = admin.key().spki_sha256();
+        assert_eq!(judged(&[(name.clone(), key)]), Ok(Peer::User(name.clone())));
+        assert_eq!(judged(&[]), Err("unknown"));
+        assert_eq!(judged(&[(name, Sha256::from_bytes([1; 32]))]), Err("wrong-key"));
+    }
+
+    #[test]
+    fn a_refusal_is_reported_once_and_memory_stays_bounded() {
+        let test = TestMesh::new();
+        let (_sender, mesh) = watch::channel(Arc::new(test.mesh(&[])));
+        let policy = PeerPolicy::new(mesh, Users::default());
+        assert!(policy.is_first("node lyon", "unknown"));
+        assert!(!policy.is_first("node lyon", "unknown"));
+        assert!(policy.is_first("node lyon", "expired"));
+        for number in 0..5000 {
+            policy.is_first(&number.to_string(), "unknown");
+        }
+        assert!(policy.reported.lock().expect("no panic").len() <= MAX_REPORTED);
+    }
+}

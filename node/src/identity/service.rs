@@ -1,0 +1,160 @@
+//! The Identity gRPC service. The primary decides; every other node checks the
+//! form, and for a renewal the caller, and asks its own parent.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use patchmesh_proto::identity::identity_client::IdentityClient;
+use patchmesh_proto::identity::identity_server::{Identity, IdentityServer};
+use patchmesh_proto::identity::{JoinRequest, JoinResponse, RenewRequest, RenewResponse};
+use patchmesh_topology::name::NodeName;
+use patchmesh_topology::node::Mesh;
+use tokio::sync::{Semaphore, watch};
+use tonic::transport::Channel;
+use tonic::{Request, Response, Status};
+
+use super::authority::{Authority, Error};
+use super::ca::MAX_REQUEST;
+use super::peer::Peer;
+use crate::transport::channel;
+
+/// Requests in work at a time. Joining is open to strangers: they must not
+/// keep a node or its parents busy.
+const MAX_AT_ONCE: usize = 16;
+
+/// How long the parents may take to answer.
+const RELAY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The largest answer of a parent; the TUF root makes most of it.
+const MAX_RESPONSE: usize = 1 << 20;
+
+/// Who decides.
+#[derive(Debug, Clone)]
+pub enum Issuer {
+    /// This node: it is the primary.
+    Here(Arc<Authority>),
+    /// The primary, by way of this node's parent.
+    Above(Channel),
+}
+
+/// The service.
+#[derive(Debug)]
+pub struct Service {
+    issuer: Issuer,
+    mesh: watch::Receiver<Arc<Mesh>>,
+    slots: Semaphore,
+}
+
+impl Service {
+    /// The service, ready to be added to a router.
+    #[must_use]
+    pub fn server(issuer: Issuer, mesh: watch::Receiver<Arc<Mesh>>) -> IdentityServer<Self> {
+        let service = Self { issuer, mesh, slots: Semaphore::new(MAX_AT_ONCE) };
+        // Room for a certificate request and the short fields around it.
+        IdentityServer::new(service).max_decoding_message_size(2 * MAX_REQUEST)
+    }
+
+    /// Refuses a renewal for a node that is neither the caller nor below it.
+    fn check_caller(&self, peer: &Peer, node: &NodeName) -> Result<(), Status> {
+        let Peer::Node(caller) = peer else {
+            return Err(Status::unauthenticated("only nodes renew certificates"));
+        };
+        if self.mesh.borrow().is_within(node, caller) {
+            return Ok(());
+        }
+        let text = format!("node {caller} may not renew for node {node}, which is not below it");
+        Err(Status::permission_denied(text))
+    }
+}
+
+fn busy<T>(_: T) -> Status {
+    Status::resource_exhausted("too many nodes join or renew here just now; try again soon")
+}
+
+/// A request to the parents with a deadline.
+fn upward<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(RELAY_TIMEOUT);
+    request
+}
+
+/// The parents' refusal goes down as it is; that they cannot be reached, with
+/// the reason.
+fn from_above(status: Status) -> Status {
+    match status.code() {
+        tonic::Code::PermissionDenied
+        | tonic::Code::FailedPrecondition
+        | tonic::Code::InvalidArgument
+        | tonic::Code::ResourceExhausted
+        | tonic::Code::Internal => Status::new(status.code(), status.message()),
+        _ => Status::unavailable(format!("no answer from above: {}", channel::explain(&status))),
+    }
+}
+
+impl From<Error> for Status {
+    fn from(error: Error) -> Self {
+        let text = channel::with_sources(&error);
+        match error {
+            Error::Denied(status) => *status,
+            Error::NotJoined(_) => Status::failed_precondition(text),
+            Error::Key(_) => Status::permission_denied(text),
+            Error::Node(_) | Error::Url(_) | Error::Ca(_) => Status::invalid_argument(text),
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl Identity for Service {
+    async fn join(&self, request: Request<JoinRequest>) -> Result<Response<JoinResponse>, Status> {
+        let _slot = self.slots.try_acquire().map_err(busy)?;
+        let request = request.into_inner();
+        let node = request.node.clone();
+        let outcome = match &self.issuer {
+            Issuer::Here(authority) => {
+                authority.join(request, Timestamp::now()).await.map_err(Status::from)
+            }
+            Issuer::Above(parent) => IdentityClient::new(parent.clone())
+                .max_decoding_message_size(MAX_RESPONSE)
+                .join(upward(request))
+                .await
+                .map(Response::into_inner)
+                .map_err(from_above),
+        };
+        match &outcome {
+            Ok(_) => tracing::info!(node, "node joined"),
+            Err(status) => tracing::warn!(node, reason = status.message(), "join refused"),
+        }
+        outcome.map(Response::new)
+    }
+
+    async fn renew(
+        &self,
+        request: Request<RenewRequest>,
+    ) -> Result<Response<RenewResponse>, Status> {
+        let _slot = self.slots.try_acquire().map_err(busy)?;
+        let peer = Peer::of(&request);
+        let request = request.into_inner();
+        let node: NodeName =
+            request.node.parse().map_err(|error| Status::from(Error::Node(error)))?;
+        self.check_caller(&peer, &node)?;
+        match &self.issuer {
+            Issuer::Here(authority) => {
+                let asked = &request.certificate_request;
+                let certificate = authority.renew(&node, asked, Timestamp::now())?;
+                let expires_at = Some(prost_types::Timestamp {
+                    seconds: certificate.not_after.as_second(),
+                    nanos: 0,
+                });
+                tracing::info!(%node, expires_at = %certificate.not_after, "certificate renewed");
+                let certificate = certificate.der.to_vec().into();
+                Ok(Response::new(RenewResponse { certificate, expires_at }))
+            }
+            Issuer::Above(parent) => IdentityClient::new(parent.clone())
+                .max_decoding_message_size(MAX_RESPONSE)
+                .renew(upward(request))
+                .await
+                .map_err(from_above),
+        }
+    }
+}

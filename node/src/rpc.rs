@@ -1,0 +1,3 @@
+//! The gRPC side of a node.
+
+pub mod rights;

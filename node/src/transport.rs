@@ -1,0 +1,35 @@
+//! How nodes, users and stock clients reach each other: one TLS port per node
+//! for gRPC and HTTPS, a unix socket for the host's own administrator, an
+//! optional plain HTTP port for what is open to all, and channels to other
+//! nodes.
+//!
+//! Both ends use the same HTTP/2 sizes, which stand here.
+
+use std::time::Duration;
+
+pub mod address;
+pub mod channel;
+pub mod server;
+
+#[cfg(test)]
+mod tests;
+
+/// HTTP/2 window of one stream. At 100 ms of delay it lets one transfer reach
+/// 80 MB/s; hyper's default would stop it at 0.6.
+const STREAM_WINDOW: u32 = 8 << 20;
+
+/// HTTP/2 window of a whole connection: two streams at full rate, so that
+/// memory per peer stays bounded.
+const CONNECTION_WINDOW: u32 = 16 << 20;
+
+/// The largest HTTP/2 frame: one piece of content in one frame.
+const MAX_FRAME: u32 = 1 << 20;
+
+/// The largest HTTP/2 header list that is read.
+const MAX_HEADERS: u32 = 16 << 10;
+
+/// How often a silent connection is asked whether the peer is still there.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
+
+/// How long the peer may take to answer that.
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);

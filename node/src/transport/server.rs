@@ -1,0 +1,331 @@
+//! The node's listeners: TLS for everyone, a unix socket for the host's own
+//! administrator, plain HTTP for what is open to all where that is wanted.
+//!
+//! Each listener serves one router and puts a [`Peer`] into every request.
+//! Handshakes and connections are bounded; a part of the connections is kept
+//! for peers with a certificate, so that anonymous clients cannot shut the
+//! mesh out. When the token is cancelled a listener stops accepting, lets
+//! requests end, and after [`Options::drain`] cuts what is left.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use rustls::ServerConfig;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use self::connection::{Connection, Guest, Protocol};
+use crate::identity::certificate::Certificate;
+use crate::identity::peer::{Peer, PeerPolicy};
+
+mod connection;
+mod unix;
+
+pub use unix::{bind_unix, serve_unix};
+
+/// How long to rest when the system has no file descriptors left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+/// Why a listener cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The address is taken or not of this host.
+    #[error("cannot listen on {address}: is another node running, and is the address this host's?")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// Another process listens on the socket.
+    #[error("another node listens on {}: stop it first", .0.display())]
+    InUse(PathBuf),
+    /// Something else is where the socket should be.
+    #[error("{} is there and is no socket: move it away", .0.display())]
+    NoSocket(PathBuf),
+    /// A path that the system cannot bind.
+    #[error(
+        "the path {} has {length} characters, and a socket's has at most {max}: choose a data folder with a shorter path",
+        path.display()
+    )]
+    LongPath {
+        /// The path.
+        path: PathBuf,
+        /// Its bytes.
+        length: usize,
+        /// The most that the system takes.
+        max: usize,
+    },
+    /// The socket cannot be made.
+    #[error("cannot make the socket {}", path.display())]
+    Socket {
+        /// The path.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// The bounds of a listener.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Connections at a time; the rest wait in the system's queue. Well below
+    /// the usual limit of file descriptors.
+    pub max_connections: usize,
+    /// Of those, how many only peers with a certificate can have.
+    pub reserved_for_peers: usize,
+    /// TLS handshakes at a time: they cost processor time before anyone has
+    /// proven anything.
+    pub max_handshakes: usize,
+    /// How long a TLS handshake may take.
+    pub handshake_timeout: Duration,
+    /// How long a client may take to send its first request, and each head.
+    pub header_timeout: Duration,
+    /// Requests at a time on one HTTP/2 connection.
+    pub max_streams: u32,
+    /// How long requests may go on when the listener shuts down.
+    pub drain: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            max_connections: 4096,
+            reserved_for_peers: 1024,
+            max_handshakes: 256,
+            handshake_timeout: Duration::from_secs(10),
+            header_timeout: Duration::from_secs(30),
+            max_streams: 256,
+            drain: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Listens on a TCP address; port 0 takes any free one.
+///
+/// # Errors
+/// [`Error::Bind`].
+pub async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
+    TcpListener::bind(address).await.map_err(|source| Error::Bind { address, source })
+}
+
+/// Serves `app` over TLS until `shutdown`.
+pub async fn serve_tls(
+    listener: TcpListener,
+    tls: Arc<ServerConfig>,
+    policy: Arc<PeerPolicy>,
+    app: Router,
+    options: Options,
+    shutdown: CancellationToken,
+) {
+    let limit = options.max_connections;
+    let door = Arc::new(Door::new(tls, policy, app, options, shutdown.clone()));
+    serve_all(listener, limit, shutdown, |tcp| Arc::clone(&door).welcome(tcp)).await;
+}
+
+/// Serves `app` over plain HTTP/1.1 until `shutdown`. Everyone is
+/// [`Peer::Anonymous`].
+pub async fn serve_plain(
+    listener: TcpListener,
+    app: Router,
+    options: Options,
+    shutdown: CancellationToken,
+) {
+    let limit = options.max_connections;
+    let connection = Connection {
+        app,
+        guest: Guest::Known(Peer::Anonymous),
+        protocol: Protocol::Http1,
+        options,
+        shutdown: shutdown.clone(),
+    };
+    serve_all(listener, limit, shutdown, |tcp| connection.clone().serve(tcp)).await;
+}
+
+/// Where connections come from.
+trait Listener {
+    type Io: Send + 'static;
+
+    /// The next connection. Errors are about a connection that failed or about
+    /// a lack of descriptors, never about the listener: so it goes on.
+    fn next(&self) -> impl Future<Output = Self::Io> + Send;
+}
+
+impl Listener for TcpListener {
+    type Io = TcpStream;
+
+    async fn next(&self) -> TcpStream {
+        loop {
+            match self.accept().await {
+                Ok((tcp, _)) => {
+                    // Small answers matter more than full packets.
+                    let _ = tcp.set_nodelay(true);
+                    return tcp;
+                }
+                Err(error) => rest_after(&error).await,
+            }
+        }
+    }
+}
+
+/// Serves every connection in a task of its own, at most `limit` at a time,
+/// until `shutdown`; then waits for those that are left.
+async fn serve_all<L, F>(
+    listener: L,
+    limit: usize,
+    shutdown: CancellationToken,
+    welcome: impl Fn(L::Io) -> F,
+) where
+    L: Listener,
+    F: Future<Output = ()> + Send + 'static,
+{
+    let tasks = TaskTracker::new();
+    let connections = Arc::new(Semaphore::new(limit));
+    loop {
+        let permit = tokio::select! {
+            permit = Arc::clone(&connections).acquire_owned() => permit,
+            () = shutdown.cancelled() => break,
+        };
+        // The semaphore is never closed.
+        let Ok(permit) = permit else { break };
+        let served = tokio::select! {
+            io = listener.next() => welcome(io),
+            () = shutdown.cancelled() => break,
+        };
+        tasks.spawn(async move {
+            served.await;
+            drop(permit);
+        });
+    }
+    drop(listener);
+    tasks.close();
+    tasks.wait().await;
+}
+
+/// Goes on after an error of `accept`, at once or after a pause.
+async fn rest_after(error: &io::Error) {
+    if !is_transient(error) {
+        tracing::warn!(%error, "cannot accept connections for a moment");
+        tokio::time::sleep(ACCEPT_PAUSE).await;
+    }
+}
+
+/// Whether an error of `accept` concerns only a client that went away.
+fn is_transient(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+    )
+}
+
+/// What every TLS connection goes through before its first request.
+struct Door {
+    acceptor: TlsAcceptor,
+    policy: Arc<PeerPolicy>,
+    app: Router,
+    anonymous: Arc<Semaphore>,
+    handshakes: Semaphore,
+    options: Options,
+    shutdown: CancellationToken,
+}
+
+impl Door {
+    fn new(
+        tls: Arc<ServerConfig>,
+        policy: Arc<PeerPolicy>,
+        app: Router,
+        options: Options,
+        shutdown: CancellationToken,
+    ) -> Self {
+        let anonymous = options.max_connections.saturating_sub(options.reserved_for_peers);
+        Self {
+            acceptor: TlsAcceptor::from(tls),
+            policy,
+            app,
+            anonymous: Arc::new(Semaphore::new(anonymous)),
+            handshakes: Semaphore::new(options.max_handshakes),
+            options,
+            shutdown,
+        }
+    }
+
+    async fn welcome(self: Arc<Self>, tcp: TcpStream) {
+        let host = tcp.peer_addr().map(|address| address.ip());
+        let tls = tokio::select! {
+            tls = self.handshake(tcp) => tls,
+            () = self.shutdown.cancelled() => return,
+        };
+        let served = match tls {
+            Ok(tls) => self.serve(tls).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = served {
+            self.report(host.ok(), &error);
+        }
+    }
+
+    async fn handshake(&self, tcp: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+        let attempt = async {
+            // The semaphore is never closed.
+            let _permit = self.handshakes.acquire().await.map_err(io::Error::other)?;
+            self.acceptor.accept(tcp).await
+        };
+        timeout(self.options.handshake_timeout, attempt).await?
+    }
+
+    async fn serve(&self, tls: TlsStream<TcpStream>) -> io::Result<()> {
+        let (_, session) = tls.get_ref();
+        let protocol = match session.alpn_protocol() {
+            Some(b"h2") => Protocol::Http2,
+            _ => Protocol::Http1,
+        };
+        let offered = session.peer_certificates().and_then(<[_]>::first);
+        let (guest, _permit) = match offered {
+            Some(der) => {
+                let certificate = Certificate::parse(der).map_err(io::Error::other)?;
+                let policy = Arc::clone(&self.policy);
+                (Guest::Certified { certificate: Arc::new(certificate), policy }, None)
+            }
+            None => {
+                let permit = Arc::clone(&self.anonymous).try_acquire_owned();
+                let full = |_| io::Error::other("too many clients without a certificate");
+                (Guest::Known(Peer::Anonymous), Some(permit.map_err(full)?))
+            }
+        };
+        let connection = Connection {
+            app: self.app.clone(),
+            guest,
+            protocol,
+            options: self.options.clone(),
+            shutdown: self.shutdown.clone(),
+        };
+        connection.serve(tls).await;
+        Ok(())
+    }
+
+    /// A client that goes away is nobody's concern; one that TLS refuses may
+    /// be a stranger or a host whose set-up is wrong.
+    fn report(&self, host: Option<IpAddr>, error: &io::Error) {
+        let host = host.map_or_else(|| "unknown".to_owned(), |host| host.to_string());
+        match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+            Some(rustls::Error::InvalidCertificate(reason)) => {
+                let text = format!("its certificate is not of this mesh ({reason})");
+                self.policy.report_handshake(&host, "unknown-ca", &text);
+            }
+            Some(tls) => tracing::debug!(peer = host, error = %tls, "TLS handshake failed"),
+            None => tracing::debug!(peer = host, %error, "connection failed"),
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! One connection, from its first request to its end.
+//!
+//! The peer is judged again for every request and whenever the mesh document
+//! or the date gives a reason to: a refused peer gets the reason as the answer
+//! to its next request, open streams of it are cut.
+
+use std::convert::Infallible;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use http::{Request, StatusCode, header};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use jiff::Timestamp;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+
+use super::Options;
+use crate::identity::CLOCK_SKEW;
+use crate::identity::certificate::Certificate;
+use crate::identity::peer::{Peer, PeerPolicy, Refusal};
+use crate::transport::{
+    CONNECTION_WINDOW, KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT, MAX_FRAME, MAX_HEADERS,
+    STREAM_WINDOW,
+};
+
+/// How long a refused peer has to read why.
+const REFUSAL_LINGER: Duration = Duration::from_secs(2);
+
+/// How often the date is looked at at least: clocks get set.
+const DATE_CHECK: Duration = Duration::from_secs(600);
+
+/// Bytes of a HTTP/1.1 head that are read.
+const MAX_HEAD: usize = 64 << 10;
+
+/// Bytes that HTTP/2 holds back per stream for a slow reader.
+const SEND_BUFFER: usize = 2 << 20;
+
+/// What is spoken on a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Protocol {
+    Http1,
+    Http2,
+}
+
+/// Who is connected.
+#[derive(Clone)]
+pub(super) enum Guest {
+    /// Someone whose standing does not change.
+    Known(Peer),
+    /// The holder of a certificate that this mesh's CA issued.
+    Certified {
+        /// The certificate.
+        certificate: Arc<Certificate>,
+        /// Whether they are let in.
+        policy: Arc<PeerPolicy>,
+    },
+}
+
+impl Guest {
+    fn admit(&self) -> Result<Peer, Refusal> {
+        match self {
+            Guest::Known(peer) => Ok(peer.clone()),
+            Guest::Certified { certificate, policy } => policy.admit(certificate, Timestamp::now()),
+        }
+    }
+
+    /// Returns when a guest who was let in no longer would be.
+    async fn until_refused(&self) {
+        let Guest::Certified { certificate, policy } = self else {
+            return std::future::pending().await;
+        };
+        let mut changes = policy.changes();
+        loop {
+            let left = certificate.not_after.duration_since(Timestamp::now());
+            let left = Duration::try_from(left).unwrap_or_default() + CLOCK_SKEW;
+            let date = sleep(left.min(DATE_CHECK) + Duration::from_secs(1));
+            tokio::select! {
+                // An error means that the node is shutting down.
+                changed = changes.changed() => if changed.is_err() {
+                    return std::future::pending().await;
+                },
+                () = date => {}
+            }
+            if self.admit().is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Everything about a connection but its bytes.
+#[derive(Clone)]
+pub(super) struct Connection {
+    pub(super) app: Router,
+    pub(super) guest: Guest,
+    pub(super) protocol: Protocol,
+    pub(super) options: Options,
+    pub(super) shutdown: CancellationToken,
+}
+
+/// What requests tell the connection's task.
+#[derive(Default)]
+struct Signals {
+    /// A request came.
+    used: AtomicBool,
+    /// A request was refused because of the peer.
+    refused: Notify,
+}
+
+impl Connection {
+    /// Serves until the peer leaves, is refused, or the listener shuts down.
+    pub(super) async fn serve<I>(self, io: I)
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let signals = Arc::new(Signals::default());
+        let service = service_fn({
+            let (app, guest) = (self.app.clone(), self.guest.clone());
+            let signals = Arc::clone(&signals);
+            move |request| answer(app.clone(), guest.clone(), Arc::clone(&signals), request)
+        });
+        let builder = builder(self.protocol, &self.options);
+        let mut served = pin!(builder.serve_connection(TokioIo::new(io), service));
+        let mut refused = pin!(self.guest.until_refused());
+        let first_request = Instant::now() + self.options.header_timeout;
+        let mut end: Option<Instant> = None;
+        let mut waiting = true;
+        loop {
+            tokio::select! {
+                ended = served.as_mut() => {
+                    if let Err(error) = ended {
+                        tracing::debug!(%error, "connection ended");
+                    }
+                    return;
+                }
+                () = &mut refused => return,
+                () = signals.refused.notified() => {
+                    close(served.as_mut(), &mut end, REFUSAL_LINGER);
+                }
+                () = self.shutdown.cancelled(), if end.is_none() => {
+                    close(served.as_mut(), &mut end, self.options.drain);
+                }
+                () = sleep_until(first_request), if waiting => {
+                    waiting = false;
+                    if !signals.used.load(Ordering::Relaxed) {
+                        return;
+                    }
+                }
+                () = sleep_until(end.unwrap_or(first_request)), if end.is_some() => return,
+            }
+        }
+    }
+}
+
+type Served<'a, I, S> = auto::Connection<'a, TokioIo<I>, S, TokioExecutor>;
+
+/// Lets requests end, until a deadline that is only ever drawn nearer.
+fn close<I, S>(served: Pin<&mut Served<'_, I, S>>, end: &mut Option<Instant>, linger: Duration)
+where
+    I: AsyncRead + AsyncWrite + Unpin + 'static,
+    S: hyper::service::Service<Request<Incoming>, Response = Response, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    let deadline = Instant::now() + linger;
+    *end = Some(end.map_or(deadline, |end| end.min(deadline)));
+    served.graceful_shutdown();
+}
+
+fn builder(protocol: Protocol, options: &Options) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(options.header_timeout)
+        .max_buf_size(MAX_HEAD);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_frame_size(MAX_FRAME)
+        .max_send_buf_size(SEND_BUFFER)
+        .max_concurrent_streams(options.max_streams)
+        .max_header_list_size(MAX_HEADERS)
+        .keep_alive_interval(KEEP_ALIVE_INTERVAL)
+        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT);
+    match protocol {
+        Protocol::Http1 => builder.http1_only(),
+        Protocol::Http2 => builder.http2_only(),
+    }
+}
+
+async fn answer(
+    app: Router,
+    guest: Guest,
+    signals: Arc<Signals>,
+    mut request: Request<Incoming>,
+) -> Result<Response, Infallible> {
+    signals.used.store(true, Ordering::Relaxed);
+    match guest.admit() {
+        Ok(peer) => {
+            request.extensions_mut().insert(peer);
+            if let Guest::Certified { certificate, .. } = guest {
+                request.extensions_mut().insert(certificate);
+            }
+            app.oneshot(request.map(Body::new)).await
+        }
+        Err(refusal) => {
+            signals.refused.notify_one();
+            Ok(refuse(&request, &refusal))
+        }
+    }
+}
+
+/// The refusal in the words of whoever asked.
+fn refuse(request: &Request<Incoming>, refusal: &Refusal) -> Response {
+    let grpc = request
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
+    if grpc {
+        tonic::Status::permission_denied(refusal.to_string()).into_http()
+    } else {
+        (StatusCode::FORBIDDEN, format!("{refusal}\n")).into_response()
+    }
+}
