@@ -1,0 +1,252 @@
+//! apt repositories out of what is open.
+//!
+//! [`Builder::build`] turns sets of revisions into the index files and the pool
+//! of one view. Equal sets give equal index bytes, whoever builds them and in
+//! whatever order; only the `Release` files carry the time. Nothing here depends
+//! on the group, so groups with equal sets can share a view.
+//!
+//! ```text
+//! dists/DIST/{InRelease,Release,Release.gpg}
+//! dists/DIST/{settled,opening}/binary-ARCH/Packages{,.gz,.xz}
+//! dists/DIST/{settled,opening}/binary-ARCH/by-hash/SHA256/HASH
+//! pool/SOURCE/COMPONENT/PREFIX/HASH/FILE.deb
+//! ```
+//!
+//! `settled` holds what is open everywhere, `opening` what waves have begun to
+//! open; the second is small, so that most changes touch small indices.
+//!
+//! Format: <https://wiki.debian.org/DebianRepository/Format>.
+
+mod index;
+mod layout;
+mod packages;
+mod release;
+mod xz;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use patchmesh_topology::digest::{Digest, Sha256};
+use patchmesh_topology::node::Stage;
+use patchmesh_topology::revision::{DocumentRef, Revision};
+use patchmesh_topology::view::{PoolFile, View};
+
+use super::Dists;
+use crate::openpgp::{self, SigningKey};
+use index::{Chunks, Form, IndexWriter};
+use packages::{Entry, Selection};
+
+pub use layout::dist_name;
+pub use packages::{LeftOut, Reason};
+pub use release::{RESIGN_AFTER, VALID_FOR};
+
+/// The components of every dist, in the order that `Release` lists them.
+pub const COMPONENTS: [&str; 2] = ["settled", "opening"];
+
+/// What a view is built from.
+#[derive(Debug, Clone, Copy)]
+pub struct Input<'a> {
+    /// The mesh's name, which clients see as `Label`.
+    pub mesh: &'a str,
+    /// The stage, which clients see in `Description`.
+    pub stage: Stage,
+    /// Open everywhere and bound, in any order.
+    pub settled: &'a [&'a Revision],
+    /// Open only somewhere so far, and bound.
+    pub opening: &'a [&'a Revision],
+    /// Dists and architectures to have even if nothing is open in them: those of
+    /// the previous view ([`super::dists`]) and of the sources.
+    pub keep: &'a Dists,
+    /// The primary's clock.
+    pub now: Timestamp,
+    /// When the previous view of this stage and group was signed.
+    pub previous: Option<Timestamp>,
+}
+
+/// A view with the bytes of its index files.
+#[derive(Debug)]
+pub struct Built {
+    /// The view; its files are the blobs below.
+    pub view: View,
+    /// Index files by digest; those of equal content are one.
+    pub blobs: BTreeMap<Digest, Bytes>,
+    /// Payloads that could not be taken in, sorted. An operator should know.
+    pub left_out: Vec<LeftOut>,
+}
+
+/// Why a view cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The compressor failed, for lack of memory.
+    #[error("cannot compress the index of {dist}, {component}, {architecture}")]
+    Compress {
+        /// The dist.
+        dist: String,
+        /// The component.
+        component: &'static str,
+        /// The architecture.
+        architecture: String,
+        /// What the compressor said.
+        source: std::io::Error,
+    },
+    /// The repository key failed.
+    #[error("cannot sign the Release file of {dist}")]
+    Sign {
+        /// The dist.
+        dist: String,
+        /// What the signer said.
+        source: openpgp::Error,
+    },
+}
+
+/// Builds views, and remembers compressed parts of those built before.
+#[derive(Debug, Default)]
+pub struct Builder {
+    chunks: Chunks,
+}
+
+impl Builder {
+    /// A builder that remembers nothing yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Builds one view and signs it with the stage's repository key.
+    ///
+    /// Takes milliseconds for hundreds of packages, mostly for compressing what
+    /// has changed; call it off the async threads.
+    pub fn build(&mut self, input: &Input<'_>, key: &SigningKey) -> Result<Built, Error> {
+        self.chunks.begin_build();
+        let mut left_out = Vec::new();
+        let selections =
+            [input.settled, input.opening].map(|open| packages::select(open, &mut left_out));
+        let mut files = Files::default();
+        let signed_at = release::signing_time(input.now, input.previous);
+        let dists: BTreeSet<&String> =
+            selections.iter().flat_map(Selection::keys).chain(input.keep.keys()).collect();
+        for dist in dists {
+            let text = self.dist(input, dist, &selections, signed_at, &mut files)?;
+            // The signature is made now, even where the date runs a little ahead.
+            sign(dist, text, key, input.now.min(signed_at), &mut files)?;
+        }
+        let view = View { signed_at, files: files.paths, pool: pool(&selections) };
+        Ok(Built { view, blobs: files.blobs, left_out })
+    }
+
+    /// Writes the indices of one dist and returns its `Release` text.
+    fn dist(
+        &mut self,
+        input: &Input<'_>,
+        dist: &str,
+        selections: &[Selection<'_>; 2],
+        signed_at: Timestamp,
+        files: &mut Files,
+    ) -> Result<String, Error> {
+        let entries = selections
+            .each_ref()
+            .map(|selection| selection.get(dist).map(Vec::as_slice).unwrap_or_default());
+        let architectures = packages::architectures(&entries, input.keep.get(dist));
+        let mut listed = Vec::new();
+        for (component, entries) in COMPONENTS.into_iter().zip(entries) {
+            for architecture in &architectures {
+                let forms =
+                    self.index(entries, architecture).map_err(|source| Error::Compress {
+                        dist: dist.to_owned(),
+                        component,
+                        architecture: architecture.clone(),
+                        source,
+                    })?;
+                let folder = format!("{component}/binary-{architecture}");
+                for form in forms {
+                    listed.push((
+                        form.sha256,
+                        form.length,
+                        format!("{folder}/Packages{}", form.suffix),
+                    ));
+                    files.add_index(dist, &folder, form);
+                }
+            }
+        }
+        Ok(release::Release {
+            mesh: input.mesh,
+            stage: input.stage,
+            dist,
+            date: signed_at,
+            architectures: &architectures,
+            components: &COMPONENTS,
+            files: &listed,
+        }
+        .text())
+    }
+
+    fn index(&mut self, entries: &[Entry<'_>], architecture: &str) -> std::io::Result<[Form; 3]> {
+        let mut index = IndexWriter::new(&mut self.chunks);
+        for entry in entries.iter().filter(|entry| packages::belongs(entry, architecture)) {
+            index.stanza(&entry.payload.package, |out| packages::write_stanza(entry, out))?;
+        }
+        index.finish()
+    }
+}
+
+fn sign(
+    dist: &str,
+    release: String,
+    key: &SigningKey,
+    at: Timestamp,
+    files: &mut Files,
+) -> Result<(), Error> {
+    let failed = |source| Error::Sign { dist: dist.to_owned(), source };
+    let clear = key.sign_cleartext(&release, at).map_err(failed)?;
+    let detached = key.sign_detached(release.as_bytes(), at).map_err(failed)?;
+    for (name, text) in [("InRelease", clear), ("Release", release), ("Release.gpg", detached)] {
+        let blob = files.add_blob(text.into());
+        files.add_path(format!("dists/{dist}/{name}"), blob);
+    }
+    Ok(())
+}
+
+fn pool(selections: &[Selection<'_>; 2]) -> BTreeMap<String, PoolFile> {
+    let entries = selections.iter().flat_map(Selection::values).flatten();
+    entries
+        .map(|entry| {
+            let file = PoolFile { sha256: entry.payload.sha256, length: entry.payload.length };
+            (entry.path.clone(), file)
+        })
+        .collect()
+}
+
+/// Index files as they come.
+#[derive(Default)]
+struct Files {
+    paths: BTreeMap<String, DocumentRef>,
+    blobs: BTreeMap<Digest, Bytes>,
+}
+
+impl Files {
+    fn add_index(&mut self, dist: &str, folder: &str, form: Form) {
+        let Some(bytes) = form.bytes else { return };
+        let Form { suffix, sha256, .. } = form;
+        let blob = self.add_blob(bytes);
+        self.add_path(format!("dists/{dist}/{folder}/Packages{suffix}"), blob);
+        self.add_path(by_hash(dist, folder, sha256), blob);
+    }
+
+    fn add_blob(&mut self, bytes: Bytes) -> DocumentRef {
+        let (digest, length) = (Digest::of(&bytes), bytes.len() as u64);
+        self.blobs.entry(digest).or_insert(bytes);
+        DocumentRef { digest, length }
+    }
+
+    fn add_path(&mut self, path: String, blob: DocumentRef) {
+        self.paths.insert(path, blob);
+    }
+}
+
+fn by_hash(dist: &str, folder: &str, sha256: Sha256) -> String {
+    format!("dists/{dist}/{folder}/by-hash/SHA256/{sha256}")
+}
+
+#[cfg(test)]
+mod tests;
