@@ -1,8 +1,10 @@
 //! Patchmesh as a library: what the `patchmesh` and `tuf-client` binaries are made of.
 
+pub mod http;
 pub mod identity;
 pub mod openpgp;
 pub mod rpc;
 pub mod source;
 pub mod transport;
 pub mod tuf;
+pub mod view;

@@ -1,0 +1,98 @@
+//! The open HTTP routes: views for stock clients, TUF metadata, content.
+//!
+//! ```text
+//! /apt/STAGE/GROUP/…            apt repositories
+//! /tuf/metadata/…, /tuf/targets/…
+//! /content/blake3/HEX, /content/sha256/HEX
+//! /keys/STAGE.asc, /ca.pem, /
+//! ```
+//!
+//! They need no certificate, since all that they serve proves itself; what is
+//! about the mesh itself is refused here. A request passes four steps, each in
+//! one place: [`path`] says what is wanted, [`resource`] finds it in one
+//! snapshot, [`conditional`] judges the request's conditions, [`respond`] lets
+//! the bytes flow.
+//!
+//! What always holds: only GET and HEAD; nothing is looked up in a file system;
+//! one request sees one snapshot; a body is whole or the connection breaks.
+
+mod conditional;
+mod path;
+mod refusal;
+mod resource;
+mod respond;
+mod served;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::any;
+use http::{HeaderMap, Method, Uri};
+
+use refusal::Refusal;
+
+pub use served::{BlobRead, ByteStream, Served, Snapshot, Stored, Unavailable};
+
+/// When a client should come back after a read failed here.
+const RETRY: Duration = Duration::from_secs(10);
+
+/// What the routes work on.
+#[derive(Clone)]
+struct Open {
+    served: Arc<dyn Served>,
+    blobs: Arc<dyn BlobRead>,
+}
+
+/// The open routes, without a fallback, so that they can be merged into the
+/// router of the gRPC services or stand alone on a plain listener.
+pub fn router(served: Arc<dyn Served>, blobs: Arc<dyn BlobRead>) -> Router {
+    let paths = [
+        "/",
+        "/ca.pem",
+        "/keys/{file}",
+        "/apt",
+        "/apt/",
+        "/apt/{*path}",
+        "/tuf/{*path}",
+        "/content/{*path}",
+    ];
+    paths
+        .into_iter()
+        .fold(Router::new(), |router, path| router.route(path, any(answer)))
+        .with_state(Open { served, blobs })
+}
+
+async fn answer(
+    State(open): State<Open>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
+    match try_answer(&open, &method, &uri, &headers).await {
+        Ok(response) => response,
+        Err(refusal) => {
+            tracing::debug!(path = uri.path(), %refusal, "refused a request");
+            refusal.into_response()
+        }
+    }
+}
+
+async fn try_answer(
+    open: &Open,
+    method: &Method,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Result<Response, Refusal> {
+    if !matches!(*method, Method::GET | Method::HEAD) {
+        return Err(Refusal::Method);
+    }
+    let wanted = path::parse(uri.path())?;
+    let resource = resource::resolve(&wanted, &*open.served.snapshot())?;
+    respond::respond(method, headers, resource, &*open.blobs).await
+}
+
+#[cfg(test)]
+mod tests;
