@@ -120,9 +120,7 @@ impl Authority {
     /// # Errors
     /// Where the request makes no sense or the token is of no use.
     pub async fn join(&self, request: JoinRequest, now: Timestamp) -> Result<JoinResponse, Error> {
-        let node: NodeName = request.node.parse()?;
-        let url: NodeUrl = request.url.parse()?;
-        let asked = Request::parse(&request.certificate_request)?;
+        let (node, url, asked) = read(&request)?;
         // Issued first, since that changes nothing: once the token is
         // redeemed, nothing can go wrong any more.
         let certificate = self.ca.issue_node(&asked, &node, &url, self.lifetime, now)?;
@@ -173,6 +171,17 @@ impl fmt::Debug for Authority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Authority").field("ca", &self.ca).finish_non_exhaustive()
     }
+}
+
+/// Reads a join request. Every node on the way up does, so that what makes no
+/// sense goes no further.
+///
+/// # Errors
+/// The first part that makes no sense.
+pub(super) fn read(request: &JoinRequest) -> Result<(NodeName, NodeUrl, Request), Error> {
+    let node = request.node.parse()?;
+    let url = request.url.parse()?;
+    Ok((node, url, Request::parse(&request.certificate_request)?))
 }
 
 /// What the proof of an answer covers: everything but itself.

@@ -26,6 +26,9 @@ use super::key::{self, Key};
 use super::{CLOCK_SKEW, sha256};
 use crate::transport::address::{Host, NodeUrl};
 
+#[cfg(test)]
+mod tests;
+
 /// Life of the CA's own certificate.
 const CA_LIFETIME: SignedDuration = SignedDuration::from_hours(10 * 365 * 24);
 

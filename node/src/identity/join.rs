@@ -147,7 +147,7 @@ async fn ask(token: &Token, key: &Key, url: &NodeUrl) -> Result<JoinResponse, Er
 }
 
 /// Keeps of an answer only what the token promised.
-fn check(token: &Token, key: Key, response: JoinResponse) -> Result<Joined, Error> {
+pub(super) fn check(token: &Token, key: Key, response: JoinResponse) -> Result<Joined, Error> {
     let secret = token.secret_sha256();
     if !Statement::Joined.is_proven(&response.proof, &secret, &stated(&response)) {
         return Err(Error::Altered);

@@ -14,7 +14,7 @@ use tokio::sync::{Semaphore, watch};
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
-use super::authority::{Authority, Error};
+use super::authority::{self, Authority, Error};
 use super::ca::MAX_REQUEST;
 use super::peer::Peer;
 use crate::transport::channel;
@@ -109,7 +109,7 @@ impl Identity for Service {
     async fn join(&self, request: Request<JoinRequest>) -> Result<Response<JoinResponse>, Status> {
         let _slot = self.slots.try_acquire().map_err(busy)?;
         let request = request.into_inner();
-        let node = request.node.clone();
+        let (node, ..) = authority::read(&request)?;
         let outcome = match &self.issuer {
             Issuer::Here(authority) => {
                 authority.join(request, Timestamp::now()).await.map_err(Status::from)
@@ -122,8 +122,8 @@ impl Identity for Service {
                 .map_err(from_above),
         };
         match &outcome {
-            Ok(_) => tracing::info!(node, "node joined"),
-            Err(status) => tracing::warn!(node, reason = status.message(), "join refused"),
+            Ok(_) => tracing::info!(%node, "node joined"),
+            Err(status) => tracing::warn!(%node, reason = status.message(), "join refused"),
         }
         outcome.map(Response::new)
     }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
-use patchmesh_proto::identity::RenewRequest;
 use patchmesh_proto::identity::identity_client::IdentityClient;
+use patchmesh_proto::identity::{JoinRequest, RenewRequest};
 use patchmesh_topology::digest::Sha256;
 use patchmesh_topology::name::NodeName;
 use patchmesh_topology::node::Membership;
@@ -23,7 +23,7 @@ use super::renewal::Renewal;
 use super::service::{Issuer, Service};
 use super::testing::{Running, TestMesh};
 use super::tls::{self, Credentials, Expected};
-use super::token::Token;
+use super::token::{Statement, Token};
 use crate::transport::address::NodeUrl;
 use crate::transport::channel;
 
@@ -233,6 +233,64 @@ async fn renewal_takes_effect_without_a_restart() {
     assert_eq!(kept.certificate(), &fresh);
     shutdown.cancel();
     task.await.expect("ended");
+    tree.stop().await;
+}
+
+#[tokio::test]
+async fn what_makes_no_sense_goes_no_further() {
+    let tree = Tree::start(Duration::from_secs(3600)).await;
+    // With the primary gone, only the hub can answer.
+    let Tree { hub, test, hq, .. } = tree;
+    hq.stop().await;
+    let mut client = IdentityClient::new(hub.channel(&test, None, "hub"));
+    let good = Key::generate().expect("a key").certificate_request("lyon").expect("a request");
+    let request = |node: &str, url: &str, certificate_request: &[u8]| JoinRequest {
+        node: node.to_owned(),
+        url: url.to_owned(),
+        certificate_request: certificate_request.to_vec().into(),
+        proof: Bytes::new(),
+    };
+    let url = own_url();
+    for bad in [
+        request("Lyon!", url.as_str(), &good),
+        request("lyon", "http://lyon", &good),
+        request("lyon", url.as_str(), b"hello"),
+    ] {
+        let status = client.join(bad).await.expect_err("refused");
+        assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
+    }
+    let status = client.join(request("lyon", url.as_str(), &good)).await.expect_err("no primary");
+    assert_eq!(status.code(), Code::Unavailable);
+    assert!(status.message().contains("refuses connections"), "{status:?}");
+    hub.stop().await;
+}
+
+#[tokio::test]
+async fn an_altered_answer_is_noticed() {
+    let tree = Tree::start(Duration::from_secs(3600)).await;
+    let token = tree.invite(hour());
+    let key = Key::generate().expect("a key");
+    let request = key.certificate_request("lyon").expect("a request");
+    let url = own_url();
+    let parts: [&[u8]; 3] = [b"lyon", url.as_str().as_bytes(), &request];
+    let proof = Statement::Join.prove(&token.secret_sha256(), &parts);
+    let request = JoinRequest {
+        node: "lyon".to_owned(),
+        url: url.to_string(),
+        proof: proof.into(),
+        certificate_request: request.into(),
+    };
+    let mut client = IdentityClient::new(tree.hub.channel(&tree.test, None, "hub"));
+    // A node on the way that asks for a key of its own gets nothing.
+    let mut stolen = request.clone();
+    let thief = Key::generate().expect("a key");
+    stolen.certificate_request = thief.certificate_request("lyon").expect("a request").into();
+    let status = client.join(stolen).await.expect_err("not proven");
+    assert_eq!(status.code(), Code::PermissionDenied);
+    // One that puts a root of its own into the answer is found out.
+    let mut answer = client.join(request).await.expect("joined").into_inner();
+    answer.tuf_root = Bytes::from_static(b"{\"evil\":1}");
+    assert!(matches!(join::check(&token, key, answer), Err(join::Error::Altered)));
     tree.stop().await;
 }
 

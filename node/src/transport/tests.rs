@@ -257,6 +257,21 @@ async fn who_says_nothing_is_dropped() {
 }
 
 #[tokio::test]
+async fn strangers_leave_room_for_the_mesh() {
+    let test = TestMesh::new();
+    let lyon = test.node("lyon");
+    let options = Options { max_connections: 3, reserved_for_peers: 2, ..Options::default() };
+    let hq = hq(&test, &lyon).await.restarted_with(&test, options).await;
+    let first = hq.channel(&test, None, "hq");
+    check(first.clone()).await.expect("the one stranger that fits");
+    let status = check(hq.channel(&test, None, "hq")).await.expect_err("one too many");
+    assert_ne!(status.code(), Code::Ok);
+    check(hq.channel(&test, credentials(&lyon), "hq")).await.expect("room for a node");
+    check(first).await.expect("still served");
+    hq.stop().await;
+}
+
+#[tokio::test]
 async fn the_local_socket_knows_its_own_user() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("admin.sock");
