@@ -5,6 +5,8 @@ pub mod identity;
 pub mod openpgp;
 pub mod rpc;
 pub mod source;
+#[cfg(feature = "server")]
+pub mod store;
 pub mod transport;
 pub mod tuf;
 pub mod view;

@@ -1,0 +1,205 @@
+//! The data folder: what lies where, who may use it, and whether it is ours.
+//!
+//! ```text
+//! DATA/format           marker: magic and format version, written last
+//! DATA/lock             locked while a process uses the folder; holds its id
+//! DATA/db/              RocksDB
+//! DATA/blobs/xx/HEX     large blobs by BLAKE3 digest, xx its first two digits
+//! DATA/incoming/        blobs on their way in, never served under a name
+//! ```
+//!
+//! Other things (keys, sockets) may lie beside these once the folder is made.
+//! A folder is made only where nothing is: one that holds other things and no
+//! marker is refused, so that a mistyped path can't harm it. A folder whose
+//! making was cut short has no marker yet but only our names, and is finished.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use patchmesh_topology::digest::Digest;
+
+use super::{Error, Mode};
+
+/// The format this program writes. A newer one is refused.
+const FORMAT: u32 = 1;
+const MAGIC: &str = "patchmesh data folder";
+const MARKER: &str = "format";
+const LOCK: &str = "lock";
+const DATABASE: &str = "db";
+const BLOBS: &str = "blobs";
+const INCOMING: &str = "incoming";
+
+/// A marker is a few words; whatever is longer is none of ours.
+const MAX_MARKER: u64 = 256;
+
+/// Space that payloads leave to the database, so that a full disk never stops
+/// a node from learning of a halt. On a small disk it is a twentieth.
+const CONTROL_RESERVE: u64 = 64 << 20;
+
+/// An opened data folder; locked until it is dropped.
+#[derive(Debug)]
+pub(super) struct Folder {
+    root: PathBuf,
+    /// Held for its lock.
+    _lock: File,
+}
+
+impl Folder {
+    pub(super) fn open(root: &Path, mode: Mode) -> Result<Self, Error> {
+        match mode {
+            Mode::Create => Self::create(root),
+            Mode::Existing => {
+                check_marker(root)?;
+                Ok(Self { root: root.to_owned(), _lock: lock(root)? })
+            }
+        }
+    }
+
+    fn create(root: &Path) -> Result<Self, Error> {
+        make_folder(root)?;
+        for entry in fs::read_dir(root).map_err(|e| Error::io("list", root, e))? {
+            let name = entry.map_err(|e| Error::io("list", root, e))?.file_name();
+            if name == MARKER {
+                check_marker(root)?;
+                return Err(Error::AlreadyExists { path: root.to_owned() });
+            }
+            if ![LOCK, DATABASE, BLOBS, INCOMING].iter().any(|ours| name == *ours) {
+                return Err(Error::Foreign { path: root.to_owned(), found: name });
+            }
+        }
+        let folder = Self { root: root.to_owned(), _lock: lock(root)? };
+        make_folder(&folder.database())?;
+        make_folder(&folder.incoming())?;
+        let blobs = root.join(BLOBS);
+        make_folder(&blobs)?;
+        for shard in 0..=u8::MAX {
+            make_folder(&blobs.join(format!("{shard:02x}")))?;
+        }
+        sync_folder(&blobs)?;
+        Ok(folder)
+    }
+
+    /// Marks a folder that [`Folder::create`] made as complete.
+    pub(super) fn complete(&self) -> Result<(), Error> {
+        let marker = self.root.join(MARKER);
+        let draft = self.incoming().join(MARKER);
+        let write = || {
+            let mut file = File::create(&draft)?;
+            file.write_all(format!("{MAGIC}\nformat {FORMAT}\n").as_bytes())?;
+            file.sync_all()?;
+            fs::rename(&draft, &marker)
+        };
+        write().map_err(|e| Error::io("write", &marker, e))?;
+        sync_folder(&self.root)
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(super) fn database(&self) -> PathBuf {
+        self.root.join(DATABASE)
+    }
+
+    pub(super) fn incoming(&self) -> PathBuf {
+        self.root.join(INCOMING)
+    }
+
+    /// Where a large blob lies.
+    pub(super) fn blob(&self, digest: &Digest) -> PathBuf {
+        let name = digest.to_string();
+        self.root.join(BLOBS).join(&name[..2]).join(name)
+    }
+
+    /// Where the pieces of a large blob are gathered.
+    pub(super) fn partial(&self, digest: &Digest) -> PathBuf {
+        self.incoming().join(format!("{digest}.pieces"))
+    }
+
+    /// Puts a complete and synced file into its place, durably.
+    pub(super) fn adopt(&self, file: &Path, digest: &Digest) -> Result<(), Error> {
+        let place = self.blob(digest);
+        fs::rename(file, &place).map_err(|e| Error::io("rename into place", &place, e))?;
+        place.parent().map_or(Ok(()), sync_folder)
+    }
+
+    /// Whether payloads may take this many bytes more.
+    pub(super) fn ensure_space(&self, bytes: u64) -> Result<(), Error> {
+        let path = &self.root;
+        let disk = rustix::fs::statvfs(path).map_err(|e| Error::io("examine", path, e.into()))?;
+        let reserve = CONTROL_RESERVE.min(disk.f_blocks.saturating_mul(disk.f_frsize) / 20);
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize).saturating_sub(reserve);
+        if bytes <= free {
+            Ok(())
+        } else {
+            Err(Error::DiskFull { path: path.clone(), wanted: Some(bytes), free: Some(free) })
+        }
+    }
+}
+
+/// Makes the entries of a folder durable.
+pub(super) fn sync_folder(path: &Path) -> Result<(), Error> {
+    File::open(path).and_then(|folder| folder.sync_all()).map_err(|e| Error::io("sync", path, e))
+}
+
+/// Makes a folder that only its owner can enter, since keys lie in it.
+fn make_folder(path: &Path) -> Result<(), Error> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|e| Error::io("make", path, e))
+}
+
+fn check_marker(root: &Path) -> Result<(), Error> {
+    let path = root.join(MARKER);
+    let damaged = || Error::Marker { path: path.clone() };
+    let mut text = String::new();
+    match File::open(&path).and_then(|file| file.take(MAX_MARKER).read_to_string(&mut text)) {
+        Ok(_) => {}
+        Err(error) if error.kind() == ErrorKind::NotFound => return Err(absent(root)),
+        Err(error) if error.kind() == ErrorKind::InvalidData => return Err(damaged()),
+        Err(error) => return Err(Error::io("read", &path, error)),
+    }
+    let found = text
+        .strip_prefix(MAGIC)
+        .and_then(|rest| rest.trim().strip_prefix("format "))
+        .and_then(|version| version.parse().ok())
+        .ok_or_else(damaged)?;
+    if found > FORMAT {
+        return Err(Error::NewerFormat { path: root.to_owned(), found, known: FORMAT });
+    }
+    Ok(())
+}
+
+/// Why a folder without a marker can't be opened.
+fn absent(root: &Path) -> Error {
+    match fs::read_dir(root).map(|mut entries| entries.next()) {
+        Ok(Some(Ok(entry))) => Error::Foreign { path: root.to_owned(), found: entry.file_name() },
+        Err(error) if error.kind() != ErrorKind::NotFound => Error::io("list", root, error),
+        _ => Error::Missing { path: root.to_owned() },
+    }
+}
+
+fn lock(root: &Path) -> Result<File, Error> {
+    let path = root.join(LOCK);
+    let failed = |error| Error::io("lock", &path, error);
+    let mut options = OpenOptions::new();
+    let mut file =
+        options.read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut text = String::new();
+            // The id only helps a person; without it the answer is the same.
+            let _ = file.take(MAX_MARKER).read_to_string(&mut text);
+            return Err(Error::InUse { path: root.to_owned(), process: text.trim().parse().ok() });
+        }
+        Err(TryLockError::Error(error)) => return Err(failed(error)),
+    }
+    file.set_len(0).map_err(failed)?;
+    write!(file, "{}", std::process::id()).map_err(failed)?;
+    Ok(file)
+}
