@@ -1,5 +1,7 @@
 //! Patchmesh as a library: what the `patchmesh` and `tuf-client` binaries are made of.
 
+#[cfg(feature = "server")]
+pub mod content;
 pub mod http;
 pub mod identity;
 pub mod openpgp;

@@ -1,0 +1,177 @@
+//! Payloads: fetching them from above, handing them on below.
+//!
+//! [`Content`] holds what a node needs of payload blobs. It fetches those that
+//! the node is to hold ([`Content::set_wanted`]) in the background, and at once
+//! those that a machine or child node asks for. What always holds:
+//!
+//! - One fetch per blob, however many ask.
+//! - Every piece is verified before it is written, handed on or served. A source
+//!   that sends anything else is named, distrusted and asked again only after a
+//!   wait; it can't make this node write more than the blob has room for.
+//! - A piece is handed on as soon as it is verified, so depth costs a piece and
+//!   not a blob.
+//! - Each wait has a limit and each fetch a bounded number of attempts. What
+//!   failed is recorded, and in the background tried again later.
+//!
+//! Documents do not come this way: they belong to a generation and are fetched
+//! with it ([`parent::get_blobs`]), so that they never wait behind payloads.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use patchmesh_proto::admin;
+use patchmesh_topology::digest::Digest;
+use tokio::sync::{Semaphore, watch};
+
+use crate::store::Store;
+
+mod assemble;
+mod background;
+mod error;
+mod fetch;
+pub mod parent;
+mod read;
+mod receive;
+mod serve;
+mod source;
+mod transfers;
+
+#[cfg(test)]
+mod tests;
+
+pub use assemble::Deceit;
+pub use background::Readiness;
+pub use error::Error;
+pub use fetch::Fetch;
+pub use parent::Parent;
+pub use read::ByteStream;
+pub use serve::{FrameStream, PartStream, Server};
+pub use source::{Frames, PieceSource};
+
+use fetch::State;
+use transfers::Transfers;
+
+/// Fetches at a time that someone waits for. More wait for their turn.
+const URGENT_FETCHES: usize = 16;
+
+/// Fetches that run or wait for their turn; more are refused.
+const MAX_FETCHES: usize = 4096;
+
+/// The source of a node's payloads, as it comes, changes and goes. A channel
+/// whose sender is gone means that there is never one, as on the primary.
+pub type Sources = watch::Receiver<Option<Arc<dyn PieceSource>>>;
+
+/// A payload that the node is to hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Wanted {
+    /// Its name.
+    pub digest: Digest,
+    /// Its bytes.
+    pub length: u64,
+}
+
+/// How soon a fetch begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Urgency {
+    /// At once: somebody waits.
+    Urgent,
+    /// The caller limits how many run at a time.
+    Background,
+}
+
+/// A node's payloads; a handle that is cheap to clone.
+#[derive(Clone)]
+pub struct Content {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Store,
+    sources: Sources,
+    fetches: Mutex<HashMap<Digest, watch::Receiver<State>>>,
+    urgent: Semaphore,
+    transfers: Transfers,
+    wanted: watch::Sender<Arc<[Wanted]>>,
+    readiness: watch::Sender<Readiness>,
+}
+
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Content").field(&self.inner.store).finish()
+    }
+}
+
+impl Content {
+    /// Payloads of this store, fetched from `sources`. [`Content::run`] must run
+    /// for those in the background.
+    #[must_use]
+    pub fn new(store: Store, sources: Sources) -> Self {
+        let inner = Inner {
+            store,
+            sources,
+            fetches: Mutex::default(),
+            urgent: Semaphore::new(URGENT_FETCHES),
+            transfers: Transfers::default(),
+            wanted: watch::Sender::default(),
+            readiness: watch::Sender::default(),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// The store that holds the payloads.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.inner.store
+    }
+
+    /// Fetches wanted payloads until the future is dropped. What was begun goes
+    /// on where it was left after a restart.
+    pub async fn run(&self) {
+        background::run(self.clone()).await;
+    }
+
+    /// States which payloads the node is to hold, in the order in which they
+    /// are to be fetched, and counts anew what it holds.
+    pub fn set_wanted(&self, wanted: Vec<Wanted>) {
+        self.inner.wanted.send_replace(wanted.into());
+    }
+
+    /// How much of what is wanted is held; changes as blobs arrive. Counted by
+    /// [`Content::run`].
+    #[must_use]
+    pub fn readiness(&self) -> watch::Receiver<Readiness> {
+        self.inner.readiness.subscribe()
+    }
+
+    /// Transfers under way, then those that ended last, newest first.
+    #[must_use]
+    pub fn transfers(&self) -> Vec<admin::Transfer> {
+        self.inner.transfers.list()
+    }
+
+    /// Makes sure that a blob is held or being fetched. Must be called within a
+    /// tokio runtime, on which the fetch runs to its end even when nobody waits
+    /// for it any more.
+    #[must_use]
+    pub fn ensure(&self, wanted: Wanted, urgency: Urgency) -> Fetch {
+        let mut fetches = self.fetches();
+        if let Some(state) = fetches.get(&wanted.digest) {
+            return Fetch::new(wanted, state.clone());
+        }
+        if fetches.len() >= MAX_FETCHES {
+            return Fetch::refused(wanted, Error::Busy { fetches: MAX_FETCHES });
+        }
+        let (sender, state) = watch::channel(State::Starting);
+        fetches.insert(wanted.digest, state.clone());
+        drop(fetches);
+        fetch::spawn(self.clone(), wanted, urgency, sender);
+        Fetch::new(wanted, state)
+    }
+
+    fn fetches(&self) -> MutexGuard<'_, HashMap<Digest, watch::Receiver<State>>> {
+        // The map is whole after every statement, so a panic elsewhere does
+        // not spoil it.
+        self.inner.fetches.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,235 @@
+//! One fetch of one blob: attempts until it is held, or until there have been
+//! enough without progress.
+//!
+//! ```text
+//! Starting ──► Receiving ──► Held
+//!     └────────────┴───────► Failed
+//! ```
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::time::Duration;
+
+use patchmesh_topology::digest::Digest;
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+
+use super::transfers::Transfer;
+use super::{Content, Error, PieceSource, Sources, Urgency, Wanted, receive};
+use crate::store::{Manifest, PartialBlob};
+
+/// Attempts in a row that bring nothing new before a fetch fails: enough to
+/// outlast a parent's restart, few enough that a reader gets its answer.
+const ATTEMPTS: u32 = 6;
+/// The wait before the second attempt; it doubles from there.
+const FIRST_WAIT: Duration = Duration::from_millis(200);
+/// The longest wait between attempts.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// How long a fetch waits for a parent to be connected.
+const SOURCE_WAIT: Duration = Duration::from_secs(5);
+
+/// How far a fetch has come, for all who wait for it.
+#[derive(Debug, Clone)]
+pub(super) enum State {
+    /// Waits for its turn, the source or the manifest.
+    Starting,
+    /// Pieces come in.
+    Receiving(PartialBlob),
+    /// The store holds the blob.
+    Held,
+    /// Given up.
+    Failed(Error),
+}
+
+/// A blob that is being fetched, or was already there.
+#[derive(Debug, Clone)]
+pub struct Fetch {
+    wanted: Wanted,
+    state: watch::Receiver<State>,
+}
+
+impl Fetch {
+    pub(super) fn new(wanted: Wanted, state: watch::Receiver<State>) -> Self {
+        Self { wanted, state }
+    }
+
+    /// A fetch that was never begun.
+    pub(super) fn refused(wanted: Wanted, error: Error) -> Self {
+        let (_, state) = watch::channel(State::Failed(error));
+        Self { wanted, state }
+    }
+
+    /// Waits until the blob is held.
+    ///
+    /// # Errors
+    /// Why the fetch failed.
+    pub async fn held(&mut self) -> Result<(), Error> {
+        let end = |state: &State| matches!(state, State::Held | State::Failed(_));
+        match self.wait_for(end).await? {
+            State::Failed(error) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits until the blob's manifest is known, which is before its pieces.
+    ///
+    /// # Errors
+    /// Why the fetch failed.
+    pub(super) async fn manifest(&mut self, content: &Content) -> Result<Manifest, Error> {
+        let digest = self.wanted.digest;
+        match self.wait_for(|state| !matches!(state, State::Starting)).await? {
+            State::Receiving(partial) => Ok(partial.manifest().clone()),
+            State::Failed(error) => Err(error),
+            State::Starting | State::Held => {
+                let manifest = content.store().run(move |store| store.manifest(&digest)).await?;
+                manifest.ok_or(Error::NotOffered(digest))
+            }
+        }
+    }
+
+    pub(super) fn digest(&self) -> Digest {
+        self.wanted.digest
+    }
+
+    /// The state now; the next [`Fetch::changed`] waits for another.
+    pub(super) fn state(&mut self) -> State {
+        self.state.borrow_and_update().clone()
+    }
+
+    pub(super) async fn changed(&mut self) -> Result<(), Error> {
+        self.state.changed().await.map_err(|_| Error::Stopped)
+    }
+
+    async fn wait_for(&mut self, is: impl FnMut(&State) -> bool) -> Result<State, Error> {
+        Ok(self.state.wait_for(is).await.map_err(|_| Error::Stopped)?.clone())
+    }
+}
+
+/// Runs a fetch to its end on the runtime.
+pub(super) fn spawn(
+    content: Content,
+    wanted: Wanted,
+    urgency: Urgency,
+    state: watch::Sender<State>,
+) {
+    tokio::spawn(async move {
+        let registered = Registered { content: &content, digest: wanted.digest };
+        let result = run(&content, wanted, urgency, &state).await;
+        // Whoever asks from now on finds the blob held, or begins anew.
+        drop(registered);
+        state.send_replace(match result {
+            Ok(()) => State::Held,
+            Err(error) => State::Failed(error),
+        });
+    });
+}
+
+/// The entry among the fetches under way, removed also by a panic.
+struct Registered<'a> {
+    content: &'a Content,
+    digest: Digest,
+}
+
+impl Drop for Registered<'_> {
+    fn drop(&mut self) {
+        self.content.fetches().remove(&self.digest);
+    }
+}
+
+async fn run(
+    content: &Content,
+    wanted: Wanted,
+    urgency: Urgency,
+    state: &watch::Sender<State>,
+) -> Result<(), Error> {
+    let _turn = match urgency {
+        Urgency::Urgent => Some(content.inner.urgent.acquire().await.map_err(|_| Error::Stopped)?),
+        Urgency::Background => None,
+    };
+    let digest = wanted.digest;
+    if content.store().run(move |store| store.has(&digest)).await? {
+        return Ok(());
+    }
+    let transfer = content.inner.transfers.begin(wanted);
+    let result = fetch(content, wanted, state, &transfer).await;
+    if let Err(error) = &result {
+        tracing::warn!(%digest, error = error.chain(), "gave up on a payload for now");
+    }
+    transfer.end(result.as_ref().err());
+    result
+}
+
+/// Attempts until one succeeds. Progress starts the count again; it ends all the
+/// same, since a blob has so many pieces.
+async fn fetch(
+    content: &Content,
+    wanted: Wanted,
+    state: &watch::Sender<State>,
+    transfer: &Transfer,
+) -> Result<(), Error> {
+    let mut sources = content.inner.sources.clone();
+    let mut attempt = 1;
+    loop {
+        let before = transfer.received();
+        let source = current(&mut sources, wanted.digest).await?;
+        transfer.set_source(source.name());
+        let error = match receive::blob(content, source.as_ref(), wanted, state, transfer).await {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        let deceived = matches!(error, Error::Deceit { .. });
+        if deceived {
+            tracing::error!(
+                digest = %wanted.digest, from = source.name(), error = error.chain(),
+                "a source sent what it must not; its connection is dropped",
+            );
+            source.distrust();
+        }
+        if transfer.received() > before {
+            attempt = 1;
+        }
+        if !error.is_worth_another_attempt() || attempt >= ATTEMPTS {
+            return Err(error);
+        }
+        tracing::info!(digest = %wanted.digest, attempt, error = error.chain(), "trying again");
+        if deceived {
+            // A new connection to the same liar does not shorten this wait.
+            sleep(wait_after(attempt)).await;
+        } else {
+            pause(wait_after(attempt), &mut sources).await;
+        }
+        attempt += 1;
+    }
+}
+
+/// The source to ask, once there is one.
+async fn current(sources: &mut Sources, digest: Digest) -> Result<Arc<dyn PieceSource>, Error> {
+    let connected = timeout(SOURCE_WAIT, sources.wait_for(Option::is_some)).await;
+    let source = connected.ok().and_then(Result::ok).and_then(|source| source.clone());
+    source.ok_or(Error::NoSource { digest })
+}
+
+/// The wait before the next attempt; another source cuts it short.
+async fn pause(wait: Duration, sources: &mut Sources) {
+    tokio::select! {
+        () = sleep(wait) => {}
+        changed = sources.changed() => {
+            if changed.is_err() {
+                // No other source will ever come.
+                sleep(wait).await;
+            }
+        }
+    }
+}
+
+fn wait_after(attempt: u32) -> Duration {
+    jittered(FIRST_WAIT.saturating_mul(1 << attempt.min(16)).min(LONGEST_WAIT) / 2)
+}
+
+/// Half of the time at least and all of it at most, so that those who failed
+/// together do not come back together.
+pub(super) fn jittered(wait: Duration) -> Duration {
+    // A new hasher state is random enough to spread, and costs no crate.
+    let share = RandomState::new().hash_one(()) % 1024;
+    wait / 2 + wait * u32::try_from(share).unwrap_or(0) / 2048
+}

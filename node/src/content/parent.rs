@@ -1,0 +1,151 @@
+//! A parent node as a source, over gRPC.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use patchmesh_proto::replication::replication_client::ReplicationClient;
+use patchmesh_proto::replication::{
+    GetBlobsRequest, GetBlobsResponse, GetManifestRequest, GetManifestResponse, GetPiecesRequest,
+    PieceRange,
+};
+use patchmesh_topology::digest::Digest;
+use tokio::time::timeout;
+use tonic::Status;
+use tonic::transport::Channel;
+
+use super::{Deceit, Error, Frames, PieceSource, Wanted};
+
+/// The largest message taken from a parent: a piece, or the manifest of the
+/// longest blob, and a little around it.
+const MAX_MESSAGE: usize = 3 << 20;
+
+/// Documents asked for in one call; the service allows no more.
+pub const MAX_BLOBS: usize = 1024;
+
+/// How long a parent may send nothing of documents.
+const SILENCE: Duration = Duration::from_secs(30);
+
+/// A parent to fetch from.
+#[derive(Clone)]
+pub struct Parent {
+    name: String,
+    client: ReplicationClient<Channel>,
+    on_distrust: Arc<dyn Fn() + Send + Sync>,
+}
+
+impl fmt::Debug for Parent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parent").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Parent {
+    /// The node `name` at the other end of a channel. `on_distrust` is called
+    /// when it sends what it must not; it drops the connection.
+    #[must_use]
+    pub fn new(
+        name: String,
+        channel: Channel,
+        on_distrust: impl Fn() + Send + Sync + 'static,
+    ) -> Self {
+        let client = ReplicationClient::new(channel).max_decoding_message_size(MAX_MESSAGE);
+        Self { name, client, on_distrust: Arc::new(on_distrust) }
+    }
+}
+
+#[async_trait]
+impl PieceSource for Parent {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    async fn manifest(&self, digest: &Digest) -> Result<GetManifestResponse, Status> {
+        let request = GetManifestRequest { digest: wire(digest) };
+        Ok(self.client.clone().get_manifest(request).await?.into_inner())
+    }
+
+    async fn pieces(&self, digest: &Digest, ranges: &[Range<u64>]) -> Result<Frames, Status> {
+        let ranges = ranges.iter().map(|r| PieceRange { start: r.start, end: r.end }).collect();
+        let request = GetPiecesRequest { digest: wire(digest), ranges };
+        Ok(self.client.clone().get_pieces(request).await?.into_inner().boxed())
+    }
+
+    fn distrust(&self) {
+        (self.on_distrust)();
+    }
+}
+
+/// Fetches whole blobs, verified, in the order asked; nothing for those that the
+/// parent does not hold. At most [`MAX_BLOBS`], and only ones that fit in memory
+/// together.
+///
+/// # Errors
+/// A parent that fails, falls silent, ends too early, or sends anything but what
+/// was asked for; the last is [`Error::Deceit`], after which its connection is to
+/// be dropped.
+pub async fn get_blobs(
+    name: &str,
+    client: &ReplicationClient<Channel>,
+    wanted: &[Wanted],
+) -> Result<Vec<Option<Bytes>>, Error> {
+    let digests = wanted.iter().map(|wanted| wire(&wanted.digest)).collect();
+    let mut client = client.clone().max_decoding_message_size(MAX_MESSAGE);
+    let call = async {
+        let mut stream = client.get_blobs(GetBlobsRequest { digests }).await?.into_inner();
+        let mut blobs = Vec::with_capacity(wanted.len());
+        for wanted in wanted {
+            blobs.push(next_blob(name, &mut stream, *wanted).await);
+            if matches!(blobs.last(), Some(Err(_))) {
+                break;
+            }
+        }
+        Ok::<_, Status>(blobs)
+    };
+    let digest = wanted.first().map_or_else(|| Digest::of(b""), |wanted| wanted.digest);
+    let failed = |status| Error::Source { from: name.to_owned(), digest, source: Box::new(status) };
+    call.await.map_err(failed)?.into_iter().collect()
+}
+
+/// Puts the parts of one blob together; takes no more than its length.
+async fn next_blob(
+    name: &str,
+    stream: &mut tonic::Streaming<GetBlobsResponse>,
+    wanted: Wanted,
+) -> Result<Option<Bytes>, Error> {
+    let Wanted { digest, length } = wanted;
+    let from = || name.to_owned();
+    let deceit = |source| Error::Deceit { from: from(), digest, source: Box::new(source) };
+    let mut bytes = BytesMut::new();
+    loop {
+        let part = timeout(SILENCE, stream.message())
+            .await
+            .map_err(|_| Error::Silent { from: from(), digest, after: SILENCE })?
+            .map_err(|status| Error::Source { from: from(), digest, source: Box::new(status) })?
+            .ok_or_else(|| Error::Truncated { from: from(), digest })?;
+        if part.digest != digest.as_bytes().as_slice() {
+            return Err(deceit(Deceit::Bytes));
+        }
+        if part.absent {
+            return Ok(None);
+        }
+        let found = bytes.len() as u64 + part.data.len() as u64;
+        // Empty parts without an end could come for ever.
+        if found > length || (part.data.is_empty() && !part.last) {
+            return Err(deceit(Deceit::Length { wanted: length, found }));
+        }
+        bytes.extend_from_slice(&part.data);
+        if part.last {
+            let good = found == length && Digest::of(&bytes) == digest;
+            return if good { Ok(Some(bytes.freeze())) } else { Err(deceit(Deceit::Bytes)) };
+        }
+    }
+}
+
+fn wire(digest: &Digest) -> Bytes {
+    Bytes::copy_from_slice(digest.as_bytes())
+}
