@@ -124,8 +124,9 @@ impl Builder {
             [input.settled, input.opening].map(|open| packages::select(open, &mut left_out));
         let mut files = Files::default();
         let signed_at = release::signing_time(input.now, input.previous);
+        let kept = input.keep.keys().filter(|dist| layout::is_dist(dist));
         let dists: BTreeSet<&String> =
-            selections.iter().flat_map(Selection::keys).chain(input.keep.keys()).collect();
+            selections.iter().flat_map(Selection::keys).chain(kept).collect();
         for dist in dists {
             let text = self.dist(input, dist, &selections, signed_at, &mut files)?;
             // The signature is made now, even where the date runs a little ahead.

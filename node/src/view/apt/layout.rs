@@ -15,6 +15,10 @@ const HASH_DIGITS: usize = 16;
 /// The longest file name kept; more would not fit common file systems.
 const MAX_FILE_NAME: usize = 200;
 
+/// The longest dist, component or architecture; real ones have some 30
+/// characters. It keeps paths well below [`patchmesh_topology::view::MAX_PATH`].
+const MAX_WORD: usize = 100;
+
 /// The dist that a vendor's suite becomes: `dists/DIST/`.
 ///
 /// A suite in apt may hold slashes (`bookworm/updates`) or be a folder (`./`);
@@ -23,11 +27,18 @@ const MAX_FILE_NAME: usize = 200;
 /// become one dist.
 #[must_use]
 pub fn dist_name(source: &SourceName, suite: &str) -> String {
-    let plain = segment(suite, |c| matches!(c, '.' | '+' | '-' | '_'));
+    let mut plain = segment(suite, |c| matches!(c, '.' | '+' | '-' | '_'));
+    plain.truncate(MAX_WORD);
     match plain.trim_matches(['.', '_', '-']) {
         "" => source.as_str().to_owned(),
         name => name.to_owned(),
     }
+}
+
+/// Whether this can stand in `dists/DIST/`, as [`dist_name`] makes it.
+pub(super) fn is_dist(name: &str) -> bool {
+    let plain = segment(name, |c| matches!(c, '.' | '+' | '-' | '_'));
+    plain == name && name.len() <= MAX_WORD && !name.trim_matches('.').is_empty()
 }
 
 /// Where a payload lies below `/apt/STAGE/GROUP/`.
@@ -35,10 +46,11 @@ pub fn dist_name(source: &SourceName, suite: &str) -> String {
 /// The vendor's file name is kept where a URL can hold it, so that logs and
 /// proxies show what people know.
 pub(super) fn pool_path(source: &SourceName, payload: &Payload) -> String {
-    let component = match segment(&payload.component, |c| matches!(c, '.' | '-' | '_')) {
-        name if name.trim_matches('.').is_empty() => "main".to_owned(),
-        name => name,
-    };
+    let mut component = segment(&payload.component, |c| matches!(c, '.' | '-' | '_'));
+    component.truncate(MAX_WORD);
+    if component.trim_matches('.').is_empty() {
+        component = "main".to_owned();
+    }
     let mut hash = payload.sha256.to_string();
     hash.truncate(HASH_DIGITS);
     format!("pool/{source}/{component}/{}/{hash}/{}", prefix(&payload.package), file_name(payload))
@@ -74,6 +86,7 @@ pub(super) fn is_package(name: &str) -> bool {
 pub(super) fn is_architecture(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_alphanumeric())
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+        && name.len() <= MAX_WORD
 }
 
 #[cfg(test)]
@@ -126,6 +139,16 @@ mod tests {
             path(&payload("lib", "..", "..")),
             "pool/vendor/main/lib/abababababababab/package.deb"
         );
+    }
+
+    #[test]
+    fn no_vendor_makes_a_path_too_long_for_a_view() {
+        let long = "x".repeat(5000);
+        let source: SourceName = "v".repeat(63).parse().unwrap();
+        let path = pool_path(&source, &payload(&long, &long, &format!("{long}.deb")));
+        assert!(path.len() < 500 && patchmesh_topology::view::is_inner_path(&path));
+        assert!(is_dist(&dist_name(&source, &long)) && !is_architecture(&long));
+        assert!(!is_dist("a/b") && !is_dist("..") && !is_dist("") && is_dist("bookworm-security"));
     }
 
     #[test]

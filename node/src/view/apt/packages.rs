@@ -93,11 +93,9 @@ fn identity<'e>(entry: &'e Entry<'_>) -> [&'e str; 3] {
 
 /// Of twins the vendor's last release stands first, then the first source by name.
 fn precedence(a: &Entry<'_>, b: &Entry<'_>) -> std::cmp::Ordering {
-    let update = |entry: &Entry<'_>| entry.revision.update.clone();
     b.revision
         .release
         .cmp(&a.revision.release)
-        .then_with(|| update(a).cmp(&update(b)))
         .then_with(|| a.revision.cmp(b.revision))
         .then_with(|| a.payload.sha256.cmp(&b.payload.sha256))
 }
