@@ -19,6 +19,7 @@ use patchmesh_topology::digest::Sha256;
 pub mod authority;
 pub mod ca;
 pub mod certificate;
+pub mod enrol;
 pub mod files;
 pub mod join;
 pub mod key;

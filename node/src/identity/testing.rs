@@ -17,6 +17,7 @@ use tonic::service::Routes;
 use tonic::transport::Channel;
 
 use super::ca::{self, Ca};
+use super::enrol;
 use super::files::Identity;
 use super::key::Key;
 use super::peer::{Peer, PeerPolicy, Users};
@@ -43,8 +44,9 @@ impl TestMesh {
 
     /// A node's identity, issued at `now`.
     pub(crate) fn node_at(&self, name: &str, lifetime: Duration, now: Timestamp) -> Identity {
-        let key = Key::generate().expect("a key");
-        self.reissue(&key, name, lifetime, now)
+        let name = name.parse().expect("a name");
+        let url = "https://127.0.0.1:1".parse().expect("a URL");
+        enrol::node(&self.ca, &name, &url, lifetime, now).expect("an identity")
     }
 
     /// A certificate for a key that exists.
@@ -68,15 +70,9 @@ impl TestMesh {
 
     /// A user's identity, good for an hour.
     pub(crate) fn user(&self, name: &str) -> Identity {
-        let key = Key::generate().expect("a key");
-        let request = ca::Request::parse(&key.certificate_request(name).expect("a request"));
         let name = name.parse().expect("a name");
         let hour = Duration::from_secs(3600);
-        let certificate = self
-            .ca
-            .issue_user(&request.expect("parsed"), &name, hour, Timestamp::now())
-            .expect("a certificate");
-        Identity::new(key, certificate, self.ca.certificate().clone()).expect("an identity")
+        enrol::user(&self.ca, &name, hour, Timestamp::now()).expect("an identity")
     }
 
     /// A mesh document with these nodes, each with its parent.
