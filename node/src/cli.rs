@@ -1,0 +1,259 @@
+//! The command line: one file per subcommand, each a client of the admin gRPC
+//! service of some node (`init`, `serve` and `join` act on this host instead).
+//!
+//! What always holds: results go to standard output and nothing else does;
+//! messages, progress and the log go to standard error; the exit code is one
+//! of [`exit::Exit`]; JSON comes from structs of this module, never from wire
+//! messages, so that it can stay as it is when the wire changes.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+pub(crate) mod answer;
+mod approvals;
+mod approve;
+mod blob;
+mod client_config;
+mod completions;
+mod config;
+pub(crate) mod connect;
+mod decide;
+mod decline;
+mod demo;
+pub mod exit;
+mod exit_codes;
+pub(crate) mod grpc;
+mod init;
+mod invite;
+mod join;
+mod node;
+mod nodes;
+mod output;
+pub(crate) mod progress;
+mod promote;
+#[cfg(test)]
+mod reference;
+mod remote;
+mod select;
+mod serve;
+mod source;
+mod stage;
+mod status;
+mod update;
+
+use exit::Exit;
+use output::Output;
+use progress::Progress;
+
+use crate::log;
+
+/// Everything that may stand on the command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "patchmesh",
+    version,
+    about = "Carries approved updates to every branch and proves that they arrived",
+    after_help = "Exit codes: see `patchmesh exit-codes`.\n\nTry it: patchmesh demo",
+    subcommand_required = true,
+    arg_required_else_help = true,
+    max_term_width = 100
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+// Options of every command. No doc comment: clap would take it for the
+// description of the command that this is flattened into.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Options of every command")]
+pub(crate) struct Global {
+    /// Data folder of the node on this host [default: /var/lib/patchmesh]
+    #[arg(
+        long,
+        global = true,
+        env = "PATCHMESH_DATA",
+        value_name = "FOLDER",
+        hide_env_values = true
+    )]
+    pub(crate) data: Option<PathBuf>,
+
+    /// Ask another node: a name from `remote add`, or an https URL
+    #[arg(
+        long,
+        global = true,
+        env = "PATCHMESH_NODE",
+        value_name = "NAME|URL",
+        hide_env_values = true
+    )]
+    pub(crate) node: Option<String>,
+
+    /// Folder with ca.pem, cert.pem and key.pem, for an https URL
+    #[arg(
+        long,
+        global = true,
+        env = "PATCHMESH_CREDENTIALS",
+        value_name = "FOLDER",
+        hide_env_values = true
+    )]
+    pub(crate) credentials: Option<PathBuf>,
+
+    /// How results are printed
+    #[arg(long, global = true, env = "PATCHMESH_OUTPUT", value_name = "FORM", value_enum, default_value_t = output::Form::Table, hide_env_values = true)]
+    pub(crate) output: output::Form,
+
+    /// How the log on standard error looks
+    #[arg(long, global = true, value_name = "FORMAT", value_enum)]
+    pub(crate) log_format: Option<log::Format>,
+
+    /// No progress, no remarks; only results and errors
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Init(init::Init),
+    Serve(serve::Serve),
+    Invite(invite::Invite),
+    Join(join::Join),
+    Nodes(nodes::Nodes),
+    /// Change one node
+    #[command(subcommand)]
+    Node(node::Node),
+    /// Where updates come from
+    #[command(subcommand)]
+    Source(source::Source),
+    /// What vendors released
+    #[command(subcommand)]
+    Update(update::Update),
+    Approve(approve::Approve),
+    Decline(decline::Decline),
+    Promote(promote::Promote),
+    /// Approval sets: what they hold and how they differ
+    #[command(subcommand)]
+    Approvals(approvals::Approvals),
+    Status(status::Status),
+    /// Stored content
+    #[command(subcommand)]
+    Blob(blob::Blob),
+    ClientConfig(client_config::ClientConfig),
+    /// Other nodes that this user asks
+    #[command(subcommand)]
+    Remote(remote::Remote),
+    /// Settings of this host's node
+    #[command(subcommand)]
+    Config(config::Config),
+    Completions(completions::Completions),
+    ExitCodes(exit_codes::ExitCodes),
+    Demo(demo::Demo),
+}
+
+/// What every command gets.
+#[derive(Debug, Clone)]
+pub(crate) struct Context {
+    pub(crate) global: Global,
+    pub(crate) output: Output,
+    pub(crate) progress: Progress,
+}
+
+impl Context {
+    fn new(global: Global) -> Self {
+        let output = Output::new(global.output, global.quiet);
+        let progress = Progress::new(global.quiet);
+        Self { global, output, progress }
+    }
+
+    /// The data folder of this host's node.
+    pub(crate) fn data(&self) -> &Path {
+        self.global.data.as_deref().unwrap_or(Path::new(crate::config::DEFAULT_DATA))
+    }
+
+    /// A client of the node that the user means.
+    pub(crate) fn admin(&self) -> anyhow::Result<connect::Admin> {
+        connect::admin(&connect::Target::choose(&self.global)?)
+    }
+}
+
+/// Runs the program with the arguments of its process and says how it ended.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match command()
+        .try_get_matches_from(arguments)
+        .and_then(|matches| Cli::from_arg_matches(&matches))
+    {
+        Ok(cli) => cli,
+        Err(answer) => {
+            // Nobody is left to tell if this cannot be printed.
+            let _ = answer.print();
+            return if answer.use_stderr() { Exit::Usage.into() } else { Exit::Success.into() };
+        }
+    };
+    let context = Context::new(cli.global);
+    match run(&context, cli.command) {
+        Ok(()) => Exit::Success.into(),
+        Err(error) => exit::report(&error, context.output.form()).into(),
+    }
+}
+
+/// The whole command as clap knows it.
+pub(crate) fn command() -> clap::Command {
+    Cli::command()
+}
+
+fn run(context: &Context, command: Command) -> anyhow::Result<()> {
+    // Two libraries with different ideas of a default provider may be linked;
+    // a second call finds the provider set, which is what is wanted.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    // A node's log is set up by its own settings.
+    if !matches!(command, Command::Serve(_)) {
+        let format = context.global.log_format.unwrap_or(log::Format::Text);
+        log::start(format, &log::Filter::warnings())?;
+    }
+    // These two have something to bring to an end when Ctrl-C comes.
+    let ends_itself = matches!(command, Command::Serve(_) | Command::Demo(_));
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let outcome = runtime.block_on(async {
+        tokio::select! {
+            outcome = dispatch(context, command) => outcome,
+            _ = tokio::signal::ctrl_c(), if !ends_itself => Err(Exit::Interrupted.error("interrupted")),
+        }
+    });
+    context.progress.clear();
+    // Whatever still waits for the other side is of no interest any more.
+    runtime.shutdown_background();
+    outcome
+}
+
+async fn dispatch(context: &Context, command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Init(command) => command.run(context).await,
+        Command::Serve(command) => command.run(context).await,
+        Command::Invite(command) => command.run(context).await,
+        Command::Join(command) => command.run(context).await,
+        Command::Nodes(command) => command.run(context).await,
+        Command::Node(command) => command.run(context).await,
+        Command::Source(command) => command.run(context).await,
+        Command::Update(command) => command.run(context).await,
+        Command::Approve(command) => command.run(context).await,
+        Command::Decline(command) => command.run(context).await,
+        Command::Promote(command) => command.run(context).await,
+        Command::Approvals(command) => command.run(context).await,
+        Command::Status(command) => command.run(context).await,
+        Command::Blob(command) => command.run(context).await,
+        Command::ClientConfig(command) => command.run(context).await,
+        Command::Remote(command) => command.run(context),
+        Command::Config(command) => command.run(context),
+        Command::Completions(command) => command.run(),
+        Command::ExitCodes(command) => command.run(context),
+        Command::Demo(command) => command.run(context).await,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,128 @@
+//! Which node a command talks to, and the connection to it.
+//!
+//! Without `--node` it is this host's own, over `DATA/admin.sock`, whose file
+//! mode says who may. Another one is reached over mutual TLS with the user's
+//! certificate, from a folder of credentials.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use patchmesh_proto::admin::admin_client::AdminClient;
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::Channel;
+use tonic::{Request, Status};
+
+use super::Global;
+use super::exit::Exit;
+use super::remote::book::Book;
+use crate::identity::files::Identity;
+use crate::identity::tls::{self, Credentials, Expected};
+use crate::transport::address::{self, NodeUrl};
+use crate::transport::channel;
+
+/// A client of some node's admin service.
+pub(crate) type Admin = AdminClient<InterceptedService<Channel, Deadline>>;
+
+/// How long a node may take to begin its answer. Deciding on thousands of
+/// revisions builds and signs views first, hence minutes.
+const ANSWER_LIMIT: Duration = Duration::from_secs(180);
+
+/// The largest answer taken: an approval set of 100,000 decisions.
+const MAX_ANSWER_BYTES: usize = 64 << 20;
+
+/// The name of the local socket in a data folder.
+const SOCKET: &str = "admin.sock";
+
+/// Gives every call its deadline, which the node is told too.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Deadline;
+
+impl Interceptor for Deadline {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        request.set_timeout(ANSWER_LIMIT);
+        Ok(request)
+    }
+}
+
+/// A node and the way to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// The node of this data folder.
+    Local {
+        /// The data folder.
+        data: PathBuf,
+    },
+    /// A node anywhere.
+    Remote {
+        /// Its base URL.
+        url: NodeUrl,
+        /// The folder with the user's certificate and key and the mesh's CA.
+        credentials: PathBuf,
+    },
+}
+
+impl Target {
+    /// The node that the options name.
+    pub(crate) fn choose(global: &Global) -> anyhow::Result<Self> {
+        match &global.node {
+            None => Ok(Self::local(global.data.as_deref())),
+            Some(node) => Self::named(node, global.credentials.as_deref()),
+        }
+    }
+
+    fn local(data: Option<&Path>) -> Self {
+        Self::Local { data: data.unwrap_or(Path::new(crate::config::DEFAULT_DATA)).to_owned() }
+    }
+
+    /// A remote by its name in the user's book, or by its URL.
+    pub(crate) fn named(node: &str, credentials: Option<&Path>) -> anyhow::Result<Self> {
+        let book = Book::load()?;
+        if !node.contains("://") {
+            let Some(remote) = book.remotes.get(node) else {
+                return Err(Exit::NotFound.error(format!(
+                    "no remote is called {node:?}; add it with `patchmesh remote add {node} --url URL --credentials FOLDER`"
+                )));
+            };
+            let credentials = credentials.unwrap_or(&remote.credentials).to_owned();
+            return Ok(Self::Remote { url: remote.url.clone(), credentials });
+        }
+        let url: NodeUrl =
+            node.parse().map_err(|why: address::Error| Exit::Usage.error(why.to_string()))?;
+        let known = book.remotes.into_values().find(|remote| remote.url == url);
+        match credentials.map(Path::to_owned).or(known.map(|remote| remote.credentials)) {
+            Some(credentials) => Ok(Self::Remote { url, credentials }),
+            None => Err(Exit::Usage.error(format!(
+                "nothing is known of {url}; name your credentials with --credentials FOLDER, or add it with `patchmesh remote add`"
+            ))),
+        }
+    }
+}
+
+/// A client of a node's admin service; it connects with the first call.
+pub(crate) fn admin(target: &Target) -> anyhow::Result<Admin> {
+    let channel = match target {
+        Target::Local { data } => local(data)?,
+        Target::Remote { url, credentials } => remote(url, credentials)?,
+    };
+    Ok(AdminClient::with_interceptor(channel, Deadline).max_decoding_message_size(MAX_ANSWER_BYTES))
+}
+
+fn local(data: &Path) -> anyhow::Result<Channel> {
+    if !data.is_dir() {
+        return Err(Exit::NotFound.error(format!(
+            "there is no data folder {}; name it with --data, or another node with --node",
+            data.display()
+        )));
+    }
+    Ok(channel::to_socket(&data.join(SOCKET)))
+}
+
+fn remote(url: &NodeUrl, credentials: &Path) -> anyhow::Result<Channel> {
+    let identity = Identity::load(credentials)
+        .with_context(|| format!("cannot use the credentials in {}", credentials.display()))?;
+    let presented = Credentials::new(&identity)?;
+    let tls = tls::client(identity.ca(), Some(presented), Expected::Host)?;
+    Ok(channel::to_node(url, tls)?)
+}

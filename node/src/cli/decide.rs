@@ -1,0 +1,59 @@
+//! What `approve`, `decline` and `promote` share: waiting for the payloads of
+//! what was approved, and the answer.
+
+use patchmesh_proto::admin;
+
+use super::answer::{self, Decided};
+use super::connect::Admin;
+use super::exit::Exit;
+use super::progress::Progress;
+use super::{Context, grpc};
+
+/// Waits, if asked to, until every payload is here, and prints what was
+/// decided. The decision stands also when payloads could not be had: that is
+/// told, and ends with [`Exit::Failed`].
+pub(crate) async fn finish(
+    context: &Context,
+    admin: &mut Admin,
+    response: admin::DecideResponse,
+    wait: bool,
+) -> anyhow::Result<()> {
+    let mut decided = Decided::from(response);
+    if wait && !decided.fetching.is_empty() {
+        decided.problems = fetch(context, admin, decided.fetching.clone()).await?;
+    }
+    context.output.print(&decided)?;
+    if decided.problems.is_empty() {
+        return Ok(());
+    }
+    Err(Exit::Failed.error(format!(
+        "the decision stands, but payloads could not be fetched: {}",
+        decided.problems.join("; ")
+    )))
+}
+
+/// Follows the fetching to its end and returns what could not be had.
+async fn fetch(
+    context: &Context,
+    admin: &mut Admin,
+    revisions: Vec<String>,
+) -> anyhow::Result<Vec<String>> {
+    let text = format!("fetching {}", answer::counted(revisions.len() as u64, "revision"));
+    let bar = context.progress.bytes(text);
+    let request = admin::WatchAvailabilityRequest { revisions };
+    let mut stream = admin.watch_availability(request).await.map_err(grpc::failure)?.into_inner();
+    let mut last = None;
+    while let Some(message) = stream.message().await.map_err(grpc::failure)? {
+        Progress::set(&bar, message.bytes_held, message.bytes_wanted);
+        let finished = message.finished;
+        last = Some(message);
+        if finished {
+            break;
+        }
+    }
+    bar.finish_and_clear();
+    match last {
+        Some(message) if message.finished => Ok(message.problems),
+        _ => Err(Exit::Unavailable.error("the node stopped before every payload was here")),
+    }
+}

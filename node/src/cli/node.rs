@@ -1,0 +1,80 @@
+//! `patchmesh node`: changes of one node.
+
+use clap::{Args, Subcommand};
+use patchmesh_proto::admin;
+use patchmesh_topology::name::NodeName;
+use serde::Serialize;
+
+use super::output::Answer;
+use super::select::confirm_on_terminal;
+use super::{Context, grpc};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Node {
+    Revoke(Revoke),
+}
+
+/// Shut a node out for good
+///
+/// Its certificate is refused from now on, everywhere. Nodes below it are cut
+/// off with it until they join anew under another parent.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  patchmesh node revoke lyon --comment 'stolen from the rack'
+
+JSON:
+  {\"name\", \"generation\", \"cut_off\": [NAME]}")]
+pub(crate) struct Revoke {
+    /// The node's name
+    name: NodeName,
+    /// Why
+    #[arg(long, default_value = "", hide_default_value = true)]
+    comment: String,
+    /// Do not ask
+    #[arg(long, short)]
+    yes: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Revoked {
+    name: String,
+    generation: u64,
+    cut_off: Vec<String>,
+}
+
+impl Answer for Revoked {
+    fn text(&self) -> String {
+        let below = if self.cut_off.is_empty() {
+            String::new()
+        } else {
+            format!("; cut off with it: {}", self.cut_off.join(", "))
+        };
+        format!("{} is shut out from generation {} on{below}\n", self.name, self.generation)
+    }
+}
+
+impl Node {
+    pub(crate) async fn run(self, context: &Context) -> anyhow::Result<()> {
+        match self {
+            Node::Revoke(command) => command.run(context).await,
+        }
+    }
+}
+
+impl Revoke {
+    async fn run(self, context: &Context) -> anyhow::Result<()> {
+        if !self.yes {
+            confirm_on_terminal(&format!("Shut out {} for good?", self.name))?;
+        }
+        let request =
+            admin::RevokeNodeRequest { name: self.name.to_string(), comment: self.comment };
+        let mut admin = context.admin()?;
+        let response = admin.revoke_node(request).await.map_err(grpc::failure)?.into_inner();
+        context.output.print(&Revoked {
+            name: self.name.to_string(),
+            generation: response.generation,
+            cut_off: response.cut_off,
+        })
+    }
+}

@@ -1,0 +1,49 @@
+//! `patchmesh promote`: approves for production what validation has approved.
+
+use clap::Args;
+use patchmesh_proto::admin;
+use patchmesh_topology::name::GroupName;
+use patchmesh_topology::revision::RevisionId;
+
+use super::{Context, decide, grpc};
+
+/// Approve for production what validation has approved
+///
+/// Without revisions: everything that is approved in validation and undecided
+/// in production.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  patchmesh promote --comment 'a week in the lab without trouble'
+  patchmesh promote vendor:stable/openssl@3.0.15-1 --group servers
+
+JSON:
+  {\"generation\", \"approval_sets\": {STAGE: {\"version\", \"digest\"}}, \"changed\",
+   \"fetching\": [REVISION], \"problems\": [TEXT]}")]
+pub(crate) struct Promote {
+    /// Revisions, as `update list` shows them
+    #[arg(value_name = "REVISION")]
+    revisions: Vec<RevisionId>,
+    /// A production group, once for each [default: every group]
+    #[arg(long = "group", value_name = "GROUP")]
+    groups: Vec<GroupName>,
+    /// Why
+    #[arg(long, default_value = "", hide_default_value = true)]
+    comment: String,
+    /// Do not wait for payloads
+    #[arg(long)]
+    no_wait: bool,
+}
+
+impl Promote {
+    pub(crate) async fn run(self, context: &Context) -> anyhow::Result<()> {
+        let request = admin::PromoteRequest {
+            revisions: self.revisions.iter().map(ToString::to_string).collect(),
+            groups: self.groups.iter().map(ToString::to_string).collect(),
+            comment: self.comment,
+        };
+        let mut admin = context.admin()?;
+        let response = admin.promote(request).await.map_err(grpc::failure)?.into_inner();
+        decide::finish(context, &mut admin, response, !self.no_wait).await
+    }
+}

@@ -1,0 +1,113 @@
+//! `patchmesh serve`: runs the node of a data folder until told to stop.
+
+use std::io::Read;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::Context;
+use crate::{config, daemon, log};
+
+/// Run this host's node
+///
+/// Settings come from the configuration file, its drop-ins, the environment
+/// and these options, each winning over the one before.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  patchmesh serve --data /var/lib/patchmesh
+  PATCHMESH_LISTEN=127.0.0.1:9443 patchmesh serve --config /etc/patchmesh.toml")]
+pub(crate) struct Serve {
+    #[command(flatten)]
+    pub(crate) settings: Settings,
+
+    /// Stop when standard input ends, as it does when the parent process dies
+    #[arg(long, hide = true)]
+    exit_with_parent: bool,
+}
+
+// The options that are settings, shared with `config`. No doc comment: clap
+// would take it for the description of the command that this is flattened into.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Settings {
+    /// Configuration file [default: patchmesh.toml in the data folder]
+    #[arg(long, env = "PATCHMESH_CONFIG", value_name = "FILE", hide_env_values = true)]
+    config: Option<PathBuf>,
+    /// Address and port for gRPC and HTTPS
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<SocketAddr>,
+    /// Address and port for plain HTTP (views, content and TUF metadata only)
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    http_listen: Option<SocketAddr>,
+    /// What is logged: LEVEL or MODULE=LEVEL, separated by commas
+    #[arg(long, value_name = "FILTER")]
+    log_filter: Option<String>,
+}
+
+impl Settings {
+    /// The topmost layer of the configuration.
+    pub(crate) fn flags(&self, context: &Context) -> config::Flags {
+        let values = [
+            ("listen", self.listen.map(|address| address.to_string())),
+            ("http_listen", self.http_listen.map(|address| address.to_string())),
+            ("log_filter", self.log_filter.clone()),
+            ("log_format", context.global.log_format.map(|format| format.to_string())),
+        ];
+        config::Flags {
+            data: context.global.data.clone(),
+            config: self.config.clone(),
+            values: values.into_iter().filter_map(|(key, text)| Some((key, text?))).collect(),
+        }
+    }
+}
+
+/// The variables of this process, as the configuration reads them. One that
+/// is not UTF-8 is none of ours.
+pub(crate) fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
+impl Serve {
+    pub(crate) async fn run(self, context: &Context) -> anyhow::Result<()> {
+        let settings = config::load(&self.settings.flags(context), environment())?;
+        log::start(settings.log_format, &settings.log_filter)?;
+        let stop = CancellationToken::new();
+        stop_on_signals(stop.clone())?;
+        if self.exit_with_parent {
+            stop_at_end_of_input(stop.clone())?;
+        }
+        daemon::serve(settings, stop).await?;
+        Ok(())
+    }
+}
+
+fn stop_on_signals(stop: CancellationToken) -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::spawn(async move {
+        let name = tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        };
+        tracing::info!(signal = name, "stopping");
+        stop.cancel();
+    });
+    Ok(())
+}
+
+/// A thread of its own: reading standard input cannot be cancelled, and must
+/// not keep the runtime from ending.
+fn stop_at_end_of_input(stop: CancellationToken) -> std::io::Result<()> {
+    std::thread::Builder::new().name("parent-watch".into()).spawn(move || {
+        let mut input = std::io::stdin().lock();
+        let mut buffer = [0; 64];
+        // An error says as much as an end: nobody is there any more.
+        while matches!(input.read(&mut buffer), Ok(count) if count > 0) {}
+        stop.cancel();
+    })?;
+    Ok(())
+}

@@ -1,0 +1,255 @@
+//! `patchmesh status`: what a node is and how it is, by its own word.
+
+use clap::Args;
+use patchmesh_proto::admin;
+use serde::Serialize;
+
+use super::answer::{self, Node, OwnWord};
+use super::output::{Answer, clean, fields, table};
+use super::{Context, grpc};
+
+/// What a node is and how it is
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  patchmesh status
+  patchmesh status --node hq --output json
+
+JSON:
+  {\"mesh_id\", \"mesh_name\", \"node\": NODE, \"status\": STATUS, \"single_operator\",
+   \"roles\": [{\"role\", \"version\", \"expires_at\"}],
+   \"transfers\": [{\"digest\", \"bytes\", \"received\", \"from\", \"started_at\", \"ended_at\", \"problem\"}],
+   \"synchronisations\": [{\"at\", \"from_generation\", \"to_generation\", \"bytes\", \"documents\",
+   \"seconds\", \"problem\"}], \"warnings\": [TEXT], \"blobs\": {\"count\", \"bytes\"}}
+  NODE and STATUS as in `patchmesh nodes --help`")]
+pub(crate) struct Status {}
+
+#[derive(Debug, Serialize)]
+struct Answered {
+    mesh_id: String,
+    mesh_name: String,
+    node: Node,
+    status: OwnWord,
+    single_operator: bool,
+    roles: Vec<RoleExpiry>,
+    transfers: Vec<Transfer>,
+    synchronisations: Vec<Synchronisation>,
+    warnings: Vec<String>,
+    blobs: Blobs,
+}
+
+#[derive(Debug, Serialize)]
+struct RoleExpiry {
+    role: String,
+    version: u64,
+    expires_at: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Transfer {
+    digest: String,
+    bytes: u64,
+    received: u64,
+    from: String,
+    started_at: Option<String>,
+    ended_at: Option<String>,
+    problem: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Synchronisation {
+    at: Option<String>,
+    from_generation: u64,
+    to_generation: u64,
+    bytes: u64,
+    documents: u64,
+    seconds: f64,
+    problem: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Blobs {
+    count: u64,
+    bytes: u64,
+}
+
+impl From<admin::RoleExpiry> for RoleExpiry {
+    fn from(role: admin::RoleExpiry) -> Self {
+        Self {
+            expires_at: answer::time(role.expires_at.as_ref()),
+            role: role.role,
+            version: role.version,
+        }
+    }
+}
+
+impl From<admin::Transfer> for Transfer {
+    fn from(transfer: admin::Transfer) -> Self {
+        Self {
+            digest: hex::encode(&transfer.digest),
+            bytes: transfer.length,
+            received: transfer.received,
+            started_at: answer::time(transfer.started_at.as_ref()),
+            ended_at: answer::time(transfer.ended_at.as_ref()),
+            from: transfer.from,
+            problem: answer::some(transfer.problem),
+        }
+    }
+}
+
+impl From<admin::Synchronisation> for Synchronisation {
+    fn from(synchronisation: admin::Synchronisation) -> Self {
+        Self {
+            at: answer::time(synchronisation.at.as_ref()),
+            from_generation: synchronisation.from_generation,
+            to_generation: synchronisation.to_generation,
+            bytes: synchronisation.bytes,
+            documents: synchronisation.documents,
+            seconds: synchronisation.seconds,
+            problem: answer::some(synchronisation.problem),
+        }
+    }
+}
+
+impl From<admin::GetStatusResponse> for Answered {
+    fn from(response: admin::GetStatusResponse) -> Self {
+        Self {
+            mesh_id: response.mesh_id,
+            mesh_name: response.mesh_name,
+            node: response.node.unwrap_or_default().into(),
+            status: response.status.unwrap_or_default().into(),
+            single_operator: response.single_operator,
+            roles: response.roles.into_iter().map(RoleExpiry::from).collect(),
+            transfers: response.transfers.into_iter().map(Transfer::from).collect(),
+            synchronisations: response
+                .synchronisations
+                .into_iter()
+                .map(Synchronisation::from)
+                .collect(),
+            warnings: response.warnings,
+            blobs: Blobs { count: response.blobs, bytes: response.blob_bytes },
+        }
+    }
+}
+
+impl Answered {
+    fn facts(&self) -> String {
+        let (node, status) = (&self.node, &self.status);
+        let sets =
+            status.approval_sets.iter().map(|(stage, set)| format!("{stage} {}", set.short()));
+        let held = format!(
+            "{} of {} payloads, {} of {}",
+            status.payloads.held,
+            status.payloads.wanted,
+            answer::size(status.bytes.held),
+            answer::size(status.bytes.wanted)
+        );
+        let keys =
+            self.single_operator.then(|| "single operator: every role's key is here".to_owned());
+        fields([
+            ("mesh", Some(format!("{} ({})", self.mesh_name, self.mesh_id))),
+            ("node", Some(format!("{}, {} at {}", node.name, node.role, node.site))),
+            ("url", node.url.clone()),
+            ("parent", node.parent.clone()),
+            ("serves", Some(answer::or_dash(Some(&node.stages.join(", "))))),
+            ("generation", Some(status.generation.to_string())),
+            ("approvals", Some(answer::or_dash(Some(&sets.collect::<Vec<_>>().join(", "))))),
+            ("content", Some(held)),
+            ("blobs", Some(format!("{}, {}", self.blobs.count, answer::size(self.blobs.bytes)))),
+            ("certificate", status.certificate_expires_at.as_ref().map(|at| format!("until {at}"))),
+            ("keys", keys),
+            ("stale since", status.stale_since.clone()),
+            ("problem", status.problem.clone()),
+            ("software", answer::some(status.software.clone())),
+        ])
+    }
+
+    fn synchronisations(&self) -> String {
+        let rows = self.synchronisations.iter().map(|row| {
+            [
+                answer::or_dash(row.at.as_deref()),
+                format!("{} > {}", row.from_generation, row.to_generation),
+                row.documents.to_string(),
+                answer::size(row.bytes),
+                format!("{:.2} s", row.seconds),
+                answer::or_dash(row.problem.as_deref()),
+            ]
+        });
+        table(["synchronised", "generation", "documents", "size", "time", "problem"], rows)
+    }
+
+    fn transfers(&self) -> String {
+        let rows = self.transfers.iter().map(|row| {
+            let state = match (&row.ended_at, &row.problem) {
+                (_, Some(problem)) => problem.clone(),
+                (Some(at), None) => format!("done {at}"),
+                (None, None) => format!("{} so far", answer::size(row.received)),
+            };
+            [
+                row.digest.get(..16).unwrap_or_default().to_owned(),
+                answer::size(row.bytes),
+                row.from.clone(),
+                state,
+            ]
+        });
+        table(["transfer", "size", "from", "state"], rows)
+    }
+
+    fn roles(&self) -> String {
+        let rows = self.roles.iter().map(|row| {
+            [row.role.clone(), row.version.to_string(), answer::or_dash(row.expires_at.as_deref())]
+        });
+        table(["signed role", "version", "expires"], rows)
+    }
+}
+
+impl Answer for Answered {
+    fn text(&self) -> String {
+        let mut parts = vec![self.facts()];
+        for (rows, text) in [
+            (self.roles.len(), self.roles()),
+            (self.synchronisations.len(), self.synchronisations()),
+            (self.transfers.len(), self.transfers()),
+        ] {
+            if rows > 0 {
+                parts.push(text);
+            }
+        }
+        if !self.warnings.is_empty() {
+            let lines = self.warnings.iter().map(|text| format!("warning: {}\n", clean(text)));
+            parts.push(lines.collect());
+        }
+        parts.join("\n")
+    }
+}
+
+impl Status {
+    pub(crate) async fn run(self, context: &Context) -> anyhow::Result<()> {
+        let mut admin = context.admin()?;
+        let response =
+            admin.get_status(admin::GetStatusRequest {}).await.map_err(grpc::failure)?.into_inner();
+        context.output.print(&Answered::from(response))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_answer_still_reads_well() {
+        let answered = Answered::from(admin::GetStatusResponse {
+            mesh_name: "Example Corp".into(),
+            warnings: vec!["the timestamp expires in an hour".into()],
+            ..admin::GetStatusResponse::default()
+        });
+        let text = answered.text();
+        assert!(text.contains("Example Corp") && !text.contains("TRANSFER"), "{text}");
+        assert!(text.ends_with("warning: the timestamp expires in an hour\n"), "{text}");
+        let json = serde_json::to_value(&answered).expect("JSON");
+        for key in ["mesh_id", "node", "status", "roles", "transfers", "synchronisations", "blobs"]
+        {
+            assert!(json.get(key).is_some(), "{key}");
+        }
+    }
+}

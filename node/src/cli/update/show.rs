@@ -1,0 +1,145 @@
+//! `patchmesh update show`.
+
+use patchmesh_proto::{admin, wire};
+use patchmesh_topology::revision::RevisionId;
+use serde::Serialize;
+
+use super::Row;
+use crate::cli::approvals::Entry;
+use crate::cli::output::{Answer, clean_lines, fields, table};
+use crate::cli::{Context, answer, grpc};
+
+#[derive(Debug, Serialize)]
+struct Shown {
+    #[serde(flatten)]
+    row: Row,
+    description: String,
+    payloads: Vec<Payload>,
+    approvals: Approvals,
+}
+
+#[derive(Debug, Serialize)]
+struct Payload {
+    package: String,
+    version: String,
+    architecture: String,
+    component: String,
+    filename: String,
+    bytes: u64,
+    sha256: String,
+    /// BLAKE3 of the blob that it is bound to.
+    blob: Option<String>,
+    /// Whether the node that was asked holds it.
+    held: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Approvals {
+    validation: Vec<Entry>,
+    production: Vec<Entry>,
+}
+
+impl From<admin::PayloadRow> for Payload {
+    fn from(row: admin::PayloadRow) -> Self {
+        let payload = row.payload.unwrap_or_default();
+        Self {
+            package: payload.package,
+            version: payload.version,
+            architecture: payload.architecture,
+            component: payload.component,
+            filename: payload.filename,
+            bytes: payload.length,
+            sha256: hex::encode(&payload.sha256),
+            blob: answer::some(hex::encode(&row.blob)),
+            held: row.held,
+        }
+    }
+}
+
+impl From<admin::GetUpdateResponse> for Shown {
+    fn from(response: admin::GetUpdateResponse) -> Self {
+        let entries = |list: Vec<wire::Approval>| list.into_iter().map(Entry::from).collect();
+        Self {
+            row: response.update.unwrap_or_default().into(),
+            description: response.description,
+            payloads: response.payloads.into_iter().map(Payload::from).collect(),
+            approvals: Approvals {
+                validation: entries(response.validation),
+                production: entries(response.production),
+            },
+        }
+    }
+}
+
+impl Answer for Shown {
+    fn text(&self) -> String {
+        let facts = fields([
+            ("revision", Some(self.row.revision.clone())),
+            ("title", Some(self.row.title.clone())),
+            ("entered", self.row.entered_at.clone()),
+            ("architectures", Some(self.row.architectures.join(", "))),
+            ("size", Some(answer::size(self.row.bytes))),
+            ("validation", Some(self.row.state_in(wire::Stage::Validation))),
+            ("production", Some(self.row.state_in(wire::Stage::Production))),
+        ]);
+        let payloads = table(
+            ["package", "version", "architecture", "size", "content"],
+            self.payloads.iter().map(|payload| {
+                let content = match (&payload.blob, payload.held) {
+                    (Some(_), true) => "here",
+                    (Some(_), false) => "elsewhere in the mesh",
+                    (None, _) => "at the vendor",
+                };
+                [
+                    payload.package.clone(),
+                    payload.version.clone(),
+                    payload.architecture.clone(),
+                    answer::size(payload.bytes),
+                    content.to_owned(),
+                ]
+            }),
+        );
+        let mut text = format!("{facts}\n{payloads}");
+        let decisions = [&self.approvals.validation, &self.approvals.production];
+        if decisions.iter().any(|list| !list.is_empty()) {
+            let rows = decisions.into_iter().flatten().map(Entry::cells);
+            text.push_str(&format!("\n{}", table(Entry::HEADER, rows)));
+        }
+        if !self.description.is_empty() {
+            text.push_str(&format!("\n{}\n", clean_lines(self.description.trim_end())));
+        }
+        text
+    }
+}
+
+pub(super) async fn run(revision: &RevisionId, context: &Context) -> anyhow::Result<()> {
+    let mut admin = context.admin()?;
+    let request = admin::GetUpdateRequest { revision: revision.to_string() };
+    let response = admin.get_update(request).await.map_err(grpc::failure)?.into_inner();
+    context.output.print(&Shown::from(response))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unbound_payload_is_at_the_vendor() {
+        let shown = Shown::from(admin::GetUpdateResponse {
+            update: Some(admin::UpdateRow {
+                revision: "v:s/n@1".into(),
+                ..admin::UpdateRow::default()
+            }),
+            payloads: vec![admin::PayloadRow {
+                payload: Some(wire::Payload { package: "n".into(), ..wire::Payload::default() }),
+                ..admin::PayloadRow::default()
+            }],
+            ..admin::GetUpdateResponse::default()
+        });
+        assert!(shown.text().contains("at the vendor"), "{}", shown.text());
+        let json = serde_json::to_value(&shown).expect("JSON");
+        assert_eq!(json["revision"], "v:s/n@1");
+        assert_eq!(json["payloads"][0]["blob"], serde_json::Value::Null);
+        assert_eq!(json["approvals"]["production"], serde_json::json!([]));
+    }
+}
