@@ -50,7 +50,10 @@ struct Node {
 
 impl Node {
     fn new() -> Self {
-        let folder = TempDir::new().unwrap();
+        Self::within(TempDir::new().unwrap())
+    }
+
+    fn within(folder: TempDir) -> Self {
         let store = Store::open(&folder.path().join("data"), Mode::Create).unwrap();
         let (parent, sources) = watch::channel(None);
         let content = Content::new(store, sources);
