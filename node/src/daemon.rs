@@ -1,22 +1,120 @@
-//! The only composition root of `serve`.
-
-use tokio_util::sync::CancellationToken;
-
-use crate::config::Settings;
+//! `serve`: the only place where a node's parts are put together.
+//!
+//! Order of the start: settings, data folder, identity, the generation on
+//! disk, listeners, then the tasks that move things. Order of the end: the
+//! tasks, the listeners with a deadline, the data folder.
 
 pub mod init;
 pub mod join;
+mod layout;
+mod open;
+mod primary;
+mod served;
+mod services;
 
-/// Why a node cannot be made or run.
+use std::sync::Arc;
+
+use patchmesh_topology::name::NodeName;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Settings;
+use crate::identity::tls;
+use crate::transport::{self, server};
+
+pub use layout::Layout;
+
+/// Why a node did not start, or did not go on.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A part that is still to come.
-    #[error("{0} is not built yet")]
-    Missing(&'static str),
+    /// The data folder.
+    #[error("the data folder cannot be used")]
+    Store(#[from] crate::store::Error),
+    /// The identity.
+    #[error("the node's identity cannot be used")]
+    Identity(#[from] crate::identity::files::Error),
+    /// TLS.
+    #[error("TLS cannot be set up")]
+    Tls(#[from] tls::Error),
+    /// A listener.
+    #[error("a listener cannot be set up")]
+    Listen(#[from] server::Error),
+    /// The way to the parent.
+    #[error("the way to the parent cannot be set up")]
+    Parent(#[from] transport::channel::Error),
+    /// Making a mesh.
+    #[error("the mesh cannot be made")]
+    Init(#[from] init::Fault),
+    /// Joining a mesh.
+    #[error("this host did not join")]
+    Join(#[from] crate::identity::join::Error),
+    /// The first synchronisation.
+    #[error("joined, but the first generation could not be had from the parent")]
+    First(#[from] crate::replicate::follow::Error),
+    /// What is on disk.
+    #[error("the generation on disk cannot be used")]
+    Open(#[from] open::Error),
+    /// The primary's keys.
+    #[error("the primary's keys cannot be used")]
+    Primary(#[from] primary::Error),
+    /// A node that the mesh document does not name.
+    #[error("the mesh document does not name node {0}; was the data folder restored from elsewhere?")]
+    NotInMesh(NodeName),
+    /// This node's URL.
+    #[error("the node's URL cannot be used")]
+    Url(#[source] transport::address::Error),
+    /// The parent's URL.
+    #[error("the parent's URL cannot be used")]
+    ParentUrl(#[source] transport::address::Error),
+    /// The description of the services.
+    #[error("the services cannot be described")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    /// A folder of the data folder.
+    #[error("folder {path} cannot be made")]
+    Folder {
+        /// Which.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
 }
 
-/// Runs the node of a data folder until told to stop.
+/// Runs the node of `settings.data` until `stop`.
+///
+/// # Errors
+/// What kept it from starting.
 pub async fn serve(settings: Settings, stop: CancellationToken) -> Result<(), Error> {
-    let _ = (settings, stop);
-    Err(Error::Missing("serve"))
+    let node = open::Node::open(&settings, &stop).await?;
+    let listener = server::bind(settings.listen).await?;
+    let address = listener.local_addr().unwrap_or(settings.listen);
+    let plain = match settings.http_listen {
+        Some(address) => Some(server::bind(address).await?),
+        None => None,
+    };
+    let socket = server::bind_unix(&Layout::new(&settings.data).admin_socket())?;
+    let mut tasks = JoinSet::new();
+    let parts = services::Parts::start(&settings, node, &mut tasks, &stop)?;
+    let options = server::Options::default;
+    let tls = tls::server(parts.identity_ca(), parts.credentials())?;
+    let policy = Arc::new(parts.policy());
+    let router = parts.router().await?;
+    tasks.spawn(server::serve_tls(listener, tls, policy, router, options(), stop.clone()));
+    let services = parts.services().await?;
+    tasks.spawn(server::serve_unix(socket, services, options(), stop.clone()));
+    if let Some(plain) = plain {
+        let address = plain.local_addr().ok();
+        tracing::info!(?address, "serving plain HTTP");
+        tasks.spawn(server::serve_plain(plain, parts.open_routes(), options(), stop.clone()));
+    }
+    let generation = parts.context().generation();
+    tracing::info!(
+        node = %parts.context().name,
+        %address,
+        generation = generation.number,
+        mesh = generation.mesh.name,
+        "ready"
+    );
+    while tasks.join_next().await.is_some() {}
+    tracing::info!("stopped");
+    Ok(())
 }

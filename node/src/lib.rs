@@ -2,21 +2,32 @@
 
 #[cfg(feature = "server")]
 pub mod cli;
+#[cfg(feature = "server")]
 pub mod config;
 #[cfg(feature = "server")]
 pub mod content;
 #[cfg(feature = "server")]
 pub mod daemon;
 #[cfg(feature = "server")]
-mod demo;
+pub mod demo;
+#[cfg(feature = "server")]
+pub mod generation;
+#[cfg(feature = "server")]
 pub mod http;
 pub mod identity;
+#[cfg(feature = "server")]
 pub mod log;
 pub mod openpgp;
+#[cfg(feature = "server")]
+pub mod primary;
+#[cfg(feature = "server")]
+pub mod replicate;
+#[cfg(feature = "server")]
 pub mod rpc;
 pub mod source;
 #[cfg(feature = "server")]
 pub mod store;
 pub mod transport;
 pub mod tuf;
+#[cfg(feature = "server")]
 pub mod view;

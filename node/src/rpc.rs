@@ -1,3 +1,26 @@
-//! The gRPC side of a node.
+//! The gRPC services and who may call them.
 
+pub mod admin;
+pub mod context;
 pub mod rights;
+pub mod status;
+
+use tonic::Status;
+
+/// Runs store work on a blocking thread and turns its error into a status.
+///
+/// # Errors
+/// What `work` failed with, as `INTERNAL`, or `UNAVAILABLE` at shutdown.
+pub async fn blocking<T, E>(
+    work: impl FnOnce() -> Result<T, E> + Send + 'static,
+) -> Result<T, Status>
+where
+    T: Send + 'static,
+    E: std::error::Error + Send + 'static,
+{
+    match tokio::task::spawn_blocking(work).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(status::internal(&error)),
+        Err(_) => Err(Status::unavailable("the node is shutting down")),
+    }
+}

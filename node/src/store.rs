@@ -39,7 +39,7 @@ mod table;
 mod transaction;
 
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;
 
 pub use blob::{BlobReader, Held, Progress, SMALL_BLOB, Totals, Verification};
 pub use error::Error;

@@ -11,7 +11,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::digest::Sha256;
-use crate::name::{GroupName, NodeName, Site};
+use crate::name::{GroupName, NodeName, Site, UserName};
 
 /// A step of promotion. Every update passes them in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -192,4 +192,9 @@ pub struct Mesh {
     pub nodes: BTreeMap<NodeName, Node>,
     /// Every group by name.
     pub groups: BTreeMap<GroupName, Group>,
+    /// The people who may give orders: SHA-256 of the SubjectPublicKeyInfo of
+    /// each one's certificate.
+    pub users: BTreeMap<UserName, Sha256>,
+    /// The armored OpenPGP certificate that each stage's views are signed with.
+    pub repository_keys: BTreeMap<Stage, String>,
 }

@@ -16,7 +16,7 @@ use tonic::{Code, Status};
 
 use super::assemble::{Assembler, Deceit};
 use super::fetch::State;
-use super::transfers::{Meter, Transfer};
+use super::transfers::Transfer;
 use super::{Content, Error, Frames, PieceSource, Wanted};
 use crate::store::manifest::PIECE_LENGTH;
 use crate::store::{self, Manifest, PartialBlob};
@@ -46,7 +46,7 @@ pub(super) async fn blob(
         return attempt.single().await;
     }
     let partial = attempt.begin().await?;
-    transfer.meter().set_received(partial.received());
+    transfer.set_received(partial.received());
     state.send_replace(State::Receiving(partial.clone()));
     while !partial.is_full() {
         attempt.pieces(&partial).await?;
@@ -76,7 +76,7 @@ impl Attempt<'_> {
             manifest.verify_piece(piece, &bytes).map_err(|e| self.deceit(e.into()))?;
             let length = bytes.len() as u64;
             self.content.store().run(move |store| store.put_blob(&bytes)).await?;
-            self.transfer.meter().set_received(length);
+            self.transfer.set_received(length);
         }
         Ok(())
     }
@@ -110,11 +110,12 @@ impl Attempt<'_> {
         missing.truncate(MAX_RANGES);
         let mut frames = self.ask(&missing).await?;
         let assembler = Assembler::new(partial.manifest().clone(), missing);
-        let (pieces, writer) = spawn_writer(partial.clone(), self.transfer.meter().clone());
+        let (pieces, writer) = spawn_writer(partial.clone());
         let mut checkpoints = Checkpoints { partial: partial.clone(), running: None };
         let received = self.forward(&mut frames, assembler, pieces, &mut checkpoints).await;
         // The queue is closed now; what is in it still gets written.
         let written = writer.await.map_err(|_| Error::Stopped)?.map_err(|e| self.judge(e));
+        self.transfer.set_received(partial.received());
         let synced = if partial.is_full() {
             checkpoints.wait().await
         } else {
@@ -139,6 +140,7 @@ impl Attempt<'_> {
                 // The writer has a reason, which it tells itself.
                 return Ok(());
             }
+            self.transfer.set_received(checkpoints.partial.received());
             checkpoints.poll().await?;
         }
         Ok(())
@@ -198,12 +200,11 @@ impl Attempt<'_> {
 type Writer = JoinHandle<Result<(), store::Error>>;
 
 /// Starts the thread that verifies and writes.
-fn spawn_writer(partial: PartialBlob, meter: Meter) -> (mpsc::Sender<(u64, Bytes)>, Writer) {
+fn spawn_writer(partial: PartialBlob) -> (mpsc::Sender<(u64, Bytes)>, Writer) {
     let (sender, mut queue) = mpsc::channel::<(u64, Bytes)>(QUEUE);
     let writer = tokio::task::spawn_blocking(move || {
         while let Some((piece, bytes)) = queue.blocking_recv() {
             partial.write_piece(piece, &bytes)?;
-            meter.set_received(partial.received());
         }
         Ok(())
     });

@@ -50,10 +50,7 @@ struct Node {
 
 impl Node {
     fn new() -> Self {
-        Self::within(TempDir::new().unwrap())
-    }
-
-    fn within(folder: TempDir) -> Self {
+        let folder = TempDir::new().unwrap();
         let store = Store::open(&folder.path().join("data"), Mode::Create).unwrap();
         let (parent, sources) = watch::channel(None);
         let content = Content::new(store, sources);

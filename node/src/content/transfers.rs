@@ -38,7 +38,7 @@ impl Transfers {
             ..admin::Transfer::default()
         };
         log.active.insert(id, record);
-        Transfer { meter: Meter { transfers: self.clone(), id } }
+        Transfer { transfers: self.clone(), id }
     }
 
     pub(super) fn list(&self) -> Vec<admin::Transfer> {
@@ -56,39 +56,26 @@ impl Transfers {
 /// One transfer under way. Dropped without [`Transfer::end`], it was cut off.
 #[derive(Debug)]
 pub(super) struct Transfer {
-    meter: Meter,
-}
-
-/// Counts the bytes of one transfer, from whatever thread writes them.
-#[derive(Debug, Clone)]
-pub(super) struct Meter {
     transfers: Transfers,
     id: u64,
 }
 
 impl Transfer {
-    pub(super) fn meter(&self) -> &Meter {
-        &self.meter
+    pub(super) fn set_source(&self, name: &str) {
+        self.update(|record| name.clone_into(&mut record.from));
     }
 
-    pub(super) fn set_source(&self, name: &str) {
-        self.meter.update(|record| name.clone_into(&mut record.from));
+    pub(super) fn set_received(&self, bytes: u64) {
+        self.update(|record| record.received = bytes);
     }
 
     pub(super) fn received(&self) -> u64 {
-        let log = self.meter.transfers.log();
-        log.active.get(&self.meter.id).map_or(0, |record| record.received)
+        self.transfers.log().active.get(&self.id).map_or(0, |record| record.received)
     }
 
     pub(super) fn end(self, problem: Option<&Error>) {
         let problem = problem.map(Error::chain).unwrap_or_default();
-        self.meter.update(|record| record.problem = problem);
-    }
-}
-
-impl Meter {
-    pub(super) fn set_received(&self, bytes: u64) {
-        self.update(|record| record.received = bytes);
+        self.update(|record| record.problem = problem);
     }
 
     fn update(&self, change: impl FnOnce(&mut admin::Transfer)) {
@@ -100,8 +87,8 @@ impl Meter {
 
 impl Drop for Transfer {
     fn drop(&mut self) {
-        let mut log = self.meter.transfers.log();
-        if let Some(mut record) = log.active.remove(&self.meter.id) {
+        let mut log = self.transfers.log();
+        if let Some(mut record) = log.active.remove(&self.id) {
             record.ended_at = Some(SystemTime::now().into());
             log.ended.push_front(record);
             log.ended.truncate(ENDED);

@@ -3,6 +3,13 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use super::Layout;
+use crate::generation::storage;
+use crate::identity::join;
+use crate::identity::token::Token;
+use crate::store::{self, Mode, Store, Table, Tag};
+use crate::transport::address::NodeUrl;
+
 /// What is needed to join.
 #[derive(Debug, Clone)]
 pub struct JoinOptions {
@@ -27,8 +34,56 @@ pub struct JoinReport {
     pub parent: String,
 }
 
-/// Joins.
+/// Where a node that has joined finds its parent, until it has a generation
+/// that says so.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct ParentRecord {
+    /// The parent's name.
+    #[prost(string, tag = "1")]
+    pub(super) name: String,
+    /// The parent's URL.
+    #[prost(string, tag = "2")]
+    pub(super) url: String,
+}
+
+/// The parent learned from joining, under [`PARENT_KEY`].
+pub(super) static PARENT: Table<str, ParentRecord> = Table::new(Tag::Parent, 1);
+
+/// The only key of [`PARENT`].
+pub(super) const PARENT_KEY: &str = "parent";
+
+/// Joins: the key is made here and never sent; the certificate comes from the
+/// primary by way of the parent. `serve` fetches the first generation.
+///
+/// A joining that was cut short goes on where it was when it is run again.
+///
+/// # Errors
+/// A token that is no good, a parent that cannot be reached or refuses, or a
+/// folder that is in use or somebody else's.
 pub async fn run(options: JoinOptions) -> Result<JoinReport, super::Error> {
-    let _ = options;
-    Err(super::Error::Missing("join"))
+    let token = Token::decode(&options.token).map_err(join::Error::from)?;
+    let url: NodeUrl = options.url.parse().map_err(super::Error::Url)?;
+    let layout = Layout::new(&options.data);
+    let data = options.data.clone();
+    let store = tokio::task::spawn_blocking(move || match Store::open(&data, Mode::Create) {
+        // Made by a joining that was cut short; what is whole is refused below.
+        Err(store::Error::AlreadyExists { .. }) => Store::open(&data, Mode::Existing),
+        opened => opened,
+    })
+    .await
+    .map_err(super::open::Error::Thread)??;
+    let joined = join::join(&token, &layout.identity(), &url).await?;
+    let parent =
+        ParentRecord { name: joined.parent.to_string(), url: joined.parent_url.to_string() };
+    store
+        .run(move |store| {
+            storage::pin(store, &joined.tuf_root)?;
+            store.put(&PARENT, PARENT_KEY, &parent)
+        })
+        .await?;
+    Ok(JoinReport {
+        node: joined.node.to_string(),
+        mesh_id: joined.mesh_id,
+        parent: joined.parent.to_string(),
+    })
 }

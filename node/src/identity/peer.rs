@@ -4,7 +4,7 @@
 //! the time. [`PeerPolicy`] applies it with the mesh document that this node
 //! holds now, and reports each refusal once.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -124,34 +124,12 @@ impl Refusal {
     }
 }
 
-/// The users of a mesh and the keys they hold, as SHA-256 of the key's
-/// SubjectPublicKeyInfo.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Users {
-    keys: BTreeMap<UserName, Sha256>,
-}
-
-impl Users {
-    /// The key of a user.
-    #[must_use]
-    pub fn key(&self, name: &UserName) -> Option<Sha256> {
-        self.keys.get(name).copied()
-    }
-}
-
-impl FromIterator<(UserName, Sha256)> for Users {
-    fn from_iter<I: IntoIterator<Item = (UserName, Sha256)>>(users: I) -> Self {
-        Self { keys: users.into_iter().collect() }
-    }
-}
-
 /// Whether the holder of `certificate` may take part in `mesh` at `now`.
 ///
 /// # Errors
 /// The reason why not.
 pub fn judge(
     mesh: &Mesh,
-    users: &Users,
     certificate: &Certificate,
     now: Timestamp,
 ) -> Result<Peer, Refusal> {
@@ -161,9 +139,9 @@ pub fn judge(
     }
     let peer = match &certificate.subject {
         Subject::Node(name) => judge_node(mesh, name, certificate.spki_sha256)?,
-        Subject::User(name) => match users.key(name) {
+        Subject::User(name) => match mesh.users.get(name) {
             None => return Err(Refusal::UnknownUser(name.clone())),
-            Some(key) if key != certificate.spki_sha256 => {
+            Some(key) if *key != certificate.spki_sha256 => {
                 return Err(Refusal::UserKey(name.clone()));
             }
             Some(_) => Peer::User(name.clone()),
@@ -194,7 +172,6 @@ fn judge_node(mesh: &Mesh, name: &NodeName, key: Sha256) -> Result<Peer, Refusal
 /// The rule together with what it needs to know.
 pub struct PeerPolicy {
     mesh: watch::Receiver<Arc<Mesh>>,
-    users: Users,
     reported: Mutex<HashSet<(String, &'static str)>>,
 }
 
@@ -202,8 +179,8 @@ impl PeerPolicy {
     /// A policy over the mesh document as it changes. A node that holds none
     /// yet starts with a mesh of its own id and no nodes.
     #[must_use]
-    pub fn new(mesh: watch::Receiver<Arc<Mesh>>, users: Users) -> Self {
-        Self { mesh, users, reported: Mutex::default() }
+    pub fn new(mesh: watch::Receiver<Arc<Mesh>>) -> Self {
+        Self { mesh, reported: Mutex::default() }
     }
 
     /// Lets the holder of a certificate in, or says why not. The first refusal
@@ -213,7 +190,7 @@ impl PeerPolicy {
     /// The reason, fit to be sent to the peer.
     pub fn admit(&self, certificate: &Certificate, now: Timestamp) -> Result<Peer, Refusal> {
         let mesh = Arc::clone(&self.mesh.borrow());
-        judge(&mesh, &self.users, certificate, now).inspect_err(|refusal| {
+        judge(&mesh, certificate, now).inspect_err(|refusal| {
             let peer = certificate.subject.to_string();
             if self.is_first(&peer, refusal.reason()) {
                 tracing::warn!(%peer, reason = refusal.reason(), "peer refused: {refusal}");
@@ -252,7 +229,7 @@ impl PeerPolicy {
 
 impl fmt::Debug for PeerPolicy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PeerPolicy").field("users", &self.users).finish_non_exhaustive()
+        f.debug_struct("PeerPolicy").finish_non_exhaustive()
     }
 }
 
@@ -272,7 +249,7 @@ mod tests {
         let joined = Membership::Joined(certificate.spki_sha256);
         let judged = |membership| {
             let mesh = test.mesh(&[("lyon", None, membership)]);
-            judge(&mesh, &Users::default(), certificate, now).map_err(|refusal| refusal.reason())
+            judge(&mesh, certificate, now).map_err(|refusal| refusal.reason())
         };
         assert_eq!(judged(joined), Ok(Peer::Node("lyon".parse().expect("a name"))));
         assert_eq!(judged(Membership::Invited), Err("not-joined"));
@@ -282,7 +259,7 @@ mod tests {
 
         let mut mesh = test.mesh(&[("paris", None, joined)]);
         let judged = |mesh: &Mesh, now| {
-            judge(mesh, &Users::default(), certificate, now).map_err(|refusal| refusal.reason())
+            judge(mesh, certificate, now).map_err(|refusal| refusal.reason())
         };
         assert_eq!(judged(&mesh, now), Err("unknown"));
         mesh.id = "another".to_owned();
@@ -299,7 +276,7 @@ mod tests {
         let lyon = test.node("lyon");
         let mesh = test.mesh(&[("lyon", None, Membership::Joined(lyon.key().spki_sha256()))]);
         let early = Timestamp::now() - SignedDuration::from_hours(24);
-        let refusal = judge(&mesh, &Users::default(), lyon.certificate(), early);
+        let refusal = judge(&mesh, lyon.certificate(), early);
         assert!(refusal.expect_err("refused").to_string().contains("check the clocks"));
     }
 
@@ -309,8 +286,9 @@ mod tests {
         let admin = test.user("admin");
         let name: UserName = "admin".parse().expect("a name");
         let judged = |users: &[(UserName, Sha256)]| {
-            let users = users.iter().cloned().collect();
-            judge(&test.mesh(&[]), &users, admin.certificate(), Timestamp::now())
+            let mut mesh = test.mesh(&[]);
+            mesh.users = users.iter().cloned().collect();
+            judge(&mesh, admin.certificate(), Timestamp::now())
                 .map_err(|refusal| refusal.reason())
         };
         let key = admin.key().spki_sha256();
@@ -323,7 +301,7 @@ mod tests {
     fn a_refusal_is_reported_once_and_memory_stays_bounded() {
         let test = TestMesh::new();
         let (_sender, mesh) = watch::channel(Arc::new(test.mesh(&[])));
-        let policy = PeerPolicy::new(mesh, Users::default());
+        let policy = PeerPolicy::new(mesh);
         assert!(policy.is_first("node lyon", "unknown"));
         assert!(!policy.is_first("node lyon", "unknown"));
         assert!(policy.is_first("node lyon", "expired"));

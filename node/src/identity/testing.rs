@@ -20,7 +20,7 @@ use super::ca::{self, Ca};
 use super::enrol;
 use super::files::Identity;
 use super::key::Key;
-use super::peer::{Peer, PeerPolicy, Users};
+use super::peer::{Peer, PeerPolicy};
 use super::tls::{self, Credentials, Expected};
 use crate::rpc::rights::Guard;
 use crate::transport::address::NodeUrl;
@@ -96,6 +96,8 @@ impl TestMesh {
             name: "Test".to_owned(),
             nodes: nodes.iter().map(node).collect(),
             groups: BTreeMap::new(),
+            users: BTreeMap::new(),
+            repository_keys: BTreeMap::new(),
         }
     }
 }
@@ -160,7 +162,7 @@ impl Running {
         let address = listener.local_addr().expect("an address");
         let url = format!("https://{address}").parse().expect("a URL");
         let tls = tls::server(test.ca.certificate(), Arc::clone(&credentials)).expect("TLS");
-        let policy = Arc::new(PeerPolicy::new(mesh.subscribe(), Users::default()));
+        let policy = Arc::new(PeerPolicy::new(mesh.subscribe()));
         let shutdown = CancellationToken::new();
         let serve =
             server::serve_tls(listener, tls, policy, app.clone(), options, shutdown.clone());

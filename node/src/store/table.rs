@@ -50,6 +50,10 @@ pub enum Tag {
     Decision = 14,
     /// Certificates that were issued.
     Certificate = 15,
+    /// The metadata that was trusted last, by role.
+    Trusted = 16,
+    /// The parent learned from joining.
+    Parent = 17,
 }
 
 impl Tag {
@@ -72,6 +76,8 @@ impl Tag {
             Self::View => "view",
             Self::Decision => "decision",
             Self::Certificate => "certificate",
+            Self::Trusted => "trusted",
+            Self::Parent => "parent",
         }
     }
 }

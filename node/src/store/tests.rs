@@ -39,13 +39,13 @@ fn sample(length: usize) -> Bytes {
 }
 
 /// A small disk in memory, unmounted when dropped.
-pub(crate) struct SmallDisk {
+struct SmallDisk {
     folder: TempDir,
 }
 
 impl SmallDisk {
     /// Nothing when this user can't mount one; the test says so and passes.
-    pub(crate) fn new(size: &str) -> Option<Self> {
+    fn new(size: &str) -> Option<Self> {
         let folder = TempDir::new().unwrap();
         let disk = Self { folder };
         let size = format!("size={size}");
@@ -57,7 +57,7 @@ impl SmallDisk {
         done.then_some(disk)
     }
 
-    pub(crate) fn path(&self) -> &Path {
+    fn path(&self) -> &Path {
         self.folder.path()
     }
 

@@ -172,11 +172,19 @@ impl TryFrom<wire::Topology> for Mesh {
         let groups = each("groups", value.groups, |group| {
             Group::try_from(group).map(|group| (group.name.clone(), group))
         })?;
+        let users = each("users", value.users, |user| {
+            Ok((user.name.parse().at("name")?, sha256(&user.key_sha256).at("key_sha256")?))
+        })?;
+        let keys = each("repository_keys", value.repository_keys, |key| {
+            Ok((stage(key.stage).at("stage")?, key.armored))
+        })?;
         let mesh = Self {
             id: value.mesh_id,
             name: value.mesh_name,
             nodes: sorted("nodes", nodes)?,
             groups: sorted("groups", groups)?,
+            users: sorted("users", users)?,
+            repository_keys: sorted("repository_keys", keys)?,
         };
         mesh.validate()?;
         Ok(mesh)
@@ -190,6 +198,19 @@ impl From<&Mesh> for wire::Topology {
             mesh_name: mesh.name.clone(),
             nodes: mesh.nodes.values().map(wire::Node::from).collect(),
             groups: mesh.groups.values().map(wire::Group::from).collect(),
+            users: mesh
+                .users
+                .iter()
+                .map(|(name, key)| wire::User { name: name.to_string(), key_sha256: sha256_to_wire(key) })
+                .collect(),
+            repository_keys: mesh
+                .repository_keys
+                .iter()
+                .map(|(stage, armored)| wire::RepositoryKey {
+                    stage: wire::Stage::from(*stage).into(),
+                    armored: armored.clone(),
+                })
+                .collect(),
         }
     }
 }

@@ -31,6 +31,8 @@ fn topology() -> wire::Topology {
             node("lyon", wire::Role::Branch, "hub", 3),
         ],
         groups: Vec::new(),
+        users: Vec::new(),
+        repository_keys: Vec::new(),
     }
 }
 

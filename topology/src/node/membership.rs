@@ -105,7 +105,14 @@ impl Mesh {
             stages: Role::Primary.default_stages(),
             membership: Membership::Joined(key),
         };
-        Ok(Self { id, name, nodes: BTreeMap::from([(primary, node)]), groups: default_groups() })
+        Ok(Self {
+            id,
+            name,
+            nodes: BTreeMap::from([(primary, node)]),
+            groups: default_groups(),
+            users: BTreeMap::new(),
+            repository_keys: BTreeMap::new(),
+        })
     }
 
     /// Reserves a name, with a place in the tree, for a host yet to join. A

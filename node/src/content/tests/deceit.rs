@@ -13,7 +13,6 @@ use tonic::Status;
 use super::{Node, PIECE, sample, soon, wanted};
 use crate::content::{Error, Frames, PieceSource, Urgency, Wanted};
 use crate::store::manifest::ManifestBuilder;
-use crate::store::tests::SmallDisk;
 
 /// What a scripted source makes of the frames that an honest one would send.
 type Script = fn(Vec<GetPiecesResponse>) -> Frames;
@@ -68,41 +67,6 @@ impl PieceSource for Scripted {
     fn distrust(&self) {
         self.counts.distrusted.fetch_add(1, Ordering::Relaxed);
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn first_bytes_come_with_the_first_piece() {
-    let node = Node::new();
-    let blob = sample(1, 3 * PIECE);
-    let stalls: Script = |frames| honest(frames).take(1).chain(stream::pending()).boxed();
-    let counts = Arc::new(Counts::default());
-    node.set_parent(Scripted { blob: blob.clone(), script: stalls, honest_from: u64::MAX, counts });
-    let wanted = wanted(&blob);
-    let mut bytes = soon(node.content.read_through(wanted, 10..wanted.length)).await.unwrap();
-    assert_eq!(soon(bytes.next()).await.unwrap().unwrap(), blob[10..PIECE]);
-    let counted = async {
-        while node.content.transfers()[0].received < PIECE as u64 {
-            tokio::task::yield_now().await;
-        }
-    };
-    soon(counted).await;
-    assert_eq!(node.content.transfers()[0].ended_at, None);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_full_disk_is_no_fault_of_the_source() {
-    let Some(disk) = SmallDisk::new("48m") else { return };
-    let node = Node::within(tempfile::TempDir::new_in(disk.path()).unwrap());
-    let counts = Arc::new(Counts::default());
-    let blob = sample(1, 64 * PIECE);
-    let source =
-        Scripted { blob: blob.clone(), script: honest, honest_from: 0, counts: counts.clone() };
-    node.set_parent(source);
-    let wanted = wanted(&blob);
-    let error = soon(node.content.ensure(wanted, Urgency::Urgent).held()).await.unwrap_err();
-    assert!(matches!(&error, Error::Store(error) if error.is_disk_full()), "{error}");
-    assert_eq!(counts.attempts.load(Ordering::Relaxed), 0);
-    assert_eq!(fs::read_dir(node.store().path().join("incoming")).unwrap().count(), 0);
 }
 
 /// Fetches from a source that follows the script for ever.

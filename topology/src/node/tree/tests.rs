@@ -39,6 +39,8 @@ fn mesh(nodes: impl IntoIterator<Item = Node>) -> Mesh {
         name: "Example".to_owned(),
         nodes: nodes.into_iter().map(|node| (node.name.clone(), node)).collect(),
         groups: default_groups(),
+        users: BTreeMap::new(),
+        repository_keys: BTreeMap::new(),
     }
 }
 

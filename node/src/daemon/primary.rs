@@ -1,0 +1,158 @@
+//! The parts that only the primary has.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use patchmesh_topology::node::Stage;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::Layout;
+use crate::config::Settings;
+use crate::content::Content;
+use crate::generation::{Current, storage};
+use crate::identity::authority::{Attempt, Authority, Redeemed, Tokens};
+use crate::identity::{ca, files};
+use crate::openpgp::{self, SigningKey};
+use crate::primary::payloads::Payloads;
+use crate::primary::publisher::{Press, Publisher, Worker};
+use crate::primary::signing::{self, Signing};
+use crate::primary::sources::Sources;
+use crate::primary::tokens;
+use crate::primary::views::Views;
+use crate::rpc::context;
+use crate::rpc::status::{internal, published};
+use crate::store::Store;
+use crate::tuf::repository::RoleKeys;
+
+/// Why the primary's keys cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The CA.
+    #[error("the mesh's certificate authority cannot be used")]
+    Ca(#[from] files::Error),
+    /// Making a key or certificate.
+    #[error("a certificate cannot be made")]
+    Certificate(#[from] ca::Error),
+    /// The roles' keys.
+    #[error("the keys of the signed roles cannot be used")]
+    Roles(#[from] crate::tuf::signing::Error),
+    /// What was signed last.
+    #[error("what was signed last cannot be gone on from")]
+    Signing(#[from] signing::Error),
+    /// A repository key.
+    #[error("the repository key {path:?} cannot be used")]
+    RepositoryKey {
+        /// Its file.
+        path: PathBuf,
+        /// Why.
+        source: openpgp::Error,
+    },
+    /// A file.
+    #[error("{path:?} cannot be read or written")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// The primary's own parts.
+#[derive(Debug)]
+pub(super) struct Parts {
+    /// For the services.
+    pub(super) context: context::Primary,
+    /// Issues certificates.
+    pub(super) authority: Arc<Authority>,
+}
+
+/// Starts the primary's tasks.
+pub(super) fn start(
+    settings: &Settings,
+    name: &patchmesh_topology::name::NodeName,
+    store: &Store,
+    current: &Current,
+    content: &Content,
+    tasks: &mut JoinSet<()>,
+    stop: &CancellationToken,
+) -> Result<Parts, Error> {
+    let layout = Layout::new(&settings.data);
+    let keys = RoleKeys::read(&layout.role_keys())?;
+    let is_single_operator = keys.is_complete();
+    let press = Press {
+        store: store.clone(),
+        signing: Signing::open(keys, store)?,
+        views: Views::new(repository_keys(&layout)?),
+        name: name.clone(),
+    };
+    let publisher = Worker { press, current: current.clone() }.start(tasks, stop.clone());
+    let sources = Sources::new(store.clone(), publisher.clone(), layout.source_cache());
+    let payloads = Payloads::start(
+        current.clone(),
+        publisher.clone(),
+        sources.clone(),
+        content.clone(),
+        tasks,
+        stop.clone(),
+    );
+    let mesh_id = current.get().mesh.id.clone();
+    let ca = Arc::new(files::load_ca(&layout.identity(), &mesh_id)?);
+    let redeemer = Redeemer { publisher: publisher.clone(), store: store.clone() };
+    let authority = Arc::new(Authority::new(
+        ca.clone(),
+        Arc::new(redeemer),
+        current.watch_mesh(),
+        settings.certificate_lifetime,
+    ));
+    let context =
+        context::Primary { is_single_operator, publisher, ca_sha256: ca.sha256(), sources, payloads };
+    Ok(Parts { context, authority })
+}
+
+/// The key that each stage's views are signed with.
+fn repository_keys(layout: &Layout) -> Result<BTreeMap<Stage, SigningKey>, Error> {
+    Stage::ALL
+        .into_iter()
+        .map(|stage| {
+            let path = layout.repository_key(stage);
+            let text = std::fs::read_to_string(&path)
+                .map_err(|source| Error::File { path: path.clone(), source })?;
+            let key = SigningKey::from_armored(&text)
+                .map_err(|source| Error::RepositoryKey { path, source })?;
+            Ok((stage, key))
+        })
+        .collect()
+}
+
+/// Takes join tokens.
+struct Redeemer {
+    publisher: Publisher,
+    store: Store,
+}
+
+#[async_trait]
+impl Tokens for Redeemer {
+    async fn redeem(&self, attempt: Attempt) -> Result<Redeemed, tonic::Status> {
+        let (secret_sha256, generation) =
+            tokens::redeem(&self.publisher, attempt.clone()).await.map_err(published)?;
+        let root = self
+            .store
+            .run(|store| storage::metadata(store, "1.root.json"))
+            .await
+            .map_err(|error| internal(&error))?
+            .ok_or_else(|| tonic::Status::internal("the first root is missing on the primary"))?;
+        let node = generation.mesh.node(&attempt.node);
+        let parent = node.and_then(|node| generation.mesh.node(node.parent.as_ref()?));
+        let parent = parent
+            .ok_or_else(|| tonic::Status::internal("the joined node has no parent in the mesh"))?;
+        Ok(Redeemed {
+            secret_sha256,
+            parent: parent.name.clone(),
+            parent_url: parent.url.clone(),
+            tuf_root: root,
+        })
+    }
+}

@@ -1,0 +1,210 @@
+//! What the open HTTP routes serve: a snapshot made anew at every switch.
+//!
+//! Of the mesh's own documents nothing is served here: the target
+//! `mesh/topology`, its routes and people, needs a certificate.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::StreamExt;
+use jiff::{SignedDuration, Timestamp};
+use patchmesh_topology::digest::{Digest, Sha256};
+use patchmesh_topology::name::{GroupName, NodeName};
+use patchmesh_topology::node::Stage;
+use patchmesh_topology::revision::{Binding, DocumentRef};
+
+use crate::content::{Content, Wanted};
+use crate::generation::{Current, Generation, names, past, storage};
+use crate::http::{BlobRead, ByteStream, Served, Snapshot, Stored, Unavailable};
+use crate::rpc::status::chain;
+use crate::store::Store;
+use crate::view::shelf::Shelf;
+
+/// How long targets of an earlier generation stay served.
+const KEEP_FOR: SignedDuration = SignedDuration::from_hours(24);
+/// How many earlier generations stay served however old they are.
+const KEEP_AT_LEAST: usize = 2;
+/// How many earlier generations' targets are kept at most: a change every
+/// twenty seconds for a day.
+const KEEP_AT_MOST: usize = 4096;
+/// When a client should ask again for what could not be had.
+const RETRY: Duration = Duration::from_secs(30);
+
+type Shelves = BTreeMap<(Stage, GroupName), Arc<Shelf>>;
+type Targets = BTreeMap<String, (Sha256, DocumentRef)>;
+
+/// The snapshots, one after the other; cheap to clone.
+#[derive(Clone)]
+pub(super) struct Shop {
+    present: Arc<ArcSwap<Present>>,
+}
+
+/// What is served at one moment.
+struct Present {
+    store: Store,
+    ca: Bytes,
+    generation: Arc<Generation>,
+    shelves: Shelves,
+    targets: VecDeque<(Timestamp, Arc<Targets>)>,
+}
+
+impl Shop {
+    /// Serves `generation` of the node `name`, and of `past` what clients in
+    /// mid-update may still ask for.
+    pub(super) fn new(
+        name: &NodeName,
+        store: Store,
+        ca: Bytes,
+        generation: Arc<Generation>,
+        past: Vec<past::Views>,
+    ) -> Self {
+        let mut shelves = Shelves::new();
+        for past in past {
+            for (key, view) in past.views {
+                let shelf = match shelves.get(&key) {
+                    Some(shelf) => shelf.switch(view, past.at),
+                    None => Shelf::new(view),
+                };
+                shelves.insert(key, Arc::new(shelf));
+            }
+        }
+        let first = Present {
+            store,
+            ca,
+            shelves,
+            targets: VecDeque::new(),
+            generation: generation.clone(),
+        };
+        let present = first.next(name, generation, Timestamp::now());
+        Self { present: Arc::new(ArcSwap::from_pointee(present)) }
+    }
+
+    /// Follows the node's switches until the node ends.
+    pub(super) async fn follow(self, name: NodeName, current: Current) {
+        let mut switches = current.watch();
+        loop {
+            let generation = switches.borrow_and_update().clone();
+            let present = self.present.load_full();
+            if !Arc::ptr_eq(&present.generation, &generation) {
+                self.present.store(Arc::new(present.next(&name, generation, Timestamp::now())));
+            }
+            if switches.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+impl Present {
+    fn next(&self, name: &NodeName, generation: Arc<Generation>, now: Timestamp) -> Self {
+        let serves = generation.mesh.node(name).map(|node| node.stages.clone()).unwrap_or_default();
+        let shelves = generation
+            .views
+            .iter()
+            .filter(|((stage, _), _)| serves.contains(stage))
+            .map(|(key, stored)| {
+                let shelf = match self.shelves.get(key) {
+                    Some(shelf) => shelf.switch(stored.view.clone(), now),
+                    None => Shelf::new(stored.view.clone()),
+                };
+                (key.clone(), Arc::new(shelf))
+            })
+            .collect();
+        let mut targets = self.targets.clone();
+        targets.push_front((now, Arc::new(open_targets(&generation))));
+        while targets.len() > KEEP_AT_LEAST + 1
+            && (targets.len() > KEEP_AT_MOST
+                || targets.back().is_some_and(|(at, _)| now.duration_since(*at) > KEEP_FOR))
+        {
+            targets.pop_back();
+        }
+        Self { store: self.store.clone(), ca: self.ca.clone(), generation, shelves, targets }
+    }
+}
+
+/// The targets that everybody may read.
+fn open_targets(generation: &Generation) -> Targets {
+    generation
+        .targets
+        .iter()
+        .filter(|(path, _)| path.as_str() != names::TOPOLOGY)
+        .map(|(path, target)| {
+            let document = DocumentRef { digest: target.digest, length: target.length };
+            (path.clone(), (target.sha256, document))
+        })
+        .collect()
+}
+
+impl Served for Shop {
+    fn snapshot(&self) -> Arc<dyn Snapshot> {
+        self.present.load_full()
+    }
+}
+
+impl Snapshot for Present {
+    fn groups(&self) -> Vec<(Stage, GroupName)> {
+        self.shelves.keys().cloned().collect()
+    }
+
+    fn shelf(&self, stage: Stage, group: &str) -> Option<Arc<Shelf>> {
+        self.shelves.get(&(stage, group.parse().ok()?)).cloned()
+    }
+
+    fn binding(&self, sha256: &Sha256) -> Option<Binding> {
+        self.generation.bindings.get(sha256).copied()
+    }
+
+    fn open_blob(&self, blob: &Digest) -> Option<u64> {
+        let targets = || self.targets.front().into_iter().flat_map(|(_, targets)| targets.values());
+        self.generation
+            .payload_length(blob)
+            .or_else(|| targets().find(|(_, one)| one.digest == *blob).map(|(_, one)| one.length))
+    }
+
+    fn metadata(&self, file: &str) -> Option<Stored> {
+        match storage::metadata(&self.store, file) {
+            Ok(found) => found.map(Stored::Bytes),
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, file, "metadata cannot be read");
+                None
+            }
+        }
+    }
+
+    fn target(&self, path: &str, sha256: &Sha256) -> Option<DocumentRef> {
+        self.targets
+            .iter()
+            .filter_map(|(_, targets)| targets.get(path))
+            .find(|(found, _)| found == sha256)
+            .map(|(_, document)| *document)
+    }
+
+    fn ca(&self) -> Option<Bytes> {
+        Some(self.ca.clone())
+    }
+
+    fn repository_key(&self, stage: Stage) -> Option<Bytes> {
+        self.generation.repository_key(stage).map(|key| Bytes::copy_from_slice(key.as_bytes()))
+    }
+}
+
+/// Blobs out of the store, or relayed from the parent.
+#[derive(Debug, Clone)]
+pub(super) struct Blobs(pub(super) Content);
+
+#[async_trait]
+impl BlobRead for Blobs {
+    async fn read(&self, blob: DocumentRef, range: Range<u64>) -> Result<ByteStream, Unavailable> {
+        let wanted = Wanted { digest: blob.digest, length: blob.length };
+        let stream = self.0.read_through(wanted, range).await.map_err(|error| Unavailable {
+            why: chain(&error),
+            retry_after: RETRY,
+        })?;
+        Ok(stream.map(|part| part.map_err(std::io::Error::other)).boxed())
+    }
+}

@@ -1,0 +1,221 @@
+//! The running node: its tasks, and the routes by which it is reached.
+
+use std::sync::Arc;
+
+use axum::Router;
+use bytes::Bytes;
+use patchmesh_proto::admin::admin_server::AdminServer;
+use patchmesh_proto::replication::replication_server::ReplicationServer;
+use patchmesh_topology::name::NodeName;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+use tonic::transport::Channel;
+
+use super::served::{Blobs, Shop};
+use super::{Error, Layout, open, primary};
+use crate::config::Settings;
+use crate::content::{self, Content, Wanted};
+use crate::generation::{Current, Generation};
+use crate::http;
+use crate::identity::peer::PeerPolicy;
+use crate::identity::renewal::Renewal;
+use crate::identity::service::{self, Issuer};
+use crate::identity::tls::{self, Credentials, Expected};
+use crate::replicate::follow::Follower;
+use crate::replicate::history::History;
+use crate::replicate::own::OwnStatus;
+use crate::replicate::status::Statuses;
+use crate::replicate::{report, serve};
+use crate::rpc::admin;
+use crate::rpc::context::Context;
+use crate::rpc::rights::Guard;
+use crate::transport::channel;
+
+/// Largest admin request: tens of thousands of revisions decided at once.
+const MAX_ADMIN_REQUEST: usize = 16 << 20;
+
+/// The parts of a running node.
+pub(super) struct Parts {
+    context: Context,
+    credentials: Arc<Credentials>,
+    ca: rustls_pki_types::CertificateDer<'static>,
+    issuer: Issuer,
+    shop: Shop,
+    stop: CancellationToken,
+}
+
+/// A node's way upward: its parent and the channel that leads there.
+struct Upward {
+    parent: NodeName,
+    channel: Channel,
+}
+
+impl Parts {
+    /// Starts everything but the listeners.
+    pub(super) fn start(
+        settings: &Settings,
+        node: open::Node,
+        tasks: &mut JoinSet<()>,
+        stop: &CancellationToken,
+    ) -> Result<Self, Error> {
+        let open::Node { name, identity, store, generation, past_views } = node;
+        let ca_pem: Arc<str> = identity.ca_pem().into();
+        let ca = identity.ca().clone();
+        let credentials = Credentials::new(&identity)?;
+        let current = Current::new(generation.clone());
+        let upward = upward(&generation, &name, &ca, &credentials)?;
+        let (source, sources) = watch::channel(None);
+        let content = Content::new(store.clone(), sources);
+        let own = OwnStatus::new(name.clone(), current.clone(), content.clone());
+        own.set_certificate_expiry(identity.certificate().not_after);
+        let (history, statuses) = (History::default(), Statuses::default());
+        let mut primary = None;
+        let issuer = match upward {
+            None => {
+                let parts =
+                    primary::start(settings, &name, &store, &current, &content, tasks, stop)?;
+                primary = Some(parts.context);
+                Issuer::Here(parts.authority)
+            }
+            Some(upward) => {
+                let channel = upward.channel.clone();
+                let parent = content::Parent::new(upward.parent.to_string(), channel, || {});
+                source.send_replace(Some(Arc::new(parent)));
+                let follower = Follower {
+                    name: name.clone(),
+                    parent: upward.parent,
+                    channel: upward.channel.clone(),
+                    store: store.clone(),
+                    current: current.clone(),
+                    own: own.clone(),
+                    history: history.clone(),
+                    poll_interval: settings.poll_interval,
+                };
+                tasks.spawn(follower.run(stop.clone()));
+                let reporting = upward.channel.clone();
+                tasks.spawn(report::run(own.clone(), statuses.clone(), reporting, stop.clone()));
+                Issuer::Above(upward.channel)
+            }
+        };
+        let folder = Layout::new(&settings.data).identity();
+        let renewal =
+            Renewal::new(name.clone(), folder, identity, credentials.clone(), issuer.clone());
+        tasks.spawn(renewal.run(stop.clone()));
+        let ca_bytes = Bytes::copy_from_slice(ca_pem.as_bytes());
+        let shop = Shop::new(&name, store.clone(), ca_bytes, generation, past_views);
+        spawn_until(tasks, stop, shop.clone().follow(name.clone(), current.clone()));
+        spawn_until(tasks, stop, want(content.clone(), name.clone(), current.clone()));
+        let fetching = content.clone();
+        spawn_until(tasks, stop, async move { fetching.run().await });
+        let context = Context { name, current, store, content, statuses, history, own, ca_pem, primary };
+        Ok(Self { context, credentials, ca, issuer, shop, stop: stop.clone() })
+    }
+
+    pub(super) const fn context(&self) -> &Context {
+        &self.context
+    }
+
+    pub(super) const fn identity_ca(&self) -> &rustls_pki_types::CertificateDer<'static> {
+        &self.ca
+    }
+
+    pub(super) fn credentials(&self) -> Arc<Credentials> {
+        self.credentials.clone()
+    }
+
+    /// Who is let in, by the mesh document of the moment.
+    pub(super) fn policy(&self) -> PeerPolicy {
+        PeerPolicy::new(self.context.current.watch_mesh())
+    }
+
+    /// The open routes alone.
+    pub(super) fn open_routes(&self) -> Router {
+        http::router(Arc::new(self.shop.clone()), Arc::new(Blobs(self.context.content.clone())))
+    }
+
+    /// Everything: gRPC and the open routes.
+    pub(super) async fn router(&self) -> Result<Router, Error> {
+        Ok(self.services().await?.merge(self.open_routes()))
+    }
+
+    /// The gRPC services behind the table of rights.
+    pub(super) async fn services(&self) -> Result<Router, Error> {
+        let context = &self.context;
+        let offered = context.current.clone();
+        let content = content::Server::new(context.content.clone(), move |digest| {
+            offered.get().payload_length(digest)
+        });
+        let replication = serve::Service::new(
+            context.current.clone(),
+            context.store.clone(),
+            content,
+            context.statuses.clone(),
+            self.stop.clone(),
+        );
+        let identity = service::Service::server(self.issuer.clone(), context.current.watch_mesh());
+        let admin = AdminServer::new(admin::Service::new(context.clone()))
+            .max_decoding_message_size(MAX_ADMIN_REQUEST)
+            .max_encoding_message_size(usize::MAX);
+        let (reporter, health) = tonic_health::server::health_reporter();
+        reporter.set_serving::<ReplicationServer<serve::Service>>().await;
+        reporter.set_serving::<AdminServer<admin::Service>>().await;
+        let described = || {
+            tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(patchmesh_proto::DESCRIPTORS)
+        };
+        let routes = Routes::new(health)
+            .add_service(described().build_v1()?)
+            .add_service(described().build_v1alpha()?)
+            .add_service(ReplicationServer::new(replication))
+            .add_service(identity)
+            .add_service(admin);
+        let guard = Guard::new(context.name.clone(), context.current.watch_mesh());
+        Ok(guard.protect(routes.into_axum_router()))
+    }
+}
+
+/// The way to the parent; `None` on the primary.
+fn upward(
+    generation: &Generation,
+    name: &NodeName,
+    ca: &rustls_pki_types::CertificateDer<'static>,
+    credentials: &Arc<Credentials>,
+) -> Result<Option<Upward>, Error> {
+    let this = generation.mesh.node(name).ok_or_else(|| Error::NotInMesh(name.clone()))?;
+    let Some(parent) = &this.parent else { return Ok(None) };
+    let node = generation.mesh.node(parent).ok_or_else(|| Error::NotInMesh(parent.clone()))?;
+    let url = node.url.parse().map_err(Error::ParentUrl)?;
+    let tls = tls::client(ca, Some(credentials.clone()), Expected::Node(parent.clone()))?;
+    let channel = channel::to_node(&url, tls)?;
+    Ok(Some(Upward { parent: parent.clone(), channel }))
+}
+
+/// Tells the content which payloads each generation calls for.
+async fn want(content: Content, name: NodeName, current: Current) {
+    let mut switches = current.watch();
+    loop {
+        let generation = switches.borrow_and_update().clone();
+        let wanted = generation.wanted_payloads(&generation.carries(&name));
+        let wanted = wanted.into_iter().map(|(digest, length)| Wanted { digest, length });
+        content.set_wanted(wanted.collect());
+        if switches.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+fn spawn_until(
+    tasks: &mut JoinSet<()>,
+    stop: &CancellationToken,
+    work: impl Future<Output = ()> + Send + 'static,
+) {
+    let stop = stop.clone();
+    tasks.spawn(async move {
+        tokio::select! {
+            () = work => {}
+            () = stop.cancelled() => {}
+        }
+    });
+}

@@ -1,0 +1,299 @@
+//! One consistent, verified set of documents, decoded: what a node knows.
+//!
+//! A [`Generation`] is immutable and shared by `Arc`. A node is in exactly
+//! one; [`Current`] holds it, swaps it whole, and tells those who watch.
+//! What is in it has been checked against signed metadata before it was
+//! built, by [`load`].
+
+pub mod load;
+pub mod names;
+pub mod past;
+pub mod storage;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use patchmesh_proto::admin as wire;
+use patchmesh_topology::approval::{ApprovalSet, Decision};
+use patchmesh_topology::digest::{Digest, Sha256};
+use patchmesh_topology::name::{GroupName, NodeName};
+use patchmesh_topology::node::{Mesh, Stage};
+use patchmesh_topology::offer;
+use patchmesh_topology::revision::{Binding, CatalogueEntry, DocumentRef, Revision, RevisionId};
+use patchmesh_topology::rollout::{RolloutSet, WaveStateSet};
+use patchmesh_topology::view::View;
+use tokio::sync::watch;
+
+use crate::store::Store;
+use crate::tuf::{RoleName, TargetFile};
+
+/// A signed name and what it points at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Target {
+    /// As the TUF metadata states it.
+    pub sha256: Sha256,
+    /// The document.
+    pub digest: Digest,
+    /// Bytes.
+    pub length: u64,
+}
+
+impl Target {
+    /// What the metadata says of a file; `None` without both digests.
+    #[must_use]
+    pub fn of(file: &TargetFile) -> Option<Self> {
+        Some(Self {
+            sha256: file.hashes.file_prefix()?.parse().ok()?,
+            digest: Digest::from_bytes(file.blake3()?),
+            length: file.length,
+        })
+    }
+}
+
+/// Version and expiry of one signed role.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoleFact {
+    /// The role's name.
+    pub role: String,
+    /// Its version.
+    pub version: u64,
+    /// When it expires.
+    pub expires_at: Timestamp,
+}
+
+/// A stage's decisions with the digest of their index document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Approvals {
+    /// The decisions.
+    pub set: Arc<ApprovalSet>,
+    /// BLAKE3 of the index document: equal digests, equal decisions.
+    pub digest: Digest,
+}
+
+/// A stage's repository for stock clients and the document it came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredView {
+    /// The view document.
+    pub document: DocumentRef,
+    /// What it says.
+    pub view: Arc<View>,
+}
+
+/// One consistent set of documents.
+#[derive(Debug, Clone)]
+pub struct Generation {
+    /// The snapshot's version: names the generation.
+    pub number: u64,
+    /// The timestamp's version; grows also when nothing else changes.
+    pub timestamp_version: u64,
+    /// Every signed role, sorted by name.
+    pub roles: Vec<RoleFact>,
+    /// Every signed name.
+    pub targets: BTreeMap<String, Target>,
+    /// The tree and the groups.
+    pub mesh: Arc<Mesh>,
+    /// Every revision the mesh knows.
+    pub catalogue: Arc<BTreeMap<RevisionId, CatalogueEntry>>,
+    /// The catalogue's version.
+    pub catalogue_version: u64,
+    /// The bindings' version.
+    pub bindings_version: u64,
+    /// Payload → blob.
+    pub bindings: Arc<BTreeMap<Sha256, Binding>>,
+    /// Blob → length, of every bound payload.
+    pub bound: Arc<HashMap<Digest, u64>>,
+    /// Decisions by stage; every stage is present.
+    pub approvals: BTreeMap<Stage, Arc<Approvals>>,
+    /// Plans by name.
+    pub rollouts: Arc<RolloutSet>,
+    /// Where each plan stands.
+    pub wave_states: Arc<WaveStateSet>,
+    /// The views' version.
+    pub views_version: u64,
+    /// Views of the stages that this node carries.
+    pub views: BTreeMap<(Stage, GroupName), Arc<StoredView>>,
+    /// The approved revisions of the stages that this node carries.
+    pub revisions: BTreeMap<RevisionId, Arc<Revision>>,
+}
+
+impl Generation {
+    /// The decisions of a stage.
+    #[must_use]
+    pub fn approvals(&self, stage: Stage) -> Option<&Arc<Approvals>> {
+        self.approvals.get(&stage)
+    }
+
+    /// What a node says of its approval sets.
+    #[must_use]
+    pub fn approval_set_statuses(&self) -> Vec<patchmesh_proto::replication::ApprovalSetStatus> {
+        self.approvals.iter().map(|(stage, approvals)| approval_set_status(*stage, approvals)).collect()
+    }
+
+    /// The payload blobs that a node carrying `stages` has to hold: those of
+    /// every approved revision whose payloads are all bound. Sorted by digest.
+    #[must_use]
+    pub fn wanted_payloads(&self, stages: &BTreeSet<Stage>) -> BTreeMap<Digest, u64> {
+        let mut wanted = BTreeMap::new();
+        for revision in self.approved_revisions(stages) {
+            let Some(revision) = self.revisions.get(revision) else { continue };
+            let bound: Option<Vec<&Binding>> =
+                revision.payloads.iter().map(|payload| self.bindings.get(&payload.sha256)).collect();
+            wanted.extend(bound.into_iter().flatten().map(|binding| (binding.blob, binding.length)));
+        }
+        wanted
+    }
+
+    /// The length of a bound payload by its blob.
+    #[must_use]
+    pub fn payload_length(&self, blob: &Digest) -> Option<u64> {
+        self.bound.get(blob).copied()
+    }
+
+    /// Whether every payload of an approved revision is bound.
+    #[must_use]
+    pub fn is_available(&self, revision: &RevisionId) -> bool {
+        self.revisions.get(revision).is_some_and(|revision| self.binds(revision))
+    }
+
+    /// Whether every payload of `revision` is bound.
+    #[must_use]
+    pub fn binds(&self, revision: &Revision) -> bool {
+        offer::availability(revision, |payload| self.bindings.contains_key(payload)).is_available()
+    }
+
+    /// The metadata that makes it up: each role and the name of its file.
+    #[must_use]
+    pub fn metadata_files(&self) -> Vec<(RoleName, String)> {
+        self.roles
+            .iter()
+            .filter_map(|fact| {
+                let role = RoleName::new(fact.role.clone()).ok()?;
+                let version = (role != RoleName::TIMESTAMP).then_some(fact.version);
+                let file = role.file_name(version);
+                Some((role, file))
+            })
+            .collect()
+    }
+
+    /// The armored key that a stage's repositories are signed with.
+    #[must_use]
+    pub fn repository_key(&self, stage: Stage) -> Option<&str> {
+        self.mesh.repository_keys.get(&stage).map(String::as_str)
+    }
+
+    /// Revisions approved for some group of one of `stages`.
+    #[must_use]
+    pub fn approved_revisions(&self, stages: &BTreeSet<Stage>) -> BTreeSet<&RevisionId> {
+        stages
+            .iter()
+            .filter_map(|stage| self.approvals.get(stage))
+            .flat_map(|approvals| approvals.set.entries.iter())
+            .filter(|(_, approval)| matches!(approval.decision, Decision::Approved(_)))
+            .map(|((revision, _), _)| revision)
+            .collect()
+    }
+
+    /// The stages that `node` has to carry: its own and those of its subtree.
+    /// The primary carries all.
+    #[must_use]
+    pub fn carries(&self, node: &NodeName) -> BTreeSet<Stage> {
+        carries(&self.mesh, node)
+    }
+}
+
+/// The stages that `node` has to carry in `mesh`; the primary carries all.
+#[must_use]
+pub fn carries(mesh: &Mesh, node: &NodeName) -> BTreeSet<Stage> {
+    let is_primary = mesh
+        .nodes
+        .get(node)
+        .is_some_and(|node| node.role == patchmesh_topology::node::Role::Primary);
+    if is_primary { Stage::ALL.into() } else { mesh.carries(node) }
+}
+
+/// The status line of one approval set.
+#[must_use]
+pub fn approval_set_status(
+    stage: Stage,
+    approvals: &Approvals,
+) -> patchmesh_proto::replication::ApprovalSetStatus {
+    patchmesh_proto::replication::ApprovalSetStatus {
+        stage: stage.to_string(),
+        version: approvals.set.version,
+        digest: approvals.digest.as_bytes().to_vec().into(),
+    }
+}
+
+/// A revision's document; `None` where this node does not hold it, which at a
+/// branch is so for what is not approved there.
+///
+/// # Errors
+/// A document that cannot be used, or a failing store.
+pub fn read_revision(
+    generation: &Generation,
+    store: &Store,
+    id: &RevisionId,
+) -> Result<Option<Arc<Revision>>, load::Error> {
+    if let Some(revision) = generation.revisions.get(id) {
+        return Ok(Some(revision.clone()));
+    }
+    let Some(entry) = generation.catalogue.get(id) else { return Ok(None) };
+    load::revision(id, entry, store.get_blob(&entry.document.digest)?)
+}
+
+/// Holds the node's one generation; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Current {
+    generation: watch::Sender<Arc<Generation>>,
+    mesh: watch::Sender<Arc<Mesh>>,
+}
+
+impl Current {
+    /// Starts in `generation`.
+    #[must_use]
+    pub fn new(generation: Arc<Generation>) -> Self {
+        let mesh = watch::Sender::new(generation.mesh.clone());
+        Self { generation: watch::Sender::new(generation), mesh }
+    }
+
+    /// The generation now.
+    #[must_use]
+    pub fn get(&self) -> Arc<Generation> {
+        self.generation.borrow().clone()
+    }
+
+    /// Switches. The caller has made it durable first.
+    pub fn set(&self, generation: Arc<Generation>) {
+        self.mesh.send_if_modified(|mesh| {
+            let changed = !Arc::ptr_eq(mesh, &generation.mesh);
+            mesh.clone_from(&generation.mesh);
+            changed
+        });
+        self.generation.send_replace(generation);
+    }
+
+    /// Is told of every switch; intermediate ones may be skipped.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<Arc<Generation>> {
+        self.generation.subscribe()
+    }
+
+    /// Is told when the tree or the groups change.
+    #[must_use]
+    pub fn watch_mesh(&self) -> watch::Receiver<Arc<Mesh>> {
+        self.mesh.subscribe()
+    }
+}
+
+impl RoleFact {
+    /// As `status` shows it.
+    #[must_use]
+    pub fn to_wire(&self) -> wire::RoleExpiry {
+        wire::RoleExpiry {
+            role: self.role.clone(),
+            version: self.version,
+            expires_at: Some(patchmesh_proto::convert::timestamp_to_wire(self.expires_at)),
+        }
+    }
+}

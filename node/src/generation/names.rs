@@ -1,0 +1,25 @@
+//! The signed names: TUF target paths and the role that signs each.
+
+use patchmesh_topology::node::Stage;
+
+/// The tree and the groups.
+pub const TOPOLOGY: &str = "mesh/topology";
+/// Every revision.
+pub const CATALOGUE: &str = "catalogue/index";
+/// Payload → blob.
+pub const BINDINGS: &str = "bindings/index";
+/// Plans.
+pub const ROLLOUTS: &str = "rollouts/index";
+/// Where the plans stand.
+pub const WAVE_STATES: &str = "wave-state/index";
+/// Repositories for stock clients.
+pub const VIEWS: &str = "views/index";
+
+/// A stage's decisions.
+#[must_use]
+pub const fn approvals(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Validation => "approvals/validation",
+        Stage::Production => "approvals/production",
+    }
+}

@@ -1,0 +1,14 @@
+//! What only the primary does: talk to vendors, sign, hand out tokens.
+//!
+//! [`publisher`] owns the writing of generations; everything here changes the
+//! mesh through it and through nothing else.
+
+pub mod draft;
+pub mod payloads;
+pub mod publisher;
+pub mod records;
+pub mod signing;
+pub mod sources;
+pub mod tokens;
+pub mod views;
+pub mod writing;

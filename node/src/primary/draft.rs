@@ -1,0 +1,267 @@
+//! A generation in the making: what the next one will say.
+//!
+//! A change works on a [`Draft`], which begins as the present generation and
+//! shares all of it until something is written. What was not written keeps
+//! its document and its role's signature.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use prost::Message;
+use patchmesh_topology::approval::ApprovalSet;
+use patchmesh_topology::digest::Sha256;
+use patchmesh_topology::node::{Mesh, Stage};
+use patchmesh_topology::revision::{Binding, CatalogueEntry, DocumentRef, RevisionId};
+use patchmesh_topology::rollout::{Rollout, RolloutSet, WaveStateSet};
+
+use crate::generation::Generation;
+use crate::generation::storage::Write;
+use crate::store::{self, Store, Table};
+
+/// What the next generation will say, and what is stored beside it in the
+/// same transaction.
+pub struct Draft {
+    /// The moment of the change: the time that its documents carry.
+    pub now: Timestamp,
+    /// The tree and the groups.
+    pub mesh: Arc<Mesh>,
+    /// Every revision.
+    pub catalogue: Arc<BTreeMap<RevisionId, CatalogueEntry>>,
+    /// Payload → blob.
+    pub bindings: Arc<BTreeMap<Sha256, Binding>>,
+    /// Decisions.
+    pub approvals: BTreeMap<Stage, Arc<ApprovalSet>>,
+    /// Plans.
+    pub rollouts: Arc<RolloutSet>,
+    /// Where the plans stand.
+    pub wave_states: Arc<WaveStateSet>,
+    documents: Vec<(DocumentRef, Bytes)>,
+    writes: Vec<Write>,
+    store: Store,
+}
+
+/// Which parts a change wrote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Written {
+    /// The tree or the groups.
+    pub mesh: bool,
+    /// The catalogue.
+    pub catalogue: bool,
+    /// The bindings.
+    pub bindings: bool,
+    /// The decisions of validation.
+    pub validation: bool,
+    /// The decisions of production.
+    pub production: bool,
+    /// The plans.
+    pub rollouts: bool,
+    /// Where the plans stand.
+    pub wave_states: bool,
+    /// The views, though nothing that they hang on was written.
+    pub views: bool,
+}
+
+impl Written {
+    /// Every part, as for the first generation.
+    pub const ALL: Self = Self {
+        mesh: true,
+        catalogue: true,
+        bindings: true,
+        validation: true,
+        production: true,
+        rollouts: true,
+        wave_states: true,
+        views: true,
+    };
+
+    /// Whether the decisions of `stage` were written.
+    #[must_use]
+    pub const fn approvals(self, stage: Stage) -> bool {
+        match stage {
+            Stage::Validation => self.validation,
+            Stage::Production => self.production,
+        }
+    }
+
+    /// Whether a view may come out differently.
+    #[must_use]
+    pub const fn affects_views(self) -> bool {
+        self.views
+            || self.mesh
+            || self.bindings
+            || self.validation
+            || self.production
+            || self.rollouts
+            || self.wave_states
+    }
+
+    /// Whether anything was written.
+    #[must_use]
+    pub fn any(self) -> bool {
+        self != Self::default()
+    }
+}
+
+impl Draft {
+    /// Begins as `generation`.
+    #[must_use]
+    pub fn of(generation: &Generation, store: Store, now: Timestamp) -> Self {
+        let approvals = generation
+            .approvals
+            .iter()
+            .map(|(stage, approvals)| (*stage, approvals.set.clone()))
+            .collect();
+        Self {
+            now,
+            mesh: generation.mesh.clone(),
+            catalogue: generation.catalogue.clone(),
+            bindings: generation.bindings.clone(),
+            approvals,
+            rollouts: generation.rollouts.clone(),
+            wave_states: generation.wave_states.clone(),
+            documents: Vec::new(),
+            writes: Vec::new(),
+            store,
+        }
+    }
+
+    /// Begins with nothing but a tree.
+    #[must_use]
+    pub fn first(mesh: Mesh, store: Store, now: Timestamp) -> Self {
+        let empty = |stage| Arc::new(ApprovalSet::empty(stage));
+        Self {
+            now,
+            mesh: Arc::new(mesh),
+            catalogue: Arc::default(),
+            bindings: Arc::default(),
+            approvals: Stage::ALL.into_iter().map(|stage| (stage, empty(stage))).collect(),
+            rollouts: Arc::default(),
+            wave_states: Arc::default(),
+            documents: Vec::new(),
+            writes: Vec::new(),
+            store,
+        }
+    }
+
+    /// Stores a document with the generation and names it.
+    pub fn add_document(&mut self, bytes: Bytes) -> DocumentRef {
+        let document = DocumentRef {
+            digest: patchmesh_topology::digest::Digest::of(&bytes),
+            length: bytes.len() as u64,
+        };
+        self.documents.push((document, bytes));
+        document
+    }
+
+    /// Stores a record of the primary's own with the generation.
+    pub fn put<V>(&mut self, table: &'static Table<str, V>, key: &str, value: V)
+    where
+        V: Message + Default + 'static,
+    {
+        let key = key.to_owned();
+        self.writes.push(Box::new(move |transaction| {
+            transaction.put(table, &key, &value);
+        }));
+    }
+
+    /// Reads a record of the primary's own, as it was before this change.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub fn get<V: Message + Default>(
+        &self,
+        table: &Table<str, V>,
+        key: &str,
+    ) -> Result<Option<V>, store::Error> {
+        self.store.get(table, key)
+    }
+
+    /// The decisions of `stage`.
+    #[must_use]
+    pub fn approvals(&self, stage: Stage) -> Arc<ApprovalSet> {
+        self.approvals.get(&stage).cloned().unwrap_or_else(|| Arc::new(ApprovalSet::empty(stage)))
+    }
+
+    /// Plans `rollout` with all its waves open, unless a plan of its name is
+    /// there already.
+    pub fn plan(&mut self, rollout: Rollout) {
+        if self.rollouts.rollouts.contains_key(&rollout.name) {
+            return;
+        }
+        let states = Arc::make_mut(&mut self.wave_states);
+        states.states.insert(rollout.name.clone(), rollout.all_open(self.now));
+        states.version += 1;
+        let plans = Arc::make_mut(&mut self.rollouts);
+        plans.rollouts.insert(rollout.name.clone(), rollout);
+        plans.version += 1;
+    }
+
+    /// Replaces the decisions of a stage.
+    pub fn set_approvals(&mut self, set: ApprovalSet) {
+        self.approvals.insert(set.stage, Arc::new(set));
+    }
+
+    /// What was written since `before`.
+    #[must_use]
+    pub fn written_since(&self, before: &Before) -> Written {
+        Written {
+            mesh: !Arc::ptr_eq(&self.mesh, &before.mesh),
+            catalogue: !Arc::ptr_eq(&self.catalogue, &before.catalogue),
+            bindings: !Arc::ptr_eq(&self.bindings, &before.bindings),
+            validation: !same(&self.approvals, &before.approvals, Stage::Validation),
+            production: !same(&self.approvals, &before.approvals, Stage::Production),
+            rollouts: !Arc::ptr_eq(&self.rollouts, &before.rollouts),
+            wave_states: !Arc::ptr_eq(&self.wave_states, &before.wave_states),
+            views: false,
+        }
+    }
+
+    /// Whether there is anything to store.
+    #[must_use]
+    pub fn has_records(&self) -> bool {
+        !self.writes.is_empty()
+    }
+
+    /// The documents and records added, for the transaction.
+    #[must_use]
+    pub fn take_additions(&mut self) -> (Vec<(DocumentRef, Bytes)>, Vec<Write>) {
+        (std::mem::take(&mut self.documents), std::mem::take(&mut self.writes))
+    }
+}
+
+/// The parts as they were when a change began.
+#[derive(Debug, Clone)]
+pub struct Before {
+    mesh: Arc<Mesh>,
+    catalogue: Arc<BTreeMap<RevisionId, CatalogueEntry>>,
+    bindings: Arc<BTreeMap<Sha256, Binding>>,
+    approvals: BTreeMap<Stage, Arc<ApprovalSet>>,
+    rollouts: Arc<RolloutSet>,
+    wave_states: Arc<WaveStateSet>,
+}
+
+impl From<&Draft> for Before {
+    fn from(draft: &Draft) -> Self {
+        Self {
+            mesh: draft.mesh.clone(),
+            catalogue: draft.catalogue.clone(),
+            bindings: draft.bindings.clone(),
+            approvals: draft.approvals.clone(),
+            rollouts: draft.rollouts.clone(),
+            wave_states: draft.wave_states.clone(),
+        }
+    }
+}
+
+fn same(
+    a: &BTreeMap<Stage, Arc<ApprovalSet>>,
+    b: &BTreeMap<Stage, Arc<ApprovalSet>>,
+    stage: Stage,
+) -> bool {
+    match (a.get(&stage), b.get(&stage)) {
+        (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+        (a, b) => a.is_none() && b.is_none(),
+    }
+}

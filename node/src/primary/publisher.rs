@@ -1,0 +1,251 @@
+//! Makes generations, one after the other.
+//!
+//! One task owns the writing. A change is a function of the [`Draft`]; it
+//! runs alone, so what it reads is still so when it is signed. Then the new
+//! documents are written, the roles that changed are signed, and the outcome
+//! is put through the very checks that a child makes before it is committed
+//! in one transaction: a fault here is found before anybody else sees it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use patchmesh_topology::name::NodeName;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::draft::{Before, Draft, Written};
+use super::signing::Signing;
+use super::views::Views;
+use super::writing::Writing;
+use crate::generation::load::{self, Loaded, Staged};
+use crate::generation::{Current, Generation, storage};
+use crate::store::{self, Store};
+
+/// Changes that may wait; callers beyond that wait for room.
+const QUEUE: usize = 64;
+/// How often signatures are looked at for renewal.
+const TICK: Duration = Duration::from_secs(30);
+
+/// Why nothing was published. `R` is the change's own refusal.
+#[derive(Debug, thiserror::Error)]
+pub enum Error<R: std::error::Error + 'static> {
+    /// The change itself refused.
+    #[error(transparent)]
+    Refused(R),
+    /// The change was fine, publishing it was not.
+    #[error("the change could not be published; nothing was changed")]
+    Failed(#[source] Arc<Fault>),
+    /// The node is shutting down.
+    #[error("the node is shutting down; nothing was changed")]
+    Stopped,
+}
+
+/// What can go wrong while a generation is made.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// Reading or committing.
+    #[error("the store failed")]
+    Store(#[from] store::Error),
+    /// Signing.
+    #[error("the metadata could not be signed")]
+    Sign(#[from] super::signing::Error),
+    /// Building a view.
+    #[error("a view could not be built")]
+    View(#[from] super::views::Error),
+    /// The outcome cannot be read back.
+    #[error("the new generation cannot be read back")]
+    Load(#[from] load::Error),
+    /// A document that the outcome names was not written.
+    #[error("the new generation names {0} documents that were not written")]
+    Lacking(usize),
+    /// A worker thread ended abnormally.
+    #[error("the publishing thread ended abnormally")]
+    Thread(#[from] tokio::task::JoinError),
+}
+
+type Job = Box<dyn FnOnce(&mut Worker) + Send>;
+
+/// Handle of the publishing task; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Publisher {
+    jobs: mpsc::Sender<Job>,
+}
+
+impl Publisher {
+    /// Runs `change` alone and publishes what it wrote. Returns its answer
+    /// and the generation that says so; unchanged drafts publish nothing.
+    ///
+    /// # Errors
+    /// See [`Error`]; in every case nothing was changed.
+    pub async fn publish<T, R, F>(&self, change: F) -> Result<(T, Arc<Generation>), Error<R>>
+    where
+        T: Send + 'static,
+        R: std::error::Error + Send + 'static,
+        F: FnOnce(&mut Draft) -> Result<T, R> + Send + 'static,
+    {
+        let (answer, outcome) = oneshot::channel();
+        let job: Job = Box::new(move |worker| {
+            // The caller may have gone away; what was decided stands all the same.
+            let _ = answer.send(worker.change(change));
+        });
+        self.jobs.send(job).await.map_err(|_| Error::Stopped)?;
+        outcome.await.map_err(|_| Error::Stopped)?
+    }
+}
+
+/// What a generation is made with.
+#[derive(Debug)]
+pub struct Press {
+    /// Where generations and records go.
+    pub store: Store,
+    /// The roles' keys.
+    pub signing: Signing,
+    /// Builds repositories for stock clients.
+    pub views: Views,
+    /// This node.
+    pub name: NodeName,
+}
+
+/// What the publishing task owns.
+#[derive(Debug)]
+pub struct Worker {
+    /// Makes generations.
+    pub press: Press,
+    /// Told of every new generation.
+    pub current: Current,
+}
+
+impl Worker {
+    /// Starts the task; it ends when cancelled, after the change under way.
+    #[must_use]
+    pub fn start(self, tasks: &mut JoinSet<()>, cancel: CancellationToken) -> Publisher {
+        let (jobs, queue) = mpsc::channel(QUEUE);
+        tasks.spawn(self.run(queue, cancel));
+        Publisher { jobs }
+    }
+
+    async fn run(mut self, mut queue: mpsc::Receiver<Job>, cancel: CancellationToken) {
+        let mut tick = tokio::time::interval(TICK);
+        loop {
+            let job: Job = tokio::select! {
+                () = cancel.cancelled() => return,
+                _ = tick.tick() => Box::new(Worker::renew),
+                job = queue.recv() => match job {
+                    Some(job) => job,
+                    None => return,
+                },
+            };
+            // Signing, compressing and RocksDB are work for a blocking thread.
+            self = match tokio::task::spawn_blocking(move || {
+                job(&mut self);
+                self
+            })
+            .await
+            {
+                Ok(worker) => worker,
+                Err(error) => {
+                    tracing::error!(%error, "the publisher stopped: restart this node");
+                    return;
+                }
+            };
+        }
+    }
+
+    fn change<T, R, F>(&mut self, change: F) -> Result<(T, Arc<Generation>), Error<R>>
+    where
+        R: std::error::Error + 'static,
+        F: FnOnce(&mut Draft) -> Result<T, R>,
+    {
+        let generation = self.current.get();
+        let mut draft = Draft::of(&generation, self.press.store.clone(), Timestamp::now());
+        let before = Before::from(&draft);
+        let answer = change(&mut draft).map_err(Error::Refused)?;
+        let written = draft.written_since(&before);
+        let generation = self
+            .write(&generation, draft, written)
+            .map_err(|fault| Error::Failed(Arc::new(fault)))?;
+        Ok((answer, generation))
+    }
+
+    fn write(
+        &mut self,
+        previous: &Arc<Generation>,
+        mut draft: Draft,
+        written: Written,
+    ) -> Result<Arc<Generation>, Fault> {
+        if !written.any() {
+            if draft.has_records() {
+                let (_, writes) = draft.take_additions();
+                let mut transaction = self.press.store.transaction();
+                writes.into_iter().for_each(|write| write(&mut transaction));
+                transaction.commit()?;
+            }
+            return Ok(previous.clone());
+        }
+        let generation = self.press.publish(Some(previous.as_ref()), draft, written)?;
+        self.current.set(generation.clone());
+        tracing::info!(
+            from = previous.number,
+            to = generation.number,
+            ?written,
+            "generation published"
+        );
+        Ok(generation)
+    }
+
+    /// Signs again what comes near its expiry.
+    fn renew(&mut self) {
+        let now = Timestamp::now();
+        if let Err(error) = self.try_renew(now) {
+            tracing::error!(error = &error as &dyn std::error::Error, "signatures not renewed; free disk space or check the keys");
+        }
+    }
+
+    fn try_renew(&mut self, now: Timestamp) -> Result<(), Fault> {
+        let generation = self.current.get();
+        let views_due = self.press.views.due(&generation, now);
+        if !views_due && !self.press.signing.is_due(now) {
+            return Ok(());
+        }
+        let draft = Draft::of(&generation, self.press.store.clone(), now);
+        let written = Written { views: views_due, ..Written::default() };
+        let renewed = self.press.publish(Some(&generation), draft, written)?;
+        self.current.set(renewed.clone());
+        tracing::info!(
+            generation = renewed.number,
+            timestamp = renewed.timestamp_version,
+            "signatures renewed"
+        );
+        Ok(())
+    }
+}
+
+impl Press {
+    /// Writes, signs, checks and commits. Blocks; needs a tokio runtime around it.
+    ///
+    /// # Errors
+    /// See [`Fault`]; nothing has changed then.
+    pub fn publish(
+        &mut self,
+        previous: Option<&Generation>,
+        mut draft: Draft,
+        written: Written,
+    ) -> Result<Arc<Generation>, Fault> {
+        let mut writing = Writing::of(previous, &draft, written);
+        if written.affects_views() {
+            self.views.write(previous, &draft, &self.store, &mut writing)?;
+        }
+        let (added, writes) = draft.take_additions();
+        let mut staged = Staged::new(&self.store, added);
+        let signed = self.signing.sign(writing, &mut staged, draft.now)?;
+        let generation = match load::load(&signed.trusted, &self.name, &staged, previous)? {
+            Loaded::Whole(generation) => Arc::new(*generation),
+            Loaded::Lacking(lacking) => return Err(Fault::Lacking(lacking.len())),
+        };
+        storage::commit(&self.store, &generation, &signed.learned, staged, writes, draft.now)?;
+        self.signing.accept(signed);
+        Ok(generation)
+    }
+}

@@ -1,0 +1,183 @@
+//! Signs what changed, and puts the outcome through the checks that a child
+//! makes.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+
+use jiff::{SignedDuration, Timestamp};
+use patchmesh_proto::document;
+use tokio::runtime::Handle;
+
+use super::writing::Writing;
+use crate::generation::Target;
+use crate::generation::load::Staged;
+use crate::generation::storage;
+use crate::store::{self, Store};
+use crate::tuf::layout::{MeshRole, TIMESTAMP_LIFETIME};
+use crate::tuf::repository::{self, Due, Publication, Repository, RoleKeys, TargetEntry};
+use crate::tuf::storage::MemoryStorage;
+use crate::tuf::{Client, Fetch, Limits, RoleName, TargetPath, TrustedMetadata, client, name};
+
+/// A timestamp is signed anew when it is as old as this.
+const TIMESTAMP_AGE: SignedDuration = SignedDuration::from_hours(1);
+
+/// Why nothing was signed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Signing failed.
+    #[error("the metadata could not be signed")]
+    Sign(#[from] repository::Error),
+    /// A name that is none; a fault of this program.
+    #[error("a signed name is empty")]
+    Name(#[from] name::Empty),
+    /// The outcome does not pass a child's checks.
+    #[error("the signed metadata does not pass the checks that children make")]
+    Untrusted(#[from] client::Error),
+    /// The store failed.
+    #[error("the store failed")]
+    Store(#[from] store::Error),
+}
+
+/// The roles' keys and what they signed last.
+#[derive(Debug)]
+pub struct Signing {
+    keys: RoleKeys,
+    repository: Option<Repository>,
+    trusted: BTreeMap<RoleName, Vec<u8>>,
+    timestamp_expires: Option<Timestamp>,
+}
+
+/// What was signed: new metadata, and all of it as a child trusts it.
+#[derive(Debug)]
+pub struct Signed {
+    /// Every role's metadata, and which of it is new.
+    pub learned: MemoryStorage,
+    /// The whole, verified.
+    pub trusted: TrustedMetadata,
+    repository: Repository,
+}
+
+impl Signing {
+    /// For a mesh that has no generation yet.
+    #[must_use]
+    pub fn first(keys: RoleKeys) -> Self {
+        Self { keys, repository: None, trusted: BTreeMap::new(), timestamp_expires: None }
+    }
+
+    /// Goes on from what the store has.
+    ///
+    /// # Errors
+    /// Metadata that is not there or cannot be read.
+    pub fn open(keys: RoleKeys, store: &Store) -> Result<Self, Error> {
+        let trusted = storage::trusted(store)?;
+        let repository = Repository::open(&MemoryStorage::new(trusted.clone()))?;
+        Ok(Self { keys, repository: Some(repository), trusted, timestamp_expires: None })
+    }
+
+    /// Whether every role's key is here.
+    #[must_use]
+    pub fn is_single_operator(&self) -> bool {
+        self.keys.is_complete()
+    }
+
+    /// Whether something has to be signed anew although nothing changed.
+    #[must_use]
+    pub fn is_due(&self, now: Timestamp) -> bool {
+        let age = TIMESTAMP_LIFETIME - TIMESTAMP_AGE;
+        let is_old = self.timestamp_expires.is_none_or(|at| at.duration_since(now) < age);
+        is_old || self.repository.as_ref().is_some_and(|one| one.due(now) != Due::Nothing)
+    }
+
+    /// Signs what was written, adding the documents to `staged`.
+    ///
+    /// # Errors
+    /// See [`Error`]; nothing is remembered before [`Signing::accept`].
+    pub fn sign(&self, writing: Writing, staged: &mut Staged, now: Timestamp) -> Result<Signed, Error> {
+        let is_renewal = writing.named.is_empty();
+        let changes = self.changes(&writing)?;
+        for (document, bytes) in writing.documents {
+            staged.add(document, bytes);
+        }
+        for bytes in writing.named.into_values() {
+            staged.add(document::reference(&bytes), bytes);
+        }
+        let publication = match &self.repository {
+            None => {
+                let first = Repository::create(&self.keys, now)?;
+                let mut next = first.repository.publish(&self.keys, &changes, now)?;
+                let root = first.documents;
+                next.documents.splice(0..0, root);
+                next
+            }
+            Some(repository) if is_renewal && repository.due(now) != Due::Generation => {
+                repository.renew_timestamp(&self.keys, now)?
+            }
+            Some(repository) => repository.publish(&self.keys, &changes, now)?,
+        };
+        self.check(publication, now)
+    }
+
+    /// Takes note of what was committed.
+    pub fn accept(&mut self, signed: Signed) {
+        self.timestamp_expires = signed.trusted.timestamp().map(|one| one.header.expires());
+        self.repository = Some(signed.repository);
+        self.trusted = signed.learned.current().clone();
+    }
+
+    /// For each role that changes: all names that it signs from now on.
+    fn changes(&self, writing: &Writing) -> Result<BTreeMap<MeshRole, Vec<TargetEntry>>, Error> {
+        let mut changes: BTreeMap<MeshRole, BTreeMap<String, TargetEntry>> = BTreeMap::new();
+        for ((role, path), bytes) in &writing.named {
+            let entries = changes.entry(*role).or_insert_with(|| self.present(*role));
+            entries.insert((*path).to_owned(), TargetEntry::of(TargetPath::new(*path)?, bytes));
+        }
+        Ok(changes.into_iter().map(|(role, entries)| (role, entries.into_values().collect())).collect())
+    }
+
+    fn present(&self, role: MeshRole) -> BTreeMap<String, TargetEntry> {
+        let targets = self.repository.iter().flat_map(|one| one.targets(role));
+        targets
+            .filter_map(|(path, file)| {
+                let target = Target::of(file)?;
+                let entry = TargetEntry {
+                    path: path.clone(),
+                    length: target.length,
+                    sha256: *target.sha256.as_bytes(),
+                    blake3: *target.digest.as_bytes(),
+                };
+                Some((path.to_string(), entry))
+            })
+            .collect()
+    }
+
+    /// The very workflow of a child, from what was trusted before.
+    fn check(&self, publication: Publication, now: Timestamp) -> Result<Signed, Error> {
+        let Publication { repository, documents } = publication;
+        let mut storage = self.trusted.clone();
+        if storage.is_empty() {
+            let root = documents.iter().find(|one| one.role == RoleName::ROOT);
+            storage.extend(root.map(|root| (RoleName::ROOT, root.bytes.clone())));
+        }
+        let files = documents.iter().map(|one| (one.file_name(), one.bytes.clone()));
+        let local = Local(files.collect());
+        let mut client = Client::new(local, MemoryStorage::new(storage), Limits::default());
+        let trusted = Handle::current().block_on(client.refresh_all(now))?.clone();
+        Ok(Signed { learned: client.into_storage(), trusted, repository })
+    }
+}
+
+/// The files just signed, as a repository to fetch from.
+#[derive(Debug)]
+struct Local(BTreeMap<String, Vec<u8>>);
+
+impl Fetch for Local {
+    type Error = Infallible;
+
+    async fn fetch(&self, file: &str, _: u64) -> Result<Option<Vec<u8>>, Infallible> {
+        Ok(self.0.get(file).cloned())
+    }
+
+    async fn fetch_target(&self, _: &str, _: u64) -> Result<Option<Vec<u8>>, Infallible> {
+        Ok(None)
+    }
+}

@@ -1,0 +1,345 @@
+//! The mesh's vendors: which there are, how far each was synchronised, and
+//! the synchronising itself.
+//!
+//! One synchronisation of a source runs at a time; who asks meanwhile is
+//! told so. What a vendor released enters the catalogue through the
+//! publisher, together with the record of how far the source was read, so
+//! that neither is ever ahead of the other.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use jiff::Timestamp;
+use patchmesh_proto::{admin as wire, document};
+use patchmesh_topology::catalogue;
+use patchmesh_topology::name::SourceName;
+use patchmesh_topology::revision::{CatalogueEntry, Revision, RevisionId};
+
+use super::draft::Draft;
+use super::publisher::{self, Publisher};
+use super::records::{self, SyncRecord};
+use crate::generation::{Generation, read_revision};
+use crate::rpc::status::chain;
+use crate::source::apt;
+use crate::source::http::{self, Http};
+use crate::source::{FetchPolicy, Progress};
+use crate::store::{self, Store};
+
+/// Why a source could not be added or synchronised.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The name is taken.
+    #[error("there is a source {0} already; choose another name")]
+    Taken(SourceName),
+    /// No such source.
+    #[error("there is no source {0}; `patchmesh source list` shows those there are")]
+    Unknown(SourceName),
+    /// The kind of source is missing in the request.
+    #[error("the source is of no kind that this primary knows")]
+    Kind,
+    /// What was given for it cannot be used.
+    #[error("the source cannot be used as given")]
+    Config(#[from] Box<apt::config::Error>),
+    /// It is being synchronised already.
+    #[error("source {0} is being synchronised already")]
+    Busy(SourceName),
+    /// The vendor's side failed or was refused.
+    #[error("source {name} could not be synchronised; the catalogue is as it was")]
+    Sync {
+        /// Which.
+        name: SourceName,
+        /// Why.
+        source: Box<apt::Error>,
+    },
+    /// Its state of last time cannot be read.
+    #[error("what is recorded of source {0} cannot be read; remove and add it again")]
+    Record(SourceName, #[source] serde_json::Error),
+    /// The store failed.
+    #[error("the store failed")]
+    Store(#[from] store::Error),
+    /// No HTTP client.
+    #[error("no HTTP client can be made")]
+    Http(#[source] http::Error),
+    /// A revision's document cannot be used.
+    #[error("a revision cannot be read back")]
+    Load(#[from] crate::generation::load::Error),
+    /// What was found could not be published.
+    #[error(transparent)]
+    Publish(#[from] publisher::Error<Absent>),
+}
+
+/// A change that never refuses.
+#[derive(Debug, thiserror::Error)]
+pub enum Absent {}
+
+/// What a synchronisation came to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Outcome {
+    /// The vendor had nothing new.
+    pub unchanged: bool,
+    /// Revisions of updates never seen before.
+    pub new: u64,
+    /// Further revisions of known updates.
+    pub updated: u64,
+    /// Revisions that were known.
+    pub known: u64,
+    /// The generation that says so.
+    pub generation: u64,
+    /// How long it took.
+    pub took: std::time::Duration,
+}
+
+/// The vendors; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Sources {
+    store: Store,
+    publisher: Publisher,
+    https: Arc<Mutex<BTreeMap<SourceName, Http>>>,
+    cache: PathBuf,
+    busy: Arc<Mutex<BTreeSet<SourceName>>>,
+}
+
+impl Sources {
+    /// `cache` is a folder for vendors' indices, one folder below it a source.
+    #[must_use]
+    pub fn new(store: Store, publisher: Publisher, cache: PathBuf) -> Self {
+        Self { store, publisher, https: Arc::default(), cache, busy: Arc::default() }
+    }
+
+    /// Every source with how far it was synchronised, by name.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn all(&self) -> Result<Vec<(wire::Source, SyncRecord)>, store::Error> {
+        self.store
+            .scan(&records::SOURCES)?
+            .into_iter()
+            .map(|(name, source)| Ok((source, self.store.get(&records::SYNCS, &name)?.unwrap_or_default())))
+            .collect()
+    }
+
+    /// The settings of one source.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`] among others.
+    pub fn config(&self, name: &SourceName) -> Result<apt::Config, Error> {
+        let source = self
+            .store
+            .get(&records::SOURCES, name.as_str())?
+            .ok_or_else(|| Error::Unknown(name.clone()))?;
+        config(&source)
+    }
+
+    /// The sources whose payloads come at once.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn prefetching(&self) -> Result<Vec<SourceName>, Error> {
+        self.store
+            .scan(&records::SOURCES)?
+            .into_iter()
+            .filter(|(_, source)| source.policy() == wire::FetchPolicy::Prefetch)
+            .map(|(_, source)| Ok(config(&source)?.name().clone()))
+            .collect()
+    }
+
+    /// A revision of the catalogue.
+    ///
+    /// # Errors
+    /// [`Error::Load`], also where the document is not there.
+    pub fn revision(&self, generation: &Generation, id: &RevisionId) -> Result<Option<Arc<Revision>>, Error> {
+        Ok(read_revision(generation, &self.store, id)?)
+    }
+
+    /// The client that a source is asked with: it bounds the connections.
+    ///
+    /// # Errors
+    /// [`Error::Http`].
+    pub fn http(&self, name: &SourceName) -> Result<Http, Error> {
+        let mut https = self.https.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(http) = https.get(name) {
+            return Ok(http.clone());
+        }
+        let http = Http::new(http::Options::default()).map_err(Error::Http)?;
+        https.insert(name.clone(), http.clone());
+        Ok(http)
+    }
+
+    /// Adds a source after checking what was given for it.
+    ///
+    /// # Errors
+    /// [`Error::Taken`], [`Error::Kind`], [`Error::Config`].
+    pub async fn add(&self, source: wire::Source) -> Result<(), Error> {
+        let name = config(&source)?.name().clone();
+        let added = self
+            .publisher
+            .publish(move |draft: &mut Draft| {
+                if draft.get(&records::SOURCES, name.as_str())?.is_some() {
+                    return Err(Error::Taken(name));
+                }
+                draft.put(&records::SOURCES, name.as_str(), source);
+                Ok(())
+            })
+            .await;
+        match added {
+            Ok(_) => Ok(()),
+            Err(publisher::Error::Refused(error)) => Err(error),
+            Err(publisher::Error::Failed(fault)) => Err(publisher::Error::Failed(fault).into()),
+            Err(publisher::Error::Stopped) => Err(publisher::Error::Stopped.into()),
+        }
+    }
+
+    /// Synchronises one source; one log line says what changed.
+    ///
+    /// # Errors
+    /// In every case the catalogue is as it was.
+    pub async fn sync(&self, name: &SourceName, progress: &Progress) -> Result<Outcome, Error> {
+        let _turn = self.turn(name)?;
+        let started = Instant::now();
+        let now = Timestamp::now();
+        let outcome = self.try_sync(name, now, progress).await;
+        match &outcome {
+            Ok(outcome) => tracing::info!(
+                source = %name,
+                new = outcome.new,
+                updated = outcome.updated,
+                known = outcome.known,
+                generation = outcome.generation,
+                milliseconds = started.elapsed().as_millis() as u64,
+                "source synchronised"
+            ),
+            Err(error) => {
+                tracing::warn!(source = %name, error = error as &dyn std::error::Error, "source not synchronised");
+                self.note_failure(name, now, error)?;
+            }
+        }
+        outcome.map(|outcome| Outcome { took: started.elapsed(), ..outcome })
+    }
+
+    async fn try_sync(
+        &self,
+        name: &SourceName,
+        now: Timestamp,
+        progress: &Progress,
+    ) -> Result<Outcome, Error> {
+        let config = self.config(name)?;
+        let record = self.store.get(&records::SYNCS, name.as_str())?.unwrap_or_default();
+        let state = if record.state.is_empty() {
+            apt::SyncState::default()
+        } else {
+            serde_json::from_slice(&record.state).map_err(|error| Error::Record(name.clone(), error))?
+        };
+        let cache = self.cache.join(name.as_str());
+        let found = apt::sync(&config, &self.http(name)?, &state, &cache, now, progress)
+            .await
+            .map_err(|source| Error::Sync { name: name.clone(), source: Box::new(source) })?;
+        let (revisions, state) = match found {
+            apt::Outcome::Unchanged { state } => (None, state),
+            apt::Outcome::Changed { revisions, state, .. } => (Some(revisions), state),
+        };
+        let record = succeeded(name, &state, now)?;
+        let key = name.to_string();
+        let (outcome, generation) = self
+            .publisher
+            .publish(move |draft| {
+                let outcome = match revisions {
+                    None => Outcome { unchanged: true, ..Outcome::default() },
+                    Some(revisions) => enter(draft, revisions),
+                };
+                draft.put(&records::SYNCS, &key, record);
+                Ok::<_, Absent>(outcome)
+            })
+            .await?;
+        Ok(Outcome { generation: generation.number, ..outcome })
+    }
+
+    fn note_failure(&self, name: &SourceName, now: Timestamp, error: &Error) -> Result<(), Error> {
+        let mut record = self.store.get(&records::SYNCS, name.as_str())?.unwrap_or_default();
+        record.attempted_at = now.as_second();
+        record.problem = chain(error);
+        Ok(self.store.put(&records::SYNCS, name.as_str(), &record)?)
+    }
+
+    fn turn(&self, name: &SourceName) -> Result<Turn, Error> {
+        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        if !busy.insert(name.clone()) {
+            return Err(Error::Busy(name.clone()));
+        }
+        Ok(Turn { busy: self.busy.clone(), name: name.clone() })
+    }
+}
+
+/// Held while a source is synchronised.
+struct Turn {
+    busy: Arc<Mutex<BTreeSet<SourceName>>>,
+    name: SourceName,
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.busy.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.name);
+    }
+}
+
+/// Enters what a vendor has into the catalogue.
+fn enter(draft: &mut Draft, revisions: Vec<Revision>) -> Outcome {
+    let known = draft.catalogue.clone();
+    let merged = catalogue::merge(revisions, |update| catalogue::known_in(&known, update));
+    let outcome = Outcome {
+        new: merged.new.len() as u64,
+        updated: merged.updated.len() as u64,
+        known: merged.known.len() as u64,
+        ..Outcome::default()
+    };
+    let mut entries = Vec::new();
+    for addition in merged.new.into_iter().chain(merged.updated) {
+        let bytes = document::encode(&patchmesh_proto::wire::Revision::from(&addition.revision));
+        let document = draft.add_document(bytes);
+        entries.push((
+            addition.revision.id,
+            CatalogueEntry {
+                document,
+                entered_at: draft.now,
+                ordinal: addition.ordinal,
+                fingerprint: addition.fingerprint,
+            },
+        ));
+    }
+    if !entries.is_empty() {
+        Arc::make_mut(&mut draft.catalogue).extend(entries);
+    }
+    outcome
+}
+
+fn succeeded(
+    name: &SourceName,
+    state: &apt::SyncState,
+    now: Timestamp,
+) -> Result<SyncRecord, Error> {
+    let state = serde_json::to_vec(state).map_err(|error| Error::Record(name.clone(), error))?;
+    let now = now.as_second();
+    Ok(SyncRecord { state: state.into(), succeeded_at: now, attempted_at: now, problem: String::new() })
+}
+
+fn config(source: &wire::Source) -> Result<apt::Config, Error> {
+    let policy = match source.policy() {
+        wire::FetchPolicy::Prefetch => FetchPolicy::Prefetch,
+        wire::FetchPolicy::OnDemand | wire::FetchPolicy::Unspecified => FetchPolicy::OnDemand,
+    };
+    let apt = source.apt.as_ref().ok_or(Error::Kind)?;
+    let options = apt::Options {
+        name: source.name.clone(),
+        url: apt.url.clone(),
+        suite: apt.suite.clone(),
+        components: apt.components.clone(),
+        architectures: apt.architectures.clone(),
+        keyring: apt.keyring.to_vec(),
+        packages: apt.packages.clone(),
+        release_name: None,
+        policy,
+        max_index_bytes: apt.max_index_bytes,
+    };
+    apt::Config::validate(options).map_err(|error| Error::Config(Box::new(error)))
+}

@@ -1,0 +1,199 @@
+//! Builds the views again when something that they hang on has changed.
+//!
+//! Groups of a stage with the same open revisions share a view. A view whose
+//! revisions are those of last time is kept, unless its signature is due.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use patchmesh_proto::document;
+use patchmesh_proto::wire;
+use patchmesh_topology::name::GroupName;
+use patchmesh_topology::node::Stage;
+use patchmesh_topology::offer::{Offer, availability};
+use patchmesh_topology::revision::{DocumentRef, Revision, RevisionId};
+use patchmesh_topology::view::ViewSet;
+
+use super::draft::Draft;
+use super::writing::Writing;
+use crate::generation::{Generation, load, names};
+use crate::openpgp::SigningKey;
+use crate::store::{self, Store};
+use crate::tuf::layout::MeshRole;
+use crate::view::{self, Dists, apt};
+
+/// Why the views could not be built.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A stage whose repository key is not here.
+    #[error("the repository key of stage {0} is not here")]
+    NoKey(Stage),
+    /// An approved revision's document is missing.
+    #[error("the document of revision {0} is missing; run `patchmesh blob verify`")]
+    Missing(RevisionId),
+    /// A revision's document cannot be used.
+    #[error("an approved revision cannot be read")]
+    Revision(#[from] load::Error),
+    /// Building or signing failed.
+    #[error("the view of {stage} for {group} could not be built")]
+    Build {
+        /// The stage.
+        stage: Stage,
+        /// The group.
+        group: GroupName,
+        /// Why.
+        source: apt::Error,
+    },
+    /// The store failed.
+    #[error("the store failed")]
+    Store(#[from] store::Error),
+}
+
+/// Builds views and remembers what the last ones were built from.
+#[derive(Debug)]
+pub struct Views {
+    builder: apt::Builder,
+    keys: BTreeMap<Stage, SigningKey>,
+    built: BTreeMap<(Stage, Vec<RevisionId>), DocumentRef>,
+}
+
+impl Views {
+    /// Signs with `keys`.
+    #[must_use]
+    pub fn new(keys: BTreeMap<Stage, SigningKey>) -> Self {
+        Self { builder: apt::Builder::new(), keys, built: BTreeMap::new() }
+    }
+
+    /// Whether some view's signature has to be renewed.
+    #[must_use]
+    pub fn due(&self, generation: &Generation, now: Timestamp) -> bool {
+        generation.views.values().any(|view| is_due(view.view.signed_at, now))
+    }
+
+    /// Adds the view set, and those views that have to be built, to `writing`.
+    ///
+    /// # Errors
+    /// See [`Error`]; nothing is remembered then.
+    pub fn write(
+        &mut self,
+        previous: Option<&Generation>,
+        draft: &Draft,
+        store: &Store,
+        writing: &mut Writing,
+    ) -> Result<(), Error> {
+        let mut views = BTreeMap::new();
+        let mut built = BTreeMap::new();
+        for group in draft.mesh.groups.values() {
+            let (stage, name) = (group.stage, &group.name);
+            let open = open(previous, draft, store, stage, name)?;
+            let ids: Vec<RevisionId> = open.iter().map(|revision| revision.id.clone()).collect();
+            let key = (stage, ids);
+            let kept = built.get(&key).copied().or_else(|| self.kept(previous, &key, name, draft.now));
+            let document = match kept {
+                Some(document) => document,
+                None => self.build(previous, draft, stage, name, &open, writing)?,
+            };
+            built.insert(key, document);
+            views.insert((stage, name.clone()), document);
+        }
+        self.built = built;
+        let unchanged = previous.is_some_and(|one| {
+            one.views.len() == views.len()
+                && one.views.iter().all(|(key, view)| views.get(key) == Some(&view.document))
+        });
+        if !unchanged {
+            let version = previous.map_or(0, |one| one.views_version) + 1;
+            let set = wire::ViewSet::from(&ViewSet { version, views });
+            writing.name(MeshRole::WaveState, names::VIEWS, &set);
+        }
+        Ok(())
+    }
+
+    /// The present view of a group, if it says what it should and is not due.
+    fn kept(
+        &self,
+        previous: Option<&Generation>,
+        key: &(Stage, Vec<RevisionId>),
+        group: &GroupName,
+        now: Timestamp,
+    ) -> Option<DocumentRef> {
+        let present = previous?.views.get(&(key.0, group.clone()))?;
+        let built = self.built.get(key)?;
+        (present.document == *built && !is_due(present.view.signed_at, now)).then_some(*built)
+    }
+
+    fn build(
+        &mut self,
+        previous: Option<&Generation>,
+        draft: &Draft,
+        stage: Stage,
+        group: &GroupName,
+        open: &[Arc<Revision>],
+        writing: &mut Writing,
+    ) -> Result<DocumentRef, Error> {
+        let key = self.keys.get(&stage).ok_or(Error::NoKey(stage))?;
+        let present = previous.and_then(|one| one.views.get(&(stage, group.clone())));
+        let keep = present.map_or_else(Dists::new, |view| view::dists(&view.view));
+        let settled: Vec<&Revision> = open.iter().map(Arc::as_ref).collect();
+        let input = apt::Input {
+            mesh: &draft.mesh.name,
+            stage,
+            settled: &settled,
+            opening: &[],
+            keep: &keep,
+            now: draft.now,
+            previous: present.map(|view| view.view.signed_at),
+        };
+        let built = self
+            .builder
+            .build(&input, key)
+            .map_err(|source| Error::Build { stage, group: group.clone(), source })?;
+        for left_out in &built.left_out {
+            tracing::warn!(%stage, %group, %left_out, "a payload is left out of the view");
+        }
+        let blobs = built.blobs.into_iter();
+        writing.documents.extend(blobs.map(|(digest, bytes)| {
+            (DocumentRef { digest, length: bytes.len() as u64 }, bytes)
+        }));
+        let bytes = document::encode(&wire::View::from(&built.view));
+        let document = document::reference(&bytes);
+        writing.documents.push((document, bytes));
+        Ok(document)
+    }
+}
+
+fn is_due(signed_at: Timestamp, now: Timestamp) -> bool {
+    now.duration_since(signed_at) > apt::RESIGN_AFTER
+}
+
+/// The revisions that are open everywhere for a group and fully bound.
+fn open(
+    previous: Option<&Generation>,
+    draft: &Draft,
+    store: &Store,
+    stage: Stage,
+    group: &GroupName,
+) -> Result<Vec<Arc<Revision>>, Error> {
+    let approvals = draft.approvals(stage);
+    let offer = Offer {
+        approvals: &approvals,
+        rollouts: &draft.rollouts.rollouts,
+        states: &draft.wave_states.states,
+    };
+    let mut open = Vec::new();
+    for id in offer.open_revisions(group, None) {
+        // What the catalogue does not know is not offered.
+        let Some(entry) = draft.catalogue.get(id) else { continue };
+        let known = previous.and_then(|one| one.revisions.get(id)).cloned();
+        let revision = match known {
+            Some(revision) => revision,
+            None => load::revision(id, entry, store.get_blob(&entry.document.digest)?)?
+                .ok_or_else(|| Error::Missing(id.clone()))?,
+        };
+        if availability(&revision, |payload| draft.bindings.contains_key(payload)).is_available() {
+            open.push(revision);
+        }
+    }
+    Ok(open)
+}

@@ -1,0 +1,303 @@
+//! The child's side: learn what is new, verify it, switch.
+//!
+//! A child is told by the parent's watch stream, and asks by itself every
+//! `poll_interval`. One synchronisation is: refresh the metadata (all of
+//! TUF's checks), fetch the documents that the new generation needs and this
+//! node lacks, decode them, commit everything in one transaction, switch. If
+//! it fails anywhere the node stays in the generation it was in, which is
+//! whole.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use patchmesh_proto::replication::replication_client::ReplicationClient;
+use patchmesh_proto::replication::{WatchRequest, WatchResponse};
+use patchmesh_topology::name::NodeName;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Channel;
+
+use super::fetch::{self, Parent};
+use super::history::{History, Synchronisation};
+use super::own::{Condition, OwnStatus};
+use crate::generation::load::{self, Loaded, Staged};
+use crate::generation::{Current, Generation, storage};
+use crate::rpc::status::chain;
+use crate::store::{self, Store};
+use crate::tuf;
+use crate::tuf::storage::MemoryStorage;
+
+/// How many times documents lead to further documents: index, partition,
+/// revision; view set, view, index file. One more for good measure.
+const MAX_DEPTH: usize = 5;
+/// First pause after a failure; doubles up to [`MAX_PAUSE`].
+const MIN_PAUSE: Duration = Duration::from_millis(200);
+/// Longest pause after a failure.
+const MAX_PAUSE: Duration = Duration::from_secs(30);
+/// A watch stream without a sign of life for this long is given up. The
+/// parent sends one at least every 15 s.
+const SILENCE: Duration = Duration::from_secs(45);
+
+/// Why a synchronisation failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The metadata was not accepted or not to be had.
+    #[error("the parent's metadata was not accepted")]
+    Metadata(#[from] tuf::client::Error),
+    /// A document was not to be had.
+    #[error("a document could not be fetched")]
+    Fetch(#[from] fetch::Error),
+    /// The documents contradict each other or are of a newer kind.
+    #[error("the parent's documents were not accepted")]
+    Load(#[from] load::Error),
+    /// Documents lead to documents without end.
+    #[error("documents lead to further documents more than {MAX_DEPTH} times")]
+    Depth,
+    /// The store failed.
+    #[error("the new generation could not be stored")]
+    Store(#[from] store::Error),
+    /// The watch stream ended.
+    #[error("the parent ended its watch stream: {}", .0.message())]
+    Watch(Box<tonic::Status>),
+    /// The watch stream fell silent.
+    #[error("the parent was silent for {} s", SILENCE.as_secs())]
+    Silent,
+    /// A worker thread ended abnormally.
+    #[error("a worker thread ended abnormally")]
+    Thread(#[from] tokio::task::JoinError),
+}
+
+/// What following needs.
+#[derive(Debug, Clone)]
+pub struct Follower {
+    /// This node.
+    pub name: NodeName,
+    /// Its parent.
+    pub parent: NodeName,
+    /// Leads to the parent.
+    pub channel: Channel,
+    /// Where generations go.
+    pub store: Store,
+    /// Told of every new generation.
+    pub current: Current,
+    /// Told how it goes.
+    pub own: OwnStatus,
+    /// The last synchronisations.
+    pub history: History,
+    /// How often to ask without being told.
+    pub poll_interval: Duration,
+}
+
+impl Follower {
+    /// Runs until cancelled.
+    pub async fn run(self, cancel: CancellationToken) {
+        let mut pause = MIN_PAUSE;
+        loop {
+            let started = Instant::now();
+            let outcome = tokio::select! {
+                () = cancel.cancelled() => return,
+                outcome = self.watch() => outcome,
+            };
+            let Err(error) = outcome;
+            self.fault(&error);
+            if started.elapsed() > MAX_PAUSE {
+                pause = MIN_PAUSE;
+            }
+            tokio::select! {
+                () = cancel.cancelled() => return,
+                () = tokio::time::sleep(jittered(pause)) => {}
+            }
+            pause = (pause * 2).min(MAX_PAUSE);
+        }
+    }
+
+    /// Follows the parent's watch stream until something fails.
+    async fn watch(&self) -> Result<std::convert::Infallible, Error> {
+        let mut client = ReplicationClient::new(self.channel.clone());
+        let ended = |status| Error::Watch(Box::new(status));
+        let mut stream = tokio::time::timeout(SILENCE, client.watch(WatchRequest {}))
+            .await
+            .map_err(|_| Error::Silent)?
+            .map_err(ended)?
+            .into_inner();
+        let mut poll = tokio::time::interval(self.poll_interval);
+        poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = poll.tick() => self.synchronise().await?,
+                message = tokio::time::timeout(SILENCE, stream.message()) => {
+                    let message = message
+                        .map_err(|_| Error::Silent)?
+                        .map_err(ended)?
+                        .ok_or_else(|| ended(tonic::Status::unavailable("it shuts down")))?;
+                    self.told(&message).await?;
+                }
+            }
+        }
+    }
+
+    async fn told(&self, message: &WatchResponse) -> Result<(), Error> {
+        let here = self.current.get();
+        if message.timestamp_version == here.timestamp_version {
+            // What was wrong before is mended when the parent speaks again.
+            self.own.set_condition(Condition::default());
+            return Ok(());
+        }
+        self.synchronise().await
+    }
+
+    /// Learns what is new; one log line says what changed.
+    async fn synchronise(&self) -> Result<(), Error> {
+        let started = Instant::now();
+        let before = self.current.get();
+        let parent = Parent::new(self.parent.clone(), self.channel.clone());
+        let outcome = learn(&self.store, &self.name, &parent, Some(&before)).await;
+        let took = started.elapsed();
+        let (documents, problem) = match &outcome {
+            Ok(learned) => (learned.documents, String::new()),
+            Err(error) => (0, chain(error)),
+        };
+        if let Ok(Learned { generation: Some(generation), .. }) = &outcome {
+            self.current.set(generation.clone());
+        }
+        let after = self.current.get();
+        if after.timestamp_version != before.timestamp_version || !problem.is_empty() {
+            self.history.add(Synchronisation {
+                at: Timestamp::now(),
+                from: before.number,
+                to: after.number,
+                bytes: parent.received(),
+                documents,
+                took,
+                problem,
+            });
+        }
+        outcome?;
+        self.own.set_condition(Condition::default());
+        if after.number != before.number {
+            tracing::info!(
+                parent = %self.parent,
+                from = before.number,
+                to = after.number,
+                documents,
+                bytes = parent.received(),
+                milliseconds = took.as_millis() as u64,
+                "synchronised"
+            );
+        }
+        Ok(())
+    }
+
+    /// Notes a failure; a transition is logged once.
+    fn fault(&self, error: &Error) {
+        let problem = chain(error);
+        let condition = self.own.condition();
+        let is_new = condition.problem != problem;
+        let stale_since = condition.stale_since.or_else(|| Some(Timestamp::now()));
+        self.own.set_condition(Condition { problem, stale_since });
+        if is_new {
+            tracing::warn!(
+                parent = %self.parent,
+                error = error as &dyn std::error::Error,
+                "cannot learn from the parent; going on with generation {}",
+                self.current.get().number
+            );
+        }
+    }
+}
+
+/// What a synchronisation brought.
+#[derive(Debug)]
+pub struct Learned {
+    /// The new generation, on disk already; `None` where nothing was new.
+    pub generation: Option<Arc<Generation>>,
+    /// How many documents came.
+    pub documents: u64,
+}
+
+/// One synchronisation: refresh, fetch, decode, commit.
+///
+/// # Errors
+/// See [`Error`]; the generation on disk is the one before then.
+pub async fn learn(
+    store: &Store,
+    name: &NodeName,
+    parent: &Parent,
+    before: Option<&Arc<Generation>>,
+) -> Result<Learned, Error> {
+    let known = store.run(storage::trusted).await?;
+    let now = Timestamp::now();
+    let mut client = tuf::Client::new(parent, MemoryStorage::new(known), tuf::Limits::default());
+    let refreshed = client.refresh_all(now).await.map(Clone::clone);
+    let learned = client.into_storage();
+    let trusted = match refreshed {
+        Ok(trusted) => trusted,
+        Err(error) => {
+            // What did verify guards against rollback from now on.
+            store.run(move |store| storage::keep(store, &learned)).await?;
+            return Err(error.into());
+        }
+    };
+    let is_new = before.is_none_or(|before| {
+        before.timestamp_version != trusted.timestamp().map_or(0, |one| one.header.version())
+    });
+    if !is_new {
+        return Ok(Learned { generation: None, documents: 0 });
+    }
+    let (generation, staged, documents) = gather(store, name, parent, before, trusted).await?;
+    let committed = generation.clone();
+    store
+        .run(move |store| storage::commit(store, &committed, &learned, staged, Vec::new(), now))
+        .await?;
+    Ok(Learned { generation: Some(generation), documents })
+}
+
+/// Fetches the documents that lack until the generation is whole.
+async fn gather(
+    store: &Store,
+    name: &NodeName,
+    parent: &Parent,
+    before: Option<&Arc<Generation>>,
+    trusted: tuf::TrustedMetadata,
+) -> Result<(Arc<Generation>, Staged, u64), Error> {
+    let mut staged = Staged::new(store, Vec::new());
+    let mut documents = 0;
+    for _ in 0..MAX_DEPTH {
+        let (name, trusted, before) = (name.clone(), trusted.clone(), before.cloned());
+        let (loaded, given_back) = tokio::task::spawn_blocking(move || {
+            (load::load(&trusted, &name, &staged, before.as_deref()), staged)
+        })
+        .await?;
+        staged = given_back;
+        match loaded? {
+            Loaded::Whole(generation) => return Ok((Arc::new(*generation), staged, documents)),
+            Loaded::Lacking(wanted) => {
+                documents += wanted.len() as u64;
+                parent.documents(&wanted, |document, bytes| staged.add(document, bytes)).await?;
+            }
+        }
+    }
+    Err(Error::Depth)
+}
+
+impl tuf::Fetch for &Parent {
+    type Error = fetch::Error;
+
+    async fn fetch(&self, file: &str, max_length: u64) -> Result<Option<Vec<u8>>, fetch::Error> {
+        Ok(self.metadata(file, max_length).await?.map(Into::into))
+    }
+
+    /// Nodes fetch documents by BLAKE3, not by target name.
+    async fn fetch_target(&self, _: &str, _: u64) -> Result<Option<Vec<u8>>, fetch::Error> {
+        Ok(None)
+    }
+}
+
+/// Between half of `pause` and all of it, so that siblings do not return in step.
+fn jittered(pause: Duration) -> Duration {
+    let mut random = [0u8; 2];
+    // Without randomness the pause is merely less spread.
+    let _ = aws_lc_rs::rand::fill(&mut random);
+    let part = f64::from(u16::from_le_bytes(random)) / f64::from(u16::MAX);
+    pause.mul_f64(0.5 + part / 2.0)
+}

@@ -1,0 +1,112 @@
+//! This node's own word about itself: its generation, its approval sets, how
+//! much of the content it has, and what is wrong.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::Timestamp;
+use patchmesh_proto::convert::timestamp_to_wire;
+use patchmesh_proto::replication::NodeStatus;
+use patchmesh_topology::name::NodeName;
+use tokio::sync::watch;
+
+use super::report::OwnWord;
+use crate::content::Content;
+use crate::generation::Current;
+
+/// What is wrong, as far as this node can tell.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Condition {
+    /// The last failure to learn from the parent; empty when the last try
+    /// succeeded.
+    pub problem: String,
+    /// Since when nothing could be learned.
+    pub stale_since: Option<Timestamp>,
+}
+
+/// Makes the node's own word; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct OwnStatus {
+    name: NodeName,
+    current: Current,
+    content: Content,
+    condition: watch::Sender<Condition>,
+    certificate_expires_at: Arc<Mutex<Option<Timestamp>>>,
+}
+
+impl OwnStatus {
+    /// Speaks for `name`.
+    #[must_use]
+    pub fn new(name: NodeName, current: Current, content: Content) -> Self {
+        Self {
+            name,
+            current,
+            content,
+            condition: watch::Sender::new(Condition::default()),
+            certificate_expires_at: Arc::default(),
+        }
+    }
+
+    /// Takes note of how the last try to learn from the parent went; a
+    /// transition is logged by the caller.
+    pub fn set_condition(&self, condition: Condition) {
+        self.condition.send_if_modified(|present| {
+            let changed = *present != condition;
+            *present = condition;
+            changed
+        });
+    }
+
+    /// How the last try to learn from the parent went.
+    #[must_use]
+    pub fn condition(&self) -> Condition {
+        self.condition.borrow().clone()
+    }
+
+    /// Takes note of when the node's certificate expires.
+    pub fn set_certificate_expiry(&self, at: Timestamp) {
+        *self.certificate_expires_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(at);
+    }
+
+    /// The word, stated at `now`.
+    #[must_use]
+    pub fn at(&self, now: Timestamp) -> NodeStatus {
+        let generation = self.current.get();
+        let readiness = self.content.readiness();
+        let readiness = readiness.borrow();
+        let condition = self.condition();
+        let certificate = *self.certificate_expires_at.lock().unwrap_or_else(PoisonError::into_inner);
+        NodeStatus {
+            name: self.name.to_string(),
+            generation: generation.number,
+            approval_sets: generation.approval_set_statuses(),
+            payloads_wanted: readiness.payloads_wanted,
+            payloads_held: readiness.payloads_held,
+            bytes_wanted: readiness.bytes_wanted,
+            bytes_held: readiness.bytes_held,
+            at: Some(timestamp_to_wire(now)),
+            stale_since: condition.stale_since.map(timestamp_to_wire),
+            problem: condition.problem,
+            software: env!("CARGO_PKG_VERSION").to_owned(),
+            certificate_expires_at: certificate.map(timestamp_to_wire),
+        }
+    }
+}
+
+impl OwnWord for OwnStatus {
+    fn now(&self) -> NodeStatus {
+        self.at(Timestamp::now())
+    }
+
+    async fn changed(&self) {
+        let mut generations = self.current.watch();
+        let mut conditions = self.condition.subscribe();
+        let mut readiness = self.content.readiness();
+        // A sender that is gone means that the node shuts down: wait for that elsewhere.
+        tokio::select! {
+            Ok(()) = generations.changed() => {}
+            Ok(()) = conditions.changed() => {}
+            Ok(()) = readiness.changed() => {}
+            else => std::future::pending().await,
+        }
+    }
+}

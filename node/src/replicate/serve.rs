@@ -1,0 +1,162 @@
+//! The parent's side of replication. Callers have proved which node they are
+//! before a call arrives here.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use futures_util::{Stream, StreamExt, stream};
+use jiff::Timestamp;
+use patchmesh_proto::convert::timestamp_to_wire;
+use patchmesh_proto::replication as wire;
+use patchmesh_proto::replication::replication_server::Replication;
+use patchmesh_topology::name::NodeName;
+use tokio_stream::wrappers::WatchStream;
+use tonic::{Request, Response, Status};
+
+use crate::content;
+use crate::generation::{Current, Generation, storage};
+use crate::identity::peer::Peer;
+use crate::replicate::status::Statuses;
+use crate::rpc::blocking;
+use crate::rpc::status::field;
+use crate::store::Store;
+
+/// A sign of life at least this often.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
+/// Longest metadata file name.
+const MAX_FILE_NAME: usize = 256;
+
+/// Serves children.
+#[derive(Debug, Clone)]
+pub struct Service {
+    current: Current,
+    store: Store,
+    content: content::Server,
+    statuses: Statuses,
+    shutdown: tokio_util::sync::CancellationToken,
+}
+
+type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+impl Service {
+    /// Serves what `current`, `store` and `content` hold.
+    #[must_use]
+    pub const fn new(
+        current: Current,
+        store: Store,
+        content: content::Server,
+        statuses: Statuses,
+        shutdown: tokio_util::sync::CancellationToken,
+    ) -> Self {
+        Self { current, store, content, statuses, shutdown }
+    }
+}
+
+/// The calling node.
+fn caller<T>(request: &Request<T>) -> Result<NodeName, Status> {
+    match request.extensions().get::<Peer>() {
+        Some(Peer::Node(name)) => Ok(name.clone()),
+        _ => Err(Status::permission_denied("only nodes replicate")),
+    }
+}
+
+fn notice(generation: &Generation) -> wire::WatchResponse {
+    wire::WatchResponse {
+        generation: generation.number,
+        timestamp_version: generation.timestamp_version,
+        now: Some(timestamp_to_wire(Timestamp::now())),
+    }
+}
+
+/// What a watcher is told next.
+enum Event {
+    Generation(std::sync::Arc<Generation>),
+    Tick,
+    Shutdown,
+}
+
+#[tonic::async_trait]
+impl Replication for Service {
+    type WatchStream = Streamed<wire::WatchResponse>;
+
+    async fn watch(
+        &self,
+        request: Request<wire::WatchRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let caller = caller(&request)?;
+        let current = self.current.clone();
+        let ticks = tokio::time::interval_at(tokio::time::Instant::now() + SIGN_OF_LIFE, SIGN_OF_LIFE);
+        let shutdown = self.shutdown.clone();
+        let events = stream::select_all([
+            WatchStream::new(current.watch()).map(Event::Generation).boxed(),
+            tokio_stream::wrappers::IntervalStream::new(ticks).map(|_| Event::Tick).boxed(),
+            stream::once(shutdown.cancelled_owned()).map(|()| Event::Shutdown).boxed(),
+        ]);
+        let messages = events.scan((), move |(), event| {
+            let generation = match event {
+                Event::Generation(generation) => generation,
+                Event::Tick => current.get(),
+                Event::Shutdown => return std::future::ready(None),
+            };
+            // A node that was revoked or moved away meanwhile is told no more.
+            let joined = generation.mesh.node(&caller).is_some_and(|node| {
+                matches!(node.membership, patchmesh_topology::node::Membership::Joined(_))
+            });
+            std::future::ready(joined.then(|| Ok(notice(&generation))))
+        });
+        Ok(Response::new(messages.boxed()))
+    }
+
+    async fn get_metadata(
+        &self,
+        request: Request<wire::GetMetadataRequest>,
+    ) -> Result<Response<wire::GetMetadataResponse>, Status> {
+        let file = request.into_inner().file;
+        if file.len() > MAX_FILE_NAME {
+            return Err(field("file", "longer than any metadata file's name"));
+        }
+        let store = self.store.clone();
+        let name = file.clone();
+        let content = blocking(move || storage::metadata(&store, &name))
+            .await?
+            .ok_or_else(|| Status::not_found(format!("no metadata file {file:?}")))?;
+        Ok(Response::new(wire::GetMetadataResponse { content }))
+    }
+
+    type GetBlobsStream = content::PartStream;
+
+    async fn get_blobs(
+        &self,
+        request: Request<wire::GetBlobsRequest>,
+    ) -> Result<Response<Self::GetBlobsStream>, Status> {
+        self.content.get_blobs(request.get_ref()).map(Response::new)
+    }
+
+    async fn get_manifest(
+        &self,
+        request: Request<wire::GetManifestRequest>,
+    ) -> Result<Response<wire::GetManifestResponse>, Status> {
+        self.content.get_manifest(request.into_inner()).await.map(Response::new)
+    }
+
+    type GetPiecesStream = content::FrameStream;
+
+    async fn get_pieces(
+        &self,
+        request: Request<wire::GetPiecesRequest>,
+    ) -> Result<Response<Self::GetPiecesStream>, Status> {
+        self.content.get_pieces(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn report_status(
+        &self,
+        request: Request<wire::ReportStatusRequest>,
+    ) -> Result<Response<wire::ReportStatusResponse>, Status> {
+        let caller = caller(&request)?;
+        let generation = self.current.get();
+        self.statuses
+            .accept(&generation.mesh, &caller, request.into_inner().nodes, Timestamp::now())
+            .map_err(|error| Status::permission_denied(crate::rpc::status::chain(&error)))?;
+        Ok(Response::new(wire::ReportStatusResponse {}))
+    }
+}

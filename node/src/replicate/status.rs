@@ -1,0 +1,113 @@
+//! What every node below this one last said of itself.
+//!
+//! Owned by [`Statuses`]; bounded by the number of nodes in the mesh
+//! document, since nothing is kept of a node that is not in it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::Timestamp;
+use patchmesh_proto::replication::NodeStatus;
+use patchmesh_topology::name::NodeName;
+use patchmesh_topology::node::Mesh;
+use tokio::sync::watch;
+
+/// A node's own word and when it was heard here.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Heard {
+    /// What it said.
+    pub status: NodeStatus,
+    /// By this node's clock.
+    pub at: Timestamp,
+}
+
+/// Why a report was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A statement names no node.
+    #[error("a status names no valid node")]
+    Name(#[source] patchmesh_topology::name::Error),
+    /// A statement about a node that the caller does not answer for.
+    #[error("node {caller} may not speak for {about}, which is not below it")]
+    Foreign {
+        /// Who called.
+        caller: NodeName,
+        /// Whom the statement is about.
+        about: NodeName,
+    },
+}
+
+/// The statements heard; cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Statuses {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    heard: Mutex<BTreeMap<NodeName, Heard>>,
+    changes: watch::Sender<u64>,
+}
+
+impl Default for Inner {
+    fn default() -> Self {
+        Self { heard: Mutex::default(), changes: watch::Sender::new(0) }
+    }
+}
+
+impl Statuses {
+    /// Takes what `caller` says of itself and of nodes below it.
+    ///
+    /// # Errors
+    /// Refuses the whole report when one statement is not the caller's to make.
+    pub fn accept(
+        &self,
+        mesh: &Mesh,
+        caller: &NodeName,
+        statements: Vec<NodeStatus>,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let mut accepted = Vec::with_capacity(statements.len());
+        for status in statements {
+            let name: NodeName = status.name.parse().map_err(Error::Name)?;
+            if !mesh.is_within(&name, caller) {
+                return Err(Error::Foreign { caller: caller.clone(), about: name });
+            }
+            accepted.push((name, Heard { status, at: now }));
+        }
+        let mut heard = self.inner.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut changed = false;
+        for (name, new) in accepted {
+            match heard.get(&name) {
+                // A relayed older word never replaces a newer one.
+                Some(old) if stated_at(&old.status) > stated_at(&new.status) => {}
+                old => {
+                    changed |= old.is_none_or(|old| old.status != new.status);
+                    heard.insert(name, new);
+                }
+            }
+        }
+        heard.retain(|name, _| mesh.nodes.contains_key(name));
+        drop(heard);
+        if changed {
+            self.inner.changes.send_modify(|count| *count += 1);
+        }
+        Ok(())
+    }
+
+    /// Everything heard, by node.
+    #[must_use]
+    pub fn all(&self) -> BTreeMap<NodeName, Heard> {
+        self.inner.heard.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Is told when a statement changed.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.inner.changes.subscribe()
+    }
+}
+
+fn stated_at(status: &NodeStatus) -> (i64, i32) {
+    status.at.map_or((0, 0), |at| (at.seconds, at.nanos))
+}

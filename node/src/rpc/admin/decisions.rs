@@ -1,0 +1,230 @@
+//! Decisions: approving, declining, promoting, and reading them back.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use futures_util::{StreamExt, stream};
+use patchmesh_proto::{admin as wire, convert};
+use patchmesh_topology::approval::{self, Change, Rejection, Request};
+use patchmesh_topology::name::GroupName;
+use patchmesh_topology::node::Stage;
+use patchmesh_topology::revision::RevisionId;
+use patchmesh_topology::rollout::Rollout;
+use tonic::Status;
+
+use super::Streamed;
+use super::availability::Availability;
+use crate::generation::{Approvals, Generation, approval_set_status};
+use crate::primary::draft::Draft;
+use crate::rpc::blocking;
+use crate::rpc::context::{Context, Primary};
+use crate::rpc::status::{field, published};
+
+/// Revisions that one call may decide.
+const MAX_REVISIONS: usize = 50_000;
+
+pub(super) async fn approve(
+    node: &Context,
+    by: String,
+    request: wire::ApproveRequest,
+) -> Result<wire::DecideResponse, Status> {
+    let primary = node.primary()?;
+    let stage = convert::stage(request.stage).map_err(|error| field("stage", &error))?;
+    let asked = asked(&request.revisions, &request.groups, by, request.comment)?;
+    decide(primary, move |draft| {
+        let asked = Request { at: draft.now, ..asked };
+        let set = draft.approvals(stage);
+        let before = stage.before().map(|before| draft.approvals(before));
+        let catalogue = draft.catalogue.clone();
+        let rollout = Rollout::default_for(stage);
+        let change = approval::approve(
+            &set,
+            before.as_deref(),
+            &draft.mesh,
+            |revision| catalogue.contains_key(revision),
+            &rollout.name,
+            &asked,
+        )?;
+        draft.plan(rollout);
+        Ok(vec![change])
+    })
+    .await
+}
+
+pub(super) async fn decline(
+    node: &Context,
+    by: String,
+    request: wire::DeclineRequest,
+) -> Result<wire::DecideResponse, Status> {
+    let primary = node.primary()?;
+    let stages = match request.stage() {
+        patchmesh_proto::wire::Stage::Unspecified => Stage::ALL.to_vec(),
+        _ => vec![convert::stage(request.stage).map_err(|error| field("stage", &error))?],
+    };
+    let asked = asked(&request.revisions, &request.groups, by, request.comment)?;
+    decide(primary, move |draft| {
+        let asked = Request { at: draft.now, ..asked };
+        let catalogue = draft.catalogue.clone();
+        stages
+            .iter()
+            .filter_map(|stage| groups_of(draft, *stage, stages.len() > 1, &asked).map(|asked| (stage, asked)))
+            .map(|(stage, asked)| {
+                let is_known = |revision: &RevisionId| catalogue.contains_key(revision);
+                approval::decline(&draft.approvals(*stage), &draft.mesh, is_known, &asked)
+            })
+            .collect()
+    })
+    .await
+}
+
+/// When every stage is meant, each gets the groups that are its own.
+fn groups_of(draft: &Draft, stage: Stage, every_stage: bool, asked: &Request) -> Option<Request> {
+    if !every_stage || asked.groups.is_empty() {
+        return Some(asked.clone());
+    }
+    let is_other = |group: &GroupName| draft.mesh.group(group).is_some_and(|group| group.stage != stage);
+    let groups: BTreeSet<_> = asked.groups.iter().filter(|group| !is_other(group)).cloned().collect();
+    (!groups.is_empty()).then(|| Request { groups, ..asked.clone() })
+}
+
+pub(super) async fn promote(
+    node: &Context,
+    by: String,
+    request: wire::PromoteRequest,
+) -> Result<wire::DecideResponse, Status> {
+    let primary = node.primary()?;
+    let asked = asked(&request.revisions, &request.groups, by, request.comment)?;
+    decide(primary, move |draft| {
+        let asked = Request { at: draft.now, ..asked };
+        let catalogue = draft.catalogue.clone();
+        let rollout = Rollout::default_for(Stage::Production);
+        let change = approval::promote(
+            &draft.approvals(Stage::Validation),
+            &draft.approvals(Stage::Production),
+            &draft.mesh,
+            |revision| catalogue.contains_key(revision),
+            &rollout.name,
+            &asked,
+        )?;
+        draft.plan(rollout);
+        Ok(vec![change])
+    })
+    .await
+}
+
+fn asked(
+    revisions: &[String],
+    groups: &[String],
+    by: String,
+    comment: String,
+) -> Result<Request, Status> {
+    if revisions.len() > MAX_REVISIONS {
+        return Err(field("revisions", &format!("at most {MAX_REVISIONS} a call")));
+    }
+    let revisions = parse_revisions(revisions)?;
+    let groups = groups
+        .iter()
+        .map(|group| group.parse::<GroupName>().map_err(|error| field("groups", &error)))
+        .collect::<Result<_, _>>()?;
+    // The moment is that of the change, set when it runs.
+    Ok(Request { revisions, groups, by, at: jiff::Timestamp::UNIX_EPOCH, comment })
+}
+
+fn parse_revisions(revisions: &[String]) -> Result<BTreeSet<RevisionId>, Status> {
+    revisions
+        .iter()
+        .map(|revision| revision.parse::<RevisionId>().map_err(|error| field("revisions", &error)))
+        .collect()
+}
+
+async fn decide(
+    primary: &Primary,
+    change: impl FnOnce(&mut Draft) -> Result<Vec<Change>, Rejection> + Send + 'static,
+) -> Result<wire::DecideResponse, Status> {
+    let ((changed, stages), generation) = primary
+        .publisher
+        .publish(move |draft| {
+            let mut changed = BTreeSet::new();
+            let mut stages = Vec::new();
+            for change in change(draft)? {
+                if change.revisions.is_empty() {
+                    continue;
+                }
+                stages.push(change.set.stage);
+                changed.extend(change.revisions);
+                draft.set_approvals(change.set);
+            }
+            Ok::<_, Rejection>((changed, stages))
+        })
+        .await
+        .map_err(published)?;
+    let fetching = changed.iter().filter(|revision| !generation.is_available(revision));
+    Ok(wire::DecideResponse {
+        generation: generation.number,
+        approval_sets: stages
+            .iter()
+            .filter_map(|stage| Some(approval_set_status(*stage, generation.approvals(*stage)?)))
+            .collect(),
+        changed: changed.len() as u64,
+        fetching: fetching.map(ToString::to_string).collect(),
+    })
+}
+
+pub(super) fn watch_availability(
+    node: &Context,
+    request: &wire::WatchAvailabilityRequest,
+) -> Result<Streamed<wire::WatchAvailabilityResponse>, Status> {
+    let payloads = node.primary()?.payloads.clone();
+    let revisions = parse_revisions(&request.revisions)?;
+    let watched = Availability::new(node.current.clone(), payloads, revisions);
+    let messages = stream::unfold(Some(watched), |watched| async move {
+        let mut watched = watched?;
+        let message = watched.next().await;
+        let rest = (!message.finished).then_some(watched);
+        Some((Ok(message), rest))
+    });
+    Ok(messages.boxed())
+}
+
+pub(super) async fn get_set(
+    node: &Context,
+    request: wire::GetApprovalSetRequest,
+) -> Result<wire::GetApprovalSetResponse, Status> {
+    let stage = convert::stage(request.stage).map_err(|error| field("stage", &error))?;
+    let generation = node.generation();
+    let approvals = find_set(node, &generation, stage, request.version).await?;
+    Ok(wire::GetApprovalSetResponse {
+        set: Some(approval_set_status(stage, &approvals)),
+        approvals: approvals
+            .set
+            .entries
+            .iter()
+            .map(|((revision, group), approval)| (revision, group, approval).into())
+            .collect(),
+    })
+}
+
+async fn find_set(
+    node: &Context,
+    generation: &Arc<Generation>,
+    stage: Stage,
+    version: u64,
+) -> Result<Arc<Approvals>, Status> {
+    let present = generation
+        .approvals(stage)
+        .cloned()
+        .ok_or_else(|| Status::not_found(format!("this node has no approval set of {stage}")))?;
+    if version == 0 || present.set.version == version {
+        return Ok(present);
+    }
+    let store = node.store.clone();
+    blocking(move || crate::generation::past::approvals(&store, stage, version))
+        .await?
+        .map(Arc::new)
+        .ok_or_else(|| {
+            Status::not_found(format!(
+                "version {version} of the approval set of {stage} is not kept here; the present one is {}",
+                present.set.version
+            ))
+        })
+}

@@ -1,0 +1,190 @@
+//! Updates: what the catalogue has and how it stands.
+
+use globset::{Glob, GlobMatcher};
+use patchmesh_proto::convert::{self, timestamp_to_wire};
+use patchmesh_proto::{admin as wire, wire as document};
+use patchmesh_topology::approval::{UpdateState, state_of};
+use patchmesh_topology::name::SourceName;
+use patchmesh_topology::node::{Group, Stage};
+use patchmesh_topology::revision::{CatalogueEntry, Revision, RevisionId};
+use tonic::Status;
+
+use crate::generation::{Generation, read_revision};
+use crate::rpc::blocking;
+use crate::rpc::context::Context;
+use crate::rpc::status::field;
+use crate::store::Store;
+
+/// Rows of a page unless asked otherwise.
+const PAGE: usize = 1_000;
+/// Most rows of a page.
+const MAX_PAGE: usize = 10_000;
+
+/// What `ListUpdates` asks for.
+struct Query {
+    source: Option<SourceName>,
+    name: Option<GlobMatcher>,
+    state: Option<UpdateState>,
+    after: Option<RevisionId>,
+    page: usize,
+}
+
+impl Query {
+    fn parse(request: &wire::ListUpdatesRequest) -> Result<Self, Status> {
+        let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        let source = given(&request.source)
+            .map(|text| text.parse().map_err(|error| field("source", &error)))
+            .transpose()?;
+        let name = given(&request.name)
+            .map(|text| Glob::new(&text).map(|glob| glob.compile_matcher()))
+            .transpose()
+            .map_err(|error| field("name", &error))?;
+        let after = given(&request.page_token)
+            .map(|text| text.parse().map_err(|error| field("page_token", &error)))
+            .transpose()?;
+        let state =
+            convert::update_state(request.state).map_err(|error| field("state", &error))?;
+        let page = match request.page_size as usize {
+            0 => PAGE,
+            size => size.min(MAX_PAGE),
+        };
+        Ok(Self { source, name, state, after, page })
+    }
+
+    fn matches(&self, id: &RevisionId) -> bool {
+        self.source.as_ref().is_none_or(|source| id.update.source == *source)
+            && self.name.as_ref().is_none_or(|name| name.is_match(&id.update.name))
+    }
+}
+
+pub(super) async fn list(
+    node: &Context,
+    request: wire::ListUpdatesRequest,
+) -> Result<wire::ListUpdatesResponse, Status> {
+    let query = Query::parse(&request)?;
+    let (generation, store) = (node.generation(), node.store.clone());
+    blocking(move || page(&generation, &store, &query)).await
+}
+
+fn page(
+    generation: &Generation,
+    store: &Store,
+    query: &Query,
+) -> Result<wire::ListUpdatesResponse, crate::generation::load::Error> {
+    let mut answer = wire::ListUpdatesResponse::default();
+    let mut last = None;
+    let candidates = generation.catalogue.iter().filter(|(id, _)| query.matches(id));
+    for (id, entry) in candidates {
+        let is_decided_alike = |state| {
+            states(generation, id, entry).iter().any(|(_, _, found)| *found == state)
+        };
+        if !query.state.is_none_or(is_decided_alike) {
+            continue;
+        }
+        answer.total += 1;
+        if query.after.as_ref().is_some_and(|after| id <= after) {
+            continue;
+        }
+        if answer.updates.len() == query.page {
+            answer.next_page_token = last.as_ref().map_or_else(String::new, RevisionId::to_string);
+            continue;
+        }
+        let revision = read_revision(generation, store, id)?;
+        answer.updates.push(row(generation, id, entry, revision.as_deref()));
+        last = Some(id.clone());
+    }
+    Ok(answer)
+}
+
+pub(super) async fn get(
+    node: &Context,
+    request: &wire::GetUpdateRequest,
+) -> Result<wire::GetUpdateResponse, Status> {
+    let id: RevisionId = request.revision.parse().map_err(|error| field("revision", &error))?;
+    let generation = node.generation();
+    let entry = generation.catalogue.get(&id).cloned().ok_or_else(|| {
+        Status::not_found(format!("revision {id} is not in the catalogue; `patchmesh update list` shows what is"))
+    })?;
+    let (store, known) = (node.store.clone(), generation.clone());
+    blocking(move || {
+        let revision = read_revision(&known, &store, &id)?;
+        let payloads = revision.iter().flat_map(|revision| &revision.payloads);
+        let payloads = payloads
+            .map(|payload| {
+                let binding = known.bindings.get(&payload.sha256);
+                let held = match binding {
+                    Some(binding) => store.has(&binding.blob)?,
+                    None => false,
+                };
+                Ok::<_, crate::generation::load::Error>(wire::PayloadRow {
+                    payload: Some(payload.into()),
+                    blob: binding
+                        .map(|binding| binding.blob.as_bytes().to_vec().into())
+                        .unwrap_or_default(),
+                    held,
+                })
+            })
+            .collect::<Result<_, _>>()?;
+        Ok::<_, crate::generation::load::Error>(wire::GetUpdateResponse {
+            description: revision.as_ref().map(|one| one.description.clone()).unwrap_or_default(),
+            update: Some(row(&known, &id, &entry, revision.as_deref())),
+            payloads,
+            validation: approvals(&known, Stage::Validation, &id),
+            production: approvals(&known, Stage::Production, &id),
+        })
+    })
+    .await
+}
+
+fn approvals(generation: &Generation, stage: Stage, id: &RevisionId) -> Vec<document::Approval> {
+    generation
+        .approvals(stage)
+        .into_iter()
+        .flat_map(|approvals| approvals.set.entries.iter().filter(|((revision, _), _)| revision == id))
+        .map(|((revision, group), approval)| (revision, group, approval).into())
+        .collect()
+}
+
+fn row(
+    generation: &Generation,
+    id: &RevisionId,
+    entry: &CatalogueEntry,
+    revision: Option<&Revision>,
+) -> wire::UpdateRow {
+    let states = states(generation, id, entry);
+    wire::UpdateRow {
+        revision: id.to_string(),
+        // At a branch, only what is approved there has its document.
+        title: revision.map(|one| one.title.clone()).unwrap_or_default(),
+        architectures: revision.map(|one| one.architectures.clone()).unwrap_or_default(),
+        entered_at: Some(timestamp_to_wire(entry.entered_at)),
+        states: states
+            .into_iter()
+            .map(|(stage, group, state)| wire::GroupState {
+                stage: document::Stage::from(stage).into(),
+                group: group.name.to_string(),
+                state: wire::UpdateState::from(state).into(),
+            })
+            .collect(),
+        bytes: revision.map_or(0, |one| one.payloads.iter().map(|payload| payload.length).sum()),
+    }
+}
+
+/// How a revision stands for every group of every stage.
+fn states<'a>(
+    generation: &'a Generation,
+    id: &RevisionId,
+    entry: &CatalogueEntry,
+) -> Vec<(Stage, &'a Group, UpdateState)> {
+    let is_available = generation.is_available(id);
+    generation
+        .mesh
+        .groups
+        .values()
+        .map(|group| {
+            let approvals = generation.approvals(group.stage);
+            let decision = approvals.and_then(|approvals| approvals.set.get(id, &group.name));
+            (group.stage, group, state_of(decision, entry.ordinal, is_available))
+        })
+        .collect()
+}

@@ -1,0 +1,91 @@
+//! The handles that services work with. Cheap to clone; made once, by the
+//! daemon.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use patchmesh_proto::replication::NodeStatus;
+use patchmesh_topology::digest::Sha256;
+use patchmesh_topology::name::NodeName;
+
+use crate::content::Content;
+use crate::generation::{Current, Generation};
+use crate::primary::payloads::Payloads;
+use crate::primary::publisher::Publisher;
+use crate::primary::sources::Sources;
+use crate::replicate::history::History;
+use crate::replicate::own::OwnStatus;
+use crate::replicate::status::Statuses;
+use crate::store::Store;
+
+/// The running parts of any node.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// This node.
+    pub name: NodeName,
+    /// What it knows.
+    pub current: Current,
+    /// Where it keeps it.
+    pub store: Store,
+    /// Payloads, held and under way.
+    pub content: Content,
+    /// What nodes below said of themselves.
+    pub statuses: Statuses,
+    /// Its last synchronisations.
+    pub history: History,
+    /// What this node says of itself.
+    pub own: OwnStatus,
+    /// The mesh's CA certificate, PEM.
+    pub ca_pem: Arc<str>,
+    /// The parts that only the primary has.
+    pub primary: Option<Primary>,
+}
+
+/// The running parts of the primary.
+#[derive(Debug, Clone)]
+pub struct Primary {
+    /// Whether every role's key is on this host.
+    pub is_single_operator: bool,
+    /// Makes generations.
+    pub publisher: Publisher,
+    /// SHA-256 of the mesh's CA certificate, for tokens.
+    pub ca_sha256: Sha256,
+    /// Vendors.
+    pub sources: Sources,
+    /// Fetches what was approved.
+    pub payloads: Payloads,
+}
+
+impl Context {
+    /// The primary's parts.
+    ///
+    /// # Errors
+    /// `FAILED_PRECONDITION`, naming the primary, at any other node.
+    pub fn primary(&self) -> Result<&Primary, tonic::Status> {
+        self.primary.as_ref().ok_or_else(|| {
+            let generation = self.current.get();
+            let primary = generation
+                .mesh
+                .nodes
+                .values()
+                .find(|node| node.parent.is_none())
+                .map_or_else(String::new, |node| format!(": `{}` at {}", node.name, node.url));
+            tonic::Status::failed_precondition(format!(
+                "node {} only reads; changes are made at the primary{primary}",
+                self.name
+            ))
+        })
+    }
+
+    /// The generation now.
+    #[must_use]
+    pub fn generation(&self) -> Arc<Generation> {
+        self.current.get()
+    }
+
+    /// This node's own word now.
+    #[must_use]
+    pub fn own_status(&self) -> NodeStatus {
+        self.own.at(Timestamp::now())
+    }
+}

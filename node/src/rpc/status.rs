@@ -1,0 +1,84 @@
+//! The one place where errors become gRPC status codes.
+//!
+//! The text is for a person: the error and its causes, in one line. A field
+//! at fault is named in a `BadRequest` detail as well.
+
+use std::error::Error;
+use std::fmt::Display;
+
+use patchmesh_topology::approval;
+use patchmesh_topology::node::membership;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+use crate::primary::publisher;
+use crate::primary::tokens;
+
+/// The error and its causes, joined by colons.
+#[must_use]
+pub fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+/// `INVALID_ARGUMENT`, naming the field.
+#[must_use]
+pub fn field(name: &str, problem: &(impl Display + ?Sized)) -> Status {
+    let details = ErrorDetails::with_bad_request_violation(name, problem.to_string());
+    Status::with_error_details(Code::InvalidArgument, format!("{name}: {problem}"), details)
+}
+
+/// `INTERNAL`, logged: a person has to look at this node.
+#[must_use]
+pub fn internal(error: &(dyn Error + 'static)) -> Status {
+    tracing::error!(error, "a request failed inside this node");
+    Status::internal(chain(error))
+}
+
+/// What a refused change is to its caller.
+pub trait Refusal: Error + Send + Sync + 'static {
+    /// The status code that fits.
+    fn code(&self) -> Code;
+}
+
+/// The status of a change that was not published.
+#[must_use]
+pub fn published<R: Refusal>(error: publisher::Error<R>) -> Status {
+    match error {
+        publisher::Error::Refused(refusal) => Status::new(refusal.code(), chain(&refusal)),
+        publisher::Error::Failed(fault) => internal(fault.as_ref()),
+        publisher::Error::Stopped => Status::unavailable("the node is shutting down; nothing was changed"),
+    }
+}
+
+impl Refusal for membership::Rejection {
+    fn code(&self) -> Code {
+        match self {
+            Self::NameTaken(_) => Code::AlreadyExists,
+            Self::UnknownNode(_) => Code::NotFound,
+            _ => Code::FailedPrecondition,
+        }
+    }
+}
+
+impl Refusal for approval::Rejection {
+    fn code(&self) -> Code {
+        Code::FailedPrecondition
+    }
+}
+
+impl Refusal for tokens::Refusal {
+    fn code(&self) -> Code {
+        match self {
+            Self::Mesh(rejection) => rejection.code(),
+            Self::Store(_) => Code::Internal,
+            _ => Code::PermissionDenied,
+        }
+    }
+}
