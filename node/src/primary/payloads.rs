@@ -217,8 +217,8 @@ enum ImportError {
     Source(#[from] apt::Error),
     #[error("it could not be stored")]
     Store(#[from] store::Error),
-    #[error("it could not be read back after the download")]
-    Read(#[source] std::io::Error),
+    #[error("the folder or file of the download cannot be used")]
+    Download(#[source] std::io::Error),
 }
 
 /// Downloads a payload, verified, and stores it as a blob. What a cut leaves
@@ -230,13 +230,15 @@ async fn import(
     payload: &Payload,
     progress: &Progress,
 ) -> Result<Binding, ImportError> {
-    let path = store.path().join(DOWNLOADS).join(payload.sha256.to_string());
+    let folder = store.path().join(DOWNLOADS);
+    tokio::fs::create_dir_all(&folder).await.map_err(ImportError::Download)?;
+    let path = folder.join(payload.sha256.to_string());
     apt::fetch_payload_to(config, http, payload, &path, progress).await?;
-    let mut file = tokio::fs::File::open(&path).await.map_err(ImportError::Read)?;
+    let mut file = tokio::fs::File::open(&path).await.map_err(ImportError::Download)?;
     let mut writer = store.import(ImportOptions { sha256: true, limit: Some(payload.length) });
     loop {
         let mut part = BytesMut::with_capacity(PART);
-        if file.read_buf(&mut part).await.map_err(ImportError::Read)? == 0 {
+        if file.read_buf(&mut part).await.map_err(ImportError::Download)? == 0 {
             break;
         }
         writer.write(part.freeze()).await?;

@@ -206,7 +206,7 @@ impl Worker {
     fn try_renew(&mut self, now: Timestamp) -> Result<(), Fault> {
         let generation = self.current.get();
         let views_due = self.press.views.due(&generation, now);
-        if !views_due && !self.press.signing.is_due(now) {
+        if !views_due && !self.press.signing.is_due(&generation, now) {
             return Ok(());
         }
         let draft = Draft::of(&generation, self.press.store.clone(), now);

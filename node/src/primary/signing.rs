@@ -9,7 +9,7 @@ use patchmesh_proto::document;
 use tokio::runtime::Handle;
 
 use super::writing::Writing;
-use crate::generation::Target;
+use crate::generation::{Generation, Target};
 use crate::generation::load::Staged;
 use crate::generation::storage;
 use crate::store::{self, Store};
@@ -44,7 +44,6 @@ pub struct Signing {
     keys: RoleKeys,
     repository: Option<Repository>,
     trusted: BTreeMap<RoleName, Vec<u8>>,
-    timestamp_expires: Option<Timestamp>,
 }
 
 /// What was signed: new metadata, and all of it as a child trusts it.
@@ -61,7 +60,7 @@ impl Signing {
     /// For a mesh that has no generation yet.
     #[must_use]
     pub fn first(keys: RoleKeys) -> Self {
-        Self { keys, repository: None, trusted: BTreeMap::new(), timestamp_expires: None }
+        Self { keys, repository: None, trusted: BTreeMap::new() }
     }
 
     /// Goes on from what the store has.
@@ -71,7 +70,7 @@ impl Signing {
     pub fn open(keys: RoleKeys, store: &Store) -> Result<Self, Error> {
         let trusted = storage::trusted(store)?;
         let repository = Repository::open(&MemoryStorage::new(trusted.clone()))?;
-        Ok(Self { keys, repository: Some(repository), trusted, timestamp_expires: None })
+        Ok(Self { keys, repository: Some(repository), trusted })
     }
 
     /// Whether every role's key is here.
@@ -82,10 +81,11 @@ impl Signing {
 
     /// Whether something has to be signed anew although nothing changed.
     #[must_use]
-    pub fn is_due(&self, now: Timestamp) -> bool {
-        let age = TIMESTAMP_LIFETIME - TIMESTAMP_AGE;
-        let is_old = self.timestamp_expires.is_none_or(|at| at.duration_since(now) < age);
-        is_old || self.repository.as_ref().is_some_and(|one| one.due(now) != Due::Nothing)
+    pub fn is_due(&self, generation: &Generation, now: Timestamp) -> bool {
+        let left = TIMESTAMP_LIFETIME - TIMESTAMP_AGE;
+        let mut timestamps = generation.roles.iter().filter(|one| one.role == "timestamp");
+        timestamps.any(|one| one.expires_at.duration_since(now) < left)
+            || self.repository.as_ref().is_some_and(|one| one.due(now) != Due::Nothing)
     }
 
     /// Signs what was written, adding the documents to `staged`.
@@ -119,7 +119,6 @@ impl Signing {
 
     /// Takes note of what was committed.
     pub fn accept(&mut self, signed: Signed) {
-        self.timestamp_expires = signed.trusted.timestamp().map(|one| one.header.expires());
         self.repository = Some(signed.repository);
         self.trusted = signed.learned.current().clone();
     }

@@ -41,7 +41,7 @@ pub(super) fn client_config(
     architectures.sort();
     architectures.dedup();
     Ok(wire::GetClientConfigResponse {
-        url: format!("{}/apt/{}/{group}", server.url, found.stage),
+        url: server.url.clone(),
         stage: document::Stage::from(found.stage).into(),
         group: group.to_string(),
         suites: dists.into_keys().collect(),
