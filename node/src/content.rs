@@ -71,6 +71,13 @@ pub struct Wanted {
     pub length: u64,
 }
 
+/// The payloads that a generation calls for.
+#[derive(Debug, Clone, Default)]
+struct Wish {
+    generation: u64,
+    wanted: Arc<[Wanted]>,
+}
+
 /// How soon a fetch begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Urgency {
@@ -92,7 +99,8 @@ struct Inner {
     fetches: Mutex<HashMap<Digest, watch::Receiver<State>>>,
     urgent: Semaphore,
     transfers: Transfers,
-    wanted: watch::Sender<Arc<[Wanted]>>,
+    wish: watch::Sender<Wish>,
+    background_fetches: usize,
     readiness: watch::Sender<Readiness>,
 }
 
@@ -106,14 +114,15 @@ impl Content {
     /// Payloads of this store, fetched from `sources`. [`Content::run`] must run
     /// for those in the background.
     #[must_use]
-    pub fn new(store: Store, sources: Sources) -> Self {
+    pub fn new(store: Store, sources: Sources, background_fetches: usize) -> Self {
         let inner = Inner {
             store,
             sources,
             fetches: Mutex::default(),
             urgent: Semaphore::new(URGENT_FETCHES),
             transfers: Transfers::default(),
-            wanted: watch::Sender::default(),
+            wish: watch::Sender::default(),
+            background_fetches,
             readiness: watch::Sender::default(),
         };
         Self { inner: Arc::new(inner) }
@@ -131,10 +140,10 @@ impl Content {
         background::run(self.clone()).await;
     }
 
-    /// States which payloads the node is to hold, in the order in which they
+    /// States which payloads `generation` calls for, in the order in which they
     /// are to be fetched, and counts anew what it holds.
-    pub fn set_wanted(&self, wanted: Vec<Wanted>) {
-        self.inner.wanted.send_replace(wanted.into());
+    pub fn set_wanted(&self, generation: u64, wanted: Vec<Wanted>) {
+        self.inner.wish.send_replace(Wish { generation, wanted: wanted.into() });
     }
 
     /// How much of what is wanted is held; changes as blobs arrive. Counted by

@@ -8,12 +8,14 @@
 pub mod load;
 pub mod names;
 pub mod past;
+pub mod retention;
 pub mod storage;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use patchmesh_proto::admin as wire;
 use patchmesh_topology::approval::{ApprovalSet, Decision};
 use patchmesh_topology::digest::{Digest, Sha256};
@@ -174,6 +176,15 @@ impl Generation {
                 Some((role, file))
             })
             .collect()
+    }
+
+    /// Whether `grace` has passed since the timestamp expired: a node that has
+    /// learned nothing for so long no longer offers anything.
+    #[must_use]
+    pub fn is_beyond(&self, grace: Duration, now: Timestamp) -> bool {
+        let timestamp = self.roles.iter().find(|one| one.role == "timestamp");
+        let grace = SignedDuration::try_from(grace).unwrap_or(SignedDuration::MAX);
+        timestamp.is_some_and(|one| now.duration_since(one.expires_at) > grace)
     }
 
     /// The armored key that a stage's repositories are signed with.

@@ -1,7 +1,6 @@
 //! Fetches what the node is to hold, a few blobs at a time, and counts.
 
 use std::collections::{HashSet, VecDeque};
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -11,12 +10,7 @@ use patchmesh_topology::digest::Digest;
 use tokio::time::{Instant, sleep_until};
 
 use super::fetch::jittered;
-use super::{Content, Error, Urgency, Wanted};
-
-/// Background fetches at a time: enough to hide round trips, few enough that
-/// blobs become whole one after the other.
-const FETCHES: usize = 4;
-
+use super::{Content, Error, Urgency, Wanted, Wish};
 /// When a payload that failed is tried again; another source or another wish
 /// comes sooner.
 const RETRY: Duration = Duration::from_secs(60);
@@ -24,6 +18,8 @@ const RETRY: Duration = Duration::from_secs(60);
 /// How much of what is wanted is held.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Readiness {
+    /// The generation whose wish was counted.
+    pub generation: u64,
     /// Payloads wanted.
     pub payloads_wanted: u64,
     /// Those of them that are held.
@@ -63,14 +59,14 @@ struct Work {
 }
 
 pub(super) async fn run(content: Content) {
-    let mut wishes = content.inner.wanted.subscribe();
+    let mut wishes = content.inner.wish.subscribe();
     wishes.mark_changed();
     let mut sources = content.inner.sources.clone();
     let mut work = Work::default();
     loop {
         if wishes.has_changed().unwrap_or(false) {
-            let wanted = wishes.borrow_and_update().clone();
-            work.replace(&content, &wanted).await;
+            let wish = wishes.borrow_and_update().clone();
+            work.replace(&content, &wish).await;
         }
         work.start(&content);
         let retry = work.failed.front().map(|(due, _)| *due);
@@ -93,10 +89,10 @@ async fn sleep_or_never(until: Option<Instant>) {
 
 impl Work {
     /// Takes a new wish: counts what is held and queues the rest.
-    async fn replace(&mut self, content: &Content, wanted: &Arc<[Wanted]>) {
-        let asked = Arc::clone(wanted);
+    async fn replace(&mut self, content: &Content, wish: &Wish) {
+        let Wish { generation, wanted: asked } = wish.clone();
         let counted = content.store().run(move |store| {
-            let mut readiness = Readiness::default();
+            let mut readiness = Readiness { generation, ..Readiness::default() };
             let mut missing = VecDeque::new();
             let mut seen = HashSet::new();
             for wanted in asked.iter().filter(|wanted| seen.insert(wanted.digest)) {
@@ -125,7 +121,7 @@ impl Work {
 
     /// Begins fetches while there is room.
     fn start(&mut self, content: &Content) {
-        while self.active.len() < FETCHES {
+        while self.active.len() < content.inner.background_fetches {
             let Some(wanted) = self.queue.pop_front() else { return };
             if self.active.insert(wanted.digest) {
                 let mut fetch = content.ensure(wanted, Urgency::Background);

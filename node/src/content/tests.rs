@@ -53,7 +53,7 @@ impl Node {
         let folder = TempDir::new().unwrap();
         let store = Store::open(&folder.path().join("data"), Mode::Create).unwrap();
         let (parent, sources) = watch::channel(None);
-        let content = Content::new(store, sources);
+        let content = Content::new(store, sources, 4);
         Self { content, parent, asked: Arc::default(), _folder: folder }
     }
 

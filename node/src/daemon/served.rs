@@ -44,10 +44,19 @@ pub(super) struct Shop {
     present: Arc<ArcSwap<Present>>,
 }
 
+/// What does not change while the node runs.
+#[derive(Debug, Clone)]
+pub(super) struct Facts {
+    /// The mesh's CA certificate, PEM.
+    pub(super) ca: Bytes,
+    /// How long after the timestamp's expiry views stay served.
+    pub(super) offline_grace: Duration,
+}
+
 /// What is served at one moment.
 struct Present {
     store: Store,
-    ca: Bytes,
+    facts: Facts,
     generation: Arc<Generation>,
     shelves: Shelves,
     targets: VecDeque<(Timestamp, Arc<Targets>)>,
@@ -59,7 +68,7 @@ impl Shop {
     pub(super) fn new(
         name: &NodeName,
         store: Store,
-        ca: Bytes,
+        facts: Facts,
         generation: Arc<Generation>,
         past: Vec<past::Views>,
     ) -> Self {
@@ -75,7 +84,7 @@ impl Shop {
         }
         let first = Present {
             store,
-            ca,
+            facts,
             shelves,
             targets: VecDeque::new(),
             generation: generation.clone(),
@@ -123,7 +132,15 @@ impl Present {
         {
             targets.pop_back();
         }
-        Self { store: self.store.clone(), ca: self.ca.clone(), generation, shelves, targets }
+        let (store, facts) = (self.store.clone(), self.facts.clone());
+        Self { store, facts, generation, shelves, targets }
+    }
+}
+
+impl Present {
+    /// Whether the node was cut off for longer than it may go on alone.
+    fn is_out_of_date(&self) -> bool {
+        self.generation.is_beyond(self.facts.offline_grace, Timestamp::now())
     }
 }
 
@@ -148,11 +165,12 @@ impl Served for Shop {
 
 impl Snapshot for Present {
     fn groups(&self) -> Vec<(Stage, GroupName)> {
-        self.shelves.keys().cloned().collect()
+        if self.is_out_of_date() { Vec::new() } else { self.shelves.keys().cloned().collect() }
     }
 
     fn shelf(&self, stage: Stage, group: &str) -> Option<Arc<Shelf>> {
-        self.shelves.get(&(stage, group.parse().ok()?)).cloned()
+        let shelf = self.shelves.get(&(stage, group.parse().ok()?)).cloned();
+        shelf.filter(|_| !self.is_out_of_date())
     }
 
     fn binding(&self, sha256: &Sha256) -> Option<Binding> {
@@ -185,7 +203,7 @@ impl Snapshot for Present {
     }
 
     fn ca(&self) -> Option<Bytes> {
-        Some(self.ca.clone())
+        Some(self.facts.ca.clone())
     }
 
     fn repository_key(&self, stage: Stage) -> Option<Bytes> {

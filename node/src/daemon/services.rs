@@ -13,11 +13,11 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::transport::Channel;
 
-use super::served::{Blobs, Shop};
+use super::served::{self, Blobs, Shop};
 use super::{Error, Layout, open, primary};
 use crate::config::Settings;
 use crate::content::{self, Content, Wanted};
-use crate::generation::{Current, Generation};
+use crate::generation::{Current, Generation, retention};
 use crate::http;
 use crate::identity::peer::PeerPolicy;
 use crate::identity::renewal::Renewal;
@@ -67,7 +67,7 @@ impl Parts {
         let current = Current::new(generation.clone());
         let upward = upward(&generation, &name, &ca, &credentials)?;
         let (source, sources) = watch::channel(None);
-        let content = Content::new(store.clone(), sources);
+        let content = Content::new(store.clone(), sources, settings.content_fetches);
         let own = OwnStatus::new(name.clone(), current.clone(), content.clone());
         own.set_certificate_expiry(identity.certificate().not_after);
         let (history, statuses) = (History::default(), Statuses::default());
@@ -95,6 +95,8 @@ impl Parts {
                 };
                 tasks.spawn(follower.run(stop.clone()));
                 let reporting = upward.channel.clone();
+                let (kept, stop) = (store.clone(), stop.clone());
+                tasks.spawn(retention::run(kept, name.clone(), current.clone(), stop.clone()));
                 tasks.spawn(report::run(own.clone(), statuses.clone(), reporting, stop.clone()));
                 Issuer::Above(upward.channel)
             }
@@ -104,12 +106,25 @@ impl Parts {
             Renewal::new(name.clone(), folder, identity, credentials.clone(), issuer.clone());
         tasks.spawn(renewal.run(stop.clone()));
         let ca_bytes = Bytes::copy_from_slice(ca_pem.as_bytes());
-        let shop = Shop::new(&name, store.clone(), ca_bytes, generation, past_views);
+        let facts = served::Facts { ca: ca_bytes, offline_grace: settings.offline_grace };
+        let shop = Shop::new(&name, store.clone(), facts, generation, past_views);
         spawn_until(tasks, stop, shop.clone().follow(name.clone(), current.clone()));
         spawn_until(tasks, stop, want(content.clone(), name.clone(), current.clone()));
         let fetching = content.clone();
         spawn_until(tasks, stop, async move { fetching.run().await });
-        let context = Context { name, current, store, content, statuses, history, own, ca_pem, primary };
+        let offline_grace = settings.offline_grace;
+        let context = Context {
+            name,
+            current,
+            store,
+            content,
+            statuses,
+            history,
+            own,
+            offline_grace,
+            ca_pem,
+            primary,
+        };
         Ok(Self { context, credentials, ca, issuer, shop, stop: stop.clone() })
     }
 
@@ -199,7 +214,7 @@ async fn want(content: Content, name: NodeName, current: Current) {
         let generation = switches.borrow_and_update().clone();
         let wanted = generation.wanted_payloads(&generation.carries(&name));
         let wanted = wanted.into_iter().map(|(digest, length)| Wanted { digest, length });
-        content.set_wanted(wanted.collect());
+        content.set_wanted(generation.number, wanted.collect());
         if switches.changed().await.is_err() {
             return;
         }

@@ -10,8 +10,8 @@ use patchmesh_topology::name::NodeName;
 use tokio::sync::watch;
 
 use super::report::OwnWord;
-use crate::content::Content;
-use crate::generation::Current;
+use crate::content::{Content, Readiness};
+use crate::generation::{Current, Generation};
 
 /// What is wrong, as far as this node can tell.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -71,8 +71,7 @@ impl OwnStatus {
     #[must_use]
     pub fn at(&self, now: Timestamp) -> NodeStatus {
         let generation = self.current.get();
-        let readiness = self.content.readiness();
-        let readiness = readiness.borrow();
+        let readiness = self.readiness(&generation);
         let condition = self.condition();
         let certificate = *self.certificate_expires_at.lock().unwrap_or_else(PoisonError::into_inner);
         NodeStatus {
@@ -88,6 +87,24 @@ impl OwnStatus {
             problem: condition.problem,
             software: env!("CARGO_PKG_VERSION").to_owned(),
             certificate_expires_at: certificate.map(timestamp_to_wire),
+        }
+    }
+}
+
+impl OwnStatus {
+    /// How much this generation calls for and how much of it is here. Until
+    /// that was counted nothing is claimed to be here.
+    fn readiness(&self, generation: &Generation) -> Readiness {
+        let counted = *self.content.readiness().borrow();
+        if counted.generation >= generation.number {
+            return counted;
+        }
+        let wanted = generation.wanted_payloads(&generation.carries(&self.name));
+        Readiness {
+            generation: generation.number,
+            payloads_wanted: wanted.len() as u64,
+            bytes_wanted: wanted.values().sum(),
+            ..Readiness::default()
         }
     }
 }

@@ -2,6 +2,7 @@
 //! daemon.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use patchmesh_proto::replication::NodeStatus;
@@ -35,6 +36,8 @@ pub struct Context {
     pub history: History,
     /// What this node says of itself.
     pub own: OwnStatus,
+    /// How long after the timestamp's expiry views stay served.
+    pub offline_grace: Duration,
     /// The mesh's CA certificate, PEM.
     pub ca_pem: Arc<str>,
     /// The parts that only the primary has.

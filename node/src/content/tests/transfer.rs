@@ -199,14 +199,14 @@ async fn wanted_is_fetched_and_counted() {
     child.store().put_blob(&blobs[4]).unwrap();
     // Wished for twice is held once.
     all.push(all[0]);
-    child.content.set_wanted(all);
+    child.content.set_wanted(1, all);
     let content = child.content.clone();
     let running = tokio::spawn(async move { content.run().await });
     let mut readiness = child.content.readiness();
     let complete = |now: &crate::content::Readiness| now.payloads_wanted == 20 && now.is_complete();
     let now = *soon(readiness.wait_for(complete)).await.unwrap();
     assert_eq!(now.bytes_held, now.bytes_wanted);
-    child.content.set_wanted(vec![wanted(&blobs[0])]);
+    child.content.set_wanted(2, vec![wanted(&blobs[0])]);
     soon(readiness.wait_for(|now| now.payloads_wanted == 1 && now.is_complete())).await.unwrap();
     running.abort();
 }

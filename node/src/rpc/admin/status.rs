@@ -42,6 +42,11 @@ fn warnings(node: &Context, generation: &Generation, now: Timestamp) -> Vec<Stri
             condition.problem
         ));
     }
+    if generation.is_beyond(node.offline_grace, now) {
+        warnings.push(
+            "cut off for longer than `offline_grace`: views are no longer served".to_owned(),
+        );
+    }
     for role in &generation.roles {
         // The online roles are signed again long before; theirs is a short life.
         let short = matches!(role.role.as_str(), "timestamp" | "snapshot");

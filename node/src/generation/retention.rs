@@ -1,0 +1,188 @@
+//! What may be forgotten: bounds what a node keeps over the years.
+//!
+//! The generations of the last 24 hours, and at least the last two, stay
+//! served; the primary keeps every document for ever. Of everything else a
+//! node removes the records, the metadata files and the blobs that no kept
+//! generation leads to.
+//!
+//! A blob goes only when two rounds in a row found nothing that leads to it,
+//! so that what is being received or written just now is never taken away.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use patchmesh_proto::{document, references, wire};
+use patchmesh_topology::digest::Digest;
+use patchmesh_topology::name::NodeName;
+use patchmesh_topology::view::View;
+use tokio_util::sync::CancellationToken;
+
+use super::{Current, Generation};
+use crate::store::{self, GENERATIONS, GenerationRecord, METADATA, Store};
+use crate::tuf::envelope::Envelope;
+use crate::tuf::metadata::Targets;
+
+/// How long a generation stays served.
+const KEEP_FOR: SignedDuration = SignedDuration::from_hours(24);
+/// How many stay served however old they are.
+const KEEP_AT_LEAST: usize = 2;
+/// Pause between rounds.
+const INTERVAL: Duration = Duration::from_secs(60 * 60);
+
+/// What a round removed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Removed {
+    /// Generations no longer served.
+    pub generations: u64,
+    /// Metadata files.
+    pub metadata: u64,
+    /// Blobs.
+    pub blobs: u64,
+    /// Bytes of those blobs.
+    pub bytes: u64,
+}
+
+/// Runs a round now and then until cancelled. Not for the primary.
+pub async fn run(store: Store, name: NodeName, current: Current, cancel: CancellationToken) {
+    let mut unused = HashSet::new();
+    loop {
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            () = tokio::time::sleep(INTERVAL) => {}
+        }
+        let (generation, name) = (current.get(), name.clone());
+        let before = std::mem::take(&mut unused);
+        let outcome = store
+            .run(move |store| round(store, &generation, &name, &before, Timestamp::now()))
+            .await;
+        match outcome {
+            Ok((removed, next)) => {
+                unused = next;
+                if removed != Removed::default() {
+                    tracing::info!(
+                        generations = removed.generations,
+                        metadata = removed.metadata,
+                        blobs = removed.blobs,
+                        bytes = removed.bytes,
+                        "removed what is no longer served"
+                    );
+                }
+            }
+            Err(error) => tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "nothing could be removed; tried again in an hour"
+            ),
+        }
+    }
+}
+
+/// Removes what no generation kept leads to and what was in `unused` already.
+/// Returns what nothing leads to now, for the next round.
+///
+/// # Errors
+/// The store's; what was removed before stays removed.
+pub fn round(
+    store: &Store,
+    present: &Generation,
+    name: &NodeName,
+    unused: &HashSet<Digest>,
+    now: Timestamp,
+) -> Result<(Removed, HashSet<Digest>), store::Error> {
+    let (kept, old) = divide(store.scan(&GENERATIONS)?, present.number, now);
+    let mut removed = forget(store, &kept, &old)?;
+    let used = reachable(store, &kept, present, name)?;
+    let mut next = HashSet::new();
+    for blob in store.blobs()? {
+        if used.contains(&blob.digest) {
+            continue;
+        }
+        if unused.contains(&blob.digest) {
+            if store.remove_blob(&blob.digest)? {
+                removed.blobs += 1;
+                removed.bytes += blob.length;
+            }
+        } else {
+            next.insert(blob.digest);
+        }
+    }
+    Ok((removed, next))
+}
+
+type Records = BTreeMap<u64, GenerationRecord>;
+
+/// Which generations stay served, and which do not.
+fn divide(records: Vec<(u64, GenerationRecord)>, present: u64, now: Timestamp) -> (Records, Records) {
+    let count = records.len();
+    let numbered = records.into_iter().enumerate();
+    let (kept, old): (Vec<_>, Vec<_>) = numbered.partition(|(index, (number, record))| {
+        let at = Timestamp::from_millisecond(record.switched_at_millis).unwrap_or(now);
+        *number >= present || index + KEEP_AT_LEAST >= count || now.duration_since(at) < KEEP_FOR
+    });
+    let records = |part: Vec<(usize, (u64, GenerationRecord))>| part.into_iter().map(|(_, one)| one).collect();
+    (records(kept), records(old))
+}
+
+/// Removes the records of old generations and the metadata that only they had.
+fn forget(store: &Store, kept: &Records, old: &Records) -> Result<Removed, store::Error> {
+    let needed: HashSet<&String> = kept.values().flat_map(|one| &one.metadata).collect();
+    let files: BTreeSet<&String> =
+        old.values().flat_map(|one| &one.metadata).filter(|file| !needed.contains(file)).collect();
+    let mut transaction = store.transaction();
+    let mut removed = Removed { generations: old.len() as u64, ..Removed::default() };
+    for number in old.keys() {
+        transaction.delete(&GENERATIONS, number);
+    }
+    // A client goes from root to root, so each of them stays.
+    for file in files.into_iter().filter(|file| !file.ends_with(".root.json")) {
+        transaction.delete(&METADATA, file);
+        removed.metadata += 1;
+    }
+    transaction.commit()?;
+    Ok(removed)
+}
+
+/// Every blob that a kept generation leads to at this node.
+fn reachable(
+    store: &Store,
+    kept: &Records,
+    present: &Generation,
+    name: &NodeName,
+) -> Result<HashSet<Digest>, store::Error> {
+    let mut used: HashSet<Digest> =
+        present.wanted_payloads(&present.carries(name)).into_keys().collect();
+    let mut waiting: Vec<Digest> = present.targets.values().map(|target| target.digest).collect();
+    let files: BTreeSet<&String> = kept.values().flat_map(|one| &one.metadata).collect();
+    for file in files {
+        if let Some(bytes) = store.get(&METADATA, file)? {
+            waiting.extend(named_by(&bytes));
+        }
+    }
+    while let Some(digest) = waiting.pop() {
+        if !used.insert(digest) {
+            continue;
+        }
+        // What this node does not carry, it does not hold.
+        let Some(bytes) = store.get_blob(&digest)? else { continue };
+        let Ok(found) = references::references(&bytes) else { continue };
+        waiting.extend(found.documents.iter().map(|one| one.digest));
+        used.extend(found.blobs.iter().map(|one| one.digest));
+        used.extend(pool(&bytes, present));
+    }
+    Ok(used)
+}
+
+/// The documents that a role's metadata names; none for other metadata.
+fn named_by(metadata: &[u8]) -> Vec<Digest> {
+    let Ok(envelope) = Envelope::<Targets>::parse(metadata) else { return Vec::new() };
+    let files = envelope.signed().targets.values();
+    files.filter_map(|file| file.blake3().map(Digest::from_bytes)).collect()
+}
+
+/// The payloads that a view still promises to clients in mid-update.
+fn pool(bytes: &bytes::Bytes, present: &Generation) -> Vec<Digest> {
+    let Ok(view) = document::decode::<wire::View>(bytes) else { return Vec::new() };
+    let Ok(view) = View::try_from(view) else { return Vec::new() };
+    let bound = view.pool.values().filter_map(|file| present.bindings.get(&file.sha256));
+    bound.map(|binding| binding.blob).collect()
+}
