@@ -58,7 +58,9 @@ pub enum Error {
     #[error("the primary's keys cannot be used")]
     Primary(#[from] primary::Error),
     /// A node that the mesh document does not name.
-    #[error("the mesh document does not name node {0}; was the data folder restored from elsewhere?")]
+    #[error(
+        "the mesh document does not name node {0}; was the data folder restored from elsewhere?"
+    )]
     NotInMesh(NodeName),
     /// This node's URL.
     #[error("the node's URL cannot be used")]

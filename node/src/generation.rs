@@ -129,7 +129,10 @@ impl Generation {
     /// What a node says of its approval sets.
     #[must_use]
     pub fn approval_set_statuses(&self) -> Vec<patchmesh_proto::replication::ApprovalSetStatus> {
-        self.approvals.iter().map(|(stage, approvals)| approval_set_status(*stage, approvals)).collect()
+        self.approvals
+            .iter()
+            .map(|(stage, approvals)| approval_set_status(*stage, approvals))
+            .collect()
     }
 
     /// The payload blobs that a node carrying `stages` has to hold: those of
@@ -139,9 +142,13 @@ impl Generation {
         let mut wanted = BTreeMap::new();
         for revision in self.approved_revisions(stages) {
             let Some(revision) = self.revisions.get(revision) else { continue };
-            let bound: Option<Vec<&Binding>> =
-                revision.payloads.iter().map(|payload| self.bindings.get(&payload.sha256)).collect();
-            wanted.extend(bound.into_iter().flatten().map(|binding| (binding.blob, binding.length)));
+            let bound: Option<Vec<&Binding>> = revision
+                .payloads
+                .iter()
+                .map(|payload| self.bindings.get(&payload.sha256))
+                .collect();
+            wanted
+                .extend(bound.into_iter().flatten().map(|binding| (binding.blob, binding.length)));
         }
         wanted
     }

@@ -32,7 +32,9 @@ const MAX_DELEGATIONS: usize = 64;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The folder holds no generation: joining was cut short.
-    #[error("the data folder holds no generation; run `patchmesh init` or `patchmesh join` again, with an empty folder")]
+    #[error(
+        "the data folder holds no generation; run `patchmesh init` or `patchmesh join` again, with an empty folder"
+    )]
     None,
     /// The parent that joining named is none.
     #[error("the parent recorded when joining has no valid name")]
@@ -50,7 +52,9 @@ pub enum Error {
     #[error("a document on disk cannot be used")]
     Load(#[from] load::Error),
     /// Documents are missing.
-    #[error("{0} documents of the generation are missing on disk; restore the folder, or join again")]
+    #[error(
+        "{0} documents of the generation are missing on disk; restore the folder, or join again"
+    )]
     Lacking(usize),
     /// The store failed.
     #[error("the store failed")]
@@ -80,7 +84,10 @@ impl Node {
     ///
     /// # Errors
     /// A folder that is no node's, in use, damaged or of a newer format.
-    pub(super) async fn open(settings: &Settings, stop: &CancellationToken) -> Result<Self, super::Error> {
+    pub(super) async fn open(
+        settings: &Settings,
+        stop: &CancellationToken,
+    ) -> Result<Self, super::Error> {
         let layout = Layout::new(&settings.data);
         let data = layout.data().to_owned();
         let store = tokio::task::spawn_blocking(move || Store::open(&data, Mode::Existing))

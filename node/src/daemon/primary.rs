@@ -107,8 +107,13 @@ pub(super) fn start(
         current.watch_mesh(),
         settings.certificate_lifetime,
     ));
-    let context =
-        context::Primary { is_single_operator, publisher, ca_sha256: ca.sha256(), sources, payloads };
+    let context = context::Primary {
+        is_single_operator,
+        publisher,
+        ca_sha256: ca.sha256(),
+        sources,
+        payloads,
+    };
     Ok(Parts { context, authority })
 }
 

@@ -188,7 +188,11 @@ impl Snapshot for Present {
         match storage::metadata(&self.store, file) {
             Ok(found) => found.map(Stored::Bytes),
             Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, file, "metadata cannot be read");
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    file,
+                    "metadata cannot be read"
+                );
                 None
             }
         }
@@ -219,10 +223,11 @@ pub(super) struct Blobs(pub(super) Content);
 impl BlobRead for Blobs {
     async fn read(&self, blob: DocumentRef, range: Range<u64>) -> Result<ByteStream, Unavailable> {
         let wanted = Wanted { digest: blob.digest, length: blob.length };
-        let stream = self.0.read_through(wanted, range).await.map_err(|error| Unavailable {
-            why: chain(&error),
-            retry_after: RETRY,
-        })?;
+        let stream = self
+            .0
+            .read_through(wanted, range)
+            .await
+            .map_err(|error| Unavailable { why: chain(&error), retry_after: RETRY })?;
         Ok(stream.map(|part| part.map_err(std::io::Error::other)).boxed())
     }
 }

@@ -210,7 +210,8 @@ impl Loader<'_> {
     ) -> Result<Option<Generation>, Error> {
         // Every part is looked at before the first that lacks ends it.
         let mesh = self.part(names::TOPOLOGY, |one| one.mesh.clone(), Self::mesh)?;
-        let catalogue = self.part(names::CATALOGUE, |one| one.catalogue.clone(), Self::catalogue)?;
+        let catalogue =
+            self.part(names::CATALOGUE, |one| one.catalogue.clone(), Self::catalogue)?;
         let bindings = self.part(names::BINDINGS, |one| one.bindings.clone(), Self::bindings)?;
         let catalogue_version = self.version(names::CATALOGUE, |one| one.catalogue_version)?;
         let bindings_version = self.version(names::BINDINGS, |one| one.bindings_version)?;
@@ -340,7 +341,11 @@ impl Loader<'_> {
     }
 
     /// The partitions of a set, or `None` when some lack.
-    fn partitions(&mut self, name: &str, index: &Bytes) -> Result<Option<BTreeMap<Digest, Bytes>>, Error> {
+    fn partitions(
+        &mut self,
+        name: &str,
+        index: &Bytes,
+    ) -> Result<Option<BTreeMap<Digest, Bytes>>, Error> {
         let failed = |source| Error::Set { name: name.to_owned(), source };
         let mut partitions = BTreeMap::new();
         let mut is_whole = true;
@@ -403,7 +408,9 @@ impl Loader<'_> {
             .map(|view| (view.document.digest, view.clone()))
             .collect();
         let mut found = BTreeMap::new();
-        for ((stage, group), document) in views.views.iter().filter(|((stage, _), _)| carried.contains(stage)) {
+        for ((stage, group), document) in
+            views.views.iter().filter(|((stage, _), _)| carried.contains(stage))
+        {
             let view = match read.get(&document.digest) {
                 Some(view) => view.clone(),
                 None => {

@@ -43,9 +43,11 @@ pub fn views(store: &Store, present: &Generation) -> Result<Vec<Views>, store::E
     let count = records.len();
     let mut past = Vec::new();
     for (index, (number, record)) in records.into_iter().enumerate() {
-        let at = Timestamp::from_millisecond(record.switched_at_millis).unwrap_or(Timestamp::UNIX_EPOCH);
+        let at =
+            Timestamp::from_millisecond(record.switched_at_millis).unwrap_or(Timestamp::UNIX_EPOCH);
         let is_recent = now.duration_since(at) < SERVED || index + SERVED_AT_LEAST >= count;
-        let names_views = record.documents.first().and_then(|one| Digest::try_from(one.as_ref()).ok());
+        let names_views =
+            record.documents.first().and_then(|one| Digest::try_from(one.as_ref()).ok());
         let Some(view_set) = names_views.filter(|_| is_recent && number != present.number) else {
             continue;
         };
@@ -63,7 +65,8 @@ fn read_views(
     let Some(set) = read::<wire::ViewSet, ViewSet>(store, view_set)? else { return Ok(views) };
     let mut known: BTreeMap<Digest, Arc<View>> =
         present.views.values().map(|one| (one.document.digest, one.view.clone())).collect();
-    for (key, document) in set.views.into_iter().filter(|(key, _)| present.views.contains_key(key)) {
+    for (key, document) in set.views.into_iter().filter(|(key, _)| present.views.contains_key(key))
+    {
         let view = match known.get(&document.digest) {
             Some(view) => Some(view.clone()),
             None => read::<wire::View, View>(store, &document.digest)?.map(Arc::new),
@@ -107,7 +110,8 @@ pub fn approvals(store: &Store, stage: Stage, version: u64) -> Result<Option<App
                 partitions.insert(document.digest, bytes);
             }
         }
-        let set = set::read_approvals(&index, |one| partitions.get(&one.digest).cloned()).map_err(failed)?;
+        let set = set::read_approvals(&index, |one| partitions.get(&one.digest).cloned())
+            .map_err(failed)?;
         return Ok(Some(Approvals { set: Arc::new(set), digest: Digest::of(&index) }));
     }
     Ok(None)
@@ -118,7 +122,9 @@ pub fn approvals(store: &Store, stage: Stage, version: u64) -> Result<Option<App
 fn index_of(metadata: &[u8], stage: Stage) -> Option<DocumentRef> {
     let envelope = crate::tuf::envelope::Envelope::<Targets>::parse(metadata).ok()?;
     let targets = &envelope.signed().targets;
-    let file: &TargetFile =
-        targets.iter().find(|(path, _)| path.as_str() == names::approvals(stage)).map(|(_, file)| file)?;
+    let file: &TargetFile = targets
+        .iter()
+        .find(|(path, _)| path.as_str() == names::approvals(stage))
+        .map(|(_, file)| file)?;
     Some(DocumentRef { digest: Digest::from_bytes(file.blake3()?), length: file.length })
 }

@@ -112,14 +112,20 @@ pub fn round(
 type Records = BTreeMap<u64, GenerationRecord>;
 
 /// Which generations stay served, and which do not.
-fn divide(records: Vec<(u64, GenerationRecord)>, present: u64, now: Timestamp) -> (Records, Records) {
+fn divide(
+    records: Vec<(u64, GenerationRecord)>,
+    present: u64,
+    now: Timestamp,
+) -> (Records, Records) {
     let count = records.len();
     let numbered = records.into_iter().enumerate();
     let (kept, old): (Vec<_>, Vec<_>) = numbered.partition(|(index, (number, record))| {
         let at = Timestamp::from_millisecond(record.switched_at_millis).unwrap_or(now);
         *number >= present || index + KEEP_AT_LEAST >= count || now.duration_since(at) < KEEP_FOR
     });
-    let records = |part: Vec<(usize, (u64, GenerationRecord))>| part.into_iter().map(|(_, one)| one).collect();
+    let records = |part: Vec<(usize, (u64, GenerationRecord))>| {
+        part.into_iter().map(|(_, one)| one).collect()
+    };
     (records(kept), records(old))
 }
 

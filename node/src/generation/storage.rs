@@ -12,9 +12,7 @@ use jiff::Timestamp;
 
 use super::load::Staged;
 use super::{Generation, names};
-use crate::store::{
-    self, GENERATIONS, GenerationRecord, METADATA, Store, Table, Tag, Transaction,
-};
+use crate::store::{self, GENERATIONS, GenerationRecord, METADATA, Store, Table, Tag, Transaction};
 use crate::tuf::RoleName;
 use crate::tuf::storage::MemoryStorage;
 
@@ -30,7 +28,9 @@ pub type Write = Box<dyn FnOnce(&mut Transaction) + Send>;
 /// The store's.
 pub fn trusted(store: &Store) -> Result<BTreeMap<RoleName, Vec<u8>>, store::Error> {
     let known = store.scan(&TRUSTED)?.into_iter();
-    Ok(known.filter_map(|(role, bytes)| Some((RoleName::new(role).ok()?, bytes.to_vec()))).collect())
+    Ok(known
+        .filter_map(|(role, bytes)| Some((RoleName::new(role).ok()?, bytes.to_vec())))
+        .collect())
 }
 
 /// A metadata file by the name under which it is served, such as
@@ -107,7 +107,8 @@ pub fn current(store: &Store) -> Result<Option<(MemoryStorage, Timestamp)>, stor
         }
     }
     // A time that is out of range was never written here.
-    let at = Timestamp::from_millisecond(record.switched_at_millis).unwrap_or(Timestamp::UNIX_EPOCH);
+    let at =
+        Timestamp::from_millisecond(record.switched_at_millis).unwrap_or(Timestamp::UNIX_EPOCH);
     Ok(Some((MemoryStorage::new(current), at)))
 }
 

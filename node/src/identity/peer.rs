@@ -128,11 +128,7 @@ impl Refusal {
 ///
 /// # Errors
 /// The reason why not.
-pub fn judge(
-    mesh: &Mesh,
-    certificate: &Certificate,
-    now: Timestamp,
-) -> Result<Peer, Refusal> {
+pub fn judge(mesh: &Mesh, certificate: &Certificate, now: Timestamp) -> Result<Peer, Refusal> {
     if certificate.mesh_id != mesh.id {
         let found = certificate.mesh_id.clone();
         return Err(Refusal::WrongMesh { found, ours: mesh.id.clone() });
@@ -258,9 +254,8 @@ mod tests {
         assert_eq!(judged(other), Err("wrong-key"));
 
         let mut mesh = test.mesh(&[("paris", None, joined)]);
-        let judged = |mesh: &Mesh, now| {
-            judge(mesh, certificate, now).map_err(|refusal| refusal.reason())
-        };
+        let judged =
+            |mesh: &Mesh, now| judge(mesh, certificate, now).map_err(|refusal| refusal.reason());
         assert_eq!(judged(&mesh, now), Err("unknown"));
         mesh.id = "another".to_owned();
         assert_eq!(judged(&mesh, now), Err("wrong-mesh"));
@@ -288,8 +283,7 @@ mod tests {
         let judged = |users: &[(UserName, Sha256)]| {
             let mut mesh = test.mesh(&[]);
             mesh.users = users.iter().cloned().collect();
-            judge(&mesh, admin.certificate(), Timestamp::now())
-                .map_err(|refusal| refusal.reason())
+            judge(&mesh, admin.certificate(), Timestamp::now()).map_err(|refusal| refusal.reason())
         };
         let key = admin.key().spki_sha256();
         assert_eq!(judged(&[(name.clone(), key)]), Ok(Peer::User(name.clone())));

@@ -9,12 +9,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use prost::Message;
 use patchmesh_topology::approval::ApprovalSet;
 use patchmesh_topology::digest::Sha256;
 use patchmesh_topology::node::{Mesh, Stage};
 use patchmesh_topology::revision::{Binding, CatalogueEntry, DocumentRef, RevisionId};
 use patchmesh_topology::rollout::{Rollout, RolloutSet, WaveStateSet};
+use prost::Message;
 
 use crate::generation::Generation;
 use crate::generation::storage::Write;

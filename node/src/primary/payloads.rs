@@ -334,7 +334,10 @@ impl Worker {
         let wanted = match looked {
             Ok(Ok(wanted)) => wanted,
             Ok(Err(error)) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "cannot tell which payloads lack");
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "cannot tell which payloads lack"
+                );
                 return Vec::new();
             }
             Err(_) => return Vec::new(),
@@ -342,7 +345,12 @@ impl Worker {
         self.retry_at.retain(|sha256, _| wanted.contains_key(sha256));
         let now = Instant::now();
         let waits = |sha256: &Sha256| self.retry_at.get(sha256).is_some_and(|at| *at > now);
-        wanted.into_iter().filter(|(sha256, _)| !waits(sha256)).map(|(_, one)| one).take(ROUND).collect()
+        wanted
+            .into_iter()
+            .filter(|(sha256, _)| !waits(sha256))
+            .map(|(_, one)| one)
+            .take(ROUND)
+            .collect()
     }
 }
 
@@ -358,10 +366,10 @@ fn wanted(
     }
     for source in sources.prefetching()? {
         for id in generation.catalogue.keys().filter(|id| id.update.source == source) {
-            if !generation.revisions.contains_key(id) {
-                if let Some(revision) = sources.revision(generation, id)? {
-                    add_unbound(generation, id, &revision, &mut wanted);
-                }
+            if !generation.revisions.contains_key(id)
+                && let Some(revision) = sources.revision(generation, id)?
+            {
+                add_unbound(generation, id, &revision, &mut wanted);
             }
         }
     }

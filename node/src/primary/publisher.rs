@@ -199,7 +199,10 @@ impl Worker {
     fn renew(&mut self) {
         let now = Timestamp::now();
         if let Err(error) = self.try_renew(now) {
-            tracing::error!(error = &error as &dyn std::error::Error, "signatures not renewed; free disk space or check the keys");
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "signatures not renewed; free disk space or check the keys"
+            );
         }
     }
 

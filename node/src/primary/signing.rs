@@ -9,9 +9,9 @@ use patchmesh_proto::document;
 use tokio::runtime::Handle;
 
 use super::writing::Writing;
-use crate::generation::{Generation, Target};
 use crate::generation::load::Staged;
 use crate::generation::storage;
+use crate::generation::{Generation, Target};
 use crate::store::{self, Store};
 use crate::tuf::layout::{MeshRole, TIMESTAMP_LIFETIME};
 use crate::tuf::repository::{self, Due, Publication, Repository, RoleKeys, TargetEntry};
@@ -92,7 +92,12 @@ impl Signing {
     ///
     /// # Errors
     /// See [`Error`]; nothing is remembered before [`Signing::accept`].
-    pub fn sign(&self, writing: Writing, staged: &mut Staged, now: Timestamp) -> Result<Signed, Error> {
+    pub fn sign(
+        &self,
+        writing: Writing,
+        staged: &mut Staged,
+        now: Timestamp,
+    ) -> Result<Signed, Error> {
         let is_renewal = writing.named.is_empty();
         let changes = self.changes(&writing)?;
         for (document, bytes) in writing.documents {
@@ -130,7 +135,10 @@ impl Signing {
             let entries = changes.entry(*role).or_insert_with(|| self.present(*role));
             entries.insert((*path).to_owned(), TargetEntry::of(TargetPath::new(*path)?, bytes));
         }
-        Ok(changes.into_iter().map(|(role, entries)| (role, entries.into_values().collect())).collect())
+        Ok(changes
+            .into_iter()
+            .map(|(role, entries)| (role, entries.into_values().collect()))
+            .collect())
     }
 
     fn present(&self, role: MeshRole) -> BTreeMap<String, TargetEntry> {

@@ -116,7 +116,9 @@ impl Sources {
         self.store
             .scan(&records::SOURCES)?
             .into_iter()
-            .map(|(name, source)| Ok((source, self.store.get(&records::SYNCS, &name)?.unwrap_or_default())))
+            .map(|(name, source)| {
+                Ok((source, self.store.get(&records::SYNCS, &name)?.unwrap_or_default()))
+            })
             .collect()
     }
 
@@ -149,7 +151,11 @@ impl Sources {
     ///
     /// # Errors
     /// [`Error::Load`], also where the document is not there.
-    pub fn revision(&self, generation: &Generation, id: &RevisionId) -> Result<Option<Arc<Revision>>, Error> {
+    pub fn revision(
+        &self,
+        generation: &Generation,
+        id: &RevisionId,
+    ) -> Result<Option<Arc<Revision>>, Error> {
         Ok(read_revision(generation, &self.store, id)?)
     }
 
@@ -229,7 +235,8 @@ impl Sources {
         let state = if record.state.is_empty() {
             apt::SyncState::default()
         } else {
-            serde_json::from_slice(&record.state).map_err(|error| Error::Record(name.clone(), error))?
+            serde_json::from_slice(&record.state)
+                .map_err(|error| Error::Record(name.clone(), error))?
         };
         let cache = self.cache.join(name.as_str());
         let found = apt::sync(&config, &self.http(name)?, &state, &cache, now, progress)
@@ -320,7 +327,12 @@ fn succeeded(
 ) -> Result<SyncRecord, Error> {
     let state = serde_json::to_vec(state).map_err(|error| Error::Record(name.clone(), error))?;
     let now = now.as_second();
-    Ok(SyncRecord { state: state.into(), succeeded_at: now, attempted_at: now, problem: String::new() })
+    Ok(SyncRecord {
+        state: state.into(),
+        succeeded_at: now,
+        attempted_at: now,
+        problem: String::new(),
+    })
 }
 
 fn config(source: &wire::Source) -> Result<apt::Config, Error> {

@@ -84,8 +84,9 @@ pub async fn invite(
                 .unwrap_or_default();
             let name = invitation.name.clone();
             draft.mesh = Arc::new(draft.mesh.invite(invitation)?);
-            let token = Token::new(draft.mesh.id.clone(), name.clone(), ca_sha256, parent_url, expires_at)
-                .map_err(Refusal::Make)?;
+            let token =
+                Token::new(draft.mesh.id.clone(), name.clone(), ca_sha256, parent_url, expires_at)
+                    .map_err(Refusal::Make)?;
             let record = TokenRecord {
                 node: name.to_string(),
                 secret_sha256: token.secret_sha256().as_bytes().to_vec(),

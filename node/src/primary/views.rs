@@ -89,7 +89,8 @@ impl Views {
             let open = open(previous, draft, store, stage, name)?;
             let ids: Vec<RevisionId> = open.iter().map(|revision| revision.id.clone()).collect();
             let key = (stage, ids);
-            let kept = built.get(&key).copied().or_else(|| self.kept(previous, &key, name, draft.now));
+            let kept =
+                built.get(&key).copied().or_else(|| self.kept(previous, &key, name, draft.now));
             let document = match kept {
                 Some(document) => document,
                 None => self.build(previous, draft, stage, name, &open, writing)?,
@@ -145,17 +146,20 @@ impl Views {
             now: draft.now,
             previous: present.map(|view| view.view.signed_at),
         };
-        let built = self
-            .builder
-            .build(&input, key)
-            .map_err(|source| Error::Build { stage, group: group.clone(), source })?;
+        let built = self.builder.build(&input, key).map_err(|source| Error::Build {
+            stage,
+            group: group.clone(),
+            source,
+        })?;
         for left_out in &built.left_out {
             tracing::warn!(%stage, %group, %left_out, "a payload is left out of the view");
         }
         let blobs = built.blobs.into_iter();
-        writing.documents.extend(blobs.map(|(digest, bytes)| {
-            (DocumentRef { digest, length: bytes.len() as u64 }, bytes)
-        }));
+        writing
+            .documents
+            .extend(blobs.map(|(digest, bytes)| {
+                (DocumentRef { digest, length: bytes.len() as u64 }, bytes)
+            }));
         let bytes = document::encode(&wire::View::from(&built.view));
         let document = document::reference(&bytes);
         writing.documents.push((document, bytes));

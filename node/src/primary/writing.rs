@@ -29,7 +29,11 @@ impl Writing {
     pub fn of(previous: Option<&Generation>, draft: &Draft, written: Written) -> Self {
         let mut writing = Self::default();
         if written.mesh {
-            writing.name(MeshRole::Mesh, names::TOPOLOGY, &wire::Topology::from(draft.mesh.as_ref()));
+            writing.name(
+                MeshRole::Mesh,
+                names::TOPOLOGY,
+                &wire::Topology::from(draft.mesh.as_ref()),
+            );
         }
         if written.catalogue {
             let version = previous.map_or(0, |one| one.catalogue_version) + 1;

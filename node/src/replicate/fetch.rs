@@ -134,10 +134,8 @@ impl Parent {
         let mut rest = wanted;
         while !rest.is_empty() {
             let (batch, after) = rest.split_at(batch_length(rest));
-            let asked: Vec<Wanted> = batch
-                .iter()
-                .map(|one| Wanted { digest: one.digest, length: one.length })
-                .collect();
+            let asked: Vec<Wanted> =
+                batch.iter().map(|one| Wanted { digest: one.digest, length: one.length }).collect();
             let found = parent::get_blobs(self.name.as_str(), &self.client, &asked).await?;
             for (&document, bytes) in batch.iter().zip(found) {
                 let bytes = bytes.ok_or_else(|| Error::Absent {

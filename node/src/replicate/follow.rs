@@ -228,7 +228,7 @@ pub async fn learn(
     let known = store.run(storage::trusted).await?;
     let now = Timestamp::now();
     let mut client = tuf::Client::new(parent, MemoryStorage::new(known), tuf::Limits::default());
-    let refreshed = client.refresh_all(now).await.map(Clone::clone);
+    let refreshed = client.refresh_all(now).await.cloned();
     let learned = client.into_storage();
     let trusted = match refreshed {
         Ok(trusted) => trusted,

@@ -73,7 +73,8 @@ impl OwnStatus {
         let generation = self.current.get();
         let readiness = self.readiness(&generation);
         let condition = self.condition();
-        let certificate = *self.certificate_expires_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let certificate =
+            *self.certificate_expires_at.lock().unwrap_or_else(PoisonError::into_inner);
         NodeStatus {
             name: self.name.to_string(),
             generation: generation.number,

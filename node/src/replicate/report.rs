@@ -30,12 +30,7 @@ pub trait OwnWord: Send + Sync + 'static {
 }
 
 /// Runs until cancelled.
-pub async fn run(
-    own: impl OwnWord,
-    below: Statuses,
-    channel: Channel,
-    cancel: CancellationToken,
-) {
+pub async fn run(own: impl OwnWord, below: Statuses, channel: Channel, cancel: CancellationToken) {
     let mut client = ReplicationClient::new(channel);
     let mut changes = below.watch();
     loop {

@@ -85,7 +85,8 @@ impl Replication for Service {
     ) -> Result<Response<Self::WatchStream>, Status> {
         let caller = caller(&request)?;
         let current = self.current.clone();
-        let ticks = tokio::time::interval_at(tokio::time::Instant::now() + SIGN_OF_LIFE, SIGN_OF_LIFE);
+        let ticks =
+            tokio::time::interval_at(tokio::time::Instant::now() + SIGN_OF_LIFE, SIGN_OF_LIFE);
         let shutdown = self.shutdown.clone();
         let events = stream::select_all([
             WatchStream::new(current.watch()).map(Event::Generation).boxed(),

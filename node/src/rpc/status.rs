@@ -53,7 +53,9 @@ pub fn published<R: Refusal>(error: publisher::Error<R>) -> Status {
     match error {
         publisher::Error::Refused(refusal) => Status::new(refusal.code(), chain(&refusal)),
         publisher::Error::Failed(fault) => internal(fault.as_ref()),
-        publisher::Error::Stopped => Status::unavailable("the node is shutting down; nothing was changed"),
+        publisher::Error::Stopped => {
+            Status::unavailable("the node is shutting down; nothing was changed")
+        }
     }
 }
 

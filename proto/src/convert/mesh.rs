@@ -201,7 +201,10 @@ impl From<&Mesh> for wire::Topology {
             users: mesh
                 .users
                 .iter()
-                .map(|(name, key)| wire::User { name: name.to_string(), key_sha256: sha256_to_wire(key) })
+                .map(|(name, key)| wire::User {
+                    name: name.to_string(),
+                    key_sha256: sha256_to_wire(key),
+                })
                 .collect(),
             repository_keys: mesh
                 .repository_keys

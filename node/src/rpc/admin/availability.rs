@@ -23,7 +23,11 @@ pub(super) struct Availability {
 }
 
 impl Availability {
-    pub(super) fn new(current: Current, payloads: Payloads, revisions: BTreeSet<RevisionId>) -> Self {
+    pub(super) fn new(
+        current: Current,
+        payloads: Payloads,
+        revisions: BTreeSet<RevisionId>,
+    ) -> Self {
         let (generations, attempts) = (current.watch(), payloads.watch());
         Self { revisions, current, payloads, generations, attempts, is_first: true }
     }
@@ -61,7 +65,8 @@ impl Availability {
                 }
                 attempt => {
                     waiting += 1;
-                    answer.bytes_held += attempt.map_or(0, |attempt| attempt.received.min(payload.length));
+                    answer.bytes_held +=
+                        attempt.map_or(0, |attempt| attempt.received.min(payload.length));
                 }
             }
         }

@@ -54,7 +54,8 @@ fn run(store: &Store, asked: &[Digest], messages: &Messages) -> Result<(), store
         verify_one(store, blob, &mut answer);
         answer.blobs_checked += 1;
         answer.bytes_checked += blob.length;
-        let due = answer.blobs_checked.is_multiple_of(STEP) || answer.bytes_checked - told_at > STEP_BYTES;
+        let due = answer.blobs_checked.is_multiple_of(STEP)
+            || answer.bytes_checked - told_at > STEP_BYTES;
         if due {
             told_at = answer.bytes_checked;
             let progress = wire::VerifyBlobsResponse { faults: Vec::new(), ..answer.clone() };
@@ -88,9 +89,14 @@ fn verify_one(store: &Store, blob: Held, answer: &mut wire::VerifyBlobsResponse)
     match store.verify_blob(&blob.digest, |_| {}) {
         Ok(found) if found.is_good() => {}
         Ok(found) => {
-            let pieces: Vec<_> = found.bad_pieces.iter().take(10).map(ToString::to_string).collect();
+            let pieces: Vec<_> =
+                found.bad_pieces.iter().take(10).map(ToString::to_string).collect();
             let count = found.bad_pieces.len();
-            fault(answer, blob.digest, format!("{count} of {} pieces differ: {}", found.pieces, pieces.join(", ")));
+            fault(
+                answer,
+                blob.digest,
+                format!("{count} of {} pieces differ: {}", found.pieces, pieces.join(", ")),
+            );
         }
         // Removed since it was listed.
         Err(store::Error::NotHeld(_)) => {}

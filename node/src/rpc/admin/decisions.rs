@@ -67,7 +67,9 @@ pub(super) async fn decline(
         let catalogue = draft.catalogue.clone();
         stages
             .iter()
-            .filter_map(|stage| groups_of(draft, *stage, stages.len() > 1, &asked).map(|asked| (stage, asked)))
+            .filter_map(|stage| {
+                groups_of(draft, *stage, stages.len() > 1, &asked).map(|asked| (stage, asked))
+            })
             .map(|(stage, asked)| {
                 let is_known = |revision: &RevisionId| catalogue.contains_key(revision);
                 approval::decline(&draft.approvals(*stage), &draft.mesh, is_known, &asked)
@@ -82,8 +84,10 @@ fn groups_of(draft: &Draft, stage: Stage, every_stage: bool, asked: &Request) ->
     if !every_stage || asked.groups.is_empty() {
         return Some(asked.clone());
     }
-    let is_other = |group: &GroupName| draft.mesh.group(group).is_some_and(|group| group.stage != stage);
-    let groups: BTreeSet<_> = asked.groups.iter().filter(|group| !is_other(group)).cloned().collect();
+    let is_other =
+        |group: &GroupName| draft.mesh.group(group).is_some_and(|group| group.stage != stage);
+    let groups: BTreeSet<_> =
+        asked.groups.iter().filter(|group| !is_other(group)).cloned().collect();
     (!groups.is_empty()).then(|| Request { groups, ..asked.clone() })
 }
 

@@ -27,7 +27,8 @@ pub(super) fn client_config(
         .node(&name)
         .ok_or_else(|| Status::not_found(format!("there is no node {name}")))?;
     if !server.stages.contains(&found.stage) {
-        let servers = generation.mesh.nodes.values().filter(|one| one.stages.contains(&found.stage));
+        let servers =
+            generation.mesh.nodes.values().filter(|one| one.stages.contains(&found.stage));
         let names: Vec<_> = servers.map(|one| one.name.as_str()).collect();
         return Err(Status::failed_precondition(format!(
             "node {name} does not serve {}, which group {group} follows; these do: {}",

@@ -106,13 +106,17 @@ async fn sync_all(
         1 => Err(failed.remove(0)),
         count => {
             let texts: Vec<_> = failed.iter().map(Status::message).collect();
-            Err(Status::failed_precondition(format!("{count} sources failed: {}", texts.join("; "))))
+            Err(Status::failed_precondition(format!(
+                "{count} sources failed: {}",
+                texts.join("; ")
+            )))
         }
     }
 }
 
 async fn sync_one(sources: &Sources, name: &SourceName, messages: &Messages) -> Result<(), Status> {
-    let step = Arc::new(Mutex::new(wire::SyncProgress { source: name.to_string(), ..Default::default() }));
+    let step =
+        Arc::new(Mutex::new(wire::SyncProgress { source: name.to_string(), ..Default::default() }));
     let noted = step.clone();
     let progress = Progress::new(move |now| {
         let mut step = noted.lock().unwrap_or_else(PoisonError::into_inner);

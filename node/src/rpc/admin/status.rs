@@ -43,9 +43,8 @@ fn warnings(node: &Context, generation: &Generation, now: Timestamp) -> Vec<Stri
         ));
     }
     if generation.is_beyond(node.offline_grace, now) {
-        warnings.push(
-            "cut off for longer than `offline_grace`: views are no longer served".to_owned(),
-        );
+        warnings
+            .push("cut off for longer than `offline_grace`: views are no longer served".to_owned());
     }
     for role in &generation.roles {
         // The online roles are signed again long before; theirs is a short life.

@@ -42,8 +42,7 @@ impl Query {
         let after = given(&request.page_token)
             .map(|text| text.parse().map_err(|error| field("page_token", &error)))
             .transpose()?;
-        let state =
-            convert::update_state(request.state).map_err(|error| field("state", &error))?;
+        let state = convert::update_state(request.state).map_err(|error| field("state", &error))?;
         let page = match request.page_size as usize {
             0 => PAGE,
             size => size.min(MAX_PAGE),
@@ -75,9 +74,8 @@ fn page(
     let mut last = None;
     let candidates = generation.catalogue.iter().filter(|(id, _)| query.matches(id));
     for (id, entry) in candidates {
-        let is_decided_alike = |state| {
-            states(generation, id, entry).iter().any(|(_, _, found)| *found == state)
-        };
+        let is_decided_alike =
+            |state| states(generation, id, entry).iter().any(|(_, _, found)| *found == state);
         if !query.state.is_none_or(is_decided_alike) {
             continue;
         }
@@ -103,7 +101,9 @@ pub(super) async fn get(
     let id: RevisionId = request.revision.parse().map_err(|error| field("revision", &error))?;
     let generation = node.generation();
     let entry = generation.catalogue.get(&id).cloned().ok_or_else(|| {
-        Status::not_found(format!("revision {id} is not in the catalogue; `patchmesh update list` shows what is"))
+        Status::not_found(format!(
+            "revision {id} is not in the catalogue; `patchmesh update list` shows what is"
+        ))
     })?;
     let (store, known) = (node.store.clone(), generation.clone());
     blocking(move || {
@@ -140,7 +140,9 @@ fn approvals(generation: &Generation, stage: Stage, id: &RevisionId) -> Vec<docu
     generation
         .approvals(stage)
         .into_iter()
-        .flat_map(|approvals| approvals.set.entries.iter().filter(|((revision, _), _)| revision == id))
+        .flat_map(|approvals| {
+            approvals.set.entries.iter().filter(|((revision, _), _)| revision == id)
+        })
         .map(|((revision, group), approval)| (revision, group, approval).into())
         .collect()
 }
