@@ -4,11 +4,15 @@
 //! Most numbers are those of `sysexits.h`, so that scripts that know them are
 //! right about us too.
 
+use std::error::Error as StdError;
 use std::process::ExitCode;
 
 use serde::Serialize;
+use tonic::Status;
 
 use super::output::Form;
+use crate::identity::{join, token};
+use crate::{config, store};
 
 /// How a command ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,22 +143,56 @@ pub(crate) struct Failure {
 /// The code for an error: what it says itself, else what its causes are.
 #[must_use]
 pub(crate) fn of(error: &anyhow::Error) -> Exit {
-    for cause in error.chain() {
-        if let Some(failure) = cause.downcast_ref::<Failure>() {
-            return failure.exit;
-        }
-        if cause.is::<crate::config::Error>() || cause.is::<crate::log::Error>() {
-            return Exit::Usage;
-        }
-        if let Some(error) = cause.downcast_ref::<std::io::Error>() {
-            return match error.kind() {
-                std::io::ErrorKind::NotFound => Exit::NotFound,
-                std::io::ErrorKind::PermissionDenied => Exit::NoPermission,
-                _ => Exit::Io,
-            };
-        }
+    error.chain().find_map(of_cause).unwrap_or(Exit::Failed)
+}
+
+fn of_cause(cause: &(dyn StdError + 'static)) -> Option<Exit> {
+    if let Some(failure) = cause.downcast_ref::<Failure>() {
+        return Some(failure.exit);
     }
-    Exit::Failed
+    if cause.is::<config::Error>() || cause.is::<crate::log::Error>() {
+        return Some(Exit::Usage);
+    }
+    if cause.is::<token::Error>() {
+        return Some(Exit::BadData);
+    }
+    if let Some(store::Error::AlreadyExists { .. }) = cause.downcast_ref() {
+        return Some(Exit::Exists);
+    }
+    if let Some(store::Error::Missing { .. }) = cause.downcast_ref() {
+        return Some(Exit::NotFound);
+    }
+    if let Some(join::Error::Joined(_)) = cause.downcast_ref() {
+        return Some(Exit::Exists);
+    }
+    if let Some(status) = status(cause) {
+        return Some(super::grpc::exit_of(status));
+    }
+    let error = cause.downcast_ref::<std::io::Error>()?;
+    Some(match error.kind() {
+        std::io::ErrorKind::NotFound => Exit::NotFound,
+        std::io::ErrorKind::PermissionDenied => Exit::NoPermission,
+        _ => Exit::Io,
+    })
+}
+
+/// The gRPC status that a cause is, boxed or not.
+fn status<'a>(cause: &'a (dyn StdError + 'static)) -> Option<&'a Status> {
+    cause
+        .downcast_ref::<Status>()
+        .or_else(|| cause.downcast_ref::<Box<Status>>().map(AsRef::as_ref))
+}
+
+/// An error and its causes on one line. A gRPC status ends it: whoever wrapped
+/// one has told it in better words.
+fn told(error: &anyhow::Error) -> String {
+    let mut causes = error.chain();
+    let first = causes.next().map(ToString::to_string).unwrap_or_default();
+    let rest = causes.take_while(|cause| status(*cause).is_none());
+    rest.fold(first, |text, cause| {
+        let next = cause.to_string();
+        if text.ends_with(&next) { text } else { format!("{text}: {next}") }
+    })
 }
 
 #[derive(Serialize)]
@@ -172,8 +210,7 @@ struct ReportedError<'a> {
 /// Tells a person, or a script, what went wrong, on standard error.
 pub(crate) fn report(error: &anyhow::Error, form: Form) -> Exit {
     let exit = of(error);
-    let message = error.chain().map(ToString::to_string).collect::<Vec<_>>().join(": ");
-    let message = super::output::clean_lines(&message);
+    let message = super::output::clean_lines(&told(error));
     match form {
         Form::Table => eprintln!("patchmesh: {message}"),
         Form::Json => {
@@ -202,11 +239,20 @@ mod tests {
 
     #[test]
     fn an_error_deep_inside_decides_the_code() {
-        let config = crate::config::Error::Absent("x.toml".into());
+        let config = config::Error::Absent("x.toml".into());
         let error = anyhow::Error::new(config).context("cannot serve");
         assert_eq!(of(&error), Exit::Usage);
         let error = Exit::NotFound.error("no such node").context("cannot revoke");
         assert_eq!(of(&error), Exit::NotFound);
+        let error = join::Error::Token(token::Error::Mistyped);
+        assert_eq!(of(&error.into()), Exit::BadData);
+        let refused = join::Error::Refused {
+            why: "the token was used".to_owned(),
+            source: Box::new(Status::permission_denied("the token was used")),
+        };
+        let error = anyhow::Error::new(refused);
+        assert_eq!(of(&error), Exit::NoPermission);
+        assert_eq!(told(&error), "the mesh refused: the token was used");
         assert_eq!(of(&anyhow::anyhow!("anything")), Exit::Failed);
     }
 }

@@ -9,11 +9,10 @@ use crate::transport::channel;
 /// What a refused call means to the user. The server's words are kept; where
 /// they alone do not say what to do next, a hint follows.
 pub(crate) fn failure(status: Status) -> Failure {
-    if let Some(error) = connection_error(&status) {
-        let exit = connection_exit(error);
+    let exit = exit_of(&status);
+    if connection_error(&status).is_some() {
         return Failure { exit, message: channel::explain(&status), source: None };
     }
-    let exit = exit(status.code());
     let mut message = if status.message().is_empty() {
         status.code().description().to_owned()
     } else {
@@ -31,6 +30,11 @@ pub(crate) fn failure(status: Status) -> Failure {
         message.push(')');
     }
     Failure { exit, message, source: None }
+}
+
+/// The exit code for a refused call.
+pub(crate) fn exit_of(status: &Status) -> Exit {
+    connection_error(status).map_or_else(|| exit(status.code()), connection_exit)
 }
 
 /// Why there was no connection to make the call on, if so.

@@ -127,6 +127,7 @@ fn report(
     let ended = node.check().err();
     let problem = match (&ended, &word, primary) {
         (Some(_), ..) => Some("its process has ended".to_owned()),
+        _ if node.pid().is_none() => Some("was not started, or has ended".to_owned()),
         (_, Err(why), _) => Some(why.clone()),
         (_, Ok(_), None) => Some("the primary does not answer".to_owned()),
         (_, Ok(word), Some(primary)) => difference(node, word, primary)

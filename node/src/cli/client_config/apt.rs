@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use patchmesh_proto::admin;
 use serde::Serialize;
+use url::Url;
 
 use crate::cli::output::Answer;
-use crate::transport::address::{self, Host, NodeUrl};
 
 /// Ends each text among the lines to paste.
 const END: &str = "PATCHMESH";
@@ -68,15 +68,10 @@ impl Apt {
         response: admin::GetClientConfigResponse,
         files: Places,
     ) -> Result<Self, String> {
-        let base: NodeUrl =
-            response.url.parse().map_err(|error: address::Error| error.to_string())?;
-        let host = match base.host() {
-            Host::Name(name) => name,
-            Host::Ip(address) => address.to_string(),
-        };
+        let host = host(&response.url)?;
         check(&response)?;
         let stage = super::stage_of(&response);
-        let url = format!("{base}/apt/{stage}/{}", response.group);
+        let url = format!("{}/apt/{stage}/{}", response.url.trim_end_matches('/'), response.group);
         let settings = format!("Acquire::https::{host}::CaInfo \"{}\";\n", files.ca.display());
         let options = format!(
             "[{}signed-by={}]",
@@ -87,7 +82,8 @@ impl Apt {
             files.keyring.display()
         );
         let lines = response.suites.iter().map(|suite| {
-            format!("deb {options} {url} {suite} {}\n", response.components.join(" "))
+            let components = response.components.join(" ");
+            format!("deb {options} {url} {suite} {components}\n")
         });
         Ok(Self {
             sources: lines.collect(),
@@ -113,6 +109,17 @@ impl Apt {
             (&self.files.settings, &self.settings),
         ]
     }
+}
+
+/// The host of a node's URL, which has nothing that a shell would act on.
+fn host(url: &str) -> Result<String, String> {
+    let wrong = || format!("{url:?} is no address of a node");
+    let parsed = Url::parse(url).map_err(|_| wrong())?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-._~:/[]".contains(c);
+    if parsed.scheme() != "https" || !url.chars().all(plain) {
+        return Err(wrong());
+    }
+    parsed.host_str().map(str::to_owned).ok_or_else(wrong)
 }
 
 /// Whether everything may stand where it will stand.
@@ -210,6 +217,10 @@ mod tests {
 
     #[test]
     fn nothing_dangerous_is_printed() {
+        for url in ["http://x/apt", "https://x/$(id)", "https://x/a b", "x"] {
+            let answer = admin::GetClientConfigResponse { url: url.into(), ..response() };
+            assert!(Apt::new(answer, Places::on_the_machine()).is_err(), "{url:?}");
+        }
         for suite in ["", "stable; rm -rf /", "a\nb", "$(x)"] {
             let answer =
                 admin::GetClientConfigResponse { suites: vec![suite.into()], ..response() };
