@@ -11,7 +11,7 @@ use serde::Serialize;
 use tonic::Status;
 
 use super::output::Form;
-use crate::identity::{join, token};
+use crate::identity::{files, join, token};
 use crate::{config, store};
 
 /// How a command ends.
@@ -160,6 +160,9 @@ fn of_cause(cause: &(dyn StdError + 'static)) -> Option<Exit> {
         return Some(Exit::Exists);
     }
     if let Some(store::Error::Missing { .. }) = cause.downcast_ref() {
+        return Some(Exit::NotFound);
+    }
+    if let Some(files::Error::Missing(_)) = cause.downcast_ref() {
         return Some(Exit::NotFound);
     }
     if let Some(join::Error::Joined(_)) = cause.downcast_ref() {

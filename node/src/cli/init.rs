@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::Context;
 use super::output::{Answer, fields};
 use crate::config;
+use crate::daemon::Layout;
 use crate::daemon::init::{self, InitOptions};
 use crate::transport::address::NodeUrl;
 
@@ -24,7 +25,7 @@ Examples:
   patchmesh serve --data /var/lib/patchmesh
 
 JSON:
-  {\"mesh_id\", \"mesh_name\", \"node\", \"url\", \"data\", \"generation\"}")]
+  {\"mesh_id\", \"mesh_name\", \"node\", \"url\", \"data\", \"credentials\", \"generation\"}")]
 pub(crate) struct Init {
     /// The company's name for its mesh
     #[arg(long, value_name = "COMPANY")]
@@ -53,6 +54,8 @@ struct Made {
     node: String,
     url: String,
     data: String,
+    /// The administrator's, for `--credentials` on other hosts.
+    credentials: String,
     generation: u64,
 }
 
@@ -62,6 +65,7 @@ impl Answer for Made {
             ("mesh", Some(format!("{} ({})", self.mesh_name, self.mesh_id))),
             ("primary", Some(format!("{} at {}", self.node, self.url))),
             ("data", Some(self.data.clone())),
+            ("credentials", Some(format!("{} (administrator)", self.credentials))),
             ("generation", Some(self.generation.to_string())),
         ]);
         format!("{facts}\nNext: patchmesh serve --data {}\n", self.data)
@@ -91,6 +95,7 @@ impl Init {
             mesh_name: self.name,
             node: self.node_name.to_string(),
             url: self.url.to_string(),
+            credentials: Layout::new(&data).admin().display().to_string(),
             data: data.display().to_string(),
             generation: report.generation,
         })

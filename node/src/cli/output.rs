@@ -8,6 +8,10 @@ use std::io::{IsTerminal, Write};
 use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 
+/// Terminals narrower than this, or that do not say how wide they are, get
+/// whole lines: cells folded to a few letters help nobody.
+const MIN_WIDTH: u16 = 60;
+
 /// How results are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Form {
@@ -78,7 +82,8 @@ pub(crate) fn table<const N: usize>(
 ) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    table.set_content_arrangement(if std::io::stdout().is_terminal() {
+    let wide_enough = table.width().is_some_and(|width| width >= MIN_WIDTH);
+    table.set_content_arrangement(if std::io::stdout().is_terminal() && wide_enough {
         ContentArrangement::Dynamic
     } else {
         ContentArrangement::Disabled

@@ -10,7 +10,7 @@ use figment::providers::{Format as _, Toml};
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider, Source};
 
-use super::{DEFAULT_DATA, ENVIRONMENT_PREFIX, Error, KEYS, Settings, duration, key};
+use super::{DEFAULT_DATA, ENVIRONMENT_PREFIX, Error, KEYS, Key, Settings, duration, key};
 
 /// Variables that the command line reads itself, in lower case without the
 /// prefix: they are no keys.
@@ -80,12 +80,22 @@ pub fn show(
     KEYS.iter()
         .map(|key| {
             let value = match key.name {
-                "data" => Some(settings.data.display().to_string()),
+                "data" => return Ok(data(&settings, &layers, flags, key)),
                 name => layers.text(name)?,
             };
             Ok(Shown { key: key.name, value, from: layers.origin(key.name), meaning: key.meaning })
         })
         .collect()
+}
+
+/// The data folder, which the command line names before any file is read.
+fn data(settings: &Settings, layers: &Layers, flags: &Flags, key: &Key) -> Shown {
+    Shown {
+        key: key.name,
+        value: Some(settings.data.display().to_string()),
+        from: if flags.data.is_some() { COMMAND_LINE.to_owned() } else { layers.origin(key.name) },
+        meaning: key.meaning,
+    }
 }
 
 /// A layer that is no file: a name for messages and its values.
@@ -129,7 +139,7 @@ impl Layers {
         }
         merged = merged.merge(from_environment(environment)?);
         merged = merged.merge(Given {
-            name: "the command line",
+            name: COMMAND_LINE,
             values: flags
                 .values
                 .iter()
@@ -216,6 +226,7 @@ impl Layers {
     }
 }
 
+const COMMAND_LINE: &str = "the command line";
 const ENVIRONMENT: &str = "the environment";
 
 fn variable(key: &str) -> String {

@@ -161,6 +161,7 @@ fn settings(root: &Path, architecture: &str) -> String {
          Acquire::Check-Valid-Until \"true\";\n\
          Acquire::Languages \"none\";\n\
          Acquire::Retries \"2\";\n\
+         Acquire::https::Timeout \"15\";\n\
          Debug::NoLocking \"true\";\n"
     )
 }

@@ -14,7 +14,7 @@ use tokio::process::{Child, ChildStdin, Command};
 use super::Error;
 
 /// How long a node may take to stop in order before it is killed.
-const STOP_LIMIT: Duration = Duration::from_secs(10);
+const STOP_LIMIT: Duration = Duration::from_secs(5);
 
 /// The most bytes that are kept of what a program prints.
 const MAX_OUTPUT: u64 = 8 << 20;

@@ -67,7 +67,12 @@ pub(super) async fn run(
         approve(company.primary()),
     )
     .await?;
-    step(progress, "every node has the same approvals", watch::converge(company, progress)).await?;
+    step(
+        progress,
+        "every node has the same approvals and its content",
+        watch::converge(company, progress),
+    )
+    .await?;
     let fetched = step(
         progress,
         "the lab's machine downloads the candidates",
@@ -83,7 +88,12 @@ pub(super) async fn run(
     .await?;
     step(progress, "the lab is content: promoted to production", promote(company.primary()))
         .await?;
-    step(progress, "every node has the same approvals", watch::converge(company, progress)).await?;
+    step(
+        progress,
+        "every node has the same approvals and its content",
+        watch::converge(company, progress),
+    )
+    .await?;
     let fetched = step(
         progress,
         "a machine at every branch downloads them",
@@ -247,8 +257,10 @@ async fn nothing_at_paris(
 
 /// Where the pieces are and what to try next.
 pub(super) fn hints(folder: &Folder, company: &Company) -> String {
-    let primary = company.primary();
-    let data = primary.data.display();
+    let data = company.primary().data.display();
+    // Spelled as it can be called: it may not be on the path.
+    let program = std::env::current_exe().unwrap_or_else(|_| "patchmesh".into());
+    let program = program.display();
     let mut text = format!("\nThe company runs in {}:\n", folder.path().display());
     for node in &company.nodes {
         text.push_str(&format!(
@@ -262,11 +274,11 @@ pub(super) fn hints(folder: &Folder, company: &Company) -> String {
     text.push_str(&format!(
         "  logs in {}, process ids in {}, machines in {}\n\n\
          Try, in another terminal:\n\
-        \x20 patchmesh --data {data} nodes\n\
-        \x20 patchmesh --data {data} update list\n\
-        \x20 patchmesh --data {data} approvals diff validation production\n\
-        \x20 patchmesh --data {data} approvals diff production lyon:production\n\
-        \x20 patchmesh --data {} status\n\
+        \x20 {program} --data {data} nodes\n\
+        \x20 {program} --data {data} update list\n\
+        \x20 {program} --data {data} approvals diff validation production\n\
+        \x20 {program} --data {data} approvals diff production lyon:production\n\
+        \x20 {program} --data {} status\n\
         \x20 kill $(cat {}) and watch `nodes`\n",
         folder.path().join("log").display(),
         folder.path().join("run").display(),

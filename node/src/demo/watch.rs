@@ -16,12 +16,17 @@ use crate::cli::progress::Progress;
 /// How long the company may take to agree.
 const LIMIT: Duration = Duration::from_secs(60);
 
+/// How long a node may say nothing at all.
+const SILENCE_LIMIT: Duration = Duration::from_secs(12);
+
 /// How often everybody is asked.
 const POLL: Duration = Duration::from_millis(150);
 
-/// Waits until every node's word agrees with the primary's.
+/// Waits until every node's word agrees with the primary's and every node
+/// holds the content that it is to serve or to pass on.
 pub(super) async fn converge(company: &mut Company, progress: &Progress) -> Result<(), Error> {
     let deadline = Instant::now() + LIMIT;
+    let mut heard = vec![Instant::now(); company.nodes.len()];
     let bars: Vec<_> = company.nodes.iter().map(|node| progress.spinner(waiting(node))).collect();
     let outcome = loop {
         if let Err(error) = company.nodes.iter_mut().try_for_each(Node::check) {
@@ -29,15 +34,22 @@ pub(super) async fn converge(company: &mut Company, progress: &Progress) -> Resu
         }
         let words = ask_all(company).await;
         show(company, &words, &bars);
-        let behind = first_behind(company, &words);
-        match behind {
-            None => break Ok(()),
-            Some((index, what)) if Instant::now() >= deadline => {
-                let what = format!("did not converge within {} s: {what}", LIMIT.as_secs());
-                break Err(company.nodes[index].fault(what));
+        let Some((index, what)) = first_behind(company, &words) else { break Ok(()) };
+        let now = Instant::now();
+        for (heard, word) in heard.iter_mut().zip(&words) {
+            if word.is_ok() {
+                *heard = now;
             }
-            Some(_) => tokio::time::sleep(POLL).await,
         }
+        if let Some(silent) = heard.iter().position(|heard| now - *heard >= SILENCE_LIMIT) {
+            let what = format!("has given no answer for {} s", SILENCE_LIMIT.as_secs());
+            break Err(company.nodes[silent].fault(what));
+        }
+        if now >= deadline {
+            let what = format!("did not converge within {} s: {what}", LIMIT.as_secs());
+            break Err(company.nodes[index].fault(what));
+        }
+        tokio::time::sleep(POLL).await;
     };
     for bar in bars {
         bar.finish_and_clear();
@@ -60,7 +72,9 @@ fn first_behind(company: &Company, words: &[Word]) -> Option<(usize, String)> {
     let mut all = company.nodes.iter().zip(words).enumerate();
     all.find_map(|(index, (node, word))| match word {
         Err(why) => Some((index, why.clone())),
-        Ok(word) => difference(node, word, primary).map(|what| (index, what)),
+        Ok(word) => {
+            difference(node, word, primary).or_else(|| lacking(word)).map(|what| (index, what))
+        }
     })
 }
 
@@ -83,6 +97,12 @@ fn difference(node: &Node, word: &OwnWord, primary: &OwnWord) -> Option<String> 
         (primary.approval_sets.get(stage) != Some(set))
             .then(|| format!("its approval set for {stage} is {}", set.short()))
     })
+}
+
+/// What a node still has to fetch.
+fn lacking(word: &OwnWord) -> Option<String> {
+    let (held, wanted) = (word.payloads.held, word.payloads.wanted);
+    (held < wanted).then(|| format!("it holds {held} of {wanted} payloads"))
 }
 
 fn waiting(node: &Node) -> String {

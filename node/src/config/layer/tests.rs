@@ -136,6 +136,7 @@ fn every_key_is_shown_with_its_origin() {
     assert!(of("listen").from.ends_with("patchmesh.toml"));
     assert_eq!(of("poll_interval").from, "PATCHMESH_POLL_INTERVAL");
     assert_eq!(of("log_format").from, "default");
+    assert_eq!(of("data").from, "the command line");
     assert_eq!(of("http_listen").value, None);
 }
 
