@@ -131,7 +131,12 @@ pub(crate) async fn tell(options: &Options, progress: &Progress) -> Result<Told,
     let mut machines = Vec::new();
     let outcome = story::run(&folder, &mut company, &mut machines, progress).await;
     let nodes = watch::nodes(&mut company, &machines).await;
-    let problem = outcome.err().or_else(|| watch::first_problem(&nodes, &company));
+    // A node that has ended is the reason for whatever else failed.
+    let problem = match (outcome, company.first_ended()) {
+        (_, Some(ended)) => Some(ended),
+        (Err(error), None) => Some(error),
+        (Ok(()), None) => watch::first_problem(&nodes, &company),
+    };
     let report = Report {
         ok: problem.is_none(),
         problem: problem.as_ref().map(report::with_causes),

@@ -174,6 +174,11 @@ impl Company {
         &self.nodes[0]
     }
 
+    /// The first node that has ended though nobody told it to.
+    pub(super) fn first_ended(&mut self) -> Option<Error> {
+        self.nodes.iter_mut().find_map(|node| node.check().err())
+    }
+
     /// Waits until some node ends by itself; for ever if none does.
     pub(super) async fn node_ended(&mut self) -> Error {
         let mut running: Vec<_> =
