@@ -51,12 +51,6 @@ impl Layout {
         self.data.join("sources")
     }
 
-    /// Vendors' payloads that are not whole yet.
-    #[must_use]
-    pub fn downloads(&self) -> PathBuf {
-        self.data.join(crate::primary::payloads::DOWNLOADS)
-    }
-
     /// Where the local administrator's commands come in.
     #[must_use]
     pub fn admin_socket(&self) -> PathBuf {

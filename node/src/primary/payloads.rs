@@ -7,16 +7,16 @@
 //! makes a handful of generations. What fails is tried again with growing
 //! pauses and shown in `status` until it succeeds.
 
+mod import;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::BytesMut;
 use futures_util::{StreamExt as _, stream};
 use patchmesh_topology::digest::Sha256;
 use patchmesh_topology::name::SourceName;
 use patchmesh_topology::revision::{Binding, Payload, Revision, RevisionId};
-use tokio::io::AsyncReadExt;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -27,9 +27,7 @@ use super::sources::{Absent, Sources};
 use crate::content::Content;
 use crate::generation::{Current, Generation};
 use crate::rpc::status::chain;
-use crate::source::http::Http;
-use crate::source::{Progress, apt};
-use crate::store::{self, ImportOptions, Store};
+use crate::source::Progress;
 
 /// Payloads fetched at a time, over all sources.
 const CONCURRENT: usize = 2;
@@ -44,11 +42,6 @@ const GATHER: Duration = Duration::from_millis(500);
 const MIN_PAUSE: Duration = Duration::from_secs(5);
 /// Longest pause between repetitions.
 const MAX_PAUSE: Duration = Duration::from_secs(30 * 60);
-
-/// Folder in the data folder for downloads that are not whole yet.
-pub const DOWNLOADS: &str = "downloads";
-/// Bytes read at a time when a download becomes a blob.
-const PART: usize = 1 << 20;
 
 /// How one payload stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -204,49 +197,10 @@ impl Fetcher {
             board.update(sha256, |attempt| attempt.received = step.bytes);
         });
         let http = self.sources.http(&wanted.source).map_err(|error| chain(&error))?;
-        import(self.content.store(), &config, &http, &wanted.payload, &progress)
+        import::run(self.content.store(), &config, &http, &wanted.payload, &progress)
             .await
             .map_err(|error| chain(&error))
     }
-}
-
-/// Why a payload did not become a blob.
-#[derive(Debug, thiserror::Error)]
-enum ImportError {
-    #[error("the vendor did not deliver it")]
-    Source(#[from] apt::Error),
-    #[error("it could not be stored")]
-    Store(#[from] store::Error),
-    #[error("the folder or file of the download cannot be used")]
-    Download(#[source] std::io::Error),
-}
-
-/// Downloads a payload, verified, and stores it as a blob. What a cut leaves
-/// of a download is taken up by the next attempt.
-async fn import(
-    store: &Store,
-    config: &apt::Config,
-    http: &Http,
-    payload: &Payload,
-    progress: &Progress,
-) -> Result<Binding, ImportError> {
-    let folder = store.path().join(DOWNLOADS);
-    tokio::fs::create_dir_all(&folder).await.map_err(ImportError::Download)?;
-    let path = folder.join(payload.sha256.to_string());
-    apt::fetch_payload_to(config, http, payload, &path, progress).await?;
-    let mut file = tokio::fs::File::open(&path).await.map_err(ImportError::Download)?;
-    let mut writer = store.import(ImportOptions { sha256: true, limit: Some(payload.length) });
-    loop {
-        let mut part = BytesMut::with_capacity(PART);
-        if file.read_buf(&mut part).await.map_err(ImportError::Download)? == 0 {
-            break;
-        }
-        writer.write(part.freeze()).await?;
-    }
-    let imported = writer.finish().await?;
-    // The blob is durable, so what is left of the download is waste.
-    let _ = tokio::fs::remove_file(&path).await;
-    Ok(Binding { sha256: payload.sha256, blob: imported.digest, length: imported.length })
 }
 
 struct Worker {
