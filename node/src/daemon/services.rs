@@ -68,8 +68,8 @@ impl Parts {
         let upward = upward(&generation, &name, &ca, &credentials)?;
         let (source, sources) = watch::channel(None);
         let content = Content::new(store.clone(), sources, settings.content_fetches);
-        let own = OwnStatus::new(name.clone(), current.clone(), content.clone());
-        own.set_certificate_expiry(identity.certificate().not_after);
+        let own =
+            OwnStatus::new(name.clone(), current.clone(), content.clone(), credentials.clone());
         let (history, statuses) = (History::default(), Statuses::default());
         let mut primary = None;
         let issuer = match upward {

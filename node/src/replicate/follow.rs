@@ -140,7 +140,7 @@ impl Follower {
         let here = self.current.get();
         if message.timestamp_version == here.timestamp_version {
             // What was wrong before is mended when the parent speaks again.
-            self.own.set_condition(Condition::default());
+            self.well();
             return Ok(());
         }
         self.synchronise().await
@@ -173,7 +173,7 @@ impl Follower {
             });
         }
         outcome?;
-        self.own.set_condition(Condition::default());
+        self.well();
         if after.number != before.number {
             tracing::info!(
                 parent = %self.parent,
@@ -186,6 +186,13 @@ impl Follower {
             );
         }
         Ok(())
+    }
+
+    /// Notes that all is well; a transition is logged once.
+    fn well(&self) {
+        if self.own.set_condition(Condition::default()) {
+            tracing::info!(parent = %self.parent, "learning from the parent again");
+        }
     }
 
     /// Notes a failure; a transition is logged once.

@@ -1,7 +1,7 @@
 //! This node's own word about itself: its generation, its approval sets, how
 //! much of the content it has, and what is wrong.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use patchmesh_proto::convert::timestamp_to_wire;
@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use super::report::OwnWord;
 use crate::content::{Content, Readiness};
 use crate::generation::{Current, Generation};
+use crate::identity::tls::Credentials;
 
 /// What is wrong, as far as this node can tell.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -30,30 +31,35 @@ pub struct OwnStatus {
     current: Current,
     content: Content,
     condition: watch::Sender<Condition>,
-    certificate_expires_at: Arc<Mutex<Option<Timestamp>>>,
+    credentials: Arc<Credentials>,
 }
 
 impl OwnStatus {
     /// Speaks for `name`.
     #[must_use]
-    pub fn new(name: NodeName, current: Current, content: Content) -> Self {
+    pub fn new(
+        name: NodeName,
+        current: Current,
+        content: Content,
+        credentials: Arc<Credentials>,
+    ) -> Self {
         Self {
             name,
             current,
             content,
             condition: watch::Sender::new(Condition::default()),
-            certificate_expires_at: Arc::default(),
+            credentials,
         }
     }
 
-    /// Takes note of how the last try to learn from the parent went; a
-    /// transition is logged by the caller.
-    pub fn set_condition(&self, condition: Condition) {
+    /// Takes note of how the last try to learn from the parent went, and says
+    /// whether that is news.
+    pub fn set_condition(&self, condition: Condition) -> bool {
         self.condition.send_if_modified(|present| {
             let changed = *present != condition;
             *present = condition;
             changed
-        });
+        })
     }
 
     /// How the last try to learn from the parent went.
@@ -62,19 +68,12 @@ impl OwnStatus {
         self.condition.borrow().clone()
     }
 
-    /// Takes note of when the node's certificate expires.
-    pub fn set_certificate_expiry(&self, at: Timestamp) {
-        *self.certificate_expires_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(at);
-    }
-
     /// The word, stated at `now`.
     #[must_use]
     pub fn at(&self, now: Timestamp) -> NodeStatus {
         let generation = self.current.get();
         let readiness = self.readiness(&generation);
         let condition = self.condition();
-        let certificate =
-            *self.certificate_expires_at.lock().unwrap_or_else(PoisonError::into_inner);
         NodeStatus {
             name: self.name.to_string(),
             generation: generation.number,
@@ -87,7 +86,9 @@ impl OwnStatus {
             stale_since: condition.stale_since.map(timestamp_to_wire),
             problem: condition.problem,
             software: env!("CARGO_PKG_VERSION").to_owned(),
-            certificate_expires_at: certificate.map(timestamp_to_wire),
+            certificate_expires_at: Some(timestamp_to_wire(
+                self.credentials.certificate().not_after,
+            )),
         }
     }
 }
