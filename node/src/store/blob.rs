@@ -117,6 +117,14 @@ impl Store {
         Ok(self.length(digest)?.is_some())
     }
 
+    /// Whether the disk has room for so many bytes of payload. Blocks.
+    ///
+    /// # Errors
+    /// [`Error::DiskFull`], or a failing disk.
+    pub fn ensure_space(&self, bytes: u64) -> Result<(), Error> {
+        self.folder().ensure_space(bytes)
+    }
+
     /// The length of a blob that is held.
     ///
     /// # Errors

@@ -72,12 +72,7 @@ impl Folder {
         let folder = Self { root: root.to_owned(), _lock: lock(root)? };
         make_folder(&folder.database())?;
         make_folder(&folder.incoming())?;
-        let blobs = root.join(BLOBS);
-        make_folder(&blobs)?;
-        for shard in 0..=u8::MAX {
-            make_folder(&blobs.join(format!("{shard:02x}")))?;
-        }
-        sync_folder(&blobs)?;
+        make_folder(&root.join(BLOBS))?;
         Ok(folder)
     }
 
@@ -121,6 +116,10 @@ impl Folder {
     /// Puts a complete and synced file into its place, durably.
     pub(super) fn adopt(&self, file: &Path, digest: &Digest) -> Result<(), Error> {
         let place = self.blob(digest);
+        if let Some(shard) = place.parent().filter(|shard| !shard.exists()) {
+            make_folder(shard)?;
+            sync_folder(&self.root.join(BLOBS))?;
+        }
         fs::rename(file, &place).map_err(|e| Error::io("rename into place", &place, e))?;
         place.parent().map_or(Ok(()), sync_folder)
     }

@@ -12,6 +12,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use patchmesh_topology::digest::Digest;
@@ -29,6 +30,10 @@ use super::{Error, Store, import, off_thread};
 /// Bytes that may be written before a checkpoint is due, hence fetched again
 /// after a crash (together with as many that come in while it syncs).
 const CHECKPOINT: u64 = 32 << 20;
+
+/// The longest that written bytes wait for a checkpoint: on a thin line those
+/// of [`CHECKPOINT`] are worth minutes.
+const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(3);
 
 pub(super) const JOURNAL: Table<Digest, JournalRecord> = Table::new(Tag::Journal, 1);
 
@@ -65,6 +70,8 @@ struct State {
     present: PieceSet,
     /// Bytes written since the last checkpoint began.
     unsynced: u64,
+    /// When the last checkpoint began.
+    checkpoint_at: Instant,
     syncing: bool,
     finished: bool,
 }
@@ -90,7 +97,13 @@ impl Store {
             manifest: manifest.clone(),
             file: BlobFile { file, path },
             arrived: watch::Sender::new(present.len()),
-            state: Mutex::new(State { present, unsynced: 0, syncing: false, finished: false }),
+            state: Mutex::new(State {
+                present,
+                unsynced: 0,
+                checkpoint_at: Instant::now(),
+                syncing: false,
+                finished: false,
+            }),
         });
         partials.retain(|_, inner| inner.strong_count() > 0);
         partials.insert(digest, Arc::downgrade(&inner));
@@ -256,11 +269,12 @@ impl PartialBlob {
         off_thread(move || inner.file.read(digest, offset, length)).await
     }
 
-    /// Whether enough was written since the last checkpoint.
+    /// Whether enough was written, or time has passed, since the last checkpoint.
     #[must_use]
     pub fn checkpoint_due(&self) -> bool {
         let state = self.state();
-        state.unsynced >= CHECKPOINT && !state.syncing
+        let waited = state.checkpoint_at.elapsed() >= CHECKPOINT_INTERVAL;
+        !state.syncing && (state.unsynced >= CHECKPOINT || (waited && state.unsynced > 0))
     }
 
     /// Makes the pieces written so far survive a crash. Blocks; pieces may be
@@ -275,6 +289,7 @@ impl PartialBlob {
                 return Ok(());
             }
             state.syncing = true;
+            state.checkpoint_at = Instant::now();
             (state.present.clone(), std::mem::take(&mut state.unsynced))
         };
         let result = self.sync().and_then(|()| {

@@ -95,7 +95,9 @@ fn a_blob_renamed_but_not_recorded_is_named_at_open() {
     write(&partial, &bytes, 0..2);
     let name = manifest.digest().to_string();
     let from = store.path().join("incoming").join(format!("{name}.pieces"));
-    fs::rename(from, store.path().join("blobs").join(&name[..2]).join(&name)).unwrap();
+    let shard = store.path().join("blobs").join(&name[..2]);
+    fs::create_dir_all(&shard).unwrap();
+    fs::rename(from, shard.join(&name)).unwrap();
     drop(partial);
     let store = reopen(store);
     assert_eq!(store.get_blob(&manifest.digest()).unwrap(), Some(bytes));
