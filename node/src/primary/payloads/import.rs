@@ -36,6 +36,11 @@ pub(super) async fn run(
     let folder = store.path().join(DOWNLOADS);
     tokio::fs::create_dir_all(&folder).await.map_err(Error::Download)?;
     let path = folder.join(payload.sha256.to_string());
+    // The download and the blob made of it lie side by side for a moment. A
+    // payload that does not fit must not fill the disk for those that do.
+    let held = tokio::fs::metadata(&path).await.map_or(0, |download| download.len());
+    let wanted = payload.length.saturating_mul(2).saturating_sub(held);
+    store.run(move |store| store.ensure_space(wanted)).await?;
     apt::fetch_payload_to(config, http, payload, &path, progress).await?;
     let mut file = tokio::fs::File::open(&path).await.map_err(Error::Download)?;
     let mut writer = store.import(ImportOptions { sha256: true, limit: Some(payload.length) });
