@@ -6,7 +6,7 @@
 use std::error::Error;
 use std::fmt::Display;
 
-use patchmesh_topology::approval;
+use patchmesh_topology::approval::{self, Fault};
 use patchmesh_topology::node::membership;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
@@ -70,8 +70,13 @@ impl Refusal for membership::Rejection {
 }
 
 impl Refusal for approval::Rejection {
+    /// The first reason is the one told first.
     fn code(&self) -> Code {
-        Code::FailedPrecondition
+        match self.faults.first() {
+            Some(Fault::UnknownRevision(_) | Fault::UnknownGroup(_)) => Code::NotFound,
+            Some(Fault::NoRevisions | Fault::NoComment | Fault::Comment) => Code::InvalidArgument,
+            _ => Code::FailedPrecondition,
+        }
     }
 }
 
