@@ -73,14 +73,8 @@ impl Apt {
         let stage = super::stage_of(&response);
         let url = format!("{}/apt/{stage}/{}", response.url.trim_end_matches('/'), response.group);
         let settings = format!("Acquire::https::{host}::CaInfo \"{}\";\n", files.ca.display());
-        let options = format!(
-            "[{}signed-by={}]",
-            match response.architectures.join(",") {
-                none if none.is_empty() => none,
-                all => format!("arch={all} "),
-            },
-            files.keyring.display()
-        );
+        // No `arch=`: what the view has today is not all that it may have later.
+        let options = format!("[signed-by={}]", files.keyring.display());
         let lines = response.suites.iter().map(|suite| {
             let components = response.components.join(" ");
             format!("deb {options} {url} {suite} {components}\n")
@@ -192,7 +186,7 @@ mod tests {
         let apt = Apt::new(response(), Places::on_the_machine()).expect("settings");
         let text = apt.text();
         for line in [
-            "deb [arch=amd64 signed-by=/etc/apt/keyrings/patchmesh.asc] https://lyon.example:8443/apt/production/workstations stable settled opening\n",
+            "deb [signed-by=/etc/apt/keyrings/patchmesh.asc] https://lyon.example:8443/apt/production/workstations stable settled opening\n",
             "Acquire::https::lyon.example::CaInfo \"/etc/patchmesh/ca.pem\";\n",
             "-----BEGIN PGP PUBLIC KEY BLOCK-----\nPATCHMESH\n",
         ] {
