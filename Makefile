@@ -19,7 +19,7 @@ setup: ## install what building and testing need (apt; says what is missing othe
 # The whole workspace in one profile, always: another selection would resolve
 # features anew and compile RocksDB a second time.
 build: setup ## build everything
-	$(CARGO) build --locked --workspace --all-targets
+	$(CARGO) build --locked --workspace
 
 demo: build ## run a whole company on this machine until Ctrl-C
 	$(PATCHMESH) demo

@@ -15,7 +15,7 @@ static COUNTER: AtomicU64 = AtomicU64::new(0);
 
 /// curl with the mesh's CA.
 pub struct Curl {
-    /// The CA, PEM.
+    /// The file with the CA, PEM.
     pub ca: PathBuf,
     folder: PathBuf,
 }
@@ -63,14 +63,12 @@ impl Answer {
 }
 
 impl Curl {
-    /// Trusts the CA that a node's `client-config` names.
+    /// Trusts the CA of the mesh.
     ///
     /// # Errors
-    /// When the node does not tell it.
-    pub async fn trusting(cluster: &Cluster, node: &str) -> Result<Self> {
-        let ca = cluster.folder().join(format!("ca-of-{node}.pem"));
-        fs::write(&ca, cluster.ca_certificate(node).await?)?;
-        Ok(Self { ca, folder: cluster.folder().to_owned() })
+    /// When the mesh has no primary.
+    pub fn trusting(cluster: &Cluster) -> Result<Self> {
+        Ok(Self { ca: cluster.primary()?.ca(), folder: cluster.folder().to_owned() })
     }
 
     /// `curl URL` with more arguments.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use patchmesh_proto::admin::{GetClientConfigRequest, ListUpdatesRequest, UpdateRow};
+use patchmesh_proto::admin::{ListUpdatesRequest, UpdateRow};
 use serde_json::Value;
 
 use super::{Cluster, Node, PRIMARY, Spec};
@@ -167,16 +167,6 @@ impl Cluster {
     /// When the node refuses.
     pub async fn client_config(&self, node: &str, group: &str) -> Result<Value> {
         self.patchmesh(node, &["client-config", "--group", group]).await?.success()?.json()
-    }
-
-    /// The mesh's CA, PEM.
-    ///
-    /// # Errors
-    /// When the node does not tell it.
-    pub async fn ca_certificate(&self, node: &str) -> Result<String> {
-        let request = GetClientConfigRequest::default();
-        let answer = self.node(node)?.admin().await?.get_client_config(request).await?;
-        Ok(answer.into_inner().ca_certificate)
     }
 
     /// The same as apt takes it.

@@ -4,6 +4,7 @@ use std::fs::{self, OpenOptions};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -205,6 +206,12 @@ impl Node {
         Ok(AdminClient::new(channel).max_decoding_message_size(64 << 20))
     }
 
+    /// The file with the mesh's CA that it trusts.
+    #[must_use]
+    pub fn ca(&self) -> PathBuf {
+        self.data.join("identity/ca.pem")
+    }
+
     /// Its own word about itself.
     ///
     /// # Errors
@@ -231,13 +238,33 @@ impl Node {
     }
 }
 
-/// An address on loopback that was free a moment ago.
+/// Ports are taken from here on: below those that the system hands out to
+/// outgoing connections, which could take one while its node is being restarted.
+const FIRST_PORT: u16 = 12_000;
+
+/// … and so many of them.
+const PORTS: u16 = 8_000;
+
+/// The next port that this process looks at.
+static NEXT_PORT: AtomicU16 = AtomicU16::new(0);
+
+/// An address on loopback that was free a moment ago, and that this process
+/// has not given to anybody else.
 ///
 /// # Errors
 /// When there is none.
 pub fn free_address() -> Result<SocketAddr> {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).context("no port on loopback")?;
-    Ok(listener.local_addr()?)
+    // Begun at another place in every process: tests run side by side.
+    let start = std::process::id().wrapping_mul(61) % u32::from(PORTS);
+    for _ in 0..PORTS {
+        let step = u32::from(NEXT_PORT.fetch_add(1, Ordering::Relaxed));
+        let offset = (start + step) % u32::from(PORTS);
+        let port = FIRST_PORT + u16::try_from(offset)?;
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
+            return Ok(listener.local_addr()?);
+        }
+    }
+    bail!("no port on loopback is free")
 }
 
 fn copy_tree(from: &Path, to: &Path) -> Result<()> {
