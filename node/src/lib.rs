@@ -15,7 +15,6 @@ pub mod generation;
 #[cfg(feature = "server")]
 pub mod http;
 pub mod identity;
-#[cfg(feature = "server")]
 pub mod log;
 pub mod openpgp;
 #[cfg(feature = "server")]

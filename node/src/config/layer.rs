@@ -11,6 +11,7 @@ use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider, Source};
 
 use super::{DEFAULT_DATA, ENVIRONMENT_PREFIX, Error, KEYS, Key, Settings, duration, key};
+use crate::log;
 
 /// Variables that the command line reads itself, in lower case without the
 /// prefix: they are no keys.
@@ -167,8 +168,8 @@ impl Layers {
             data: self.data.clone(),
             listen: self.required("listen", address)?,
             http_listen: self.optional("http_listen", address)?,
-            log_format: self.required("log_format", |text| text.parse().map_err(chain))?,
-            log_filter: self.required("log_filter", |text| text.parse().map_err(chain))?,
+            log_format: self.required("log_format", |text| text.parse().map_err(explained))?,
+            log_filter: self.required("log_filter", |text| text.parse().map_err(explained))?,
             certificate_lifetime: self
                 .required("certificate_lifetime", within(CERTIFICATE_LIFETIME))?,
             offline_grace: self.required("offline_grace", within(OFFLINE_GRACE))?,
@@ -329,15 +330,9 @@ fn count(text: &str) -> Result<usize, String> {
     }
 }
 
-/// An error with its causes, for a message that cannot keep them.
-fn chain(error: crate::log::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(&error);
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
+/// For a message that cannot keep the causes.
+fn explained(error: log::Error) -> String {
+    log::in_one_line(&error)
 }
 
 #[cfg(test)]

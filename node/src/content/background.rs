@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::fetch::jittered;
 use super::{Content, Error, Urgency, Wanted, Wish};
+use crate::log::in_one_line;
 /// When a payload that failed is tried again; another source or another wish
 /// comes sooner.
 const RETRY: Duration = Duration::from_secs(60);
@@ -114,7 +115,10 @@ impl Work {
                 self.failed.clear();
             }
             Err(error) => {
-                tracing::error!(error = error.chain(), "can't look up which payloads are held");
+                tracing::error!(
+                    error = in_one_line(&error),
+                    "can't look up which payloads are held"
+                );
             }
         }
     }

@@ -122,16 +122,4 @@ impl Error {
                 | Self::Deceit { .. }
         )
     }
-
-    /// The error and its causes in one line.
-    pub(super) fn chain(&self) -> String {
-        let mut text = self.to_string();
-        let mut source = std::error::Error::source(self);
-        while let Some(cause) = source {
-            text.push_str(": ");
-            text.push_str(&cause.to_string());
-            source = cause.source();
-        }
-        text
-    }
 }

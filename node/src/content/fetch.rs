@@ -16,6 +16,7 @@ use tokio::time::{sleep, timeout};
 
 use super::transfers::Transfer;
 use super::{Content, Error, PieceSource, Sources, Urgency, Wanted, receive};
+use crate::log::in_one_line;
 use crate::store::{Manifest, PartialBlob};
 
 /// Attempts in a row that bring nothing new before a fetch fails: enough to
@@ -153,7 +154,7 @@ async fn run(
     let transfer = content.inner.transfers.begin(wanted);
     let result = fetch(content, wanted, state, &transfer).await;
     if let Err(error) = &result {
-        tracing::warn!(%digest, error = error.chain(), "gave up on a payload for now");
+        tracing::warn!(%digest, error = in_one_line(error), "gave up on a payload for now");
     }
     transfer.end(result.as_ref().err());
     result
@@ -180,7 +181,7 @@ async fn fetch(
         let deceived = matches!(error, Error::Deceit { .. });
         if deceived {
             tracing::error!(
-                digest = %wanted.digest, from = source.name(), error = error.chain(),
+                digest = %wanted.digest, from = source.name(), error = in_one_line(&error),
                 "a source sent what it must not; its connection is dropped",
             );
             source.distrust();
@@ -191,7 +192,7 @@ async fn fetch(
         if !error.is_worth_another_attempt() || attempt >= ATTEMPTS {
             return Err(error);
         }
-        tracing::info!(digest = %wanted.digest, attempt, error = error.chain(), "trying again");
+        tracing::info!(digest = %wanted.digest, attempt, error = in_one_line(&error), "trying again");
         if deceived {
             // A new connection to the same liar does not shorten this wait.
             sleep(wait_after(attempt)).await;

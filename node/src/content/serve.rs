@@ -18,6 +18,7 @@ use tonic::Status;
 use super::parent::MAX_BLOBS;
 use super::read::Reader;
 use super::{Content, Error, Urgency, Wanted};
+use crate::log::in_one_line;
 use crate::store::manifest::{PIECE_LENGTH, piece_count};
 use crate::store::{self, BlobReader, Manifest};
 
@@ -180,7 +181,7 @@ fn digest(bytes: &[u8]) -> Result<Digest, Status> {
 
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
-        let text = error.chain();
+        let text = in_one_line(&error);
         match error {
             Error::NotOffered(_) | Error::Absent { .. } => Self::not_found(text),
             Error::Range { .. } => Self::out_of_range(text),

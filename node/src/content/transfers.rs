@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use patchmesh_proto::admin;
 
 use super::{Error, Wanted};
+use crate::log::in_one_line;
 
 /// Transfers that ended and are still told.
 const ENDED: usize = 100;
@@ -74,7 +75,7 @@ impl Transfer {
     }
 
     pub(super) fn end(self, problem: Option<&Error>) {
-        let problem = problem.map(Error::chain).unwrap_or_default();
+        let problem = problem.map(|error| in_one_line(error)).unwrap_or_default();
         self.update(|record| record.problem = problem);
     }
 

@@ -21,7 +21,7 @@ use patchmesh_topology::revision::{Binding, DocumentRef};
 use crate::content::{Content, Wanted};
 use crate::generation::{Current, Generation, names, past, storage};
 use crate::http::{BlobRead, ByteStream, Served, Snapshot, Stored, Unavailable};
-use crate::rpc::status::chain;
+use crate::log::in_one_line;
 use crate::store::Store;
 use crate::view::shelf::Shelf;
 
@@ -227,7 +227,7 @@ impl BlobRead for Blobs {
             .0
             .read_through(wanted, range)
             .await
-            .map_err(|error| Unavailable { why: chain(&error), retry_after: RETRY })?;
+            .map_err(|error| Unavailable { why: in_one_line(&error), retry_after: RETRY })?;
         Ok(stream.map(|part| part.map_err(std::io::Error::other)).boxed())
     }
 }

@@ -19,6 +19,7 @@ use super::files::{self, Identity};
 use super::key;
 use super::service::Issuer;
 use super::tls::{self, Credentials};
+use crate::log::in_one_line;
 use crate::transport::channel;
 
 /// How long the parents may take to answer.
@@ -102,7 +103,7 @@ impl Renewal {
             while let Err(error) = self.renew().await {
                 let ends = self.identity.certificate().not_after;
                 let retry_in = wait.as_secs();
-                let error = channel::with_sources(&error);
+                let error = in_one_line(&error);
                 if Timestamp::now() > ends {
                     tracing::error!(error, %ends, retry_in, "certificate expired, not renewed");
                 } else {

@@ -17,6 +17,7 @@ use tonic::{Request, Response, Status};
 use super::authority::{self, Authority, Error};
 use super::ca::MAX_REQUEST;
 use super::peer::Peer;
+use crate::log::in_one_line;
 use crate::transport::channel;
 
 /// Requests in work at a time. Joining is open to strangers: they must not
@@ -94,7 +95,7 @@ fn from_above(status: Status) -> Status {
 
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
-        let text = channel::with_sources(&error);
+        let text = in_one_line(&error);
         match error {
             Error::Denied(status) => *status,
             Error::NotJoined(_) => Status::failed_precondition(text),

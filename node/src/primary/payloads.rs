@@ -26,7 +26,7 @@ use super::publisher::Publisher;
 use super::sources::{Absent, Sources};
 use crate::content::Content;
 use crate::generation::{Current, Generation};
-use crate::rpc::status::chain;
+use crate::log::in_one_line;
 use crate::source::Progress;
 
 /// Payloads fetched at a time, over all sources.
@@ -191,15 +191,15 @@ impl Fetcher {
     }
 
     async fn try_fetch(&self, wanted: &Wanted) -> Result<Binding, String> {
-        let config = self.sources.config(&wanted.source).map_err(|error| chain(&error))?;
+        let config = self.sources.config(&wanted.source).map_err(|error| in_one_line(&error))?;
         let (board, sha256) = (self.board.clone(), wanted.payload.sha256);
         let progress = Progress::new(move |step| {
             board.update(sha256, |attempt| attempt.received = step.bytes);
         });
-        let http = self.sources.http(&wanted.source).map_err(|error| chain(&error))?;
+        let http = self.sources.http(&wanted.source).map_err(|error| in_one_line(&error))?;
         import::run(self.content.store(), &config, &http, &wanted.payload, &progress)
             .await
-            .map_err(|error| chain(&error))
+            .map_err(|error| in_one_line(&error))
     }
 }
 

@@ -21,7 +21,7 @@ use super::draft::Draft;
 use super::publisher::{self, Publisher};
 use super::records::{self, SyncRecord};
 use crate::generation::{Generation, read_revision};
-use crate::rpc::status::chain;
+use crate::log::in_one_line;
 use crate::source::apt;
 use crate::source::http::{self, Http};
 use crate::source::{FetchPolicy, Progress};
@@ -265,7 +265,7 @@ impl Sources {
     fn note_failure(&self, name: &SourceName, now: Timestamp, error: &Error) -> Result<(), Error> {
         let mut record = self.store.get(&records::SYNCS, name.as_str())?.unwrap_or_default();
         record.attempted_at = now.as_second();
-        record.problem = chain(error);
+        record.problem = in_one_line(error);
         Ok(self.store.put(&records::SYNCS, name.as_str(), &record)?)
     }
 

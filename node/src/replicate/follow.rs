@@ -22,7 +22,7 @@ use super::history::{History, Synchronisation};
 use super::own::{Condition, OwnStatus};
 use crate::generation::load::{self, Loaded, Staged};
 use crate::generation::{Current, Generation, storage};
-use crate::rpc::status::chain;
+use crate::log::in_one_line;
 use crate::store::{self, Store};
 use crate::tuf;
 use crate::tuf::storage::MemoryStorage;
@@ -155,7 +155,7 @@ impl Follower {
         let took = started.elapsed();
         let (documents, problem) = match &outcome {
             Ok(learned) => (learned.documents, String::new()),
-            Err(error) => (0, chain(error)),
+            Err(error) => (0, in_one_line(error)),
         };
         if let Ok(Learned { generation: Some(generation), .. }) = &outcome {
             self.current.set(generation.clone());
@@ -197,7 +197,7 @@ impl Follower {
 
     /// Notes a failure; a transition is logged once.
     fn fault(&self, error: &Error) {
-        let problem = chain(error);
+        let problem = in_one_line(error);
         let condition = self.own.condition();
         let is_new = condition.problem != problem;
         let stale_since = condition.stale_since.or_else(|| Some(Timestamp::now()));

@@ -157,7 +157,7 @@ impl Replication for Service {
         let generation = self.current.get();
         self.statuses
             .accept(&generation.mesh, &caller, request.into_inner().nodes, Timestamp::now())
-            .map_err(|error| Status::permission_denied(crate::rpc::status::chain(&error)))?;
+            .map_err(|error| Status::permission_denied(crate::log::in_one_line(&error)))?;
         Ok(Response::new(wire::ReportStatusResponse {}))
     }
 }

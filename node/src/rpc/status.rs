@@ -11,21 +11,9 @@ use patchmesh_topology::node::membership;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
+use crate::log::in_one_line;
 use crate::primary::publisher;
 use crate::primary::tokens;
-
-/// The error and its causes, joined by colons.
-#[must_use]
-pub fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
-}
 
 /// `INVALID_ARGUMENT`, naming the field.
 #[must_use]
@@ -38,7 +26,7 @@ pub fn field(name: &str, problem: &(impl Display + ?Sized)) -> Status {
 #[must_use]
 pub fn internal(error: &(dyn Error + 'static)) -> Status {
     tracing::error!(error, "a request failed inside this node");
-    Status::internal(chain(error))
+    Status::internal(in_one_line(error))
 }
 
 /// What a refused change is to its caller.
@@ -51,7 +39,7 @@ pub trait Refusal: Error + Send + Sync + 'static {
 #[must_use]
 pub fn published<R: Refusal>(error: publisher::Error<R>) -> Status {
     match error {
-        publisher::Error::Refused(refusal) => Status::new(refusal.code(), chain(&refusal)),
+        publisher::Error::Refused(refusal) => Status::new(refusal.code(), in_one_line(&refusal)),
         publisher::Error::Failed(fault) => internal(fault.as_ref()),
         publisher::Error::Stopped => {
             Status::unavailable("the node is shutting down; nothing was changed")

@@ -26,6 +26,7 @@ use super::{
     STREAM_WINDOW,
 };
 use crate::identity::tls::Fault;
+use crate::log::in_one_line;
 
 /// How long finding a host, reaching it and agreeing on TLS may take
 /// together; enough for three lost packets on a slow line.
@@ -141,7 +142,7 @@ pub fn explain(status: &tonic::Status) -> String {
     let mut cause: Option<&(dyn StdError + 'static)> = status.source();
     while let Some(error) = cause {
         if error.is::<Error>() {
-            return with_sources(error);
+            return in_one_line(error);
         }
         // A TLS alert that comes after the handshake reaches us as text only.
         let text = error.to_string();
@@ -156,22 +157,6 @@ pub fn explain(status: &tonic::Status) -> String {
         cause = error.source();
     }
     status.message().to_owned()
-}
-
-/// An error and all its sources in one line.
-pub(crate) fn with_sources(error: &(dyn StdError + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        let next = error.to_string();
-        // Some libraries repeat their sources; we say nothing twice.
-        if !text.ends_with(&next) {
-            text.push_str(": ");
-            text.push_str(&next);
-        }
-        source = error.source();
-    }
-    text
 }
 
 fn tuned(endpoint: Endpoint) -> Endpoint {

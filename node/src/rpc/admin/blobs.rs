@@ -8,8 +8,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use super::Streamed;
+use crate::log::in_one_line;
 use crate::rpc::context::Context;
-use crate::rpc::status::{chain, field, internal};
+use crate::rpc::status::{field, internal};
 use crate::store::{self, Held, Store};
 
 /// Messages that wait for a slow caller.
@@ -100,7 +101,7 @@ fn verify_one(store: &Store, blob: Held, answer: &mut wire::VerifyBlobsResponse)
         }
         // Removed since it was listed.
         Err(store::Error::NotHeld(_)) => {}
-        Err(error) => fault(answer, blob.digest, chain(&error)),
+        Err(error) => fault(answer, blob.digest, in_one_line(&error)),
     }
 }
 

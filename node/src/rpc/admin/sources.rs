@@ -14,10 +14,11 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
 
 use super::Streamed;
+use crate::log::in_one_line;
 use crate::primary::sources::{Error, Sources};
 use crate::rpc::blocking;
 use crate::rpc::context::Context;
-use crate::rpc::status::{chain, field, internal};
+use crate::rpc::status::{field, internal};
 use crate::source::Progress;
 
 /// Messages of progress that wait for a slow caller.
@@ -158,7 +159,7 @@ fn status(error: Error) -> Status {
     let code = match &error {
         Error::Taken(_) => Code::AlreadyExists,
         Error::Unknown(_) => Code::NotFound,
-        Error::Kind | Error::Config(_) => return field("source", &chain(&error)),
+        Error::Kind | Error::Config(_) => return field("source", &in_one_line(&error)),
         Error::Busy(_) => Code::Aborted,
         Error::Sync { .. } => Code::FailedPrecondition,
         Error::Record(..)
@@ -167,5 +168,5 @@ fn status(error: Error) -> Status {
         | Error::Load(_)
         | Error::Http(_) => return internal(&error),
     };
-    Status::new(code, chain(&error))
+    Status::new(code, in_one_line(&error))
 }
