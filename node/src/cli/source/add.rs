@@ -22,7 +22,7 @@ const MAX_KEYRING_BYTES: u64 = 1 << 20;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  patchmesh source add apt debian-security --url https://deb.debian.org/debian-security \\
+  patchmesh source add apt debian-security --url https://mirror.example/debian-security \\
     --suite bookworm-security --component main --architecture amd64 \\
     --keyring /usr/share/keyrings/debian-archive-keyring.gpg
   patchmesh source add apt vendor --url http://127.0.0.1:8000 --suite stable \\
