@@ -11,6 +11,7 @@ pub mod bench;
 pub mod binaries;
 pub mod cluster;
 pub mod http;
+pub mod impostor;
 pub mod proxy;
 pub mod run;
 pub mod tls;

@@ -1,7 +1,7 @@
-//! gRPC channels over TLS 1.3 for callers that nodes do not expect.
+//! gRPC over TLS 1.3 for callers and servers that nodes do not expect.
 //!
-//! The server's certificate is not checked here: these callers ask what a node
-//! tells whoever comes along.
+//! The other side's certificate is not checked here: these callers ask what a
+//! node tells whoever comes along.
 
 use std::fs;
 use std::path::Path;
@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use hyper_util::rt::TokioIo;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls13_signature};
-use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
+use rustls::{ClientConfig, DigitallySignedStruct, Error, ServerConfig, SignatureScheme};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use tokio::net::TcpStream;
@@ -52,6 +52,19 @@ pub async fn with_certificate(url: &str, certificate: &Certificate) -> Result<Ch
     let chain = certificate.chain.clone();
     let key = certificate.key.clone_key();
     connect(url, configuration()?.with_client_auth_cert(chain, key)?).await
+}
+
+/// What a server with this certificate does, whoever comes.
+///
+/// # Errors
+/// When the certificate and key do not fit each other.
+pub fn server(certificate: &Certificate) -> Result<Arc<ServerConfig>> {
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_no_client_auth()
+        .with_single_cert(certificate.chain.clone(), certificate.key.clone_key())?;
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    Ok(Arc::new(config))
 }
 
 fn provider() -> Arc<CryptoProvider> {

@@ -128,7 +128,7 @@ async fn an_index_that_unpacks_to_ten_gigabytes_is_refused_early() -> Result<()>
     // Signed and hashed by the vendor itself, so that only the cap is in the way.
     let name = plant_bomb(&vendor).await?;
     cluster.sync("vendor").await?.failure_that_says(&[&name])?;
-    let peak = peak_memory(&cluster)?;
+    let peak = cluster.primary()?.peak_memory()?;
     ensure!(peak < 1 << 30, "it took {} MiB of memory", peak >> 20);
     cluster.passed();
     Ok(())
@@ -163,15 +163,6 @@ async fn plant_bomb(vendor: &Vendor) -> Result<String> {
         })
         .await?;
     Ok("packages".to_owned())
-}
-
-/// The primary's peak resident memory so far.
-fn peak_memory(cluster: &Cluster) -> Result<u64> {
-    let id = cluster.primary()?.process_id().context("the primary does not run")?;
-    let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
-    let kibibytes: u64 = line.trim().trim_end_matches(" kB").trim().parse()?;
-    Ok(kibibytes << 10)
 }
 
 #[tokio::test(flavor = "multi_thread")]

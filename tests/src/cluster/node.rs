@@ -127,6 +127,19 @@ impl Node {
         self.child.as_ref().and_then(Child::id)
     }
 
+    /// The most memory that the process has held so far, in bytes.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn peak_memory(&self) -> Result<u64> {
+        let id = self.process_id().with_context(|| format!("{} does not run", self.name))?;
+        let status = fs::read_to_string(format!("/proc/{id}/status"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let line = line.context("the kernel tells no VmHWM")?;
+        let kibibytes: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
+        Ok(kibibytes << 10)
+    }
+
     /// Whether the process runs.
     #[must_use]
     pub fn runs(&mut self) -> bool {
