@@ -10,6 +10,8 @@ pub mod names;
 pub mod past;
 pub mod retention;
 pub mod storage;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -25,7 +27,7 @@ use patchmesh_topology::offer;
 use patchmesh_topology::revision::{Binding, CatalogueEntry, DocumentRef, Revision, RevisionId};
 use patchmesh_topology::rollout::{RolloutSet, WaveStateSet};
 use patchmesh_topology::view::View;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, MutexGuard, watch};
 
 use crate::store::Store;
 use crate::tuf::{RoleName, TargetFile};
@@ -265,6 +267,7 @@ pub fn read_revision(
 pub struct Current {
     generation: watch::Sender<Arc<Generation>>,
     mesh: watch::Sender<Arc<Mesh>>,
+    turn: Arc<Mutex<()>>,
 }
 
 impl Current {
@@ -272,13 +275,19 @@ impl Current {
     #[must_use]
     pub fn new(generation: Arc<Generation>) -> Self {
         let mesh = watch::Sender::new(generation.mesh.clone());
-        Self { generation: watch::Sender::new(generation), mesh }
+        Self { generation: watch::Sender::new(generation), mesh, turn: Arc::default() }
     }
 
     /// The generation now.
     #[must_use]
     pub fn get(&self) -> Arc<Generation> {
         self.generation.borrow().clone()
+    }
+
+    /// Waits until nobody else learns a generation or removes what none leads
+    /// to: what a new one finds in the store must not go before it is there.
+    pub async fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().await
     }
 
     /// Switches. The caller has made it durable first.

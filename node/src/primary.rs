@@ -9,6 +9,8 @@ pub mod publisher;
 pub mod records;
 pub mod signing;
 pub mod sources;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod tokens;
 pub mod views;
 pub mod writing;

@@ -21,7 +21,12 @@ use patchmesh_topology::view::{View, ViewSet};
 
 use super::{Approvals, Generation, RoleFact, StoredView, Target, carries, names};
 use crate::store::{self, Store};
-use crate::tuf::TrustedMetadata;
+use crate::tuf::{self, Limits, TrustedMetadata};
+
+/// Longest document, index files of views included. Documents are held in
+/// memory until their generation is whole, so a signature must not promise
+/// more than a node has; the largest distributions' indices have some 60 MiB.
+const MAX_DOCUMENT: u64 = 256 << 20;
 
 /// Why a generation cannot be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +37,20 @@ pub enum Error {
     /// A target without the digest that names its document.
     #[error("the signed metadata gives no BLAKE3 digest for {0}")]
     NoDigest(String),
+    /// It cannot be told which role a name is delegated to.
+    #[error("the signed metadata does not say who may sign {name}")]
+    Delegation {
+        /// What it is.
+        name: String,
+        /// Why.
+        source: Box<tuf::trusted::Error>,
+    },
+    /// A document that no node could keep.
+    #[error("a document of {length} bytes is signed for; at most {MAX_DOCUMENT} are taken")]
+    TooLong {
+        /// Its length.
+        length: u64,
+    },
     /// A document's bytes are not those that were signed.
     #[error("document {0} is not the one that was signed")]
     Mismatch(String),
@@ -132,6 +151,9 @@ pub fn load(
     let mut loader = Loader { staged, previous, targets: &targets, lacking: BTreeSet::new() };
     let generation = loader.generation(trusted, node)?;
     let lacking: Vec<DocumentRef> = loader.lacking.into_iter().collect();
+    if let Some(long) = lacking.iter().find(|one| one.length > MAX_DOCUMENT) {
+        return Err(Error::TooLong { length: long.length });
+    }
     match generation {
         Some(generation) if lacking.is_empty() => {
             Ok(Loaded::Whole(Box::new(Generation { targets, ..generation })))
@@ -168,15 +190,27 @@ where
     M::try_from(message).map_err(|source| Error::Convert { name: name.to_owned(), source })
 }
 
+/// What each signed name leads to, by the word of the role that it is
+/// delegated to. What another role says of it does not count: else the theft of
+/// any key would be the theft of all.
 fn targets(trusted: &TrustedMetadata) -> Result<BTreeMap<String, Target>, Error> {
-    trusted
-        .all_targets()
-        .flat_map(|(_, targets)| &targets.targets)
-        .map(|(path, file)| {
-            let target = Target::of(file).ok_or_else(|| Error::NoDigest(path.to_string()))?;
-            Ok((path.to_string(), target))
-        })
-        .collect()
+    let mut found = BTreeMap::new();
+    for path in trusted.all_targets().flat_map(|(_, targets)| targets.targets.keys()) {
+        if found.contains_key(path.as_str()) {
+            continue;
+        }
+        let delegated = trusted.find(path, Limits::default().delegations);
+        let Some((_, file)) = delegated.map_err(|source| Error::Delegation {
+            name: path.to_string(),
+            source: Box::new(source),
+        })?
+        else {
+            continue;
+        };
+        let target = Target::of(file).ok_or_else(|| Error::NoDigest(path.to_string()))?;
+        found.insert(path.to_string(), target);
+    }
+    Ok(found)
 }
 
 fn roles(trusted: &TrustedMetadata) -> Vec<RoleFact> {
@@ -467,3 +501,7 @@ impl Loader<'_> {
         Ok(found)
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

@@ -51,6 +51,7 @@ pub async fn run(store: Store, name: NodeName, current: Current, cancel: Cancell
             () = cancel.cancelled() => return,
             () = tokio::time::sleep(INTERVAL) => {}
         }
+        let _turn = current.turn().await;
         let (generation, name) = (current.get(), name.clone());
         let before = std::mem::take(&mut unused);
         let outcome = store
@@ -192,3 +193,7 @@ fn pool(bytes: &bytes::Bytes, present: &Generation) -> Vec<Digest> {
     let bound = view.pool.values().filter_map(|file| present.bindings.get(&file.sha256));
     bound.map(|binding| binding.blob).collect()
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

@@ -127,3 +127,7 @@ fn put_trusted(transaction: &mut Transaction, learned: &MemoryStorage) {
         transaction.put(&METADATA, &root.file_name(), &Bytes::from(root.bytes.clone()));
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

@@ -252,3 +252,7 @@ impl Press {
         Ok(generation)
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

@@ -139,8 +139,8 @@ impl Follower {
     async fn told(&self, message: &WatchResponse) -> Result<(), Error> {
         let here = self.current.get();
         if message.timestamp_version == here.timestamp_version {
-            // What was wrong before is mended when the parent speaks again.
-            self.well();
+            // That is no proof that what was wrong is mended: every stream
+            // begins with a synchronisation, which tells.
             return Ok(());
         }
         self.synchronise().await
@@ -148,6 +148,7 @@ impl Follower {
 
     /// Learns what is new; one log line says what changed.
     async fn synchronise(&self) -> Result<(), Error> {
+        let _turn = self.current.turn().await;
         let started = Instant::now();
         let before = self.current.get();
         let parent = Parent::new(self.parent.clone(), self.channel.clone());
@@ -251,7 +252,15 @@ pub async fn learn(
     if !is_new {
         return Ok(Learned { generation: None, documents: 0 });
     }
-    let (generation, staged, documents) = gather(store, name, parent, before, trusted).await?;
+    let gathered = gather(store, name, parent, before, trusted).await;
+    let (generation, staged, documents) = match gathered {
+        Ok(gathered) => gathered,
+        Err(error) => {
+            // So does what is signed although its documents are not to be had.
+            store.run(move |store| storage::keep(store, &learned)).await?;
+            return Err(error);
+        }
+    };
     let committed = generation.clone();
     store
         .run(move |store| storage::commit(store, &committed, &learned, staged, Vec::new(), now))
