@@ -75,10 +75,14 @@ pub async fn run(options: JoinOptions) -> Result<JoinReport, super::Error> {
     let joined = join::join(&token, &layout.identity(), &url).await?;
     let parent =
         ParentRecord { name: joined.parent.to_string(), url: joined.parent_url.to_string() };
+    let (root, folder) = (joined.tuf_root, layout.identity());
+    let identity = joined.identity;
+    // The certificate comes last: until it is there this can be run again.
     store
         .run(move |store| {
-            storage::pin(store, &joined.tuf_root)?;
-            store.put(&PARENT, PARENT_KEY, &parent)
+            storage::pin(store, &root)?;
+            store.put(&PARENT, PARENT_KEY, &parent)?;
+            Ok::<_, super::Error>(identity.save(&folder)?)
         })
         .await?;
     Ok(JoinReport {

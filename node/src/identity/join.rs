@@ -2,7 +2,9 @@
 //! names, and checks every part of the answer before it keeps any.
 //!
 //! The key is saved before the question is asked. So a host whose answer got
-//! lost asks again with the same key, and the primary answers again.
+//! lost asks again with the same key, and the primary answers again. The
+//! certificate is left to the caller to save: it is what makes a host a node,
+//! so it comes after everything else that a node needs.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -88,7 +90,7 @@ pub enum Error {
 /// What a host has when it has joined.
 #[derive(Debug)]
 pub struct Joined {
-    /// Its identity, saved already.
+    /// Its identity. Only its key is saved.
     pub identity: Identity,
     /// Its name.
     pub node: NodeName,
@@ -102,8 +104,9 @@ pub struct Joined {
     pub tuf_root: Bytes,
 }
 
-/// Joins with a token: the identity is in `folder` afterwards. `url` is where
-/// the new node will be reached.
+/// Joins with a token. The new key is in `folder` afterwards; the rest of the
+/// identity is for the caller to save there, last of all. `url` is where the
+/// new node will be reached.
 ///
 /// # Errors
 /// Where the token is of no use, the parent cannot be asked or refuses, or the
@@ -115,9 +118,7 @@ pub async fn join(token: &Token, folder: &Path, url: &NodeUrl) -> Result<Joined,
     }
     let key = files::load_or_make_key(folder)?;
     let response = ask(token, &key, url).await?;
-    let joined = check(token, key, response)?;
-    joined.identity.save(folder)?;
-    Ok(joined)
+    check(token, key, response)
 }
 
 async fn ask(token: &Token, key: &Key, url: &NodeUrl) -> Result<JoinResponse, Error> {

@@ -132,6 +132,8 @@ async fn a_host_joins_two_hops_from_the_primary() {
     let joined = join(&token, folder.path(), &own_url()).await.expect("joined");
     assert_eq!(joined.parent.as_str(), "hub");
     assert_eq!(joined.tuf_root, "{}");
+    assert!(!files::exists(folder.path()), "the caller saves, last of all");
+    joined.identity.save(folder.path()).expect("saved");
     let kept = Identity::load(folder.path()).expect("an identity");
     assert_eq!(kept.certificate(), joined.identity.certificate());
 
@@ -147,7 +149,6 @@ async fn a_token_works_once_but_survives_a_lost_answer() {
     let token = tree.invite(hour());
     join(&token, folder.path(), &own_url()).await.expect("joined");
     // As if the answer had been lost: the key is there, the certificate not.
-    std::fs::remove_file(folder.path().join(files::CERTIFICATE_FILE)).expect("removed");
     join(&token, folder.path(), &own_url()).await.expect("joined again with the same key");
 
     let other = tempfile::tempdir().expect("a folder");

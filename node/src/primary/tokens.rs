@@ -147,3 +147,7 @@ fn seconds(at: i64) -> Timestamp {
     // Only what this module wrote is read here.
     Timestamp::from_second(at).unwrap_or(Timestamp::UNIX_EPOCH)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

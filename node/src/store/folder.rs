@@ -59,12 +59,13 @@ impl Folder {
 
     fn create(root: &Path) -> Result<Self, Error> {
         make_folder(root)?;
+        // Before all else in it: others keep their files in a data folder too.
+        if root.join(MARKER).exists() {
+            check_marker(root)?;
+            return Err(Error::AlreadyExists { path: root.to_owned() });
+        }
         for entry in fs::read_dir(root).map_err(|e| Error::io("list", root, e))? {
             let name = entry.map_err(|e| Error::io("list", root, e))?.file_name();
-            if name == MARKER {
-                check_marker(root)?;
-                return Err(Error::AlreadyExists { path: root.to_owned() });
-            }
             if ![LOCK, DATABASE, BLOBS, INCOMING].iter().any(|ours| name == *ours) {
                 return Err(Error::Foreign { path: root.to_owned(), found: name });
             }

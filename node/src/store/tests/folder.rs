@@ -86,3 +86,15 @@ fn crash_leftovers_are_swept() {
     let _store = reopen(store);
     assert_eq!(fs::read_dir(incoming).unwrap().count(), 0);
 }
+
+#[test]
+fn a_data_folder_is_known_by_its_marker_whatever_else_is_in_it() {
+    let (_folder, store) = new_store();
+    let path = store.path().to_owned();
+    drop(store);
+    for name in ["aaa", "identity", "zzz"] {
+        std::fs::create_dir(path.join(name)).unwrap();
+    }
+    let again = Store::open(&path, Mode::Create);
+    assert!(matches!(again, Err(Error::AlreadyExists { .. })), "{again:?}");
+}
