@@ -85,6 +85,7 @@ impl Payloads {
             publisher,
             fetcher: Fetcher { sources, content, board: board.clone() },
             retry_at: HashMap::new(),
+            is_swept: false,
         };
         tasks.spawn(worker.run(cancel));
         Self { board }
@@ -132,6 +133,11 @@ impl Board {
         change(attempt);
         drop(attempts);
         self.changes.send_modify(|count| *count += 1);
+    }
+
+    /// Keeps only what is called for still.
+    fn retain(&self, is_wanted: impl Fn(&Sha256) -> bool) {
+        self.lock().retain(|sha256, _| is_wanted(sha256));
     }
 
     fn forget(&self, payloads: &[Sha256]) {
@@ -208,6 +214,7 @@ struct Worker {
     publisher: Publisher,
     fetcher: Fetcher,
     retry_at: HashMap<Sha256, Instant>,
+    is_swept: bool,
 }
 
 impl Worker {
@@ -215,7 +222,10 @@ impl Worker {
         let mut generations = self.current.watch();
         loop {
             generations.mark_unchanged();
-            let due = self.due().await;
+            let due = tokio::select! {
+                () = cancel.cancelled() => return,
+                due = self.due() => due,
+            };
             if due.is_empty() {
                 tokio::select! {
                     () = cancel.cancelled() => return,
@@ -256,7 +266,7 @@ impl Worker {
         }
     }
 
-    async fn bind(&self, bindings: Vec<Binding>) {
+    async fn bind(&mut self, bindings: Vec<Binding>) {
         if bindings.is_empty() {
             return;
         }
@@ -270,12 +280,19 @@ impl Worker {
             })
             .await;
         match published {
-            Ok(_) => self.fetcher.board.forget(&bound),
-            // The payloads are in the blob store: the next round finds them there.
-            Err(error) => tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "payloads fetched but not bound; they are tried again"
-            ),
+            Ok(_) => {
+                self.fetcher.board.forget(&bound);
+                import::bound(self.fetcher.content.store(), &bound).await;
+            }
+            // The downloads are kept, so the vendor is not asked again.
+            Err(error) => {
+                let again = Instant::now() + MIN_PAUSE;
+                self.retry_at.extend(bound.into_iter().map(|sha256| (sha256, again)));
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "payloads fetched but not bound; they are tried again"
+                );
+            }
         }
     }
 
@@ -292,11 +309,17 @@ impl Worker {
                     error = &error as &dyn std::error::Error,
                     "cannot tell which payloads lack"
                 );
+                tokio::time::sleep(MIN_PAUSE).await;
                 return Vec::new();
             }
             Err(_) => return Vec::new(),
         };
         self.retry_at.retain(|sha256, _| wanted.contains_key(sha256));
+        self.fetcher.board.retain(|sha256| wanted.contains_key(sha256));
+        if !std::mem::replace(&mut self.is_swept, true) {
+            let wanted = wanted.keys().copied().collect();
+            import::sweep(self.fetcher.content.store(), &wanted).await;
+        }
         let now = Instant::now();
         let waits = |sha256: &Sha256| self.retry_at.get(sha256).is_some_and(|at| *at > now);
         wanted

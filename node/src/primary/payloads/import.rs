@@ -1,14 +1,21 @@
 //! One payload: downloaded from its vendor, verified, stored as a blob.
+//!
+//! A download stays beside the blobs until its binding is published, so that
+//! neither a crash nor a full disk makes the vendor send it twice.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
 
 use bytes::BytesMut;
+use patchmesh_topology::digest::Sha256;
 use patchmesh_topology::revision::{Binding, Payload};
 use tokio::io::AsyncReadExt;
 
 use crate::source::http::Http;
 use crate::source::{Progress, apt};
-use crate::store::{self, ImportOptions, Store};
+use crate::store::{self, ImportOptions, Imported, Store};
 
-/// Folder in the data folder for downloads that are not whole yet.
+/// Folder in the data folder for downloads that are not bound yet.
 const DOWNLOADS: &str = "downloads";
 /// Bytes read at a time when a download becomes a blob.
 const PART: usize = 1 << 20;
@@ -22,10 +29,12 @@ pub(super) enum Error {
     Store(#[from] store::Error),
     #[error("the folder or file of the download cannot be used")]
     Download(#[source] std::io::Error),
+    #[error("its download changed on this disk; it is fetched anew")]
+    Damaged,
 }
 
 /// Downloads a payload, verified, and stores it as a blob. What a cut leaves
-/// of a download is taken up by the next attempt.
+/// of a download is taken up by the next attempt, and so is a whole one.
 pub(super) async fn run(
     store: &Store,
     config: &apt::Config,
@@ -33,16 +42,26 @@ pub(super) async fn run(
     payload: &Payload,
     progress: &Progress,
 ) -> Result<Binding, Error> {
-    let folder = store.path().join(DOWNLOADS);
-    tokio::fs::create_dir_all(&folder).await.map_err(Error::Download)?;
-    let path = folder.join(payload.sha256.to_string());
+    tokio::fs::create_dir_all(folder(store)).await.map_err(Error::Download)?;
+    let path = file(store, &payload.sha256);
     // The download and the blob made of it lie side by side for a moment. A
     // payload that does not fit must not fill the disk for those that do.
     let held = tokio::fs::metadata(&path).await.map_or(0, |download| download.len());
     let wanted = payload.length.saturating_mul(2).saturating_sub(held);
     store.run(move |store| store.ensure_space(wanted)).await?;
-    apt::fetch_payload_to(config, http, payload, &path, progress).await?;
-    let mut file = tokio::fs::File::open(&path).await.map_err(Error::Download)?;
+    if held != payload.length {
+        apt::fetch_payload_to(config, http, payload, &path, progress).await?;
+    }
+    let imported = read_in(store, payload, &path).await?;
+    if imported.sha256 != Some(payload.sha256) {
+        let _ = tokio::fs::remove_file(&path).await;
+        return Err(Error::Damaged);
+    }
+    Ok(Binding { sha256: payload.sha256, blob: imported.digest, length: imported.length })
+}
+
+async fn read_in(store: &Store, payload: &Payload, path: &Path) -> Result<Imported, Error> {
+    let mut file = tokio::fs::File::open(path).await.map_err(Error::Download)?;
     let mut writer = store.import(ImportOptions { sha256: true, limit: Some(payload.length) });
     loop {
         let mut part = BytesMut::with_capacity(PART);
@@ -51,8 +70,34 @@ pub(super) async fn run(
         }
         writer.write(part.freeze()).await?;
     }
-    let imported = writer.finish().await?;
-    // The blob is durable, so what is left of the download is waste.
-    let _ = tokio::fs::remove_file(&path).await;
-    Ok(Binding { sha256: payload.sha256, blob: imported.digest, length: imported.length })
+    Ok(writer.finish().await?)
+}
+
+/// Removes the downloads of payloads that are bound. One that stays is waste
+/// until the next start, no more.
+pub(super) async fn bound(store: &Store, payloads: &[Sha256]) {
+    for sha256 in payloads {
+        let _ = tokio::fs::remove_file(file(store, sha256)).await;
+    }
+}
+
+/// Removes the downloads that `wanted` does not name: those of what was declined,
+/// or bound just when the node ended.
+pub(super) async fn sweep(store: &Store, wanted: &HashSet<Sha256>) {
+    let Ok(mut files) = tokio::fs::read_dir(folder(store)).await else { return };
+    while let Ok(Some(file)) = files.next_entry().await {
+        let name = file.file_name();
+        let sha256 = name.to_str().and_then(|name| name.trim_end_matches(".part").parse().ok());
+        if sha256.is_some_and(|sha256| !wanted.contains(&sha256)) {
+            let _ = tokio::fs::remove_file(file.path()).await;
+        }
+    }
+}
+
+fn folder(store: &Store) -> PathBuf {
+    store.path().join(DOWNLOADS)
+}
+
+fn file(store: &Store, sha256: &Sha256) -> PathBuf {
+    folder(store).join(sha256.to_string())
 }
