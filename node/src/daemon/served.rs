@@ -177,11 +177,22 @@ impl Snapshot for Present {
         self.generation.bindings.get(sha256).copied()
     }
 
+    fn open_payload(&self, sha256: &Sha256) -> Option<Binding> {
+        let mut promised = self.shelves.values().flat_map(|shelf| shelf.payloads());
+        self.binding(sha256).filter(|_| promised.any(|one| one == sha256))
+    }
+
     fn open_blob(&self, blob: &Digest) -> Option<u64> {
-        let targets = || self.targets.front().into_iter().flat_map(|(_, targets)| targets.values());
-        self.generation
-            .payload_length(blob)
-            .or_else(|| targets().find(|(_, one)| one.digest == *blob).map(|(_, one)| one.length))
+        let mut targets =
+            self.targets.front().into_iter().flat_map(|(_, targets)| targets.values());
+        match self.generation.payload_length(blob) {
+            Some(length) => {
+                let promised = self.shelves.values().flat_map(|shelf| shelf.payloads());
+                let mut bound = promised.filter_map(|sha256| self.binding(sha256));
+                bound.any(|binding| binding.blob == *blob).then_some(length)
+            }
+            None => targets.find(|(_, one)| one.digest == *blob).map(|(_, one)| one.length),
+        }
     }
 
     fn metadata(&self, file: &str) -> Option<Stored> {

@@ -71,8 +71,8 @@ pub(super) fn resolve(wanted: &Wanted, served: &dyn Snapshot) -> Result<Resource
         }
         Wanted::Payload(sha256) => {
             let binding = served
-                .binding(sha256)
-                .ok_or_else(|| missing("no payload of this SHA-256 that is bound to a blob"))?;
+                .open_payload(sha256)
+                .ok_or_else(|| missing("no payload of this SHA-256 that is open to all"))?;
             let blob = DocumentRef { digest: binding.blob, length: binding.length };
             Ok(Resource::blob(blob, sha256, "application/octet-stream"))
         }

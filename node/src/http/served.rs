@@ -42,7 +42,12 @@ pub trait Snapshot: Send + Sync {
     /// The blob behind a vendor's hash.
     fn binding(&self, sha256: &Sha256) -> Option<Binding>;
 
-    /// The length of a blob that everybody may read: a bound payload, or a
+    /// The blob behind the vendor's hash of a payload that everybody may read:
+    /// one that a view served here promises. What is approved elsewhere only is
+    /// not to be had here, nor can strangers make this node fetch it.
+    fn open_payload(&self, sha256: &Sha256) -> Option<Binding>;
+
+    /// The length of a blob that everybody may read: an open payload, or a
     /// document that an open target leads to. Never one of the mesh's own.
     fn open_blob(&self, blob: &Digest) -> Option<u64>;
 

@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
+use patchmesh_topology::digest::Sha256;
 use patchmesh_topology::revision::DocumentRef;
 use patchmesh_topology::view::{PoolFile, View};
 
@@ -101,6 +102,15 @@ impl Shelf {
         })
     }
 
+    /// The payloads that this view and those before still promise to clients.
+    pub fn payloads(&self) -> impl Iterator<Item = &Sha256> + '_ {
+        let retired = self.retired.values().filter_map(|retired| match &retired.file {
+            File::Index(_) => None,
+            File::Pool(file) => Some(file),
+        });
+        self.current.pool.values().chain(retired).map(|file| &file.sha256)
+    }
+
     fn retire(&mut self, old: &View, now: Timestamp) {
         let Self { current, retired, switches, .. } = self;
         let indices = old.files.iter().filter(|(path, _)| is_by_hash(path));
@@ -146,7 +156,7 @@ pub(crate) fn is_by_hash(path: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use patchmesh_topology::digest::{Digest, Sha256};
+    use patchmesh_topology::digest::Digest;
 
     const INDEX: &str = "dists/a/settled/binary-amd64/by-hash/SHA256/1";
 

@@ -193,6 +193,10 @@ impl Snapshot for Fake {
         self.bindings.get(sha256).copied()
     }
 
+    fn open_payload(&self, sha256: &Sha256) -> Option<Binding> {
+        self.binding(sha256)
+    }
+
     fn open_blob(&self, blob: &Digest) -> Option<u64> {
         self.bindings.values().find(|binding| binding.blob == *blob).map(|binding| binding.length)
     }
