@@ -71,6 +71,9 @@ pub enum Error {
     /// The description of the services.
     #[error("the services cannot be described")]
     Reflection(#[from] tonic_reflection::server::Error),
+    /// A part of the node ended by itself: a fault of this program.
+    #[error("a part of the node ended, so the node ends; what it holds is whole: start it again")]
+    Ended(#[source] Option<tokio::task::JoinError>),
     /// A folder of the data folder.
     #[error("folder {path} cannot be made")]
     Folder {
@@ -116,7 +119,51 @@ pub async fn serve(settings: Settings, stop: CancellationToken) -> Result<(), Er
         mesh = generation.mesh.name,
         "ready"
     );
-    while tasks.join_next().await.is_some() {}
+    let outcome = until_stopped(&mut tasks, &stop).await;
     tracing::info!("stopped");
-    Ok(())
+    outcome
+}
+
+/// Waits for the end of every task. None ends before `stop` unless it broke;
+/// then all are stopped, since a node that only seems to run is worse than one
+/// that whoever supervises it starts again.
+async fn until_stopped(tasks: &mut JoinSet<()>, stop: &CancellationToken) -> Result<(), Error> {
+    let mut outcome = Ok(());
+    while let Some(ended) = tasks.join_next().await {
+        if stop.is_cancelled() && ended.is_ok() {
+            continue;
+        }
+        if outcome.is_ok() {
+            outcome = Err(Error::Ended(ended.err()));
+        }
+        stop.cancel();
+    }
+    outcome
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn run(work: impl Future<Output = ()> + Send + 'static) -> Result<(), Error> {
+        let (mut tasks, stop) = (JoinSet::new(), CancellationToken::new());
+        tasks.spawn(stop.clone().cancelled_owned());
+        tasks.spawn(work);
+        until_stopped(&mut tasks, &stop).await
+    }
+
+    #[tokio::test]
+    async fn a_part_that_ends_ends_the_node() {
+        assert!(matches!(run(async {}).await, Err(Error::Ended(None))));
+        let panicked = run(async { panic!("on purpose") }).await;
+        assert!(matches!(panicked, Err(Error::Ended(Some(_)))));
+    }
+
+    #[tokio::test]
+    async fn a_node_that_is_stopped_ends_well() {
+        let (mut tasks, stop) = (JoinSet::new(), CancellationToken::new());
+        tasks.spawn(stop.clone().cancelled_owned());
+        stop.cancel();
+        assert!(until_stopped(&mut tasks, &stop).await.is_ok());
+    }
 }

@@ -20,8 +20,8 @@ use super::peer::Peer;
 use crate::log::in_one_line;
 use crate::transport::channel;
 
-/// Requests in work at a time. Joining is open to strangers: they must not
-/// keep a node or its parents busy.
+/// Requests of each kind in work at a time. Joining is open to strangers: they
+/// must not keep a node or its parents busy, nor nodes from renewing.
 const MAX_AT_ONCE: usize = 16;
 
 /// How long the parents may take to answer.
@@ -44,14 +44,16 @@ pub enum Issuer {
 pub struct Service {
     issuer: Issuer,
     mesh: watch::Receiver<Arc<Mesh>>,
-    slots: Semaphore,
+    joins: Semaphore,
+    renewals: Semaphore,
 }
 
 impl Service {
     /// The service, ready to be added to a router.
     #[must_use]
     pub fn server(issuer: Issuer, mesh: watch::Receiver<Arc<Mesh>>) -> IdentityServer<Self> {
-        let service = Self { issuer, mesh, slots: Semaphore::new(MAX_AT_ONCE) };
+        let slots = || Semaphore::new(MAX_AT_ONCE);
+        let service = Self { issuer, mesh, joins: slots(), renewals: slots() };
         // Room for a certificate request and the short fields around it.
         IdentityServer::new(service).max_decoding_message_size(2 * MAX_REQUEST)
     }
@@ -108,7 +110,7 @@ impl From<Error> for Status {
 #[tonic::async_trait]
 impl Identity for Service {
     async fn join(&self, request: Request<JoinRequest>) -> Result<Response<JoinResponse>, Status> {
-        let _slot = self.slots.try_acquire().map_err(busy)?;
+        let _slot = self.joins.try_acquire().map_err(busy)?;
         let request = request.into_inner();
         let (node, ..) = authority::read(&request)?;
         let outcome = match &self.issuer {
@@ -133,7 +135,7 @@ impl Identity for Service {
         &self,
         request: Request<RenewRequest>,
     ) -> Result<Response<RenewResponse>, Status> {
-        let _slot = self.slots.try_acquire().map_err(busy)?;
+        let _slot = self.renewals.try_acquire().map_err(busy)?;
         let peer = Peer::of(&request);
         let request = request.into_inner();
         let node: NodeName =

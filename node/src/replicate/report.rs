@@ -38,7 +38,11 @@ pub async fn run(own: impl OwnWord, below: Statuses, channel: Channel, cancel: C
         nodes.extend(below.all().into_values().map(|heard| heard.status));
         let mut request = tonic::Request::new(ReportStatusRequest { nodes });
         request.set_timeout(TIMEOUT);
-        let wait = match client.report_status(request).await {
+        let answer = tokio::select! {
+            () = cancel.cancelled() => return,
+            answer = client.report_status(request) => answer,
+        };
+        let wait = match answer {
             Ok(_) => REPEAT,
             Err(status) => {
                 tracing::debug!(code = ?status.code(), message = status.message(), "status not reported");

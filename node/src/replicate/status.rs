@@ -8,9 +8,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 use patchmesh_proto::replication::NodeStatus;
+use patchmesh_topology::digest::Digest;
 use patchmesh_topology::name::NodeName;
-use patchmesh_topology::node::Mesh;
+use patchmesh_topology::node::{Mesh, Stage};
 use tokio::sync::watch;
+
+use crate::identity::CLOCK_SKEW;
+
+/// Characters of a text that a node states; more are cut off. A parent passes on
+/// what all nodes below it say in one message, so no node may fill it.
+const MAX_TEXT: usize = 512;
 
 /// A node's own word and when it was heard here.
 #[derive(Debug, Clone, PartialEq)]
@@ -73,14 +80,16 @@ impl Statuses {
             if !mesh.is_within(&name, caller) {
                 return Err(Error::Foreign { caller: caller.clone(), about: name });
             }
-            accepted.push((name, Heard { status, at: now }));
+            accepted.push((name, Heard { status: tame(status), at: now }));
         }
         let mut heard = self.inner.heard.lock().unwrap_or_else(PoisonError::into_inner);
         let mut changed = false;
         for (name, new) in accepted {
             match heard.get(&name) {
-                // A relayed older word never replaces a newer one.
-                Some(old) if stated_at(&old.status) > stated_at(&new.status) => {}
+                // A relayed older word never replaces a newer one. A word from
+                // the future does not count as newer: that node's clock was
+                // wrong, and may have been put right since.
+                Some(old) if is_older(&new.status, &old.status, now) => {}
                 old => {
                     changed |= old.is_none_or(|old| old.status != new.status);
                     heard.insert(name, new);
@@ -108,6 +117,36 @@ impl Statuses {
     }
 }
 
+/// Whether `new` was stated before `old`, as far as their clocks can be believed.
+fn is_older(new: &NodeStatus, old: &NodeStatus, now: Timestamp) -> bool {
+    let latest = now.as_second().saturating_add(CLOCK_SKEW.as_secs() as i64);
+    let old = stated_at(old);
+    old > stated_at(new) && old.0 <= latest
+}
+
+/// A statement as it is kept: what it says in words bounded and fit for a
+/// terminal, and no more approval sets than there are stages.
+fn tame(mut status: NodeStatus) -> NodeStatus {
+    for text in [&mut status.problem, &mut status.software] {
+        *text = plain(text);
+    }
+    status.approval_sets.truncate(Stage::ALL.len());
+    for set in &mut status.approval_sets {
+        set.stage = plain(&set.stage);
+        set.digest.truncate(size_of::<Digest>());
+    }
+    status
+}
+
+fn plain(text: &str) -> String {
+    let printable = |c: char| if c.is_control() { ' ' } else { c };
+    text.chars().take(MAX_TEXT).map(printable).collect()
+}
+
 fn stated_at(status: &NodeStatus) -> (i64, i32) {
     status.at.map_or((0, 0), |at| (at.seconds, at.nanos))
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
