@@ -5,9 +5,11 @@ use std::ops::Range;
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt, TryStreamExt};
+use patchmesh_topology::digest::Digest;
 
 use super::fetch::{Fetch, State};
 use super::{Content, Error, Urgency, Wanted};
+use crate::log::in_one_line;
 use crate::store::BlobReader;
 use crate::store::manifest::PIECE_LENGTH;
 
@@ -48,7 +50,7 @@ impl Content {
     /// Opens a blob that is held, or begins to fetch it.
     pub(super) async fn open(&self, wanted: Wanted) -> Result<Reader, Error> {
         let Wanted { digest, length: said } = wanted;
-        match self.store().run(move |store| store.open_blob(&digest)).await? {
+        match self.held(digest).await? {
             Some(reader) if reader.length() == said => Ok(Reader::Held(reader)),
             Some(reader) => Err(Error::Length { digest, said, found: reader.length() }),
             None => {
@@ -56,6 +58,22 @@ impl Content {
                 Ok(Reader::Coming { content: self.clone(), fetch })
             }
         }
+    }
+
+    /// Opens a blob if it is held. One whose file somebody deleted is forgotten,
+    /// where there is a source to fetch it from again; elsewhere it stays known
+    /// as missing.
+    async fn held(&self, digest: Digest) -> Result<Option<BlobReader>, Error> {
+        let has_source = self.inner.sources.borrow().is_some();
+        let opened = self.store().run(move |store| match store.open_blob(&digest) {
+            Err(error) if has_source && error.is_missing_file() => {
+                tracing::error!(%digest, error = in_one_line(&error), "a blob's file is gone");
+                store.remove_blob(&digest)?;
+                Ok(None)
+            }
+            opened => opened,
+        });
+        Ok(opened.await?)
     }
 }
 

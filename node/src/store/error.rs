@@ -197,6 +197,12 @@ impl Error {
         }
     }
 
+    /// Whether a file is not there that ought to be.
+    #[must_use]
+    pub fn is_missing_file(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == ErrorKind::NotFound)
+    }
+
     /// Whether waiting for free space can help.
     #[must_use]
     pub fn is_disk_full(&self) -> bool {

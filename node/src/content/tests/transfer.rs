@@ -265,3 +265,24 @@ async fn malformed_requests_are_refused() {
     assert!(client.get_blobs(many).await.is_err());
     assert_eq!(fs::read_dir(top.store().path().join("incoming")).unwrap().count(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_somebody_deleted_comes_again() {
+    let blob = sample(8, 3 * PIECE);
+    let wanted = wanted(&blob);
+    let top = Node::new();
+    top.store().put_blob(&blob).unwrap();
+    let serving = top.serve(vec![wanted]).await;
+    let child = child_of(&serving, "top").await;
+    soon(child.content.ensure(wanted, Urgency::Urgent).held()).await.unwrap();
+    let name = wanted.digest.to_string();
+    let file = |node: &Node| node.store().path().join("blobs").join(&name[..2]).join(&name);
+    fs::remove_file(file(&child)).unwrap();
+    assert_eq!(soon(whole(&child, wanted)).await, blob);
+    soon(child.content.ensure(wanted, Urgency::Urgent).held()).await.unwrap();
+    assert!(child.store().verify_blob(&wanted.digest, |_| {}).unwrap().is_good());
+    // Nobody has it for the top: there it stays known, as damaged.
+    fs::remove_file(file(&top)).unwrap();
+    assert!(top.content.read_through(wanted, 0..1).await.is_err());
+    assert!(top.store().has(&wanted.digest).unwrap());
+}
