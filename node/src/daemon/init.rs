@@ -124,7 +124,7 @@ fn make(options: &InitOptions) -> Result<InitReport, super::Error> {
         key,
     )
     .map_err(Fault::from)?;
-    let admin = certify_administrator(&layout, &ca, options.certificate_lifetime, now)?;
+    let admin = certify_administrator(&layout, &ca, now)?;
     mesh.users.extend(admin);
     let (keys, repositories) = make_keys(&layout, &options.mesh_name, now)?;
     for (stage, key) in &repositories {
@@ -171,14 +171,14 @@ fn certify_primary(
 fn certify_administrator(
     layout: &Layout,
     ca: &Ca,
-    lifetime: Duration,
     now: Timestamp,
 ) -> Result<Option<(UserName, Sha256)>, super::Error> {
     let Ok(name) = ADMINISTRATOR.parse::<UserName>() else { return Ok(None) };
     let key = files::load_or_make_key(&layout.admin())?;
     let request = key.certificate_request(name.as_str()).map_err(Fault::from)?;
     let request = Request::parse(&request).map_err(Fault::from)?;
-    let certificate = ca.issue_user(&request, &name, lifetime, now).map_err(Fault::from)?;
+    let certificate =
+        ca.issue_user(&request, &name, ca::USER_LIFETIME, now).map_err(Fault::from)?;
     Identity::new(key, certificate, ca.certificate().clone())?.save(&layout.admin())?;
     Ok(Some((name, request.spki_sha256)))
 }
