@@ -1,7 +1,9 @@
 //! The vendor's repository: reprepro in a folder, signed by a throwaway key.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use tokio::process::Command;
@@ -79,6 +81,8 @@ impl Drop for Key {
 pub struct Repository {
     base: PathBuf,
     key: Key,
+    /// The time of the last release, in seconds since 1970.
+    released: AtomicU64,
 }
 
 impl Repository {
@@ -101,7 +105,7 @@ impl Repository {
                 key.fingerprint
             ),
         )?;
-        let repository = Self { base, key };
+        let repository = Self { base, key, released: AtomicU64::new(0) };
         repository.reprepro(&["export"]).await?;
         Ok(repository)
     }
@@ -127,7 +131,29 @@ impl Repository {
             packages.iter().map(|package| package.file.display().to_string()).collect();
         let mut arguments = vec!["-S", "utils", "-P", "optional", "includedeb", SUITE];
         arguments.extend(files.iter().map(String::as_str));
-        self.reprepro(&arguments).await
+        self.reprepro(&arguments).await?;
+        self.stamp()
+    }
+
+    /// Two releases never have the same `Last-Modified`, which counts whole
+    /// seconds: tests release faster than any vendor.
+    fn stamp(&self) -> Result<()> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+        let stamp = now.max(self.released.load(Ordering::SeqCst) + 1);
+        self.released.store(stamp, Ordering::SeqCst);
+        let time = UNIX_EPOCH + Duration::from_secs(stamp);
+        let mut folders = vec![self.base.join("dists")];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder)? {
+                let path = entry?.path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else {
+                    File::open(path)?.set_modified(time)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// A file of the suite, such as `Release`.
@@ -152,7 +178,7 @@ impl Repository {
                 ["--armor", "--digest-algo", "SHA512", form, "--output", &output, &source];
             self.key.gpg(&arguments).await?;
         }
-        Ok(())
+        self.stamp()
     }
 
     async fn reprepro(&self, arguments: &[&str]) -> Result<()> {

@@ -171,7 +171,7 @@ fn file_response(
     fault: Option<Fault>,
 ) -> Response {
     let stamp = http_date(modified);
-    let etag = format!("\"{}-{}\"", stamp.replace([' ', ',', ':'], ""), content.len());
+    let etag = format!("\"{}\"", blake3::hash(&content).to_hex());
     let asked = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     if asked(header::IF_NONE_MATCH) == Some(&etag)
         || (asked(header::IF_NONE_MATCH).is_none()
