@@ -11,6 +11,7 @@ mod open;
 mod primary;
 mod served;
 mod services;
+mod upward;
 
 use std::sync::Arc;
 

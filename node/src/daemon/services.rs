@@ -11,18 +11,18 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
-use tonic::transport::Channel;
 
 use super::served::{self, Blobs, Shop};
+use super::upward::Upward;
 use super::{Error, Layout, open, primary};
 use crate::config::Settings;
 use crate::content::{self, Content, Wanted};
-use crate::generation::{Current, Generation, retention};
+use crate::generation::{Current, retention};
 use crate::http;
 use crate::identity::peer::PeerPolicy;
 use crate::identity::renewal::Renewal;
 use crate::identity::service::{self, Issuer};
-use crate::identity::tls::{self, Credentials, Expected};
+use crate::identity::tls::Credentials;
 use crate::replicate::follow::Follower;
 use crate::replicate::history::History;
 use crate::replicate::own::OwnStatus;
@@ -31,7 +31,6 @@ use crate::replicate::{report, serve};
 use crate::rpc::admin;
 use crate::rpc::context::Context;
 use crate::rpc::rights::Guard;
-use crate::transport::channel;
 
 /// Largest admin request: tens of thousands of revisions decided at once.
 const MAX_ADMIN_REQUEST: usize = 16 << 20;
@@ -44,12 +43,6 @@ pub(super) struct Parts {
     issuer: Issuer,
     shop: Shop,
     stop: CancellationToken,
-}
-
-/// A node's way upward: its parent and the channel that leads there.
-struct Upward {
-    parent: NodeName,
-    channel: Channel,
 }
 
 impl Parts {
@@ -65,7 +58,7 @@ impl Parts {
         let ca = identity.ca().clone();
         let credentials = Credentials::new(&identity)?;
         let current = Current::new(generation.clone());
-        let upward = upward(&generation, &name, &ca, &credentials)?;
+        let upward = Upward::of(&generation, &name, &ca, &credentials)?;
         let (source, sources) = watch::channel(None);
         let content = Content::new(store.clone(), sources, settings.content_fetches);
         let own =
@@ -80,13 +73,13 @@ impl Parts {
                 Issuer::Here(parts.authority)
             }
             Some(upward) => {
-                let channel = upward.channel.clone();
-                let parent = content::Parent::new(upward.parent.to_string(), channel, || {});
-                source.send_replace(Some(Arc::new(parent)));
+                let source = Arc::new(source);
+                upward.offer_payloads(&source);
+                let channel = upward.channel()?;
                 let follower = Follower {
                     name: name.clone(),
-                    parent: upward.parent,
-                    channel: upward.channel.clone(),
+                    parent: upward.parent().clone(),
+                    channel: channel.clone(),
                     store: store.clone(),
                     current: current.clone(),
                     own: own.clone(),
@@ -94,11 +87,17 @@ impl Parts {
                     poll_interval: settings.poll_interval,
                 };
                 tasks.spawn(follower.run(stop.clone()));
-                let reporting = upward.channel.clone();
+                let reporting = channel.clone();
                 let (kept, stop) = (store.clone(), stop.clone());
                 tasks.spawn(retention::run(kept, name.clone(), current.clone(), stop.clone()));
-                tasks.spawn(report::run(own.clone(), statuses.clone(), reporting, stop.clone()));
-                Issuer::Above(upward.channel)
+                let heard = statuses.clone();
+                tasks.spawn(report::run(own.clone(), heard, reporting, stop.clone()));
+                // A source is there for as long as the node runs.
+                tasks.spawn(async move {
+                    stop.cancelled().await;
+                    drop(source);
+                });
+                Issuer::Above(channel)
             }
         };
         let folder = Layout::new(&settings.data).identity();
@@ -189,22 +188,6 @@ impl Parts {
         let guard = Guard::new(context.name.clone(), context.current.watch_mesh());
         Ok(guard.protect(routes.into_axum_router()))
     }
-}
-
-/// The way to the parent; `None` on the primary.
-fn upward(
-    generation: &Generation,
-    name: &NodeName,
-    ca: &rustls_pki_types::CertificateDer<'static>,
-    credentials: &Arc<Credentials>,
-) -> Result<Option<Upward>, Error> {
-    let this = generation.mesh.node(name).ok_or_else(|| Error::NotInMesh(name.clone()))?;
-    let Some(parent) = &this.parent else { return Ok(None) };
-    let node = generation.mesh.node(parent).ok_or_else(|| Error::NotInMesh(parent.clone()))?;
-    let url = node.url.parse().map_err(Error::ParentUrl)?;
-    let tls = tls::client(ca, Some(credentials.clone()), Expected::Node(parent.clone()))?;
-    let channel = channel::to_node(&url, tls)?;
-    Ok(Some(Upward { parent: parent.clone(), channel }))
 }
 
 /// Tells the content which payloads each generation calls for.
