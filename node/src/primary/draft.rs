@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use jiff::Timestamp;
+use patchmesh_proto::document;
 use patchmesh_topology::approval::ApprovalSet;
 use patchmesh_topology::digest::Sha256;
 use patchmesh_topology::node::{Mesh, Stage};
@@ -147,10 +148,7 @@ impl Draft {
 
     /// Stores a document with the generation and names it.
     pub fn add_document(&mut self, bytes: Bytes) -> DocumentRef {
-        let document = DocumentRef {
-            digest: patchmesh_topology::digest::Digest::of(&bytes),
-            length: bytes.len() as u64,
-        };
+        let document = document::reference(&bytes);
         self.documents.push((document, bytes));
         document
     }
@@ -203,17 +201,25 @@ impl Draft {
         self.approvals.insert(set.stage, Arc::new(set));
     }
 
-    /// What was written since `before`.
+    /// What was written since the draft began as `generation`: what is no
+    /// longer shared with it.
     #[must_use]
-    pub fn written_since(&self, before: &Before) -> Written {
+    pub fn written_since(&self, generation: &Generation) -> Written {
+        let decided = |stage| {
+            let before = generation.approvals.get(&stage).map(|approvals| &approvals.set);
+            match (self.approvals.get(&stage), before) {
+                (Some(now), Some(before)) => !Arc::ptr_eq(now, before),
+                (now, before) => now.is_some() || before.is_some(),
+            }
+        };
         Written {
-            mesh: !Arc::ptr_eq(&self.mesh, &before.mesh),
-            catalogue: !Arc::ptr_eq(&self.catalogue, &before.catalogue),
-            bindings: !Arc::ptr_eq(&self.bindings, &before.bindings),
-            validation: !same(&self.approvals, &before.approvals, Stage::Validation),
-            production: !same(&self.approvals, &before.approvals, Stage::Production),
-            rollouts: !Arc::ptr_eq(&self.rollouts, &before.rollouts),
-            wave_states: !Arc::ptr_eq(&self.wave_states, &before.wave_states),
+            mesh: !Arc::ptr_eq(&self.mesh, &generation.mesh),
+            catalogue: !Arc::ptr_eq(&self.catalogue, &generation.catalogue),
+            bindings: !Arc::ptr_eq(&self.bindings, &generation.bindings),
+            validation: decided(Stage::Validation),
+            production: decided(Stage::Production),
+            rollouts: !Arc::ptr_eq(&self.rollouts, &generation.rollouts),
+            wave_states: !Arc::ptr_eq(&self.wave_states, &generation.wave_states),
             views: false,
         }
     }
@@ -228,40 +234,5 @@ impl Draft {
     #[must_use]
     pub fn take_additions(&mut self) -> (Vec<(DocumentRef, Bytes)>, Vec<Write>) {
         (std::mem::take(&mut self.documents), std::mem::take(&mut self.writes))
-    }
-}
-
-/// The parts as they were when a change began.
-#[derive(Debug, Clone)]
-pub struct Before {
-    mesh: Arc<Mesh>,
-    catalogue: Arc<BTreeMap<RevisionId, CatalogueEntry>>,
-    bindings: Arc<BTreeMap<Sha256, Binding>>,
-    approvals: BTreeMap<Stage, Arc<ApprovalSet>>,
-    rollouts: Arc<RolloutSet>,
-    wave_states: Arc<WaveStateSet>,
-}
-
-impl From<&Draft> for Before {
-    fn from(draft: &Draft) -> Self {
-        Self {
-            mesh: draft.mesh.clone(),
-            catalogue: draft.catalogue.clone(),
-            bindings: draft.bindings.clone(),
-            approvals: draft.approvals.clone(),
-            rollouts: draft.rollouts.clone(),
-            wave_states: draft.wave_states.clone(),
-        }
-    }
-}
-
-fn same(
-    a: &BTreeMap<Stage, Arc<ApprovalSet>>,
-    b: &BTreeMap<Stage, Arc<ApprovalSet>>,
-    stage: Stage,
-) -> bool {
-    match (a.get(&stage), b.get(&stage)) {
-        (Some(a), Some(b)) => Arc::ptr_eq(a, b),
-        (a, b) => a.is_none() && b.is_none(),
     }
 }

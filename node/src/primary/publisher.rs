@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::draft::{Before, Draft, Written};
+use super::draft::{Draft, Written};
 use super::signing::Signing;
 use super::views::Views;
 use super::writing::Writing;
@@ -160,9 +160,8 @@ impl Worker {
     {
         let generation = self.current.get();
         let mut draft = Draft::of(&generation, self.press.store.clone(), Timestamp::now());
-        let before = Before::from(&draft);
         let answer = change(&mut draft).map_err(Error::Refused)?;
-        let written = draft.written_since(&before);
+        let written = draft.written_since(&generation);
         let generation = self
             .write(&generation, draft, written)
             .map_err(|fault| Error::Failed(Arc::new(fault)))?;
