@@ -9,8 +9,8 @@ use futures_util::stream::FuturesUnordered;
 use patchmesh_topology::digest::Digest;
 use tokio::time::{Instant, sleep_until};
 
-use super::fetch::jittered;
 use super::{Content, Error, Urgency, Wanted, Wish};
+use crate::backoff::jittered;
 use crate::log::in_one_line;
 /// When a payload that failed is tried again; another source or another wish
 /// comes sooner.

@@ -6,7 +6,6 @@
 //!     └────────────┴───────► Failed
 //! ```
 
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +15,7 @@ use tokio::time::{sleep, timeout};
 
 use super::transfers::Transfer;
 use super::{Content, Error, PieceSource, Sources, Urgency, Wanted, receive};
+use crate::backoff::jittered;
 use crate::log::in_one_line;
 use crate::store::{Manifest, PartialBlob};
 
@@ -225,12 +225,4 @@ async fn pause(wait: Duration, sources: &mut Sources) {
 
 fn wait_after(attempt: u32) -> Duration {
     jittered(FIRST_WAIT.saturating_mul(1 << attempt.min(16)).min(LONGEST_WAIT) / 2)
-}
-
-/// Half of the time at least and all of it at most, so that those who failed
-/// together do not come back together.
-pub(super) fn jittered(wait: Duration) -> Duration {
-    // A new hasher state is random enough to spread, and costs no crate.
-    let share = RandomState::new().hash_one(()) % 1024;
-    wait / 2 + wait * u32::try_from(share).unwrap_or(0) / 2048
 }

@@ -20,6 +20,7 @@ use tonic::transport::Channel;
 use super::fetch::{self, Parent};
 use super::history::{History, Synchronisation};
 use super::own::{Condition, OwnStatus};
+use crate::backoff::jittered;
 use crate::generation::load::{self, Loaded, Staged};
 use crate::generation::{Current, Generation, storage};
 use crate::log::in_one_line;
@@ -307,13 +308,4 @@ impl tuf::Fetch for &Parent {
     async fn fetch_target(&self, _: &str, _: u64) -> Result<Option<Vec<u8>>, fetch::Error> {
         Ok(None)
     }
-}
-
-/// Between half of `pause` and all of it, so that siblings do not return in step.
-fn jittered(pause: Duration) -> Duration {
-    let mut random = [0u8; 2];
-    // Without randomness the pause is merely less spread.
-    let _ = aws_lc_rs::rand::fill(&mut random);
-    let part = f64::from(u16::from_le_bytes(random)) / f64::from(u16::MAX);
-    pause.mul_f64(0.5 + part / 2.0)
 }
