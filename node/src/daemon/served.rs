@@ -12,23 +12,20 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::StreamExt;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use patchmesh_topology::digest::{Digest, Sha256};
 use patchmesh_topology::name::{GroupName, NodeName};
 use patchmesh_topology::node::Stage;
 use patchmesh_topology::revision::{Binding, DocumentRef};
 
 use crate::content::{Content, Wanted};
+use crate::generation::retention::KEEP_AT_LEAST;
 use crate::generation::{Current, Generation, names, past, storage};
 use crate::http::{BlobRead, ByteStream, Served, Snapshot, Stored, Unavailable};
 use crate::log::in_one_line;
 use crate::store::Store;
-use crate::view::shelf::Shelf;
+use crate::view::shelf::{KEEP_FOR, Shelf};
 
-/// How long targets of an earlier generation stay served.
-const KEEP_FOR: SignedDuration = SignedDuration::from_hours(24);
-/// How many earlier generations stay served however old they are.
-const KEEP_AT_LEAST: usize = 2;
 /// How many earlier generations' targets are kept at most: a change every
 /// twenty seconds for a day.
 const KEEP_AT_MOST: usize = 4096;
@@ -135,9 +132,7 @@ impl Present {
         let (store, facts) = (self.store.clone(), self.facts.clone());
         Self { store, facts, generation, shelves, targets }
     }
-}
 
-impl Present {
     /// Whether the node was cut off for longer than it may go on alone.
     fn is_out_of_date(&self) -> bool {
         self.generation.is_beyond(self.facts.offline_grace, Timestamp::now())

@@ -3,24 +3,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use patchmesh_proto::{document, set, wire};
 use patchmesh_topology::digest::Digest;
 use patchmesh_topology::name::GroupName;
 use patchmesh_topology::node::Stage;
-use patchmesh_topology::revision::DocumentRef;
 use patchmesh_topology::view::{View, ViewSet};
 
 use super::load::Error;
-use super::{Approvals, Generation, names};
+use super::retention::stays_served;
+use super::{Approvals, Generation, names, storage};
 use crate::store::{self, GENERATIONS, METADATA, Store};
-use crate::tuf::TargetFile;
-use crate::tuf::metadata::Targets;
-
-/// How long a generation's files stay served.
-const SERVED: SignedDuration = SignedDuration::from_hours(24);
-/// How many generations stay served however old they are.
-const SERVED_AT_LEAST: usize = 2;
 
 /// The views of one earlier generation.
 #[derive(Debug, Clone)]
@@ -43,15 +36,16 @@ pub fn views(store: &Store, present: &Generation) -> Result<Vec<Views>, store::E
     let count = records.len();
     let mut past = Vec::new();
     for (index, (number, record)) in records.into_iter().enumerate() {
-        let at =
-            Timestamp::from_millisecond(record.switched_at_millis).unwrap_or(Timestamp::UNIX_EPOCH);
-        let is_recent = now.duration_since(at) < SERVED || index + SERVED_AT_LEAST >= count;
+        let is_recent = stays_served(count - index, &record, now);
         let names_views =
             record.documents.first().and_then(|one| Digest::try_from(one.as_ref()).ok());
         let Some(view_set) = names_views.filter(|_| is_recent && number != present.number) else {
             continue;
         };
-        past.push(Views { at, views: read_views(store, &view_set, present)? });
+        past.push(Views {
+            at: storage::switched_at(&record),
+            views: read_views(store, &view_set, present)?,
+        });
     }
     Ok(past)
 }
@@ -98,7 +92,9 @@ pub fn approvals(store: &Store, stage: Stage, version: u64) -> Result<Option<App
         let Some(bytes) = file.map(|file| store.get(&METADATA, file)).transpose()?.flatten() else {
             continue;
         };
-        let Some(index) = index_of(&bytes, stage) else { continue };
+        let mut named = storage::named_by(&bytes).into_iter();
+        let index = named.find(|(path, _)| path == names::approvals(stage));
+        let Some((_, index)) = index else { continue };
         let Some(index) = store.get_blob(&index.digest)? else { continue };
         let failed = |source| Error::Set { name: names::approvals(stage).to_owned(), source };
         if set::version(&index).map_err(failed)? != version {
@@ -115,16 +111,4 @@ pub fn approvals(store: &Store, stage: Stage, version: u64) -> Result<Option<App
         return Ok(Some(Approvals { set: Arc::new(set), digest: Digest::of(&index) }));
     }
     Ok(None)
-}
-
-/// The index document that a stage's metadata, verified when it was kept,
-/// names.
-fn index_of(metadata: &[u8], stage: Stage) -> Option<DocumentRef> {
-    let envelope = crate::tuf::envelope::Envelope::<Targets>::parse(metadata).ok()?;
-    let targets = &envelope.signed().targets;
-    let file: &TargetFile = targets
-        .iter()
-        .find(|(path, _)| path.as_str() == names::approvals(stage))
-        .map(|(_, file)| file)?;
-    Some(DocumentRef { digest: Digest::from_bytes(file.blake3()?), length: file.length })
 }

@@ -11,22 +11,19 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use patchmesh_proto::{document, references, wire};
 use patchmesh_topology::digest::Digest;
 use patchmesh_topology::name::NodeName;
 use patchmesh_topology::view::View;
 use tokio_util::sync::CancellationToken;
 
-use super::{Current, Generation};
+use super::{Current, Generation, storage};
 use crate::store::{self, GENERATIONS, GenerationRecord, METADATA, Store};
-use crate::tuf::envelope::Envelope;
-use crate::tuf::metadata::Targets;
+use crate::view::shelf::KEEP_FOR;
 
-/// How long a generation stays served.
-const KEEP_FOR: SignedDuration = SignedDuration::from_hours(24);
-/// How many stay served however old they are.
-const KEEP_AT_LEAST: usize = 2;
+/// How many generations stay served however old they are.
+pub const KEEP_AT_LEAST: usize = 2;
 /// Pause between rounds.
 const INTERVAL: Duration = Duration::from_secs(60 * 60);
 
@@ -121,13 +118,18 @@ fn divide(
     let count = records.len();
     let numbered = records.into_iter().enumerate();
     let (kept, old): (Vec<_>, Vec<_>) = numbered.partition(|(index, (number, record))| {
-        let at = Timestamp::from_millisecond(record.switched_at_millis).unwrap_or(now);
-        *number >= present || index + KEEP_AT_LEAST >= count || now.duration_since(at) < KEEP_FOR
+        *number >= present || stays_served(count - index, record, now)
     });
     let records = |part: Vec<(usize, (u64, GenerationRecord))>| {
         part.into_iter().map(|(_, one)| one).collect()
     };
     (records(kept), records(old))
+}
+
+/// Whether a generation is served still; `age` counts the generations from it
+/// to the present one, both included.
+pub(super) fn stays_served(age: usize, record: &GenerationRecord, now: Timestamp) -> bool {
+    age <= KEEP_AT_LEAST || now.duration_since(storage::switched_at(record)) < KEEP_FOR
 }
 
 /// Removes the records of old generations and the metadata that only they had.
@@ -162,7 +164,7 @@ fn reachable(
     let files: BTreeSet<&String> = kept.values().flat_map(|one| &one.metadata).collect();
     for file in files {
         if let Some(bytes) = store.get(&METADATA, file)? {
-            waiting.extend(named_by(&bytes));
+            waiting.extend(storage::named_by(&bytes).into_iter().map(|(_, one)| one.digest));
         }
     }
     while let Some(digest) = waiting.pop() {
@@ -177,13 +179,6 @@ fn reachable(
         used.extend(pool(&bytes, present));
     }
     Ok(used)
-}
-
-/// The documents that a role's metadata names; none for other metadata.
-fn named_by(metadata: &[u8]) -> Vec<Digest> {
-    let Ok(envelope) = Envelope::<Targets>::parse(metadata) else { return Vec::new() };
-    let files = envelope.signed().targets.values();
-    files.filter_map(|file| file.blake3().map(Digest::from_bytes)).collect()
 }
 
 /// The payloads that a view still promises to clients in mid-update.

@@ -9,11 +9,15 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use jiff::Timestamp;
+use patchmesh_topology::digest::Digest;
+use patchmesh_topology::revision::DocumentRef;
 
 use super::load::Staged;
 use super::{Generation, names};
 use crate::store::{self, GENERATIONS, GenerationRecord, METADATA, Store, Table, Tag, Transaction};
 use crate::tuf::RoleName;
+use crate::tuf::envelope::Envelope;
+use crate::tuf::metadata::Targets;
 use crate::tuf::storage::MemoryStorage;
 
 /// The metadata trusted last, by role.
@@ -106,10 +110,27 @@ pub fn current(store: &Store) -> Result<Option<(MemoryStorage, Timestamp)>, stor
             current.insert(role, bytes.to_vec());
         }
     }
+    Ok(Some((MemoryStorage::new(current), switched_at(&record))))
+}
+
+/// When the node switched to a generation.
+pub(super) fn switched_at(record: &GenerationRecord) -> Timestamp {
     // A time that is out of range was never written here.
-    let at =
-        Timestamp::from_millisecond(record.switched_at_millis).unwrap_or(Timestamp::UNIX_EPOCH);
-    Ok(Some((MemoryStorage::new(current), at)))
+    Timestamp::from_millisecond(record.switched_at_millis).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+/// The documents that a role's metadata, verified when it was kept, names;
+/// none for metadata that names no documents.
+pub(super) fn named_by(metadata: &[u8]) -> Vec<(String, DocumentRef)> {
+    let Ok(envelope) = Envelope::<Targets>::parse(metadata) else { return Vec::new() };
+    let targets = &envelope.signed().targets;
+    targets
+        .iter()
+        .filter_map(|(path, file)| {
+            let digest = Digest::from_bytes(file.blake3()?);
+            Some((path.to_string(), DocumentRef { digest, length: file.length }))
+        })
+        .collect()
 }
 
 /// `snapshot` of `7.snapshot.json`. The names of a mesh's roles have no dots.

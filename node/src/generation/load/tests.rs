@@ -5,8 +5,10 @@ use std::num::NonZeroU64;
 use jiff::Timestamp;
 use patchmesh_proto::document;
 use patchmesh_topology::approval::ApprovalSet;
+use patchmesh_topology::digest::Digest;
 
 use super::*;
+use crate::generation::names;
 use crate::generation::testing::{hq, joined, trusted, whole};
 use crate::primary::testing::TestPrimary;
 use crate::tuf::envelope::{Envelope, sign};

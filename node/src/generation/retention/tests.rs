@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 
 use bytes::Bytes;
+use jiff::SignedDuration;
 
 use super::*;
 use crate::generation::testing::{hq, joined, learn, restart};
