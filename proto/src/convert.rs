@@ -6,6 +6,7 @@
 
 mod approval;
 mod catalogue;
+mod facts;
 mod mesh;
 mod rollout;
 mod view;
@@ -21,6 +22,7 @@ use prost::bytes::Bytes;
 use crate::wire;
 
 pub use approval::update_state;
+pub use facts::{classification, severity};
 pub use mesh::{role, stage, stages};
 
 /// What is wrong with a field.

@@ -40,6 +40,9 @@ pub struct Approval {
     pub at: Timestamp,
     /// Why; never empty on a decline.
     pub comment: String,
+    /// The rule or baseline that decided, such as `rule/critical-fast` or
+    /// `baseline/bookworm@3`; empty where a person named the revision.
+    pub rule: String,
 }
 
 /// The decisions of a stage, by revision and then group.
@@ -206,6 +209,7 @@ mod tests {
             by: "ada".to_owned(),
             at: Timestamp::UNIX_EPOCH,
             comment: String::new(),
+            rule: String::new(),
         };
         let approved = approval(Decision::Approved(RolloutName::default_for(Stage::Production)));
         assert_eq!(state_of(None, 0, false), UpdateState::New);

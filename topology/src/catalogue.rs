@@ -114,6 +114,7 @@ mod tests {
             description: String::new(),
             architectures: Vec::new(),
             payloads: Vec::new(),
+            facts: crate::revision::Facts::default(),
         }
     }
 

@@ -9,6 +9,10 @@ use crate::digest::{Digest, Sha256};
 use crate::name::SourceName;
 use crate::view::MAX_PATH;
 
+pub mod facts;
+
+pub use facts::{Classification, Facts, Installer, Reboot, Reference, Severity};
+
 /// Names one revision: `SOURCE:SUITE/NAME@VERSION`, with `#N` behind it for
 /// the N-th content that a vendor released under one version (N ≥ 2).
 ///
@@ -54,6 +58,8 @@ pub struct Payload {
     /// The vendor's index stanza, verbatim, without the fields that say where
     /// the file lies and what it hashes to (`Filename`, `Size`, hashes).
     pub control: String,
+    /// The language that the file is for, as a BCP 47 tag; empty: every one.
+    pub language: String,
 }
 
 /// One version of something a vendor released. Never edited: a changed
@@ -70,6 +76,8 @@ pub struct Revision {
     pub architectures: Vec<String>,
     /// Its files, sorted by package, architecture and version.
     pub payloads: Vec<Payload>,
+    /// What the vendor states beyond its files.
+    pub facts: Facts,
 }
 
 /// What a catalogue knows of a revision without opening it.
@@ -221,7 +229,7 @@ impl Revision {
     /// The catalogue keeps it, so how it is computed never changes.
     #[must_use]
     pub fn fingerprint(&self) -> Digest {
-        let Revision { id, title, description, architectures, payloads } = self;
+        let Revision { id, title, description, architectures, payloads, facts } = self;
         let RevisionId { update, version, release: _ } = id;
         let mut hasher = blake3::Hasher::new_derive_key("patchmesh revision fingerprint v1");
         for text in
@@ -237,7 +245,40 @@ impl Revision {
         for payload in payloads {
             payload.absorb_into(&mut hasher);
         }
+        // Revisions without such statements keep the digest that they always had.
+        if !facts.is_empty() {
+            absorb(&mut hasher, b"facts");
+            let texts = facts.texts();
+            absorb_count(&mut hasher, texts.len());
+            for list in texts {
+                absorb_count(&mut hasher, list.len());
+                list.iter().for_each(|text| absorb(&mut hasher, text.as_bytes()));
+            }
+        }
+        if payloads.iter().any(|payload| !payload.language.is_empty()) {
+            absorb(&mut hasher, b"languages");
+            payloads.iter().for_each(|payload| absorb(&mut hasher, payload.language.as_bytes()));
+        }
         hasher.finalize().into()
+    }
+
+    /// What kind of update it is: as the vendor states it, else by what its
+    /// suite is called (`bookworm-security`).
+    #[must_use]
+    pub fn classification(&self) -> Classification {
+        let suite = &self.id.update.suite;
+        let is_security = suite.ends_with("-security") || suite.contains("-security/");
+        self.facts.classification.unwrap_or(if is_security {
+            Classification::Security
+        } else {
+            Classification::Update
+        })
+    }
+
+    /// Whether it states that it contains or replaces `other`.
+    #[must_use]
+    pub fn supersedes(&self, other: &RevisionId) -> bool {
+        self.id != *other && self.facts.supersedes.iter().any(|one| one.matches(other))
     }
 }
 
@@ -246,6 +287,12 @@ impl Payload {
     #[must_use]
     pub fn sort_key(&self) -> (&str, &str, &str) {
         (&self.package, &self.architecture, &self.version)
+    }
+
+    /// The vendor's name of the file: the last step of its path.
+    #[must_use]
+    pub fn file_name(&self) -> &str {
+        self.filename.rsplit('/').next().unwrap_or(&self.filename)
     }
 
     /// Whether the vendor's path stays below the repository's base. Vendors
@@ -268,6 +315,8 @@ impl Payload {
             length,
             sha256,
             control,
+            // Absorbed beside the facts: see the revision's fingerprint.
+            language: _,
         } = self;
         for text in [package, version, architecture, component, filename, control] {
             absorb(hasher, text.as_bytes());

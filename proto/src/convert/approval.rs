@@ -18,6 +18,7 @@ impl TryFrom<wire::Approval> for ((RevisionId, GroupName), Approval) {
             by: value.by,
             at: time(value.at).at("at")?,
             comment: value.comment,
+            rule: value.rule,
         };
         Ok(((revision, group), approval))
     }
@@ -47,6 +48,7 @@ impl From<(&RevisionId, &GroupName, &Approval)> for wire::Approval {
             by: approval.by.clone(),
             at: Some(timestamp_to_wire(approval.at)),
             comment: approval.comment.clone(),
+            rule: approval.rule.clone(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Revisions, the catalogue's entries and bindings.
 
-use patchmesh_topology::revision::{Binding, CatalogueEntry, Payload, Revision, RevisionId};
+use patchmesh_topology::revision::{Binding, CatalogueEntry, Facts, Payload, Revision, RevisionId};
 
 use super::{At, Error, Fault, digest, each, reference, sha256, time};
 use super::{digest_to_wire, sha256_to_wire, timestamp_to_wire};
@@ -19,6 +19,7 @@ impl TryFrom<wire::Payload> for Payload {
             length: value.length,
             sha256: sha256(&value.sha256).at("sha256")?,
             control: value.control,
+            language: value.language,
         };
         if !payload.has_inner_filename() {
             return Err(Fault::Path(payload.filename)).at("filename");
@@ -38,6 +39,7 @@ impl From<&Payload> for wire::Payload {
             length: payload.length,
             sha256: sha256_to_wire(&payload.sha256),
             control: payload.control.clone(),
+            language: payload.language.clone(),
         }
     }
 }
@@ -60,6 +62,7 @@ impl TryFrom<wire::Revision> for Revision {
             description: value.description,
             architectures: value.architectures,
             payloads,
+            facts: value.facts.map(Facts::try_from).transpose().at("facts")?.unwrap_or_default(),
         })
     }
 }
@@ -72,6 +75,7 @@ impl From<&Revision> for wire::Revision {
             description: revision.description.clone(),
             architectures: revision.architectures.clone(),
             payloads: revision.payloads.iter().map(wire::Payload::from).collect(),
+            facts: (!revision.facts.is_empty()).then(|| (&revision.facts).into()),
         }
     }
 }

@@ -2,18 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use patchmesh_topology::approval::{Approval, ApprovalSet, Decision};
 use patchmesh_topology::digest::{Digest, Sha256};
 use patchmesh_topology::name::{GroupName, NodeName, RolloutName, Site};
 use patchmesh_topology::node::membership::Invitation;
 use patchmesh_topology::node::{Mesh, Role, Stage};
 use patchmesh_topology::revision::{
-    Binding, CatalogueEntry, DocumentRef, Payload, Revision, RevisionId,
+    Binding, CatalogueEntry, Classification, DocumentRef, Facts, Installer, Payload, Reboot,
+    Reference, Revision, RevisionId, Severity,
 };
 use patchmesh_topology::rollout::{Rollout, RolloutSet, Wave, WaveStateSet, WaveStatus};
 use patchmesh_topology::view::{PoolFile, View, ViewSet};
 use proptest::collection::{btree_map, btree_set, vec};
+use proptest::option;
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
 use proptest::sample::select;
 
@@ -99,20 +101,82 @@ pub(crate) fn mesh() -> impl Strategy<Value = Mesh> {
 
 fn payload() -> impl Strategy<Value = Payload> {
     let texts = ("[a-z]{1,6}", "[0-9.]{1,5}", "(amd64|arm64|all)", "(main|contrib)");
-    (texts, "pool/[a-z0-9_~+]{1,12}", any::<u64>(), sha256(), ".{0,30}").prop_map(
-        |((package, version, architecture, component), filename, length, sha256, control)| {
-            Payload { package, version, architecture, component, filename, length, sha256, control }
+    let more = (".{0,30}", "(|de|fr-CH)");
+    (texts, "pool/[a-z0-9_~+]{1,12}", any::<u64>(), sha256(), more).prop_map(
+        |((package, version, architecture, component), filename, length, sha256, more)| Payload {
+            package,
+            version,
+            architecture,
+            component,
+            filename,
+            length,
+            sha256,
+            control: more.0,
+            language: more.1,
+        },
+    )
+}
+
+fn texts() -> impl Strategy<Value = Vec<String>> {
+    btree_set("[a-z0-9-]{1,8}", 0..3).prop_map(|set| set.into_iter().collect())
+}
+
+fn references() -> impl Strategy<Value = Vec<Reference>> {
+    let reference = (revision_id(), any::<bool>()).prop_map(|(id, every)| Reference {
+        update: id.update,
+        version: (!every).then_some(id.version),
+    });
+    btree_set(reference, 0..3).prop_map(|set| set.into_iter().collect())
+}
+
+fn installer() -> impl Strategy<Value = Installer> {
+    let codes = || vec(any::<i32>(), 0..3);
+    let limit = option::of((1..100_000i64).prop_map(SignedDuration::from_secs));
+    (vec(".{0,9}", 0..3), vec(".{0,9}", 0..3), codes(), codes(), codes(), limit).prop_map(
+        |(install, remove, success, reboot, retry, time_limit)| Installer {
+            install,
+            remove,
+            success,
+            reboot,
+            retry,
+            time_limit,
+        },
+    )
+}
+
+fn facts() -> impl Strategy<Value = Facts> {
+    let words = (
+        option::of(select(Classification::ALL)),
+        option::of(select(Severity::ALL)),
+        select(Reboot::ALL),
+        any::<bool>(),
+    );
+    let lists = (texts(), texts(), texts(), texts());
+    (words, lists, references(), references(), option::of(installer())).prop_map(
+        |(words, lists, supersedes, prerequisites, installer)| Facts {
+            classification: words.0,
+            severity: words.1,
+            products: lists.0,
+            languages: lists.1,
+            cves: lists.2,
+            articles: lists.3,
+            supersedes,
+            prerequisites,
+            installer,
+            reboot: words.2,
+            unsigned: words.3,
         },
     )
 }
 
 pub(crate) fn revision() -> impl Strategy<Value = Revision> {
     let texts = (".{0,20}", ".{0,40}");
-    (revision_id(), texts, btree_set("[a-z0-9]{1,6}", 0..3), vec(payload(), 0..5)).prop_map(
-        |(id, (title, description), architectures, mut payloads)| {
+    let architectures = btree_set("[a-z0-9]{1,6}", 0..3);
+    (revision_id(), texts, architectures, vec(payload(), 0..5), facts()).prop_map(
+        |(id, (title, description), architectures, mut payloads, facts)| {
             payloads.sort_by(|a, b| a.sort_key().cmp(&b.sort_key()));
             let architectures = architectures.into_iter().collect();
-            Revision { id, title, description, architectures, payloads }
+            Revision { id, title, description, architectures, payloads, facts }
         },
     )
 }
@@ -145,8 +209,8 @@ pub(crate) fn bindings() -> impl Strategy<Value = BTreeMap<Sha256, Binding>> {
 pub(crate) fn approvals() -> impl Strategy<Value = ApprovalSet> {
     let decision =
         prop_oneof![Just(Decision::Declined), rollout_name().prop_map(Decision::Approved)];
-    let approval = (decision, "[a-z]{1,8}", time(), ".{0,30}")
-        .prop_map(|(decision, by, at, comment)| Approval { decision, by, at, comment });
+    let approval = (decision, "[a-z]{1,8}", time(), ".{0,30}", "[a-z]{0,4}")
+        .prop_map(|(decision, by, at, comment, rule)| Approval { decision, by, at, comment, rule });
     (stage(), any::<u64>(), btree_map((revision_id(), group()), approval, 0..60))
         .prop_map(|(stage, version, entries)| ApprovalSet { stage, version, entries })
 }

@@ -114,6 +114,7 @@ fn a_decline_names_no_rollout() {
         by: "ada".to_owned(),
         at: Some(prost_types::Timestamp::default()),
         comment: "no".to_owned(),
+        rule: String::new(),
     };
     let error = <((RevisionId, _), _)>::try_from(approval).expect_err("refused");
     assert_eq!(error.path(), "rollout");

@@ -46,6 +46,7 @@ fn approved(at: i64) -> Approval {
         by: "ada".to_owned(),
         at: Timestamp::from_second(at).expect("a time"),
         comment: "baseline".to_owned(),
+        rule: String::new(),
     }
 }
 

@@ -32,6 +32,8 @@ pub struct Request {
     pub at: Timestamp,
     /// Why.
     pub comment: String,
+    /// The rule or baseline that asks; empty where a person does.
+    pub rule: String,
 }
 
 /// The set after a decision.
@@ -268,6 +270,7 @@ impl Change {
             by: request.by.clone(),
             at: request.at,
             comment: request.comment.clone(),
+            rule: request.rule.clone(),
         };
         self.set.entries.insert((revision.clone(), group.clone()), approval);
         self.revisions.insert(revision.clone());

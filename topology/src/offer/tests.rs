@@ -28,7 +28,7 @@ fn revision(number: u8) -> RevisionId {
 
 fn approval(decision: Decision) -> Approval {
     let (by, comment) = ("ada".to_owned(), "breaks the printer".to_owned());
-    Approval { decision, by, at: Timestamp::UNIX_EPOCH, comment }
+    Approval { decision, by, at: Timestamp::UNIX_EPOCH, comment, rule: String::new() }
 }
 
 #[derive(Debug, Clone)]
@@ -170,6 +170,7 @@ fn availability_names_what_is_missing() {
         length: 1,
         sha256: Sha256::from_bytes([number; 32]),
         control: String::new(),
+        language: String::new(),
     };
     let revision = Revision {
         id: revision(1),
@@ -177,6 +178,7 @@ fn availability_names_what_is_missing() {
         description: String::new(),
         architectures: vec!["all".to_owned()],
         payloads: vec![payload(1), payload(2)],
+        facts: crate::revision::Facts::default(),
     };
     assert!(availability(&revision, |_| true).is_available());
     let missing = availability(&revision, |sha256| *sha256 == Sha256::from_bytes([1; 32]));

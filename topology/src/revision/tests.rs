@@ -24,6 +24,7 @@ fn revision() -> Revision {
         length: 1000,
         sha256: Sha256::from_bytes([7; 32]),
         control: format!("Package: {package}\n"),
+        language: String::new(),
     };
     Revision {
         id: "debian:bookworm/openssl@3.0.15-1".parse().expect("a revision"),
@@ -31,6 +32,7 @@ fn revision() -> Revision {
         description: String::new(),
         architectures: vec!["amd64".to_owned()],
         payloads: vec![payload("libssl3", "amd64"), payload("openssl", "amd64")],
+        facts: Facts::default(),
     }
 }
 
@@ -119,4 +121,55 @@ fn the_fingerprint_never_changes() {
         revision().fingerprint().to_string(),
         "e5f85e6ac697b273a6d7f67e407f2cd47b36b034a74989dea90471e674425bb1"
     );
+}
+
+#[test]
+fn what_the_vendor_states_is_part_of_the_fingerprint() {
+    let plain = revision();
+    let languages = |language: &str| {
+        let mut revision = revision();
+        revision.payloads[0].language = language.to_owned();
+        revision.fingerprint()
+    };
+    assert_eq!(languages(""), plain.fingerprint());
+    assert_ne!(languages("fr"), plain.fingerprint());
+    let with = |facts: Facts| Revision { facts, ..revision() }.fingerprint();
+    let words = |list: &[&str]| list.iter().map(|word| (*word).to_owned()).collect();
+    let several = [
+        plain.fingerprint(),
+        with(Facts { severity: Some(Severity::Critical), ..Facts::default() }),
+        with(Facts { classification: Some(Classification::Critical), ..Facts::default() }),
+        with(Facts { products: words(&["a", "b"]), ..Facts::default() }),
+        with(Facts { products: words(&["ab"]), ..Facts::default() }),
+        with(Facts { languages: words(&["a", "b"]), ..Facts::default() }),
+        with(Facts { unsigned: true, ..Facts::default() }),
+        with(Facts { installer: Some(Installer::default()), ..Facts::default() }),
+    ];
+    let distinct: std::collections::BTreeSet<_> = several.iter().collect();
+    assert_eq!(distinct.len(), several.len());
+}
+
+#[test]
+fn a_reference_means_one_version_or_all() {
+    let of = |reference: &str, id: &str| {
+        let reference: Reference = reference.parse().expect("a reference");
+        reference.matches(&id.parse().expect("a revision"))
+    };
+    assert!(of("contoso:stable/KB1", "contoso:stable/KB1@2"));
+    assert!(of("contoso:stable/KB1@2", "contoso:stable/KB1@2#3"));
+    assert!(!of("contoso:stable/KB1@2", "contoso:stable/KB1@1"));
+    assert!(!of("contoso:stable/KB1", "contoso:stable/KB2@1"));
+    let text = "contoso:stable/KB1@2";
+    assert_eq!(text.parse::<Reference>().expect("a reference").to_string(), text);
+    assert!("contoso".parse::<Reference>().is_err());
+}
+
+#[test]
+fn the_suite_tells_what_a_debian_revision_is() {
+    let of =
+        |id: &str| Revision { id: id.parse().expect("a revision"), ..revision() }.classification();
+    assert_eq!(of("deb:bookworm-security/openssl@1"), Classification::Security);
+    assert_eq!(of("deb:bookworm/openssl@1"), Classification::Update);
+    let facts = Facts { classification: Some(Classification::Rollup), ..Facts::default() };
+    assert_eq!(Revision { facts, ..revision() }.classification(), Classification::Rollup);
 }

@@ -8,7 +8,7 @@ use std::process::Command;
 use jiff::{SignedDuration, Timestamp};
 use patchmesh_topology::digest::Sha256;
 use patchmesh_topology::node::Stage;
-use patchmesh_topology::revision::{Payload, Revision, RevisionId};
+use patchmesh_topology::revision::{Facts, Payload, Revision, RevisionId};
 
 use super::fake::{Fake, Server};
 use crate::openpgp::SigningKey;
@@ -101,6 +101,7 @@ impl World {
                 description: String::new(),
                 architectures: Vec::new(),
                 payloads: Vec::new(),
+                facts: Facts::default(),
             });
             revision.architectures.push(package.architecture.to_owned());
             revision.payloads.push(payload);
@@ -170,6 +171,7 @@ fn payload(folder: &Path, package: &Package, fake: &mut Fake) -> Payload {
         length: bytes.len() as u64,
         sha256: fake.bind(bytes),
         control,
+        language: String::new(),
     }
 }
 

@@ -131,7 +131,14 @@ fn asked(
         .map(|group| group.parse::<GroupName>().map_err(|error| field("groups", &error)))
         .collect::<Result<_, _>>()?;
     // The moment is that of the change, set when it runs.
-    Ok(Request { revisions, groups, by, at: jiff::Timestamp::UNIX_EPOCH, comment })
+    Ok(Request {
+        revisions,
+        groups,
+        by,
+        at: jiff::Timestamp::UNIX_EPOCH,
+        comment,
+        rule: String::new(),
+    })
 }
 
 fn parse_revisions(revisions: &[String]) -> Result<BTreeSet<RevisionId>, Status> {

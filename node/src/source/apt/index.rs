@@ -175,8 +175,17 @@ fn binary(stanza: &Stanza, component: &str) -> Result<Binary, Fault> {
         }
     }
     let component = component.to_owned();
-    let payload =
-        Payload { package, version, architecture, component, filename, length, sha256, control };
+    let payload = Payload {
+        package,
+        version,
+        architecture,
+        component,
+        filename,
+        length,
+        sha256,
+        control,
+        language: String::new(),
+    };
     Ok(Binary { source, source_version, payload })
 }
 

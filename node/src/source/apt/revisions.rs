@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use patchmesh_topology::digest::Sha256;
-use patchmesh_topology::revision::{Payload, Revision, RevisionId, UpdateId};
+use patchmesh_topology::revision::{Facts, Payload, Revision, RevisionId, UpdateId};
 
 use super::Error;
 use super::config::Config;
@@ -129,6 +129,7 @@ fn revision(group: Group, config: &Config, notes: &mut Vec<String>) -> Revision 
         description,
         architectures,
         payloads,
+        facts: Facts::default(),
     }
 }
 

@@ -104,6 +104,7 @@ mod tests {
             length: 1,
             sha256: Sha256::from_bytes([0xab; 32]),
             control: String::new(),
+            language: String::new(),
         }
     }
 

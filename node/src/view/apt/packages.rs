@@ -190,12 +190,14 @@ pub(super) mod tests {
                 "Package: {}\nVersion: {}\nArchitecture: {architecture}\nDescription: x\n  more\n",
                 id.update.name, id.version
             ),
+            language: String::new(),
         };
         Revision {
             title: id.to_string(),
             description: String::new(),
             architectures: architectures.iter().map(ToString::to_string).collect(),
             payloads: architectures.iter().map(payload).collect(),
+            facts: patchmesh_topology::revision::Facts::default(),
             id,
         }
     }

@@ -29,6 +29,7 @@ fn request(revisions: impl IntoIterator<Item = u8>, groups: &[&str]) -> Request 
         by: "ada".to_owned(),
         at: Timestamp::UNIX_EPOCH,
         comment: "tested on the reference laptop".to_owned(),
+        rule: String::new(),
     }
 }
 
