@@ -3,8 +3,14 @@
 use prost::Message;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let files = ["document", "replication", "identity", "admin"]
-        .map(|name| format!("proto/patchmesh/{name}/v1/{name}.proto"));
+    let files = [
+        "document/v1/document",
+        "replication/v1/replication",
+        "identity/v1/identity",
+        "admin/v1/admin",
+        "admin/v1/subscriptions",
+    ]
+    .map(|name| format!("proto/patchmesh/{name}.proto"));
     println!("cargo:rerun-if-changed=proto");
     let descriptors = protox::compile(&files, ["proto"])?;
     let out = std::path::PathBuf::from(std::env::var("OUT_DIR")?);

@@ -84,6 +84,13 @@ pub struct StoredView {
     pub view: Arc<View>,
 }
 
+/// The bound payloads of what is approved, as one node sees them.
+#[derive(Debug, Default)]
+struct ApprovedPayloads {
+    wanted: BTreeMap<Digest, u64>,
+    unsubscribed: BTreeSet<Digest>,
+}
+
 /// One consistent set of documents.
 #[derive(Debug, Clone)]
 pub struct Generation {
@@ -137,22 +144,41 @@ impl Generation {
             .collect()
     }
 
-    /// The payload blobs that a node carrying `stages` has to hold: those of
-    /// every approved revision whose payloads are all bound. Sorted by digest.
+    /// The payload blobs that `node` has to hold: of every approved revision
+    /// whose payloads are all bound, those that it or a node below it
+    /// subscribed to. Sorted by digest.
     #[must_use]
-    pub fn wanted_payloads(&self, stages: &BTreeSet<Stage>) -> BTreeMap<Digest, u64> {
-        let mut wanted = BTreeMap::new();
-        for revision in self.approved_revisions(stages) {
-            let Some(revision) = self.revisions.get(revision) else { continue };
-            let bound: Option<Vec<&Binding>> = revision
-                .payloads
-                .iter()
-                .map(|payload| self.bindings.get(&payload.sha256))
-                .collect();
-            wanted
-                .extend(bound.into_iter().flatten().map(|binding| (binding.blob, binding.length)));
+    pub fn wanted_payloads(&self, node: &NodeName) -> BTreeMap<Digest, u64> {
+        self.approved_payloads(node).wanted
+    }
+
+    /// Payload blobs of approved revisions that `node` does not hold, since
+    /// neither it nor a node below it subscribed to them.
+    #[must_use]
+    pub fn unsubscribed_payloads(&self, node: &NodeName) -> BTreeSet<Digest> {
+        self.approved_payloads(node).unsubscribed
+    }
+
+    fn approved_payloads(&self, node: &NodeName) -> ApprovedPayloads {
+        let carried = self.mesh.carried(node);
+        let mut found = ApprovedPayloads::default();
+        for stage in self.carries(node) {
+            for id in self.approved_revisions(&[stage].into()) {
+                let Some(revision) = self.revisions.get(id) else { continue };
+                let is_whole = self.binds(revision);
+                for payload in &revision.payloads {
+                    let Some(binding) = self.bindings.get(&payload.sha256) else { continue };
+                    if !carried.takes(stage, revision, payload) {
+                        found.unsubscribed.insert(binding.blob);
+                    } else if is_whole {
+                        found.wanted.insert(binding.blob, binding.length);
+                    }
+                }
+            }
         }
-        wanted
+        // One file may belong to several revisions.
+        found.unsubscribed.retain(|blob| !found.wanted.contains_key(blob));
+        found
     }
 
     /// The length of a bound payload by its blob.
@@ -167,9 +193,11 @@ impl Generation {
         self.revisions.get(revision).is_some_and(|revision| self.binds(revision))
     }
 
-    /// Whether every payload of `revision` is bound.
+    /// Whether every payload of `revision` that is fetched at all is bound.
     #[must_use]
     pub fn binds(&self, revision: &Revision) -> bool {
+        let narrowed = self.mesh.narrowed(revision);
+        let revision = narrowed.as_ref().unwrap_or(revision);
         offer::availability(revision, |payload| self.bindings.contains_key(payload)).is_available()
     }
 

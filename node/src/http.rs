@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! /apt/STAGE/GROUP/…            apt repositories
+//! /files/STAGE/GROUP/…          files that are no packages, and their index
 //! /tuf/metadata/…, /tuf/targets/…
 //! /content/blake3/HEX, /content/sha256/HEX
 //! /keys/STAGE.asc, /ca.pem, /
@@ -56,6 +57,9 @@ pub fn router(served: Arc<dyn Served>, blobs: Arc<dyn BlobRead>) -> Router {
         "/apt",
         "/apt/",
         "/apt/{*path}",
+        "/files",
+        "/files/",
+        "/files/{*path}",
         "/tuf/{*path}",
         "/content/{*path}",
     ];

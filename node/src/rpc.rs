@@ -4,6 +4,7 @@ pub mod admin;
 pub mod context;
 pub mod rights;
 pub mod status;
+pub mod subscriptions;
 
 use tonic::Status;
 

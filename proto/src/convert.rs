@@ -9,6 +9,7 @@ mod catalogue;
 mod facts;
 mod mesh;
 mod rollout;
+mod subscription;
 mod view;
 
 use std::fmt;
@@ -61,6 +62,9 @@ pub enum Fault {
     /// round.
     #[error("does not go with {0}")]
     Contradiction(&'static str),
+    /// Not a subscription.
+    #[error("cannot be subscribed to")]
+    Subscription(#[from] patchmesh_topology::subscription::Error),
     /// The nodes are not one tree.
     #[error("does not hold together")]
     Mesh(#[from] node::tree::Error),

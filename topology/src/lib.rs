@@ -14,4 +14,5 @@ pub mod offer;
 pub mod partition;
 pub mod revision;
 pub mod rollout;
+pub mod subscription;
 pub mod view;

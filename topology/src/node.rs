@@ -11,7 +11,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::digest::Sha256;
-use crate::name::{GroupName, NodeName, Site, UserName};
+use crate::name::{GroupName, NodeName, Site, SourceName, UserName};
+use crate::subscription::Subscription;
 
 /// A step of promotion. Every update passes them in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -157,6 +158,8 @@ pub struct Node {
     pub stages: BTreeSet<Stage>,
     /// Whether it may take part.
     pub membership: Membership,
+    /// Which of what is approved its machines need.
+    pub subscription: Subscription,
 }
 
 /// How the machines of a group install.
@@ -197,4 +200,7 @@ pub struct Mesh {
     pub users: BTreeMap<UserName, Sha256>,
     /// The armored OpenPGP certificate that each stage's views are signed with.
     pub repository_keys: BTreeMap<Stage, String>,
+    /// What is fetched of each source that is narrowed; none of them takes
+    /// everything.
+    pub source_subscriptions: BTreeMap<SourceName, Subscription>,
 }

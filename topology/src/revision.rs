@@ -275,6 +275,12 @@ impl Revision {
         })
     }
 
+    /// Whether it has packages for a repository, rather than plain files.
+    #[must_use]
+    pub fn has_packages(&self) -> bool {
+        self.payloads.iter().any(|payload| !payload.control.is_empty())
+    }
+
     /// Whether it states that it contains or replaces `other`.
     #[must_use]
     pub fn supersedes(&self, other: &RevisionId) -> bool {

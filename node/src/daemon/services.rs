@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use bytes::Bytes;
 use patchmesh_proto::admin::admin_server::AdminServer;
+use patchmesh_proto::admin::subscriptions_server::SubscriptionsServer;
 use patchmesh_proto::replication::replication_server::ReplicationServer;
 use patchmesh_topology::name::NodeName;
 use tokio::sync::watch;
@@ -28,9 +29,9 @@ use crate::replicate::history::History;
 use crate::replicate::own::OwnStatus;
 use crate::replicate::status::Statuses;
 use crate::replicate::{report, serve};
-use crate::rpc::admin;
 use crate::rpc::context::Context;
 use crate::rpc::rights::Guard;
+use crate::rpc::{admin, subscriptions};
 
 /// Largest admin request: tens of thousands of revisions decided at once.
 const MAX_ADMIN_REQUEST: usize = 16 << 20;
@@ -184,23 +185,51 @@ impl Parts {
             .add_service(described().build_v1alpha()?)
             .add_service(ReplicationServer::new(replication))
             .add_service(identity)
-            .add_service(admin);
+            .add_service(admin)
+            .add_service(SubscriptionsServer::new(subscriptions::Service::new(context.clone())));
         let guard = Guard::new(context.name.clone(), context.current.watch_mesh());
         Ok(guard.protect(routes.into_axum_router()))
     }
 }
 
-/// Tells the content which payloads each generation calls for.
+/// Tells the content which payloads each generation calls for, and makes room
+/// when the node's subscription, or one below it, has become narrower.
 async fn want(content: Content, name: NodeName, current: Current) {
     let mut switches = current.watch();
+    let mut carried = None;
     loop {
         let generation = switches.borrow_and_update().clone();
-        let wanted = generation.wanted_payloads(&generation.carries(&name));
+        let wanted = generation.wanted_payloads(&name);
         let wanted = wanted.into_iter().map(|(digest, length)| Wanted { digest, length });
         content.set_wanted(generation.number, wanted.collect());
+        let now_carried = Some(generation.mesh.carried(&name));
+        let has_changed = carried.is_some() && carried != now_carried;
+        carried = now_carried;
+        // The primary's store is the mesh's archive.
+        if has_changed && generation.mesh.node(&name).is_some_and(|node| node.parent.is_some()) {
+            release(&content, &name, &current).await;
+        }
         if switches.changed().await.is_err() {
             return;
         }
+    }
+}
+
+async fn release(content: &Content, name: &NodeName, current: &Current) {
+    let _turn = current.turn().await;
+    let (generation, of) = (current.get(), name.clone());
+    let store = content.store();
+    match store.run(move |store| retention::release(store, &generation, &of)).await {
+        Ok(removed) if removed.blobs > 0 => tracing::info!(
+            blobs = removed.blobs,
+            bytes = removed.bytes,
+            "released what is no longer subscribed to"
+        ),
+        Ok(_) => {}
+        Err(error) => tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "what is no longer subscribed to could not be released; it goes within two hours"
+        ),
     }
 }
 

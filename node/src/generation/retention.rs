@@ -5,7 +5,10 @@
 //! node removes the records, the metadata files and the blobs that no kept
 //! generation leads to.
 //!
-//! A blob goes only when two rounds in a row found nothing that leads to it,
+//! What a node no longer subscribes to goes at once ([`release`]): a change of
+//! subscription is meant to make room. Everything else waits for the rounds.
+//!
+//! In the rounds, a blob goes only when two rounds in a row found nothing that leads to it,
 //! so that what is being received or written just now is never taken away.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -107,6 +110,28 @@ pub fn round(
     Ok((removed, next))
 }
 
+/// Removes the payloads of approved revisions that neither `name` nor a node
+/// below it subscribes to. Those who read one just now read it to its end.
+///
+/// # Errors
+/// The store's; what was removed before stays removed.
+pub fn release(
+    store: &Store,
+    present: &Generation,
+    name: &NodeName,
+) -> Result<Removed, store::Error> {
+    let documents: HashSet<Digest> = present.targets.values().map(|one| one.digest).collect();
+    let mut removed = Removed::default();
+    for digest in present.unsubscribed_payloads(name) {
+        if documents.contains(&digest) || !store.remove_blob(&digest)? {
+            continue;
+        }
+        removed.blobs += 1;
+        removed.bytes += present.payload_length(&digest).unwrap_or_default();
+    }
+    Ok(removed)
+}
+
 type Records = BTreeMap<u64, GenerationRecord>;
 
 /// Which generations stay served, and which do not.
@@ -158,8 +183,8 @@ fn reachable(
     present: &Generation,
     name: &NodeName,
 ) -> Result<HashSet<Digest>, store::Error> {
-    let mut used: HashSet<Digest> =
-        present.wanted_payloads(&present.carries(name)).into_keys().collect();
+    let mut used: HashSet<Digest> = present.wanted_payloads(name).into_keys().collect();
+    let unsubscribed = present.unsubscribed_payloads(name);
     let mut waiting: Vec<Digest> = present.targets.values().map(|target| target.digest).collect();
     let files: BTreeSet<&String> = kept.values().flat_map(|one| &one.metadata).collect();
     for file in files {
@@ -176,7 +201,9 @@ fn reachable(
         let Ok(found) = references::references(&bytes) else { continue };
         waiting.extend(found.documents.iter().map(|one| one.digest));
         used.extend(found.blobs.iter().map(|one| one.digest));
-        used.extend(pool(&bytes, present));
+        // Views are the same everywhere; what this node did not subscribe to, and
+        // relayed when somebody asked, is not kept for their sake.
+        used.extend(pool(&bytes, present).into_iter().filter(|one| !unsubscribed.contains(one)));
     }
     Ok(used)
 }

@@ -12,6 +12,7 @@ use patchmesh_topology::node::Stage;
 use percent_encoding::percent_decode_str;
 
 use super::refusal::Refusal;
+use crate::view::files::FOLDER;
 
 /// The longest path, in bytes as sent. Our own longest have some hundred.
 const MAX_PATH: usize = 2048;
@@ -60,6 +61,12 @@ pub(super) fn parse(raw: &str) -> Result<Wanted, Refusal> {
             stage: stage.parse().map_err(Refusal::Stage)?,
             group: (*group).to_owned(),
             path: path.join("/"),
+        }),
+        ["files"] | ["files", _] => Ok(Wanted::Views),
+        ["files", stage, group, path @ ..] => Ok(Wanted::View {
+            stage: stage.parse().map_err(Refusal::Stage)?,
+            group: (*group).to_owned(),
+            path: format!("{FOLDER}{}", path.join("/")),
         }),
         _ => Err(unknown()),
     }
@@ -145,6 +152,9 @@ mod tests {
             ("/apt/production".to_owned(), Wanted::Views),
             ("/apt/production/servers/".to_owned(), view("")),
             ("/apt/production/servers/dists/x/InRelease".to_owned(), view("dists/x/InRelease")),
+            ("/files".to_owned(), Wanted::Views),
+            ("/files/production/servers/".to_owned(), view("files/")),
+            ("/files/production/servers/index.json".to_owned(), view("files/index.json")),
         ] {
             match parse(&raw) {
                 Ok(found) => assert_eq!(found, wanted, "{raw}"),

@@ -13,6 +13,7 @@ use patchmesh_topology::view::View;
 use super::path::Wanted;
 use super::refusal::Refusal;
 use super::served::{Snapshot, Stored};
+use crate::view::files::FOLDER;
 use crate::view::shelf::{File, Shelf, is_by_hash};
 
 /// Seconds from 1970 to 2004, the `Last-Modified` of everything whose address
@@ -111,7 +112,7 @@ fn view_file(
             list_views(served)
         )));
     };
-    if path.is_empty() {
+    if path.is_empty() || path == FOLDER {
         return Ok(Resource::text(describe(stage, group, shelf.current())));
     }
     match shelf.file(path) {
@@ -126,8 +127,11 @@ fn view_file(
             Ok(Resource::blob(blob, &file.sha256, content_type(path)))
         }
         None => {
-            let what =
-                if path.starts_with("pool/") { "no such file is open" } else { "no such index is" };
+            let what = if path.starts_with("pool/") || path.starts_with(FOLDER) {
+                "no such file is open"
+            } else {
+                "no such index is"
+            };
             let there = describe(stage, group, shelf.current());
             Err(Refusal::NotFound(format!("{what} here.\n{there}")))
         }
@@ -185,7 +189,8 @@ fn content_type(path: &str) -> &'static str {
         Some("deb" | "udeb" | "ddeb") => "application/vnd.debian.binary-package",
         Some("gz") => "application/gzip",
         Some("xz") => "application/x-xz",
-        Some("gpg") => "application/pgp-signature",
+        Some("gpg" | "asc") => "application/pgp-signature",
+        Some("json") => "application/json",
         None if !is_by_hash(path) => TEXT,
         _ => "application/octet-stream",
     }
@@ -234,6 +239,9 @@ fn describe(stage: Stage, group: &str, view: &View) -> String {
         .collect();
     for dist in dists.iter().take(MAX_LISTED) {
         let _ = writeln!(text, "deb URL/apt/{stage}/{group} {dist} settled opening");
+    }
+    if view.files.contains_key("files/index.json") {
+        let _ = writeln!(text, "What is no package: URL/files/{stage}/{group}/index.json");
     }
     text
 }

@@ -88,6 +88,7 @@ impl TestMesh {
                 url: "https://127.0.0.1:1".to_owned(),
                 stages: role.default_stages(),
                 membership: *membership,
+                subscription: patchmesh_topology::subscription::Subscription::default(),
             };
             (name, node)
         };
@@ -98,6 +99,7 @@ impl TestMesh {
             groups: BTreeMap::new(),
             users: BTreeMap::new(),
             repository_keys: BTreeMap::new(),
+            source_subscriptions: BTreeMap::new(),
         }
     }
 }

@@ -360,7 +360,9 @@ fn add_unbound(
     wanted: &mut BTreeMap<Sha256, Wanted>,
 ) {
     for payload in &revision.payloads {
-        if !generation.bindings.contains_key(&payload.sha256) {
+        if !generation.bindings.contains_key(&payload.sha256)
+            && generation.mesh.is_fetched(revision, payload)
+        {
             let one = Wanted { source: id.update.source.clone(), payload: payload.clone() };
             wanted.insert(payload.sha256, one);
         }

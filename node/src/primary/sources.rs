@@ -122,6 +122,14 @@ impl Sources {
             .collect()
     }
 
+    /// Whether there is a source of this name.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn is_known(&self, name: &SourceName) -> Result<bool, store::Error> {
+        Ok(self.store.get(&records::SOURCES, name.as_str())?.is_some())
+    }
+
     /// The settings of one source.
     ///
     /// # Errors

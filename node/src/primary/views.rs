@@ -9,10 +9,11 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use patchmesh_proto::document;
 use patchmesh_proto::wire;
-use patchmesh_topology::name::GroupName;
+use patchmesh_topology::name::{GroupName, SourceName};
 use patchmesh_topology::node::Stage;
 use patchmesh_topology::offer::{Offer, availability};
 use patchmesh_topology::revision::{DocumentRef, Revision, RevisionId};
+use patchmesh_topology::subscription::Subscription;
 use patchmesh_topology::view::ViewSet;
 
 use super::draft::Draft;
@@ -21,7 +22,7 @@ use crate::generation::{Generation, load, names};
 use crate::openpgp::SigningKey;
 use crate::store::{self, Store};
 use crate::tuf::layout::MeshRole;
-use crate::view::{self, Dists, apt};
+use crate::view::{self, Dists, apt, files};
 
 /// Why the views could not be built.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +46,16 @@ pub enum Error {
         /// Why.
         source: apt::Error,
     },
+    /// The index of files could not be added.
+    #[error("the files of {stage} for {group} could not be listed")]
+    Files {
+        /// The stage.
+        stage: Stage,
+        /// The group.
+        group: GroupName,
+        /// Why.
+        source: files::Error,
+    },
     /// The store failed.
     #[error("the store failed")]
     Store(#[from] store::Error),
@@ -56,13 +67,20 @@ pub struct Views {
     builder: apt::Builder,
     keys: BTreeMap<Stage, SigningKey>,
     built: BTreeMap<(Stage, Vec<RevisionId>), DocumentRef>,
+    /// What was fetched of the sources when they were built.
+    fetched: BTreeMap<SourceName, Subscription>,
 }
 
 impl Views {
     /// Signs with `keys`.
     #[must_use]
     pub fn new(keys: BTreeMap<Stage, SigningKey>) -> Self {
-        Self { builder: apt::Builder::new(), keys, built: BTreeMap::new() }
+        Self {
+            builder: apt::Builder::new(),
+            keys,
+            built: BTreeMap::new(),
+            fetched: BTreeMap::new(),
+        }
     }
 
     /// Whether some view's signature has to be renewed.
@@ -84,6 +102,10 @@ impl Views {
     ) -> Result<(), Error> {
         let mut views = BTreeMap::new();
         let mut built = BTreeMap::new();
+        if self.fetched != draft.mesh.source_subscriptions {
+            self.fetched.clone_from(&draft.mesh.source_subscriptions);
+            self.built.clear();
+        }
         for group in draft.mesh.groups.values() {
             let (stage, name) = (group.stage, &group.name);
             let open = open(previous, draft, store, stage, name)?;
@@ -136,7 +158,8 @@ impl Views {
         let key = self.keys.get(&stage).ok_or(Error::NoKey(stage))?;
         let present = previous.and_then(|one| one.views.get(&(stage, group.clone())));
         let keep = present.map_or_else(Dists::new, |view| view::dists(&view.view));
-        let settled: Vec<&Revision> = open.iter().map(Arc::as_ref).collect();
+        let (settled, plain): (Vec<&Revision>, Vec<&Revision>) =
+            open.iter().map(Arc::as_ref).partition(|revision| revision.has_packages());
         let input = apt::Input {
             mesh: &draft.mesh.name,
             stage,
@@ -146,11 +169,14 @@ impl Views {
             now: draft.now,
             previous: present.map(|view| view.view.signed_at),
         };
-        let built = self.builder.build(&input, key).map_err(|source| Error::Build {
+        let mut built = self.builder.build(&input, key).map_err(|source| Error::Build {
             stage,
             group: group.clone(),
             source,
         })?;
+        let index = files::Input { mesh: &draft.mesh.name, stage, open: &plain, now: draft.now };
+        files::add(&index, key, &mut built.view, &mut built.blobs)
+            .map_err(|source| Error::Files { stage, group: group.clone(), source })?;
         for left_out in &built.left_out {
             tracing::warn!(%stage, %group, %left_out, "a payload is left out of the view");
         }
@@ -195,6 +221,8 @@ fn open(
             None => load::revision(id, entry, store.get_blob(&entry.document.digest)?)?
                 .ok_or_else(|| Error::Missing(id.clone()))?,
         };
+        // Of what is not fetched at all nothing is offered.
+        let revision = draft.mesh.narrowed(&revision).map_or(revision, Arc::new);
         if availability(&revision, |payload| draft.bindings.contains_key(payload)).is_available() {
             open.push(revision);
         }

@@ -101,7 +101,7 @@ impl OwnStatus {
         if counted.generation >= generation.number {
             return counted;
         }
-        let wanted = generation.wanted_payloads(&generation.carries(&self.name));
+        let wanted = generation.wanted_payloads(&self.name);
         Readiness {
             generation: generation.number,
             payloads_wanted: wanted.len() as u64,

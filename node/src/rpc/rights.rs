@@ -63,6 +63,8 @@ const RIGHTS: &[(&str, Right)] = &[
     ("/patchmesh.admin.v1.Admin/GetApprovalSet", Right::User),
     ("/patchmesh.admin.v1.Admin/VerifyBlobs", Right::User),
     ("/patchmesh.admin.v1.Admin/GetClientConfig", Right::User),
+    ("/patchmesh.admin.v1.Subscriptions/SubscribeNode", Right::User),
+    ("/patchmesh.admin.v1.Subscriptions/SubscribeSource", Right::User),
 ];
 
 /// The right that a method needs; `None` for what is no method of ours.

@@ -96,7 +96,7 @@ impl From<Reboot> for wire::Reboot {
 }
 
 /// A list that is sorted and has nothing twice.
-fn ascending<T: Ord>(field: &str, list: Vec<T>) -> Result<Vec<T>, Error> {
+pub(super) fn ascending<T: Ord>(field: &str, list: Vec<T>) -> Result<Vec<T>, Error> {
     match list.windows(2).position(|pair| pair[0] >= pair[1]) {
         None => Ok(list),
         Some(index) => Err(Fault::Order).at(&format!("{field}[{}]", index + 1)),

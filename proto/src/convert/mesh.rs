@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use patchmesh_topology::node::{Group, InstallMode, Membership, Mesh, Node, Role, Stage};
 
+use super::subscription::{of_sources, optional, optional_to_wire};
 use super::{At, Error, Fault, each, sha256, sha256_to_wire, sorted};
 use crate::wire;
 
@@ -112,6 +113,7 @@ impl TryFrom<wire::Node> for Node {
             url: value.url,
             stages: stages(value.stages).at("stages")?,
             membership: membership(value.membership, &value.key_sha256)?,
+            subscription: optional(value.subscription).at("subscription")?,
         })
     }
 }
@@ -132,6 +134,7 @@ impl From<&Node> for wire::Node {
             stages: node.stages.iter().map(|stage| wire::Stage::from(*stage).into()).collect(),
             membership: membership.into(),
             key_sha256,
+            subscription: optional_to_wire(&node.subscription),
         }
     }
 }
@@ -185,6 +188,10 @@ impl TryFrom<wire::Topology> for Mesh {
             groups: sorted("groups", groups)?,
             users: sorted("users", users)?,
             repository_keys: sorted("repository_keys", keys)?,
+            source_subscriptions: sorted(
+                "source_subscriptions",
+                of_sources(value.source_subscriptions)?,
+            )?,
         };
         mesh.validate()?;
         Ok(mesh)
@@ -212,6 +219,14 @@ impl From<&Mesh> for wire::Topology {
                 .map(|(stage, armored)| wire::RepositoryKey {
                     stage: wire::Stage::from(*stage).into(),
                     armored: armored.clone(),
+                })
+                .collect(),
+            source_subscriptions: mesh
+                .source_subscriptions
+                .iter()
+                .map(|(source, subscription)| wire::SourceSubscription {
+                    source: source.to_string(),
+                    subscription: Some(subscription.into()),
                 })
                 .collect(),
         }

@@ -13,6 +13,7 @@ use patchmesh_topology::revision::{
     Reference, Revision, RevisionId, Severity,
 };
 use patchmesh_topology::rollout::{Rollout, RolloutSet, Wave, WaveStateSet, WaveStatus};
+use patchmesh_topology::subscription::Subscription;
 use patchmesh_topology::view::{PoolFile, View, ViewSet};
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
@@ -95,6 +96,32 @@ pub(crate) fn mesh() -> impl Strategy<Value = Mesh> {
                 _ => invited.join(&name, key(number), url).expect("joined"),
             };
         }
+        mesh
+    })
+}
+
+fn subscription() -> impl Strategy<Value = Subscription> {
+    let words = || btree_set("[a-z0-9-]{1,8}", 0..3);
+    let kinds = btree_set(select(Classification::ALL), 0..3);
+    (words(), kinds, words(), words()).prop_map(
+        |(products, classifications, languages, architectures)| Subscription {
+            products,
+            classifications,
+            languages,
+            architectures,
+        },
+    )
+}
+
+/// The same with some of its nodes and sources narrowed.
+pub(crate) fn subscribed_mesh() -> impl Strategy<Value = Mesh> {
+    let of_sources = btree_map("[a-z]{1,4}", subscription(), 0..3);
+    (mesh(), vec(subscription(), 0..6), of_sources).prop_map(|(mut mesh, nodes, sources)| {
+        for (node, subscription) in mesh.nodes.values_mut().zip(nodes) {
+            node.subscription = subscription;
+        }
+        let named = |(name, one): (String, _)| (name.parse().expect("a name"), one);
+        mesh.source_subscriptions = sources.into_iter().map(named).collect();
         mesh
     })
 }

@@ -21,6 +21,7 @@ fn topology() -> wire::Topology {
         stages: Vec::new(),
         membership: wire::Membership::Joined.into(),
         key_sha256: vec![number; 32].into(),
+        subscription: None,
     };
     wire::Topology {
         mesh_id: "5f1c".to_owned(),
@@ -33,6 +34,7 @@ fn topology() -> wire::Topology {
         groups: Vec::new(),
         users: Vec::new(),
         repository_keys: Vec::new(),
+        source_subscriptions: Vec::new(),
     }
 }
 

@@ -26,7 +26,7 @@ proptest! {
     }
 
     #[test]
-    fn meshes(mesh in models::mesh()) {
+    fn meshes(mesh in models::subscribed_mesh()) {
         let wire = stored(&wire::Topology::from(&mesh));
         prop_assert_eq!(Mesh::try_from(wire).expect("a mesh"), mesh);
     }

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Group, InstallMode, Membership, Mesh, Node, Role, Stage, tree};
 use crate::digest::Sha256;
 use crate::name::{GroupName, NodeName, Site};
+use crate::subscription::Subscription;
 
 /// The longest URL of a node, in bytes.
 pub const MAX_URL: usize = 255;
@@ -104,6 +105,7 @@ impl Mesh {
             url,
             stages: Role::Primary.default_stages(),
             membership: Membership::Joined(key),
+            subscription: Subscription::default(),
         };
         Ok(Self {
             id,
@@ -112,6 +114,7 @@ impl Mesh {
             groups: default_groups(),
             users: BTreeMap::new(),
             repository_keys: BTreeMap::new(),
+            source_subscriptions: BTreeMap::new(),
         })
     }
 
@@ -132,7 +135,16 @@ impl Mesh {
         let stages = stages.unwrap_or_else(|| role.default_stages());
         let parent = Some(parent);
         let membership = Membership::Invited;
-        self.with(Node { name, role, parent, site, url: String::new(), stages, membership })
+        self.with(Node {
+            name,
+            role,
+            parent,
+            site,
+            url: String::new(),
+            stages,
+            membership,
+            subscription: Subscription::default(),
+        })
     }
 
     /// Lets in the holder of `key`, reachable at `url`, under an invited name.

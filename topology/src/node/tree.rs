@@ -165,10 +165,14 @@ impl Mesh {
     /// below it, counts no more.
     #[must_use]
     pub fn carries(&self, name: &NodeName) -> BTreeSet<Stage> {
+        self.taking_part(name).into_iter().flat_map(|node| node.stages.iter().copied()).collect()
+    }
+
+    /// `name` and the nodes below it, without those that are shut out and
+    /// whatever hangs below them.
+    #[must_use]
+    pub fn taking_part(&self, name: &NodeName) -> Vec<&Node> {
         self.walk(name, |node| node.membership != Membership::Revoked)
-            .into_iter()
-            .flat_map(|node| node.stages.iter().copied())
-            .collect()
     }
 
     /// The groups whose machines follow `stage`, in order of names.

@@ -108,8 +108,12 @@ impl Apt {
             Policy::OnDemand => admin::FetchPolicy::OnDemand,
             Policy::Prefetch => admin::FetchPolicy::Prefetch,
         };
-        let source =
-            admin::Source { name: self.name.to_string(), policy: policy.into(), apt: Some(apt) };
+        let source = admin::Source {
+            name: self.name.to_string(),
+            policy: policy.into(),
+            apt: Some(apt),
+            files: None,
+        };
         let mut admin = context.admin()?;
         let request = admin::AddSourceRequest { source: Some(source) };
         admin.add_source(request).await.map_err(grpc::failure)?;

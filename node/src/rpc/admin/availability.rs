@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use patchmesh_proto::admin as wire;
-use patchmesh_topology::revision::RevisionId;
+use patchmesh_topology::revision::{Payload, RevisionId};
 use tokio::sync::watch;
 
 use crate::generation::{Current, Generation};
@@ -51,7 +51,11 @@ impl Availability {
         let mut answer = wire::WatchAvailabilityResponse::default();
         let mut waiting = 0;
         let revisions = self.revisions.iter().filter_map(|id| generation.revisions.get(id));
-        for payload in revisions.flat_map(|revision| &revision.payloads) {
+        let payloads = revisions.flat_map(|revision| {
+            let fetched = |payload: &&Payload| generation.mesh.is_fetched(revision, payload);
+            revision.payloads.iter().filter(fetched)
+        });
+        for payload in payloads {
             answer.payloads_wanted += 1;
             answer.bytes_wanted += payload.length;
             if generation.bindings.contains_key(&payload.sha256) {

@@ -14,6 +14,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
 
 use super::Streamed;
+use crate::generation::Generation;
 use crate::log::in_one_line;
 use crate::primary::sources::{Error, Sources};
 use crate::rpc::blocking;
@@ -47,6 +48,7 @@ pub(super) async fn list(node: &Context) -> Result<wire::ListSourcesResponse, St
         .into_iter()
         .map(|(source, sync)| wire::SourceRow {
             revisions: counts.get(source.name.as_str()).copied().unwrap_or_default(),
+            subscription: subscription(&generation, &source.name),
             source: Some(source),
             last_success_at: time(sync.succeeded_at),
             last_attempt_at: time(sync.attempted_at),
@@ -54,6 +56,14 @@ pub(super) async fn list(node: &Context) -> Result<wire::ListSourcesResponse, St
         })
         .collect();
     Ok(wire::ListSourcesResponse { sources })
+}
+
+fn subscription(
+    generation: &Generation,
+    name: &str,
+) -> Option<patchmesh_proto::wire::Subscription> {
+    let name: SourceName = name.parse().ok()?;
+    generation.mesh.source_subscriptions.get(&name).map(Into::into)
 }
 
 fn time(seconds: i64) -> Option<prost_types::Timestamp> {

@@ -169,6 +169,7 @@ fn row(
             })
             .collect(),
         bytes: revision.map_or(0, |one| one.payloads.iter().map(|payload| payload.length).sum()),
+        facts: revision.filter(|one| !one.facts.is_empty()).map(|one| (&one.facts).into()),
     }
 }
 

@@ -30,6 +30,7 @@ fn node(number: usize, parent: Option<usize>) -> Node {
         url: format!("https://n{number}.example"),
         stages: role.default_stages(),
         membership: Membership::Joined(key(number)),
+        subscription: crate::subscription::Subscription::default(),
     }
 }
 
@@ -41,6 +42,7 @@ fn mesh(nodes: impl IntoIterator<Item = Node>) -> Mesh {
         groups: default_groups(),
         users: BTreeMap::new(),
         repository_keys: BTreeMap::new(),
+        source_subscriptions: BTreeMap::new(),
     }
 }
 

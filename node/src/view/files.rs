@@ -1,0 +1,271 @@
+//! Views of what is no package: an index, its hashes, and the files.
+//!
+//! Beside the apt repository of a stage and group, for machines that have no
+//! agent: plain `curl`, `gpg --verify` and `sha256sum -c` are enough.
+//!
+//! ```text
+//! files/index.json, files/index.json.asc
+//! files/SHA256SUMS, files/SHA256SUMS.asc
+//! files/SOURCE/SUITE/NAME/VERSION[+N]/FILE
+//! ```
+//!
+//! What always holds: every path in the index is in the pool; a path never has
+//! another content, since it holds the revision's whole name; both signed texts
+//! are made of the same revisions, in order of names; paths are relative to
+//! `files/` and made of letters, digits and `._+~-` only.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use patchmesh_topology::digest::{Digest, Sha256};
+use patchmesh_topology::node::Stage;
+use patchmesh_topology::revision::{DocumentRef, Facts, Installer, Payload, Revision, RevisionId};
+use patchmesh_topology::view::{PoolFile, View};
+use serde::Serialize;
+
+use super::apt::VALID_FOR;
+use crate::openpgp::{self, SigningKey};
+
+/// Where it lies in a view.
+pub const FOLDER: &str = "files/";
+
+/// The longest step of a path, as common file systems have it.
+const MAX_STEP: usize = 120;
+
+/// Hexadecimal digits of the hash that tells two files of one name apart.
+const HASH_DIGITS: usize = 16;
+
+/// Why the index cannot be added.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It cannot be written down.
+    #[error("the index of files cannot be written")]
+    Write(#[from] serde_json::Error),
+    /// The repository key failed.
+    #[error("the index of files cannot be signed")]
+    Sign(#[from] openpgp::Error),
+}
+
+/// What the index is made of.
+#[derive(Debug, Clone, Copy)]
+pub struct Input<'a> {
+    /// The mesh's name.
+    pub mesh: &'a str,
+    /// The stage.
+    pub stage: Stage,
+    /// Open everywhere and bound, sorted by name, none of them packages.
+    pub open: &'a [&'a Revision],
+    /// When the signatures are made.
+    pub now: Timestamp,
+}
+
+/// Adds the index, the hashes and the files to a view that was just built.
+///
+/// # Errors
+/// See [`Error`]; the view may then have some of them.
+pub fn add(
+    input: &Input<'_>,
+    key: &SigningKey,
+    view: &mut View,
+    blobs: &mut BTreeMap<Digest, Bytes>,
+) -> Result<(), Error> {
+    let placed: Vec<(&Revision, Vec<Placed<'_>>)> =
+        input.open.iter().map(|revision| (*revision, place(revision))).collect();
+    let index = Index {
+        format: 1,
+        mesh: input.mesh,
+        stage: input.stage.as_str(),
+        signed_at: view.signed_at,
+        valid_until: view.signed_at.checked_add(VALID_FOR).unwrap_or(Timestamp::MAX),
+        revisions: placed.iter().map(|(revision, files)| entry(revision, files)).collect(),
+    };
+    let mut text = serde_json::to_string_pretty(&index)?;
+    text.push('\n');
+    let mut sums = String::new();
+    for file in placed.iter().flat_map(|(_, files)| files) {
+        sums.push_str(&format!("{}  {}\n", file.payload.sha256, file.path));
+        let pool = PoolFile { sha256: file.payload.sha256, length: file.payload.length };
+        view.pool.insert(format!("{FOLDER}{}", file.path), pool);
+    }
+    // The signature is made now, even where the view's date runs a little ahead.
+    let at = input.now.min(view.signed_at);
+    for (name, text) in [("index.json", text), ("SHA256SUMS", sums)] {
+        let signature = key.sign_detached(text.as_bytes(), at)?;
+        for (name, text) in [(name.to_owned(), text), (format!("{name}.asc"), signature)] {
+            let bytes = Bytes::from(text);
+            let blob = DocumentRef { digest: Digest::of(&bytes), length: bytes.len() as u64 };
+            blobs.insert(blob.digest, bytes);
+            view.files.insert(format!("{FOLDER}{name}"), blob);
+        }
+    }
+    Ok(())
+}
+
+/// A payload and where it lies below `files/`.
+struct Placed<'a> {
+    payload: &'a Payload,
+    path: String,
+}
+
+fn place(revision: &Revision) -> Vec<Placed<'_>> {
+    let folder = folder(&revision.id);
+    let mut taken: BTreeMap<String, Sha256> = BTreeMap::new();
+    let mut placed = Vec::new();
+    for payload in &revision.payloads {
+        let name = step(payload.file_name());
+        let mut path = format!("{folder}/{name}");
+        if taken.get(&path).is_some_and(|sha256| *sha256 != payload.sha256) {
+            let mut hash = payload.sha256.to_string();
+            hash.truncate(HASH_DIGITS);
+            path = format!("{folder}/{hash}/{name}");
+        }
+        // One file may be stated for several architectures or languages.
+        taken.insert(path.clone(), payload.sha256);
+        placed.push(Placed { payload, path });
+    }
+    placed
+}
+
+fn folder(id: &RevisionId) -> String {
+    let RevisionId { update, version, release } = id;
+    let mut folder = step(update.source.as_str());
+    for part in [&update.suite, &update.name] {
+        folder.push('/');
+        folder.push_str(&step(part));
+    }
+    folder.push('/');
+    folder.push_str(&step(version));
+    if *release > 1 {
+        folder.push_str(&format!("+{release}"));
+    }
+    // What was written otherwise, or ends like another release, is told apart.
+    let plain =
+        [update.suite.as_str(), &update.name, version].iter().all(|part| step(part) == **part);
+    if !plain || version.contains('+') {
+        let mut digest = Digest::of(id.to_string().as_bytes()).to_string();
+        digest.truncate(HASH_DIGITS);
+        folder.push_str(&format!("/{digest}"));
+    }
+    folder
+}
+
+/// One step of a path that needs no care in a URL or a shell.
+fn step(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '+' | '~' | '-');
+    let mut step: String = text.chars().map(|c| if plain(c) { c } else { '_' }).collect();
+    if step.len() > MAX_STEP {
+        // The end of a file's name says what it is.
+        step.drain(..step.len() - MAX_STEP);
+    }
+    match step.trim_matches('.') {
+        "" => "_".to_owned(),
+        _ => step,
+    }
+}
+
+/// `files/index.json`. Fields may be added; none changes its meaning.
+#[derive(Serialize)]
+struct Index<'a> {
+    format: u32,
+    mesh: &'a str,
+    stage: &'static str,
+    signed_at: Timestamp,
+    valid_until: Timestamp,
+    revisions: Vec<Entry<'a>>,
+}
+
+#[derive(Serialize)]
+struct Entry<'a> {
+    id: String,
+    title: &'a str,
+    description: &'a str,
+    classification: &'static str,
+    severity: Option<&'static str>,
+    products: &'a [String],
+    languages: &'a [String],
+    architectures: &'a [String],
+    cves: &'a [String],
+    articles: &'a [String],
+    supersedes: Vec<String>,
+    prerequisites: Vec<String>,
+    installer: Option<Install<'a>>,
+    reboot: &'static str,
+    /// Whether nobody signed what the vendor states.
+    unsigned: bool,
+    payloads: Vec<File<'a>>,
+}
+
+#[derive(Serialize)]
+struct Install<'a> {
+    install: &'a [String],
+    remove: &'a [String],
+    success: &'a [i32],
+    reboot: &'a [i32],
+    retry: &'a [i32],
+    time_limit_seconds: Option<i64>,
+}
+
+#[derive(Serialize)]
+struct File<'a> {
+    /// Relative to the folder of the index.
+    path: &'a str,
+    architecture: &'a str,
+    /// Empty for every language.
+    language: &'a str,
+    length: u64,
+    sha256: String,
+}
+
+fn entry<'a>(revision: &'a Revision, files: &'a [Placed<'a>]) -> Entry<'a> {
+    let Facts {
+        classification: _,
+        severity,
+        products,
+        languages,
+        cves,
+        articles,
+        supersedes,
+        prerequisites,
+        installer,
+        reboot,
+        unsigned,
+    } = &revision.facts;
+    Entry {
+        id: revision.id.to_string(),
+        title: &revision.title,
+        description: &revision.description,
+        classification: revision.classification().as_str(),
+        severity: severity.map(|one| one.as_str()),
+        products,
+        languages,
+        architectures: &revision.architectures,
+        cves,
+        articles,
+        supersedes: supersedes.iter().map(ToString::to_string).collect(),
+        prerequisites: prerequisites.iter().map(ToString::to_string).collect(),
+        installer: installer.as_ref().map(install),
+        reboot: reboot.as_str(),
+        unsigned: *unsigned,
+        payloads: files.iter().map(file).collect(),
+    }
+}
+
+fn install(installer: &Installer) -> Install<'_> {
+    Install {
+        install: &installer.install,
+        remove: &installer.remove,
+        success: &installer.success,
+        reboot: &installer.reboot,
+        retry: &installer.retry,
+        time_limit_seconds: installer.time_limit.map(|limit| limit.as_secs()),
+    }
+}
+
+fn file<'a>(placed: &'a Placed<'a>) -> File<'a> {
+    let Payload { architecture, language, length, sha256, .. } = placed.payload;
+    File { path: &placed.path, architecture, language, length: *length, sha256: sha256.to_string() }
+}
+
+#[cfg(test)]
+mod tests;
