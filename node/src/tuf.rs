@@ -9,7 +9,8 @@
 //! name        role names, target paths, file names    signing     private keys on disk, making a signature
 //! hashes      lengths and digests                     repository  writing: root, delegations, generations
 //! metadata    root, timestamp, snapshot, targets      layout      which roles a mesh has, and how long each lasts
-//! delegation  who may name which paths
+//! delegation  who may name which paths            ceremony    who holds which role, changed
+//!                                                 paper       signed elsewhere, by several
 //! envelope    signed bytes, and thresholds of keys
 //! trusted     the checks, without I/O or a clock
 //!    ▲ search    which role next
@@ -27,6 +28,7 @@
 //! Specification: <https://theupdateframework.github.io/specification/latest/>
 
 pub mod canonical;
+pub mod ceremony;
 pub mod client;
 pub mod delegation;
 pub mod envelope;
@@ -37,6 +39,7 @@ pub mod key;
 pub mod layout;
 pub mod metadata;
 pub mod name;
+pub mod paper;
 pub mod repository;
 pub mod restore;
 pub mod search;

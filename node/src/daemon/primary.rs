@@ -81,7 +81,6 @@ pub(super) fn start(
 ) -> Result<Parts, Error> {
     let layout = Layout::new(&settings.data);
     let keys = RoleKeys::read(&layout.role_keys())?;
-    let is_single_operator = keys.is_complete();
     let press = Press {
         store: store.clone(),
         signing: Signing::open(keys, store)?,
@@ -108,7 +107,6 @@ pub(super) fn start(
         settings.certificate_lifetime,
     ));
     let context = context::Primary {
-        is_single_operator,
         publisher,
         ca_sha256: ca.sha256(),
         sources,

@@ -93,6 +93,13 @@ pub fn commit(
         metadata: files.into_iter().map(|(_, file)| file).collect(),
         documents: views.map(|one| one.digest.as_bytes().to_vec().into()).into_iter().collect(),
     };
+    // Numbers only go back when thieves had pushed them up and the keys that
+    // they stole were replaced: what they made is not where a restart begins.
+    for (number, _) in store.scan(&GENERATIONS)? {
+        if number > generation.number {
+            transaction.delete(&GENERATIONS, &number);
+        }
+    }
     transaction.put(&GENERATIONS, &generation.number, &record);
     writes.into_iter().for_each(|write| write(&mut transaction));
     transaction.commit()

@@ -20,6 +20,7 @@ use prost::Message;
 use crate::generation::Generation;
 use crate::generation::storage::Write;
 use crate::store::{self, Store, Table};
+use crate::tuf::paper::Paper;
 
 /// What the next generation will say, and what is stored beside it in the
 /// same transaction.
@@ -40,6 +41,7 @@ pub struct Draft {
     pub wave_states: Arc<WaveStateSet>,
     documents: Vec<(DocumentRef, Bytes)>,
     writes: Vec<Write>,
+    papers: Vec<Paper>,
     store: Store,
 }
 
@@ -62,6 +64,8 @@ pub struct Written {
     pub wave_states: bool,
     /// The views, though nothing that they hang on was written.
     pub views: bool,
+    /// Metadata that was signed elsewhere, such as new holders of a role.
+    pub papers: bool,
 }
 
 impl Written {
@@ -75,6 +79,7 @@ impl Written {
         rollouts: true,
         wave_states: true,
         views: true,
+        papers: false,
     };
 
     /// Whether the decisions of `stage` were written.
@@ -124,6 +129,7 @@ impl Draft {
             wave_states: generation.wave_states.clone(),
             documents: Vec::new(),
             writes: Vec::new(),
+            papers: Vec::new(),
             store,
         }
     }
@@ -142,6 +148,7 @@ impl Draft {
             wave_states: Arc::default(),
             documents: Vec::new(),
             writes: Vec::new(),
+            papers: Vec::new(),
             store,
         }
     }
@@ -221,7 +228,19 @@ impl Draft {
             rollouts: !Arc::ptr_eq(&self.rollouts, &generation.rollouts),
             wave_states: !Arc::ptr_eq(&self.wave_states, &generation.wave_states),
             views: false,
+            papers: !self.papers.is_empty(),
         }
+    }
+
+    /// Publishes metadata that was signed elsewhere along with the rest.
+    pub fn adopt(&mut self, papers: Vec<Paper>) {
+        self.papers.extend(papers);
+    }
+
+    /// The metadata signed elsewhere.
+    #[must_use]
+    pub fn papers(&self) -> &[Paper] {
+        &self.papers
     }
 
     /// Whether there is anything to store.

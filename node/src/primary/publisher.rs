@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use patchmesh_topology::name::NodeName;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -22,6 +22,7 @@ use super::writing::Writing;
 use crate::generation::load::{self, Loaded, Staged};
 use crate::generation::{Current, Generation, storage};
 use crate::store::{self, Store};
+use crate::tuf::repository::Custody;
 
 /// Changes that may wait; callers beyond that wait for room.
 const QUEUE: usize = 64;
@@ -71,9 +72,44 @@ type Job = Box<dyn FnOnce(&mut Worker) + Send>;
 #[derive(Debug, Clone)]
 pub struct Publisher {
     jobs: mpsc::Sender<Job>,
+    custody: watch::Receiver<Arc<Vec<Custody>>>,
 }
 
+/// The publishing task is gone.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("the node is shutting down; nothing was changed")]
+pub struct Stopped;
+
 impl Publisher {
+    /// Runs `job` alone, between changes.
+    ///
+    /// # Errors
+    /// [`Stopped`]; whether the job ran is not known then.
+    pub async fn alone<T, F>(&self, job: F) -> Result<T, Stopped>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Worker) -> T + Send + 'static,
+    {
+        let (answer, outcome) = oneshot::channel();
+        let job: Job = Box::new(move |worker| {
+            let _ = answer.send(job(worker));
+        });
+        self.jobs.send(job).await.map_err(|_| Stopped)?;
+        outcome.await.map_err(|_| Stopped)
+    }
+
+    /// Who holds each role, and whether the keys are here.
+    #[must_use]
+    pub fn custody(&self) -> Arc<Vec<Custody>> {
+        self.custody.borrow().clone()
+    }
+
+    /// Whether the keys here are enough to sign for every role.
+    #[must_use]
+    pub fn is_single_operator(&self) -> bool {
+        self.custody.borrow().iter().all(|role| role.is_online)
+    }
+
     /// Runs `change` alone and publishes what it wrote. Returns its answer
     /// and the generation that says so; unchanged drafts publish nothing.
     ///
@@ -122,11 +158,21 @@ impl Worker {
     #[must_use]
     pub fn start(self, tasks: &mut JoinSet<()>, cancel: CancellationToken) -> Publisher {
         let (jobs, queue) = mpsc::channel(QUEUE);
-        tasks.spawn(self.run(queue, cancel));
-        Publisher { jobs }
+        let (known, custody) = watch::channel(self.custody());
+        tasks.spawn(self.run(queue, known, cancel));
+        Publisher { jobs, custody }
     }
 
-    async fn run(mut self, mut queue: mpsc::Receiver<Job>, cancel: CancellationToken) {
+    fn custody(&self) -> Arc<Vec<Custody>> {
+        Arc::new(self.press.signing.custody(Timestamp::now()))
+    }
+
+    async fn run(
+        mut self,
+        mut queue: mpsc::Receiver<Job>,
+        known: watch::Sender<Arc<Vec<Custody>>>,
+        cancel: CancellationToken,
+    ) {
         let mut tick = tokio::time::interval(TICK);
         loop {
             let job: Job = tokio::select! {
@@ -144,7 +190,10 @@ impl Worker {
             })
             .await
             {
-                Ok(worker) => worker,
+                Ok(worker) => {
+                    known.send_replace(worker.custody());
+                    worker
+                }
                 Err(error) => {
                     tracing::error!(%error, "the publisher stopped: restart this node");
                     return;

@@ -14,7 +14,9 @@ use crate::generation::storage;
 use crate::generation::{Generation, Target};
 use crate::store::{self, Store};
 use crate::tuf::layout::{MeshRole, TIMESTAMP_LIFETIME};
-use crate::tuf::repository::{self, Due, Publication, Repository, RoleKeys, TargetEntry};
+use crate::tuf::repository::{
+    self, Changes, Custody, Due, Publication, Repository, RoleKeys, TargetEntry,
+};
 use crate::tuf::storage::MemoryStorage;
 use crate::tuf::{Client, Fetch, Limits, RoleName, TargetPath, TrustedMetadata, client, name};
 
@@ -73,10 +75,46 @@ impl Signing {
         Ok(Self { keys, repository: Some(repository), trusted })
     }
 
-    /// Whether every role's key is here.
+    /// How every role stands with its holders and its time; nothing before
+    /// the first generation.
     #[must_use]
-    pub fn is_single_operator(&self) -> bool {
-        self.keys.is_complete()
+    pub fn custody(&self, now: Timestamp) -> Vec<Custody> {
+        self.repository.as_ref().map(|one| one.custody(&self.keys, now)).unwrap_or_default()
+    }
+
+    /// What is published now; nothing before the first generation.
+    #[must_use]
+    pub const fn repository(&self) -> Option<&Repository> {
+        self.repository.as_ref()
+    }
+
+    /// The keys that are on this host.
+    pub const fn keys(&self) -> &RoleKeys {
+        &self.keys
+    }
+
+    /// The keys that are on this host, to add to them.
+    pub const fn keys_mut(&mut self) -> &mut RoleKeys {
+        &mut self.keys
+    }
+
+    /// Whether what `role` signs can be signed here.
+    #[must_use]
+    pub fn is_online(&self, role: &RoleName) -> bool {
+        let Some(repository) = &self.repository else { return true };
+        repository.authority(role).is_some_and(|authority| self.keys.reach(authority))
+    }
+
+    /// The names that each changed role signs from now on, as they would be
+    /// published: what people are asked to sign.
+    ///
+    /// # Errors
+    /// A name that is none.
+    pub fn entries(
+        &self,
+        writing: &Writing,
+    ) -> Result<BTreeMap<MeshRole, Vec<TargetEntry>>, Error> {
+        self.changes(writing)
     }
 
     /// Whether something has to be signed anew although nothing changed.
@@ -85,7 +123,7 @@ impl Signing {
         let left = TIMESTAMP_LIFETIME - TIMESTAMP_AGE;
         let mut timestamps = generation.roles.iter().filter(|one| one.role == "timestamp");
         timestamps.any(|one| one.expires_at.duration_since(now) < left)
-            || self.repository.as_ref().is_some_and(|one| one.due(now) != Due::Nothing)
+            || self.repository.as_ref().is_some_and(|one| one.due(&self.keys, now) != Due::Nothing)
     }
 
     /// Signs what was written, adding the documents to `staged`.
@@ -98,8 +136,9 @@ impl Signing {
         staged: &mut Staged,
         now: Timestamp,
     ) -> Result<Signed, Error> {
-        let is_renewal = writing.named.is_empty();
+        let is_renewal = writing.named.is_empty() && writing.papers.is_empty();
         let changes = self.changes(&writing)?;
+        let papers = writing.papers;
         for (document, bytes) in writing.documents {
             staged.add(document, bytes);
         }
@@ -114,10 +153,13 @@ impl Signing {
                 next.documents.splice(0..0, root);
                 next
             }
-            Some(repository) if is_renewal && repository.due(now) != Due::Generation => {
+            Some(repository) if is_renewal && repository.due(&self.keys, now) != Due::Generation => {
                 repository.renew_timestamp(&self.keys, now)?
             }
-            Some(repository) => repository.publish(&self.keys, &changes, now)?,
+            Some(repository) => {
+                let changes = Changes { targets: &changes, papers: &papers };
+                repository.publish_with(&self.keys, changes, now)?
+            }
         };
         self.check(publication, now)
     }

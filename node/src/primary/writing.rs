@@ -13,6 +13,7 @@ use patchmesh_topology::revision::DocumentRef;
 use super::draft::{Draft, Written};
 use crate::generation::{Generation, names};
 use crate::tuf::layout::MeshRole;
+use crate::tuf::paper::Paper;
 
 /// The documents that changed, and the signed names that lead to them.
 #[derive(Debug, Default)]
@@ -21,13 +22,15 @@ pub struct Writing {
     pub named: BTreeMap<(MeshRole, &'static str), Bytes>,
     /// Documents that those lead to.
     pub documents: Vec<(DocumentRef, Bytes)>,
+    /// Metadata that was signed elsewhere.
+    pub papers: Vec<Paper>,
 }
 
 impl Writing {
     /// Encodes what `written` says has changed; views come apart.
     #[must_use]
     pub fn of(previous: Option<&Generation>, draft: &Draft, written: Written) -> Self {
-        let mut writing = Self::default();
+        let mut writing = Self { papers: draft.papers().to_vec(), ..Self::default() };
         if written.mesh {
             writing.name(
                 MeshRole::Mesh,

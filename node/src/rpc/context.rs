@@ -47,8 +47,6 @@ pub struct Context {
 /// The running parts of the primary.
 #[derive(Debug, Clone)]
 pub struct Primary {
-    /// Whether every role's key is on this host.
-    pub is_single_operator: bool,
     /// Makes generations.
     pub publisher: Publisher,
     /// SHA-256 of the mesh's CA certificate, for tokens.

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::canonical;
 use super::delegation::Holders;
-use super::key::{Key, KeyId};
+use super::key::{Fingerprint, Key, KeyId};
 use super::metadata::{Header, Kind};
 use super::signing::SigningKey;
 
@@ -61,12 +61,30 @@ struct RawEnvelope {
     signatures: Vec<Signature>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct Signature {
-    keyid: KeyId,
+/// One key's signature, as it stands in a metadata file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Signature {
+    /// Whose.
+    pub keyid: KeyId,
     /// Hexadecimal. Kept as text, because a signature that can't be read is no worse than one that is wrong: others may
     /// still reach the threshold.
-    sig: String,
+    pub sig: String,
+}
+
+impl Signature {
+    /// The key's signature of `message`.
+    pub fn of(key: &SigningKey, message: &[u8]) -> Self {
+        Self { keyid: key.id().clone(), sig: hex::encode(key.sign(message)) }
+    }
+
+    /// Which key made it, if it is a valid signature of `message` by a holder that it names.
+    pub fn signer(&self, message: &[u8], authority: Authority<'_>) -> Option<Fingerprint> {
+        if !authority.holders.keyids().contains(&self.keyid) {
+            return None;
+        }
+        let key = authority.keys.get(&self.keyid)?;
+        key.verify(message, &hex::decode(&self.sig).ok()?).ok()
+    }
 }
 
 impl<T: Kind> Envelope<T> {
@@ -113,12 +131,7 @@ impl<T: Kind> Envelope<T> {
         let valid: BTreeSet<_> = self
             .signatures
             .iter()
-            .filter(|signature| authority.holders.keyids().contains(&signature.keyid))
-            .filter_map(|signature| {
-                let key = authority.keys.get(&signature.keyid)?;
-                let bytes = hex::decode(&signature.sig).ok()?;
-                key.verify(&self.canonical, &bytes).ok()
-            })
+            .filter_map(|signature| signature.signer(&self.canonical, authority))
             .collect();
         if valid.len() >= threshold.get() as usize {
             Ok(())
@@ -141,10 +154,12 @@ pub struct Authority<'a> {
 pub fn sign<T: Kind>(document: &T, keys: &[&SigningKey]) -> Result<Vec<u8>, Error> {
     let signed = serde_json::to_value(document).map_err(Error::Malformed)?;
     let canonical = canonical::to_vec(&signed).map_err(Error::Canonical)?;
-    let signatures: Vec<Signature> = keys
-        .iter()
-        .map(|key| Signature { keyid: key.id().clone(), sig: hex::encode(key.sign(&canonical)) })
-        .collect();
+    let signatures: Vec<_> = keys.iter().map(|key| Signature::of(key, &canonical)).collect();
+    assemble(&signed, &signatures)
+}
+
+/// The bytes of the metadata file of `signed`, with signatures made anywhere.
+pub(super) fn assemble(signed: &Value, signatures: &[Signature]) -> Result<Vec<u8>, Error> {
     serde_json::to_vec(&serde_json::json!({ "signatures": signatures, "signed": signed }))
         .map_err(Error::Malformed)
 }

@@ -17,6 +17,9 @@ use serde_json::Value;
 
 use super::canonical;
 
+/// Bytes of an Ed25519 public key.
+const ED25519_LEN: usize = 32;
+
 /// Why a signature does not count.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -41,6 +44,24 @@ pub enum Error {
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct KeyId(String);
+
+impl KeyId {
+    /// The id as it stands in metadata.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Its first letters: enough to tell the keys of a mesh apart in a list.
+    pub fn short(&self) -> &str {
+        self.0.get(..12).unwrap_or(&self.0)
+    }
+}
+
+impl From<String> for KeyId {
+    fn from(id: String) -> Self {
+        Self(id)
+    }
+}
 
 impl fmt::Display for KeyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -83,6 +104,16 @@ impl Key {
         }
     }
 
+    /// What makes the key different from others, whatever it is called; an error for a key whose signatures we could never
+    /// check.
+    pub fn fingerprint(&self) -> Result<Fingerprint, Error> {
+        let (_, public) = self.parts()?;
+        if self.keytype == "ed25519" && public.len() != ED25519_LEN {
+            return Err(Error::Malformed);
+        }
+        Ok(Fingerprint(public))
+    }
+
     /// The SHA-256 of the key's canonical form.
     pub fn id(&self) -> Result<KeyId, canonical::Error> {
         let mut fields: serde_json::Map<String, Value> = self.extra.clone().into_iter().collect();
@@ -99,8 +130,15 @@ impl Key {
     /// Checks that `signature` is this key's signature of `message`, and returns what makes the key different from others,
     /// so that one key under two ids counts once.
     pub fn verify(&self, message: &[u8], signature: &[u8]) -> Result<Fingerprint, Error> {
-        let (algorithm, public): (&'static dyn VerificationAlgorithm, Vec<u8>) =
-            match (self.keytype.as_str(), self.scheme.as_str()) {
+        let (algorithm, public) = self.parts()?;
+        UnparsedPublicKey::new(algorithm, &public)
+            .verify(message, signature)
+            .map_err(|_| Error::BadSignature)?;
+        Ok(Fingerprint(public))
+    }
+
+    fn parts(&self) -> Result<(&'static dyn VerificationAlgorithm, Vec<u8>), Error> {
+        Ok(match (self.keytype.as_str(), self.scheme.as_str()) {
                 ("ed25519", "ed25519") => {
                     (&ED25519, hex::decode(&self.keyval.public).map_err(|_| Error::Malformed)?)
                 }
@@ -118,11 +156,7 @@ impl Key {
                         scheme: self.scheme.clone(),
                     });
                 }
-            };
-        UnparsedPublicKey::new(algorithm, &public)
-            .verify(message, signature)
-            .map_err(|_| Error::BadSignature)?;
-        Ok(Fingerprint(public))
+            })
     }
 
     fn pem(&self) -> Result<Vec<u8>, Error> {

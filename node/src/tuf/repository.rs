@@ -11,10 +11,11 @@ use std::num::{NonZeroU32, NonZeroU64};
 use aws_lc_rs::digest::{SHA256, digest};
 use jiff::{SignedDuration, Timestamp as Instant};
 
+use super::ceremony;
 use super::delegation::{
     self, DelegatedRole, Delegations, Holders, PathSet, Roles, matches_pattern,
 };
-use super::envelope::{self, Envelope};
+use super::envelope::{self, Authority, BelowThreshold, Envelope};
 use super::hashes::Hashes;
 use super::layout::{BLAKE3, MeshRole, ROLE_LIFETIME, SNAPSHOT_LIFETIME, TIMESTAMP_LIFETIME};
 use super::metadata::{
@@ -22,11 +23,14 @@ use super::metadata::{
     TopLevelRoles,
 };
 use super::name::{RoleName, TargetPath};
+use super::paper::Paper;
 use super::storage::{Document, Storage};
 
+mod publish;
 mod role_keys;
 
-pub use role_keys::RoleKeys;
+pub use publish::Changes;
+pub use role_keys::{RoleKeys, files_of};
 
 /// Metadata is signed anew when less than this part of its lifetime is left.
 const RENEW_BELOW: i32 = 3;
@@ -34,8 +38,8 @@ const RENEW_BELOW: i32 = 3;
 /// Why nothing was published.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A private key is missing here, perhaps because it is kept offline.
-    #[error("the private key of role {role} is not here")]
+    /// Keys are missing here, perhaps because people hold them.
+    #[error("the keys of role {role} are not here: it has to be signed by those who hold them")]
     NoKey {
         /// The role to be signed.
         role: RoleName,
@@ -44,6 +48,36 @@ pub enum Error {
     #[error("metadata of role {role} can't be signed")]
     Sign {
         /// The role to be signed.
+        role: RoleName,
+        /// Why.
+        source: envelope::Error,
+    },
+    /// What was signed elsewhere is not signed by enough of the holders.
+    #[error("what was signed elsewhere for role {role} does not count")]
+    Unsigned {
+        /// The role.
+        role: RoleName,
+        /// How many signed.
+        source: BelowThreshold,
+    },
+    /// What was signed elsewhere was prepared from a state that has passed.
+    #[error(
+        "what was signed elsewhere for role {role} was prepared before the last change; it has to be prepared and signed again"
+    )]
+    Stale {
+        /// The role.
+        role: RoleName,
+    },
+    /// What was signed elsewhere says more than it may.
+    #[error("what was signed elsewhere for role {role} delegates or names what the role may not")]
+    Foreign {
+        /// The role.
+        role: RoleName,
+    },
+    /// What was signed elsewhere can't be read.
+    #[error("what was signed elsewhere for role {role} can't be read")]
+    Unreadable {
+        /// The role.
         role: RoleName,
         /// Why.
         source: envelope::Error,
@@ -136,7 +170,9 @@ pub enum Due {
 /// What is published now.
 #[derive(Debug, Clone)]
 pub struct Repository {
-    roles: BTreeMap<MeshRole, Targets>,
+    root: Root,
+    top: Envelope<Targets>,
+    roles: BTreeMap<MeshRole, Envelope<Targets>>,
     snapshot: Snapshot,
     timestamp: Timestamp,
 }
@@ -150,12 +186,31 @@ pub struct Publication {
     pub documents: Vec<Document>,
 }
 
+/// How one role stands with its holders and its time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Custody {
+    /// The role.
+    pub role: RoleName,
+    /// Its version.
+    pub version: u64,
+    /// When what it signed last expires.
+    pub expires: Instant,
+    /// Who holds it, and how many must sign.
+    pub holders: Holders,
+    /// Whether the keys on this host are enough to sign for it.
+    pub is_online: bool,
+    /// Whether so little of its lifetime is left that it is to be signed anew.
+    pub is_due: bool,
+}
+
 impl Repository {
     /// Makes the first generation of a new mesh: all roles, no targets. Needs all keys, also those kept offline later.
     pub fn create(keys: &RoleKeys, now: Instant) -> Result<Publication, Error> {
         let version = NonZeroU64::MIN;
-        let mut documents = vec![keys.sign(&first_root(keys, now)?, RoleName::ROOT)?];
-        let delegator = keys.sign(&delegating_targets(keys, now)?, RoleName::TARGETS)?;
+        let root = first_root(keys, now)?;
+        let mut documents = vec![keys.sign_first(&root, RoleName::ROOT)?];
+        let delegator = keys.sign_first(&delegating_targets(keys, now)?, RoleName::TARGETS)?;
+        let top = parsed(&delegator)?;
         let mut meta = BTreeMap::from([listed(&delegator)]);
         documents.push(delegator);
         let mut roles = BTreeMap::new();
@@ -165,14 +220,14 @@ impl Repository {
                 targets: BTreeMap::new(),
                 delegations: None,
             };
-            let document = keys.sign(&targets, role.name())?;
+            let document = keys.sign_first(&targets, role.name())?;
             meta.extend([listed(&document)]);
+            roles.insert(role, parsed(&document)?);
             documents.push(document);
-            roles.insert(role, targets);
         }
-        let (snapshot, timestamp, signed) = seal(keys, meta, (version, version), now)?;
+        let (snapshot, timestamp, signed) = seal(keys, &root, meta, (version, version), now)?;
         documents.extend(signed);
-        Ok(Publication { repository: Self { roles, snapshot, timestamp }, documents })
+        Ok(Publication { repository: Self { root, top, roles, snapshot, timestamp }, documents })
     }
 
     /// Loads what is published from the primary's own store. It is not verified: it has been signed here.
@@ -182,42 +237,12 @@ impl Repository {
             .map(|role| Ok((role, load(storage, role.name())?)))
             .collect::<Result<_, Error>>()?;
         Ok(Self {
+            root: load(storage, RoleName::ROOT)?.into_signed(),
+            top: load(storage, RoleName::TARGETS)?,
             roles,
-            snapshot: load(storage, RoleName::SNAPSHOT)?,
-            timestamp: load(storage, RoleName::TIMESTAMP)?,
+            snapshot: load(storage, RoleName::SNAPSHOT)?.into_signed(),
+            timestamp: load(storage, RoleName::TIMESTAMP)?.into_signed(),
         })
-    }
-
-    /// Makes the next generation. `changes` holds, for each role that changes, all targets that it names from now on.
-    /// Roles that are about to expire are signed anew along with it.
-    pub fn publish(
-        &self,
-        keys: &RoleKeys,
-        changes: &BTreeMap<MeshRole, Vec<TargetEntry>>,
-        now: Instant,
-    ) -> Result<Publication, Error> {
-        let mut roles = self.roles.clone();
-        let mut meta = self.snapshot.meta.clone();
-        let mut documents = Vec::new();
-        for (&role, targets) in &mut roles {
-            match changes.get(&role) {
-                Some(entries) => targets.targets = files(role, entries)?,
-                None if is_due(&targets.header, ROLE_LIFETIME, now) => {}
-                None => continue,
-            }
-            let version = next(role.name(), &targets.header)?;
-            targets.header = Header::new::<Targets>(version, expiry(now, ROLE_LIFETIME)?);
-            let document = keys.sign(targets, role.name())?;
-            meta.extend([listed(&document)]);
-            documents.push(document);
-        }
-        let versions = (
-            next(RoleName::SNAPSHOT, &self.snapshot.header)?,
-            next(RoleName::TIMESTAMP, &self.timestamp.header)?,
-        );
-        let (snapshot, timestamp, signed) = seal(keys, meta, versions, now)?;
-        documents.extend(signed);
-        Ok(Publication { repository: Self { roles, snapshot, timestamp }, documents })
     }
 
     /// Signs the timestamp anew; the generation stays.
@@ -225,20 +250,66 @@ impl Repository {
         let version = next(RoleName::TIMESTAMP, &self.timestamp.header)?;
         let header = Header::new::<Timestamp>(version, expiry(now, TIMESTAMP_LIFETIME)?);
         let timestamp = Timestamp { header, meta: self.timestamp.meta.clone() };
-        let documents = vec![keys.sign(&timestamp, RoleName::TIMESTAMP)?];
+        let authority = top_level(&self.root, &self.root.roles.timestamp);
+        let documents = vec![keys.sign(&timestamp, RoleName::TIMESTAMP, authority)?];
         Ok(Publication { repository: Self { timestamp, ..self.clone() }, documents })
     }
 
-    /// What has to be signed anew. Asking hourly is often enough for the lifetimes of `layout`.
-    pub fn due(&self, now: Instant) -> Due {
-        let roles = self.roles.values().any(|targets| is_due(&targets.header, ROLE_LIFETIME, now));
-        if roles || is_due(&self.snapshot.header, SNAPSHOT_LIFETIME, now) {
+    /// What has to be signed anew, of what can be signed with `keys`. Asking hourly is often enough for the lifetimes of
+    /// `layout`. What others hold is not due here: see [`Repository::custody`].
+    pub fn due(&self, keys: &RoleKeys, now: Instant) -> Due {
+        let is_due = |role: &Custody| role.is_due && role.is_online;
+        let custody = self.custody(keys, now);
+        let timestamp = |role: &Custody| role.role == RoleName::TIMESTAMP;
+        if custody.iter().any(|role| is_due(role) && !timestamp(role)) {
             Due::Generation
-        } else if is_due(&self.timestamp.header, TIMESTAMP_LIFETIME, now) {
+        } else if custody.iter().any(is_due) {
             Due::Timestamp
         } else {
             Due::Nothing
         }
+    }
+
+    /// How every role stands.
+    pub fn custody(&self, keys: &RoleKeys, now: Instant) -> Vec<Custody> {
+        ceremony::roles().filter_map(|role| self.custody_of(role, keys, now)).collect()
+    }
+
+    fn custody_of(&self, role: RoleName, keys: &RoleKeys, now: Instant) -> Option<Custody> {
+        let authority = self.authority(&role)?;
+        let (header, lifetime) = match role.as_str() {
+            "root" => (&self.root.header, ROLE_LIFETIME),
+            "targets" => (&self.top.signed().header, ROLE_LIFETIME),
+            "snapshot" => (&self.snapshot.header, SNAPSHOT_LIFETIME),
+            "timestamp" => (&self.timestamp.header, TIMESTAMP_LIFETIME),
+            _ => {
+                let found = self.roles.iter().find(|(mesh_role, _)| mesh_role.name() == role)?;
+                (&found.1.signed().header, ROLE_LIFETIME)
+            }
+        };
+        Some(Custody {
+            version: header.version(),
+            expires: header.expires(),
+            holders: authority.holders.clone(),
+            is_online: keys.reach(authority),
+            is_due: is_due(header, lifetime, now),
+            role,
+        })
+    }
+
+    /// Who holds `role` now.
+    pub fn authority(&self, role: &RoleName) -> Option<Authority<'_>> {
+        ceremony::authority(&self.root, self.top.signed(), role)
+    }
+
+    /// The root.
+    pub fn root(&self) -> &Root {
+        &self.root
+    }
+
+    /// Top-level targets: who holds the roles of the mesh.
+    pub fn top(&self) -> &Targets {
+        self.top.signed()
     }
 
     /// The number of this generation.
@@ -248,7 +319,7 @@ impl Repository {
 
     /// The targets that `role` names.
     pub fn targets(&self, role: MeshRole) -> impl Iterator<Item = (&TargetPath, &TargetFile)> {
-        self.roles.get(&role).into_iter().flat_map(|targets| &targets.targets)
+        self.roles.get(&role).into_iter().flat_map(|targets| &targets.signed().targets)
     }
 }
 
@@ -299,21 +370,33 @@ fn holders(keys: &RoleKeys, role: RoleName) -> Result<Holders, Error> {
     Holders::new(ids, NonZeroU32::MIN).map_err(|source| Error::Holders { role, source })
 }
 
-/// Signs a snapshot of `meta` and a timestamp of that snapshot.
+/// Signs a snapshot of `meta` and a timestamp of that snapshot, by the holders that `root` names.
 fn seal(
     keys: &RoleKeys,
+    root: &Root,
     meta: BTreeMap<String, MetaFile>,
     (snapshot_version, timestamp_version): (NonZeroU64, NonZeroU64),
     now: Instant,
 ) -> Result<(Snapshot, Timestamp, [Document; 2]), Error> {
     let header = Header::new::<Snapshot>(snapshot_version, expiry(now, SNAPSHOT_LIFETIME)?);
     let snapshot = Snapshot { header, meta };
-    let snapshot_file = keys.sign(&snapshot, RoleName::SNAPSHOT)?;
+    let authority = top_level(root, &root.roles.snapshot);
+    let snapshot_file = keys.sign(&snapshot, RoleName::SNAPSHOT, authority)?;
     let header = Header::new::<Timestamp>(timestamp_version, expiry(now, TIMESTAMP_LIFETIME)?);
     let meta = TimestampMeta { snapshot: MetaFile::of(snapshot_version, &snapshot_file.bytes) };
     let timestamp = Timestamp { header, meta };
-    let timestamp_file = keys.sign(&timestamp, RoleName::TIMESTAMP)?;
+    let authority = top_level(root, &root.roles.timestamp);
+    let timestamp_file = keys.sign(&timestamp, RoleName::TIMESTAMP, authority)?;
     Ok((snapshot, timestamp, [snapshot_file, timestamp_file]))
+}
+
+fn top_level<'a>(root: &'a Root, holders: &'a Holders) -> Authority<'a> {
+    Authority { keys: &root.keys, holders }
+}
+
+fn parsed<T: Kind>(document: &Document) -> Result<Envelope<T>, Error> {
+    Envelope::parse(&document.bytes)
+        .map_err(|source| Error::Unreadable { role: document.role.clone(), source })
 }
 
 fn files(
@@ -349,14 +432,12 @@ fn is_due(header: &Header, lifetime: SignedDuration, now: Instant) -> bool {
     header.expires().duration_since(now) < lifetime / RENEW_BELOW
 }
 
-fn load<T: Kind, S: Storage>(storage: &S, role: RoleName) -> Result<T, Error> {
+fn load<T: Kind, S: Storage>(storage: &S, role: RoleName) -> Result<Envelope<T>, Error> {
     let bytes = storage
         .load(&role)
         .map_err(|source| Error::Load { role: role.clone(), source: source.into() })?
         .ok_or_else(|| Error::Missing { role: role.clone() })?;
-    let envelope =
-        Envelope::parse(&bytes).map_err(|source| Error::Load { role, source: source.into() })?;
-    Ok(envelope.into_signed())
+    Envelope::parse(&bytes).map_err(|source| Error::Load { role, source: source.into() })
 }
 
 #[cfg(test)]

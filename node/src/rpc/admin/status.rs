@@ -13,6 +13,9 @@ use crate::rpc::context::Context;
 /// A role that expires sooner than this is worth a warning.
 const EXPIRY_WARNING: jiff::SignedDuration = jiff::SignedDuration::from_hours(72);
 
+/// People need more time to come together.
+const CEREMONY_NOTICE: jiff::SignedDuration = jiff::SignedDuration::from_hours(60 * 24);
+
 pub(super) async fn get(node: &Context) -> Result<wire::GetStatusResponse, Status> {
     let generation = node.generation();
     let store = node.store.clone();
@@ -23,7 +26,7 @@ pub(super) async fn get(node: &Context) -> Result<wire::GetStatusResponse, Statu
         mesh_name: generation.mesh.name.clone(),
         node: this.map(Into::into),
         status: Some(node.own_status()),
-        single_operator: node.primary.as_ref().is_some_and(|primary| primary.is_single_operator),
+        single_operator: node.primary.as_ref().is_some_and(|primary| primary.publisher.is_single_operator()),
         roles: generation.roles.iter().map(crate::generation::RoleFact::to_wire).collect(),
         transfers: node.content.transfers(),
         synchronisations: node.history.all().iter().map(synchronisation).collect(),
@@ -46,6 +49,16 @@ fn warnings(node: &Context, generation: &Generation, now: Timestamp) -> Vec<Stri
         warnings
             .push("cut off for longer than `offline_grace`: views are no longer served".to_owned());
     }
+    let custody = node.primary.as_ref().map(|primary| primary.publisher.custody());
+    for role in custody.iter().flat_map(|roles| roles.iter()) {
+        let left = role.expires.duration_since(now);
+        if !role.is_online && left < CEREMONY_NOTICE {
+            warnings.push(format!(
+                "what the role {} signed expires at {}: those who hold it have to sign it again ({})",
+                role.role, role.expires, remedy(&role.role),
+            ));
+        }
+    }
     for role in &generation.roles {
         // The online roles are signed again long before; theirs is a short life.
         let short = matches!(role.role.as_str(), "timestamp" | "snapshot");
@@ -56,7 +69,7 @@ fn warnings(node: &Context, generation: &Generation, now: Timestamp) -> Vec<Stri
         }
     }
     if let Some(primary) = &node.primary {
-        if primary.is_single_operator {
+        if primary.publisher.is_single_operator() {
             warnings.push(
             "single operator: every role's key is kept on this node; whoever takes it over can sign anything"
                 .to_owned(),
@@ -69,6 +82,14 @@ fn warnings(node: &Context, generation: &Generation, now: Timestamp) -> Vec<Stri
         warnings.push(format!("the mesh document does not name node {}", node.name));
     }
     warnings
+}
+
+/// How a role that people hold is signed again.
+fn remedy(role: &crate::tuf::RoleName) -> &'static str {
+    match role.as_str() {
+        "root" | "targets" => "`patchmesh root prepare --renew`",
+        _ => "`patchmesh pending list`",
+    }
 }
 
 fn synchronisation(one: &crate::replicate::history::Synchronisation) -> wire::Synchronisation {

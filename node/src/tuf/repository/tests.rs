@@ -91,20 +91,20 @@ fn what_is_about_to_expire_is_signed_anew() {
     let keys = RoleKeys::generate().unwrap();
     let repository = Repository::create(&keys, now()).unwrap().repository;
     let later = |hours: i64| now() + SignedDuration::from_hours(hours);
-    assert_eq!(repository.due(later(1)), Due::Nothing);
-    assert_eq!(repository.due(later(17)), Due::Timestamp);
-    assert_eq!(repository.due(days(5)), Due::Generation);
+    assert_eq!(repository.due(&keys, later(1)), Due::Nothing);
+    assert_eq!(repository.due(&keys, later(17)), Due::Timestamp);
+    assert_eq!(repository.due(&keys, days(5)), Due::Generation);
 
     let renewed = repository.renew_timestamp(&keys, later(17)).unwrap();
-    assert_eq!(renewed.repository.due(later(18)), Due::Nothing);
+    assert_eq!(renewed.repository.due(&keys, later(18)), Due::Nothing);
     assert_eq!(renewed.repository.generation(), 1);
     assert_eq!(renewed.documents.len(), 1);
 
     let none = BTreeMap::new();
     assert_eq!(repository.publish(&keys, &none, days(5)).unwrap().documents.len(), 2);
     let renewed = repository.publish(&keys, &none, days(300)).unwrap();
-    assert_eq!(renewed.documents.len(), MeshRole::ALL.len() + 2);
-    assert_eq!(renewed.repository.due(days(300)), Due::Nothing);
+    assert_eq!(renewed.documents.len(), MeshRole::ALL.len() + 4);
+    assert_eq!(renewed.repository.due(&keys, days(300)), Due::Nothing);
 }
 
 #[test]
