@@ -5,6 +5,7 @@ use prost::Message;
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let files = [
         "document/v1/document",
+        "document/v1/assessment",
         "replication/v1/replication",
         "identity/v1/identity",
         "admin/v1/admin",

@@ -19,7 +19,9 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use patchmesh_proto::admin as wire;
+use patchmesh_topology::advisory::AdvisorySet;
 use patchmesh_topology::approval::{ApprovalSet, Decision};
+use patchmesh_topology::assessment::Assessments;
 use patchmesh_topology::digest::{Digest, Sha256};
 use patchmesh_topology::name::{GroupName, NodeName};
 use patchmesh_topology::node::{Mesh, Stage};
@@ -116,6 +118,12 @@ pub struct Generation {
     pub bound: Arc<HashMap<Digest, u64>>,
     /// Decisions by stage; every stage is present.
     pub approvals: BTreeMap<Stage, Arc<Approvals>>,
+    /// What revisions mean; the others mean nothing known.
+    pub assessments: Arc<Assessments>,
+    /// The assessments' version.
+    pub assessments_version: u64,
+    /// What headquarters tells every branch.
+    pub advisories: Arc<AdvisorySet>,
     /// Plans by name.
     pub rollouts: Arc<RolloutSet>,
     /// Where each plan stands.

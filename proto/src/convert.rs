@@ -4,7 +4,9 @@
 //! as `nodes[3].site`. What goes out cannot fail. The model has no value that
 //! the wire could not carry, so `model → wire → model` is the identity.
 
+mod advisory;
 mod approval;
+mod assessment;
 mod catalogue;
 mod facts;
 mod mesh;
@@ -15,6 +17,7 @@ mod view;
 use std::fmt;
 
 use jiff::Timestamp;
+use patchmesh_topology::assessment::cve::NoCve;
 use patchmesh_topology::digest::{self, Digest, Sha256};
 use patchmesh_topology::revision::DocumentRef;
 use patchmesh_topology::{name, node, revision};
@@ -55,6 +58,15 @@ pub enum Fault {
     /// Not a path that stays inside its folder.
     #[error("has {0:?}, which is not a plain relative path")]
     Path(String),
+    /// Not a vulnerability's name.
+    #[error("does not name a vulnerability")]
+    Cve(#[from] NoCve),
+    /// A number outside of its bounds.
+    #[error("is out of range")]
+    Range,
+    /// More entries than allowed.
+    #[error("has more than {0} entries")]
+    Many(usize),
     /// The entry does not come after the one before it.
     #[error("is out of order or comes twice")]
     Order,

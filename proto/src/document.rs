@@ -181,6 +181,9 @@ documents! {
     WaveStates => "wave-states",
     ViewSet => "view-set",
     View => "view",
+    AssessmentPartition => "assessment-partition",
+    AdvisoryIndex => "advisory-index",
+    Advisory => "advisory",
 }
 
 #[cfg(test)]

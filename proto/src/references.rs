@@ -4,6 +4,7 @@
 //! what each names in turn, and so has a whole generation. Payloads are not
 //! part of it: bindings and pool files name content, which comes separately.
 
+use patchmesh_topology::advisory::AdvisorySet;
 use patchmesh_topology::revision::DocumentRef;
 use patchmesh_topology::view::{View, ViewSet};
 use prost::bytes::Bytes;
@@ -55,12 +56,19 @@ pub fn references(stored: &Bytes) -> Result<References, Error> {
             let blobs = view.files.into_values().collect();
             Ok(References { documents: Vec::new(), blobs })
         }
+        wire::AdvisoryIndex::KIND => {
+            let set = AdvisorySet::try_from(decode::<wire::AdvisoryIndex>(stored)?)?;
+            let versions = set.entries.into_values().flat_map(|entry| entry.versions);
+            Ok(documents(versions.collect()))
+        }
         wire::Topology::KIND
         | wire::Revision::KIND
         | wire::BindingPartition::KIND
         | wire::ApprovalPartition::KIND
         | wire::RolloutSet::KIND
-        | wire::WaveStates::KIND => Ok(References::default()),
+        | wire::WaveStates::KIND
+        | wire::AssessmentPartition::KIND
+        | wire::Advisory::KIND => Ok(References::default()),
         _ => Err(Error::UnknownKind(kind.chars().take(64).collect())),
     }
 }

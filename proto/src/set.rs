@@ -14,6 +14,7 @@ mod kinds;
 use std::collections::BTreeMap;
 
 use patchmesh_topology::approval::ApprovalSet;
+use patchmesh_topology::assessment::Assessments;
 use patchmesh_topology::digest::Sha256;
 use patchmesh_topology::node::Stage;
 use patchmesh_topology::partition::{self, Item, Place, Prefix, check_cover};
@@ -146,6 +147,12 @@ pub fn cut_bindings(bindings: &BTreeMap<Sha256, Binding>, version: u64) -> Cut {
     cut::<Bindings>(bindings, version, None)
 }
 
+/// The assessments as documents.
+#[must_use]
+pub fn cut_assessments(assessments: &Assessments, version: u64) -> Cut {
+    cut::<kinds::Assessments>(assessments, version, None)
+}
+
 /// An approval set as documents.
 #[must_use]
 pub fn cut_approvals(set: &ApprovalSet) -> Cut {
@@ -172,6 +179,17 @@ pub fn read_bindings(
     lookup: impl Fn(&DocumentRef) -> Option<Bytes>,
 ) -> Result<BTreeMap<Sha256, Binding>, Error> {
     read::<Bindings>(&open(index)?, lookup)
+}
+
+/// The assessments, from their index and `lookup` of documents.
+///
+/// # Errors
+/// Why not.
+pub fn read_assessments(
+    index: &Bytes,
+    lookup: impl Fn(&DocumentRef) -> Option<Bytes>,
+) -> Result<Assessments, Error> {
+    read::<kinds::Assessments>(&open(index)?, lookup)
 }
 
 /// An approval set, from its index and `lookup` of documents. Whether it is

@@ -5,7 +5,9 @@
 //! The daemon executes what these functions decide; a simulator can drive the
 //! same functions.
 
+pub mod advisory;
 pub mod approval;
+pub mod assessment;
 pub mod catalogue;
 pub mod digest;
 pub mod name;

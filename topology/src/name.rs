@@ -115,6 +115,14 @@ name! {
     SourceName, "source"
 }
 name! {
+    /// A feed of what is known of vulnerabilities, such as `cisa-kev`.
+    FeedName, "feed"
+}
+name! {
+    /// An internal advisory, such as `2026-014-openssl`.
+    AdvisoryName, "advisory"
+}
+name! {
     /// A rollout, such as `default-production`.
     RolloutName, "rollout"
 }

@@ -1,7 +1,8 @@
 //! What the open HTTP routes serve: a snapshot made anew at every switch.
 //!
-//! Of the mesh's own documents nothing is served here: the target
-//! `mesh/topology`, its routes and people, needs a certificate.
+//! Of the mesh's own documents nothing is served here: the targets below
+//! `mesh/`, its routes, people and advisories, need a certificate, and so does
+//! how the company judges its risks.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
@@ -144,7 +145,7 @@ fn open_targets(generation: &Generation) -> Targets {
     generation
         .targets
         .iter()
-        .filter(|(path, _)| path.as_str() != names::TOPOLOGY)
+        .filter(|(path, _)| !names::is_internal(path))
         .map(|(path, target)| {
             let document = DocumentRef { digest: target.digest, length: target.length };
             (path.clone(), (target.sha256, document))

@@ -8,6 +8,10 @@ pub const TOPOLOGY: &str = "mesh/topology";
 pub const CATALOGUE: &str = "catalogue/index";
 /// Payload → blob.
 pub const BINDINGS: &str = "bindings/index";
+/// What revisions mean.
+pub const ASSESSMENTS: &str = "assessments/index";
+/// What headquarters tells every branch.
+pub const ADVISORIES: &str = "mesh/advisories";
 /// Plans.
 pub const ROLLOUTS: &str = "rollouts/index";
 /// Where the plans stand.
@@ -22,4 +26,11 @@ pub const fn approvals(stage: Stage) -> &'static str {
         Stage::Validation => "approvals/validation",
         Stage::Production => "approvals/production",
     }
+}
+
+/// Whether a name leads to what is nobody's business outside of the mesh:
+/// routes, people, advisories, and how the company judges its risks.
+#[must_use]
+pub fn is_internal(path: &str) -> bool {
+    path.starts_with("mesh/") || path == ASSESSMENTS
 }

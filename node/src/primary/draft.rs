@@ -10,7 +10,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use jiff::Timestamp;
 use patchmesh_proto::document;
+use patchmesh_topology::advisory::AdvisorySet;
 use patchmesh_topology::approval::ApprovalSet;
+use patchmesh_topology::assessment::Assessments;
 use patchmesh_topology::digest::Sha256;
 use patchmesh_topology::node::{Mesh, Stage};
 use patchmesh_topology::revision::{Binding, CatalogueEntry, DocumentRef, RevisionId};
@@ -35,6 +37,10 @@ pub struct Draft {
     pub bindings: Arc<BTreeMap<Sha256, Binding>>,
     /// Decisions.
     pub approvals: BTreeMap<Stage, Arc<ApprovalSet>>,
+    /// What revisions mean.
+    pub assessments: Arc<Assessments>,
+    /// What headquarters tells every branch.
+    pub advisories: Arc<AdvisorySet>,
     /// Plans.
     pub rollouts: Arc<RolloutSet>,
     /// Where the plans stand.
@@ -58,6 +64,10 @@ pub struct Written {
     pub validation: bool,
     /// The decisions of production.
     pub production: bool,
+    /// The assessments.
+    pub assessments: bool,
+    /// The advisories.
+    pub advisories: bool,
     /// The plans.
     pub rollouts: bool,
     /// Where the plans stand.
@@ -76,6 +86,8 @@ impl Written {
         bindings: true,
         validation: true,
         production: true,
+        assessments: true,
+        advisories: true,
         rollouts: true,
         wave_states: true,
         views: true,
@@ -125,6 +137,8 @@ impl Draft {
             catalogue: generation.catalogue.clone(),
             bindings: generation.bindings.clone(),
             approvals,
+            assessments: generation.assessments.clone(),
+            advisories: generation.advisories.clone(),
             rollouts: generation.rollouts.clone(),
             wave_states: generation.wave_states.clone(),
             documents: Vec::new(),
@@ -144,6 +158,8 @@ impl Draft {
             catalogue: Arc::default(),
             bindings: Arc::default(),
             approvals: Stage::ALL.into_iter().map(|stage| (stage, empty(stage))).collect(),
+            assessments: Arc::default(),
+            advisories: Arc::default(),
             rollouts: Arc::default(),
             wave_states: Arc::default(),
             documents: Vec::new(),
@@ -169,6 +185,11 @@ impl Draft {
         self.writes.push(Box::new(move |transaction| {
             transaction.put(table, &key, &value);
         }));
+    }
+
+    /// Does more to the store with the generation, in the same transaction.
+    pub fn write(&mut self, write: Write) {
+        self.writes.push(write);
     }
 
     /// Reads a record of the primary's own, as it was before this change.
@@ -225,6 +246,8 @@ impl Draft {
             bindings: !Arc::ptr_eq(&self.bindings, &generation.bindings),
             validation: decided(Stage::Validation),
             production: decided(Stage::Production),
+            assessments: !Arc::ptr_eq(&self.assessments, &generation.assessments),
+            advisories: !Arc::ptr_eq(&self.advisories, &generation.advisories),
             rollouts: !Arc::ptr_eq(&self.rollouts, &generation.rollouts),
             wave_states: !Arc::ptr_eq(&self.wave_states, &generation.wave_states),
             views: false,

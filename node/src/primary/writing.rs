@@ -48,6 +48,15 @@ impl Writing {
             let cut = set::cut_bindings(&draft.bindings, version);
             writing.cut(MeshRole::Content, names::BINDINGS, cut);
         }
+        if written.assessments {
+            let version = previous.map_or(0, |one| one.assessments_version) + 1;
+            let cut = set::cut_assessments(&draft.assessments, version);
+            writing.cut(MeshRole::Content, names::ASSESSMENTS, cut);
+        }
+        if written.advisories {
+            let index = wire::AdvisoryIndex::from(draft.advisories.as_ref());
+            writing.name(MeshRole::Mesh, names::ADVISORIES, &index);
+        }
         for stage in Stage::ALL.into_iter().filter(|stage| written.approvals(*stage)) {
             let role = match stage {
                 Stage::Validation => MeshRole::Validation,

@@ -3,7 +3,7 @@
 //! | role | paths | good for |
 //! |---|---|---|
 //! | `root`, `targets` (only delegates; same keys) | | 1 year |
-//! | `content` | `catalogue/*`, `bindings/*` | 1 year |
+//! | `content` | `catalogue/*`, `bindings/*`, `assessments/*` | 1 year |
 //! | `validation`, `production` | `approvals/STAGE` | 1 year |
 //! | `rollout` | `rollouts/*` | 1 year |
 //! | `wave-state` | `wave-state/*`, `views/*` | 1 year |
@@ -72,7 +72,7 @@ impl MeshRole {
     /// Patterns of the target paths that the role may name.
     pub const fn paths(self) -> &'static [&'static str] {
         match self {
-            Self::Content => &["catalogue/*", "bindings/*"],
+            Self::Content => &["catalogue/*", "bindings/*", "assessments/*"],
             Self::Validation => &["approvals/validation"],
             Self::Production => &["approvals/production"],
             Self::Rollout => &["rollouts/*"],

@@ -1,6 +1,7 @@
-//! The three sets that are cut: what keys them and what their entries are.
+//! The sets that are cut: what keys them and what their entries are.
 
 use patchmesh_topology::approval::Approval;
+use patchmesh_topology::assessment::Assessment;
 use patchmesh_topology::digest::Sha256;
 use patchmesh_topology::name::GroupName;
 use patchmesh_topology::revision::{Binding, CatalogueEntry, RevisionId};
@@ -98,6 +99,36 @@ impl Kind for Approvals {
     }
 
     fn split(partition: wire::ApprovalPartition) -> Vec<wire::Approval> {
+        partition.entries
+    }
+}
+
+/// What revisions mean, by their ids.
+pub(super) enum Assessments {}
+
+impl Kind for Assessments {
+    type Key = RevisionId;
+    type Value = Assessment;
+    type Partition = wire::AssessmentPartition;
+    type Entry = wire::Assessment;
+
+    fn partition_key(key: &RevisionId) -> String {
+        key.to_string()
+    }
+
+    fn to_entry(key: &RevisionId, value: &Assessment) -> wire::Assessment {
+        (key, value).into()
+    }
+
+    fn from_entry(entry: wire::Assessment) -> Result<(RevisionId, Assessment), convert::Error> {
+        entry.try_into()
+    }
+
+    fn join(entries: Vec<wire::Assessment>) -> wire::AssessmentPartition {
+        wire::AssessmentPartition { entries }
+    }
+
+    fn split(partition: wire::AssessmentPartition) -> Vec<wire::Assessment> {
         partition.entries
     }
 }

@@ -125,12 +125,12 @@ fn a_decline_names_no_rollout() {
 #[test]
 fn an_unknown_kind_names_nothing() {
     let envelope = wire::Envelope {
-        kind: "advisory".to_owned(),
+        kind: "hologram".to_owned(),
         version: 1,
         required_features: Vec::new(),
         body: Default::default(),
     };
     let error = references(&envelope.encode_to_vec().into()).expect_err("refused");
-    assert!(matches!(error, references::Error::UnknownKind(kind) if kind == "advisory"));
+    assert!(matches!(error, references::Error::UnknownKind(kind) if kind == "hologram"));
     assert_eq!(references(&encode(&topology())).expect("known"), Default::default());
 }

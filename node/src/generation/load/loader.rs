@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use patchmesh_proto::{set, wire};
+use patchmesh_topology::advisory::AdvisorySet;
+use patchmesh_topology::assessment::Assessments;
 use patchmesh_topology::digest::{Digest, Sha256};
 use patchmesh_topology::name::{GroupName, NodeName};
 use patchmesh_topology::node::{Mesh, Stage};
@@ -53,6 +55,12 @@ impl<'a> Loader<'a> {
         let bindings = self.part(names::BINDINGS, |one| one.bindings.clone(), Self::bindings)?;
         let catalogue_version = self.version(names::CATALOGUE, |one| one.catalogue_version)?;
         let bindings_version = self.version(names::BINDINGS, |one| one.bindings_version)?;
+        let assessments =
+            self.part(names::ASSESSMENTS, |one| one.assessments.clone(), Self::assessments)?;
+        let assessments_version =
+            self.version(names::ASSESSMENTS, |one| one.assessments_version)?;
+        let advisories =
+            self.part(names::ADVISORIES, |one| one.advisories.clone(), Self::advisories)?;
         let rollouts = self.part(names::ROLLOUTS, |one| one.rollouts.clone(), Self::rollouts)?;
         let wave_states =
             self.part(names::WAVE_STATES, |one| one.wave_states.clone(), Self::wave_states)?;
@@ -73,6 +81,9 @@ impl<'a> Loader<'a> {
         else {
             return Ok(None);
         };
+        let (Some(assessments), Some(advisories)) = (assessments, advisories) else {
+            return Ok(None);
+        };
         let mut generation = Generation {
             number: trusted.snapshot_version().unwrap_or_default(),
             timestamp_version: trusted.timestamp().map_or(0, |one| one.header.version()),
@@ -88,6 +99,9 @@ impl<'a> Loader<'a> {
             },
             bindings,
             approvals,
+            assessments,
+            assessments_version,
+            advisories,
             rollouts,
             wave_states,
             views_version: view_set.version,
@@ -222,6 +236,23 @@ impl<'a> Loader<'a> {
         index: Bytes,
     ) -> Result<Option<BTreeMap<Sha256, Binding>>, Error> {
         self.set(name, &index, |lookup| set::read_bindings(&index, lookup))
+    }
+
+    fn assessments(&mut self, name: &str, index: Bytes) -> Result<Option<Assessments>, Error> {
+        self.set(name, &index, |lookup| set::read_assessments(&index, lookup))
+    }
+
+    /// The advisories, with the document of every version at hand.
+    fn advisories(&mut self, name: &str, bytes: Bytes) -> Result<Option<AdvisorySet>, Error> {
+        let set = decode::<wire::AdvisoryIndex, AdvisorySet>(name, &bytes)?;
+        let mut is_whole = true;
+        for document in set.entries.values().flat_map(|entry| &entry.versions) {
+            if !self.staged.has(document)? {
+                self.lacking.insert(*document);
+                is_whole = false;
+            }
+        }
+        Ok(is_whole.then_some(set))
     }
 
     fn approvals(
