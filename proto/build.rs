@@ -1,22 +1,31 @@
-//! Compiles the `.proto` files without a protoc installed.
+//! Compiles every `.proto` file without a protoc installed.
+
+use std::path::{Path, PathBuf};
 
 use prost::Message;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let files = [
-        "document/v1/document",
-        "document/v1/assessment",
-        "replication/v1/replication",
-        "identity/v1/identity",
-        "admin/v1/admin",
-        "admin/v1/subscriptions",
-    ]
-    .map(|name| format!("proto/patchmesh/{name}.proto"));
+    let mut files = Vec::new();
+    find(Path::new("proto"), &mut files)?;
+    // What is generated must not hang on the order of a folder.
+    files.sort();
     println!("cargo:rerun-if-changed=proto");
     let descriptors = protox::compile(&files, ["proto"])?;
-    let out = std::path::PathBuf::from(std::env::var("OUT_DIR")?);
+    let out = PathBuf::from(std::env::var("OUT_DIR")?);
     // For the gRPC reflection service.
     std::fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
     tonic_prost_build::configure().bytes(".").compile_fds(descriptors)?;
+    Ok(())
+}
+
+fn find(folder: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            find(&path, files)?;
+        } else if path.extension().is_some_and(|extension| extension == "proto") {
+            files.push(path);
+        }
+    }
     Ok(())
 }

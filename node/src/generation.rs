@@ -22,12 +22,14 @@ use patchmesh_proto::admin as wire;
 use patchmesh_topology::advisory::AdvisorySet;
 use patchmesh_topology::approval::{ApprovalSet, Decision};
 use patchmesh_topology::assessment::Assessments;
+use patchmesh_topology::baseline::BaselineSet;
 use patchmesh_topology::digest::{Digest, Sha256};
 use patchmesh_topology::name::{GroupName, NodeName};
 use patchmesh_topology::node::{Mesh, Stage};
 use patchmesh_topology::offer;
 use patchmesh_topology::revision::{Binding, CatalogueEntry, DocumentRef, Revision, RevisionId};
 use patchmesh_topology::rollout::{RolloutSet, WaveStateSet};
+use patchmesh_topology::rule::Policy;
 use patchmesh_topology::view::View;
 use tokio::sync::{Mutex, MutexGuard, watch};
 
@@ -128,6 +130,10 @@ pub struct Generation {
     pub rollouts: Arc<RolloutSet>,
     /// Where each plan stands.
     pub wave_states: Arc<WaveStateSet>,
+    /// Rules that approve by themselves.
+    pub policy: Arc<Policy>,
+    /// What machines have; the packages stay in the store.
+    pub baselines: Arc<BaselineSet>,
     /// The views' version.
     pub views_version: u64,
     /// Views of the stages that this node carries.

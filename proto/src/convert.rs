@@ -7,9 +7,11 @@
 mod advisory;
 mod approval;
 mod assessment;
+mod baseline;
 mod catalogue;
 mod facts;
 mod mesh;
+mod policy;
 mod rollout;
 mod subscription;
 mod view;
@@ -27,7 +29,8 @@ use crate::wire;
 
 pub use approval::update_state;
 pub use facts::{classification, severity};
-pub use mesh::{role, stage, stages};
+pub use mesh::{install_mode, role, stage, stages};
+pub use policy::rule;
 
 /// What is wrong with a field.
 #[derive(Debug, thiserror::Error)]

@@ -165,7 +165,7 @@ macro_rules! documents {
             const KIND: &'static str = $kind;
         })+
 
-        /// Every kind of document, in the order of the `.proto` file.
+        /// Every kind of document, in the order in which they came to be.
         pub const KINDS: &[&str] = &[$($kind),+];
     };
 }
@@ -184,6 +184,9 @@ documents! {
     AssessmentPartition => "assessment-partition",
     AdvisoryIndex => "advisory-index",
     Advisory => "advisory",
+    Policy => "policy",
+    BaselineSet => "baseline-set",
+    BaselinePartition => "baseline-partition",
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! part of it: bindings and pool files name content, which comes separately.
 
 use patchmesh_topology::advisory::AdvisorySet;
+use patchmesh_topology::baseline::BaselineSet;
 use patchmesh_topology::revision::DocumentRef;
 use patchmesh_topology::view::{View, ViewSet};
 use prost::bytes::Bytes;
@@ -61,7 +62,13 @@ pub fn references(stored: &Bytes) -> Result<References, Error> {
             let versions = set.entries.into_values().flat_map(|entry| entry.versions);
             Ok(documents(versions.collect()))
         }
+        wire::BaselineSet::KIND => {
+            let set = BaselineSet::try_from(decode::<wire::BaselineSet>(stored)?)?;
+            Ok(documents(set.indices().collect()))
+        }
         wire::Topology::KIND
+        | wire::Policy::KIND
+        | wire::BaselinePartition::KIND
         | wire::Revision::KIND
         | wire::BindingPartition::KIND
         | wire::ApprovalPartition::KIND

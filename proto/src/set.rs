@@ -1,6 +1,6 @@
 //! Large sets as documents: an index and the partitions that it names.
 //!
-//! The catalogue, the bindings and the approval sets grow without bound, so
+//! The catalogue, the bindings, the approval sets and baselines grow without bound, so
 //! they are cut ([`patchmesh_topology::partition`]) into documents of at most
 //! [`MAX_PARTITION`]. Equal sets give equal bytes. Whoever changes a set
 //! stores the partitions that it does not hold yet, by their names; whoever
@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 
 use patchmesh_topology::approval::ApprovalSet;
 use patchmesh_topology::assessment::Assessments;
+use patchmesh_topology::baseline::Packages;
 use patchmesh_topology::digest::Sha256;
 use patchmesh_topology::node::Stage;
 use patchmesh_topology::partition::{self, Item, Place, Prefix, check_cover};
@@ -24,7 +25,7 @@ use prost::bytes::Bytes;
 use crate::convert::{self, At, Fault};
 use crate::document::{self, Document, MAX_PARTITION, decode, encode, reference};
 use crate::wire;
-use kinds::{Approvals, Bindings, Catalogue};
+use kinds::{Approvals, Baseline, Bindings, Catalogue};
 
 /// A set as documents.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -157,6 +158,23 @@ pub fn cut_assessments(assessments: &Assessments, version: u64) -> Cut {
 #[must_use]
 pub fn cut_approvals(set: &ApprovalSet) -> Cut {
     cut::<Approvals>(&set.entries, set.version, Some(set.stage))
+}
+
+/// The packages of a baseline as documents; `version` is the snapshot's.
+#[must_use]
+pub fn cut_baseline(packages: &Packages, version: u64) -> Cut {
+    cut::<Baseline>(packages, version, None)
+}
+
+/// The packages of a baseline, from their index and `lookup` of documents.
+///
+/// # Errors
+/// Why not.
+pub fn read_baseline(
+    index: &Bytes,
+    lookup: impl Fn(&DocumentRef) -> Option<Bytes>,
+) -> Result<Packages, Error> {
+    read::<Baseline>(&open(index)?, lookup)
 }
 
 /// The catalogue, from its index and `lookup` of documents.

@@ -8,7 +8,10 @@
 pub mod advisory;
 pub mod approval;
 pub mod assessment;
+pub mod baseline;
 pub mod catalogue;
+pub mod closure;
+pub mod debian;
 pub mod digest;
 pub mod name;
 pub mod node;
@@ -16,5 +19,7 @@ pub mod offer;
 pub mod partition;
 pub mod revision;
 pub mod rollout;
+pub mod rule;
 pub mod subscription;
+pub mod supersedence;
 pub mod view;

@@ -1,4 +1,4 @@
-//! Names: nodes, groups, sources, rollouts, users and sites.
+//! Names: nodes, groups, sources, rollouts, users, baselines, rules and sites.
 //!
 //! A name has 1 to 63 lower-case letters, digits, `-`, `_` or `.`, and begins
 //! with a letter or digit, so that it can stand in a path, a URL, a DNS label
@@ -129,6 +129,15 @@ name! {
 name! {
     /// A person or program with a certificate of its own, such as `admin`.
     UserName, "user"
+}
+
+name! {
+    /// A baseline: what the machines of a group have, such as `bookworm`.
+    BaselineName, "baseline"
+}
+name! {
+    /// A rule that approves by itself, such as `critical-fast`.
+    RuleName, "rule"
 }
 
 impl GroupName {

@@ -11,7 +11,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::digest::Sha256;
-use crate::name::{GroupName, NodeName, Site, SourceName, UserName};
+use crate::name::{BaselineName, GroupName, NodeName, Site, SourceName, UserName};
 use crate::subscription::Subscription;
 
 /// A step of promotion. Every update passes them in this order.
@@ -173,6 +173,39 @@ pub enum InstallMode {
     Notify,
 }
 
+impl InstallMode {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Automatic, Self::Manual, Self::Notify];
+
+    /// The word used in commands and tables.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Automatic => "automatic",
+            Self::Manual => "manual",
+            Self::Notify => "notify",
+        }
+    }
+}
+
+impl fmt::Display for InstallMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for InstallMode {
+    type Err = UnknownWord;
+
+    fn from_str(text: &str) -> Result<Self, UnknownWord> {
+        Self::ALL.into_iter().find(|mode| mode.as_str() == text).ok_or_else(|| UnknownWord {
+            kind: "install mode",
+            text: text.to_owned(),
+            allowed: "automatic, manual or notify",
+        })
+    }
+}
+
 /// A class of machines. A machine has exactly one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group {
@@ -182,6 +215,8 @@ pub struct Group {
     pub stage: Stage,
     /// How its machines install.
     pub install_mode: InstallMode,
+    /// What its machines have; without one, dependencies can't be judged.
+    pub baseline: Option<BaselineName>,
 }
 
 /// The tree and the groups: what the `mesh` role signs.

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use crate::digest::Sha256;
 use crate::name::GroupName;
 use crate::node::Stage;
-use crate::revision::DocumentRef;
+use crate::revision::{DocumentRef, RevisionId};
 
 /// The longest path in a view, in bytes.
 pub const MAX_PATH: usize = 1024;
@@ -31,6 +31,19 @@ pub struct View {
     pub files: BTreeMap<String, DocumentRef>,
     /// The files that machines install; bindings lead from here to blobs.
     pub pool: BTreeMap<String, PoolFile>,
+    /// What is open but not offered, since it could not be installed.
+    pub withheld: BTreeMap<Withheld, String>,
+}
+
+/// What a view leaves out; the reason is filed under it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Withheld {
+    /// The revision.
+    pub revision: RevisionId,
+    /// The package; empty: the whole revision.
+    pub package: String,
+    /// Its architecture; empty: the whole revision.
+    pub architecture: String,
 }
 
 /// A file that machines install.

@@ -106,12 +106,7 @@ pub(super) fn start(
         current.watch_mesh(),
         settings.certificate_lifetime,
     ));
-    let context = context::Primary {
-        publisher,
-        ca_sha256: ca.sha256(),
-        sources,
-        payloads,
-    };
+    let context = context::Primary { publisher, ca_sha256: ca.sha256(), sources, payloads };
     Ok(Parts { context, authority })
 }
 

@@ -1,7 +1,7 @@
 //! What the open HTTP routes serve: a snapshot made anew at every switch.
 //!
 //! Of the mesh's own documents nothing is served here: the targets below
-//! `mesh/`, its routes, people and advisories, need a certificate, and so does
+//! `mesh/`, its routes, people, rules and advisories, need a certificate, and so does
 //! how the company judges its risks.
 
 use std::collections::{BTreeMap, VecDeque};

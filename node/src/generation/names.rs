@@ -19,6 +19,11 @@ pub const WAVE_STATES: &str = "wave-state/index";
 /// Repositories for stock clients.
 pub const VIEWS: &str = "views/index";
 
+/// Rules that approve by themselves; not signed before there is one.
+pub const POLICY: &str = "mesh/policy";
+/// What machines have; not signed before there is one.
+pub const BASELINES: &str = "baselines/index";
+
 /// A stage's decisions.
 #[must_use]
 pub const fn approvals(stage: Stage) -> &'static str {
@@ -29,8 +34,9 @@ pub const fn approvals(stage: Stage) -> &'static str {
 }
 
 /// Whether a name leads to what is nobody's business outside of the mesh:
-/// routes, people, advisories, and how the company judges its risks.
+/// routes, people, rules, advisories, what machines have, and how the company
+/// judges its risks.
 #[must_use]
 pub fn is_internal(path: &str) -> bool {
-    path.starts_with("mesh/") || path == ASSESSMENTS
+    path.starts_with("mesh/") || matches!(path, ASSESSMENTS | BASELINES)
 }

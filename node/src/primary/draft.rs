@@ -13,10 +13,12 @@ use patchmesh_proto::document;
 use patchmesh_topology::advisory::AdvisorySet;
 use patchmesh_topology::approval::ApprovalSet;
 use patchmesh_topology::assessment::Assessments;
+use patchmesh_topology::baseline::BaselineSet;
 use patchmesh_topology::digest::Sha256;
 use patchmesh_topology::node::{Mesh, Stage};
 use patchmesh_topology::revision::{Binding, CatalogueEntry, DocumentRef, RevisionId};
 use patchmesh_topology::rollout::{Rollout, RolloutSet, WaveStateSet};
+use patchmesh_topology::rule::Policy;
 use prost::Message;
 
 use crate::generation::Generation;
@@ -45,6 +47,10 @@ pub struct Draft {
     pub rollouts: Arc<RolloutSet>,
     /// Where the plans stand.
     pub wave_states: Arc<WaveStateSet>,
+    /// Rules that approve by themselves.
+    pub policy: Arc<Policy>,
+    /// What machines have.
+    pub baselines: Arc<BaselineSet>,
     documents: Vec<(DocumentRef, Bytes)>,
     writes: Vec<Write>,
     papers: Vec<Paper>,
@@ -72,6 +78,10 @@ pub struct Written {
     pub rollouts: bool,
     /// Where the plans stand.
     pub wave_states: bool,
+    /// The rules.
+    pub policy: bool,
+    /// What machines have.
+    pub baselines: bool,
     /// The views, though nothing that they hang on was written.
     pub views: bool,
     /// Metadata that was signed elsewhere, such as new holders of a role.
@@ -90,6 +100,8 @@ impl Written {
         advisories: true,
         rollouts: true,
         wave_states: true,
+        policy: true,
+        baselines: true,
         views: true,
         papers: false,
     };
@@ -113,6 +125,7 @@ impl Written {
             || self.production
             || self.rollouts
             || self.wave_states
+            || self.baselines
     }
 
     /// Whether anything was written.
@@ -141,6 +154,8 @@ impl Draft {
             advisories: generation.advisories.clone(),
             rollouts: generation.rollouts.clone(),
             wave_states: generation.wave_states.clone(),
+            policy: generation.policy.clone(),
+            baselines: generation.baselines.clone(),
             documents: Vec::new(),
             writes: Vec::new(),
             papers: Vec::new(),
@@ -162,6 +177,8 @@ impl Draft {
             advisories: Arc::default(),
             rollouts: Arc::default(),
             wave_states: Arc::default(),
+            policy: Arc::default(),
+            baselines: Arc::default(),
             documents: Vec::new(),
             writes: Vec::new(),
             papers: Vec::new(),
@@ -250,6 +267,8 @@ impl Draft {
             advisories: !Arc::ptr_eq(&self.advisories, &generation.advisories),
             rollouts: !Arc::ptr_eq(&self.rollouts, &generation.rollouts),
             wave_states: !Arc::ptr_eq(&self.wave_states, &generation.wave_states),
+            policy: !Arc::ptr_eq(&self.policy, &generation.policy),
+            baselines: !Arc::ptr_eq(&self.baselines, &generation.baselines),
             views: false,
             papers: !self.papers.is_empty(),
         }

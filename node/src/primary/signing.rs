@@ -153,7 +153,9 @@ impl Signing {
                 next.documents.splice(0..0, root);
                 next
             }
-            Some(repository) if is_renewal && repository.due(&self.keys, now) != Due::Generation => {
+            Some(repository)
+                if is_renewal && repository.due(&self.keys, now) != Due::Generation =>
+            {
                 repository.renew_timestamp(&self.keys, now)?
             }
             Some(repository) => {

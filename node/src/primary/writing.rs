@@ -73,6 +73,15 @@ impl Writing {
             let states = wire::WaveStates::from(draft.wave_states.as_ref());
             writing.name(MeshRole::WaveState, names::WAVE_STATES, &states);
         }
+        // These are not signed before there is something to say.
+        if written.policy && draft.policy.version > 0 {
+            let policy = wire::Policy::from(draft.policy.as_ref());
+            writing.name(MeshRole::Mesh, names::POLICY, &policy);
+        }
+        if written.baselines && draft.baselines.version > 0 {
+            let baselines = wire::BaselineSet::from(draft.baselines.as_ref());
+            writing.name(MeshRole::Content, names::BASELINES, &baselines);
+        }
         writing
     }
 

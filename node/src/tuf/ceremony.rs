@@ -26,7 +26,9 @@ const MAX_KEYS: usize = 32;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The mesh has no such role.
-    #[error("there is no role {0:?}; a mesh has root, targets, snapshot, timestamp, content, validation, production, rollout, wave-state and mesh")]
+    #[error(
+        "there is no role {0:?}; a mesh has root, targets, snapshot, timestamp, content, validation, production, rollout, wave-state and mesh"
+    )]
     UnknownRole(String),
     /// Nobody could sign.
     #[error("role {0} would have no key: nobody could sign for it any more")]
@@ -35,7 +37,9 @@ pub enum Error {
     #[error("role {0} would need no signature: a threshold is at least 1")]
     ThresholdZero(RoleName),
     /// Nobody could sign.
-    #[error("role {role} would need {threshold} signatures but have only {keys} keys: nobody could sign for it any more")]
+    #[error(
+        "role {role} would need {threshold} signatures but have only {keys} keys: nobody could sign for it any more"
+    )]
     ThresholdTooHigh {
         /// The role.
         role: RoleName,

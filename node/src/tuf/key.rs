@@ -139,24 +139,24 @@ impl Key {
 
     fn parts(&self) -> Result<(&'static dyn VerificationAlgorithm, Vec<u8>), Error> {
         Ok(match (self.keytype.as_str(), self.scheme.as_str()) {
-                ("ed25519", "ed25519") => {
-                    (&ED25519, hex::decode(&self.keyval.public).map_err(|_| Error::Malformed)?)
-                }
-                // Old repositories name the curve in the type too.
-                ("ecdsa" | "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp256") => {
-                    (&ECDSA_P256_SHA256_ASN1, self.pem()?)
-                }
-                ("ecdsa" | "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp384") => {
-                    (&ECDSA_P384_SHA384_ASN1, self.pem()?)
-                }
-                ("rsa", "rsassa-pss-sha256") => (&RSA_PSS_2048_8192_SHA256, self.pem()?),
-                _ => {
-                    return Err(Error::Unsupported {
-                        keytype: self.keytype.clone(),
-                        scheme: self.scheme.clone(),
-                    });
-                }
-            })
+            ("ed25519", "ed25519") => {
+                (&ED25519, hex::decode(&self.keyval.public).map_err(|_| Error::Malformed)?)
+            }
+            // Old repositories name the curve in the type too.
+            ("ecdsa" | "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp256") => {
+                (&ECDSA_P256_SHA256_ASN1, self.pem()?)
+            }
+            ("ecdsa" | "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp384") => {
+                (&ECDSA_P384_SHA384_ASN1, self.pem()?)
+            }
+            ("rsa", "rsassa-pss-sha256") => (&RSA_PSS_2048_8192_SHA256, self.pem()?),
+            _ => {
+                return Err(Error::Unsupported {
+                    keytype: self.keytype.clone(),
+                    scheme: self.scheme.clone(),
+                });
+            }
+        })
     }
 
     fn pem(&self) -> Result<Vec<u8>, Error> {

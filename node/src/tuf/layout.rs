@@ -72,7 +72,7 @@ impl MeshRole {
     /// Patterns of the target paths that the role may name.
     pub const fn paths(self) -> &'static [&'static str] {
         match self {
-            Self::Content => &["catalogue/*", "bindings/*", "assessments/*"],
+            Self::Content => &["catalogue/*", "bindings/*", "assessments/*", "baselines/*"],
             Self::Validation => &["approvals/validation"],
             Self::Production => &["approvals/production"],
             Self::Rollout => &["rollouts/*"],

@@ -132,11 +132,7 @@ impl Paper {
     }
 
     /// Adds a signature that was made elsewhere: a valid one, by a holder who has not signed yet.
-    pub fn add(
-        &mut self,
-        signature: Signature,
-        authority: Authority<'_>,
-    ) -> Result<(), Refused> {
+    pub fn add(&mut self, signature: Signature, authority: Authority<'_>) -> Result<(), Refused> {
         let (role, keyid) = (self.role.clone(), signature.keyid.clone());
         if !authority.holders.keyids().contains(&keyid) {
             return Err(Refused::NotAHolder { role, keyid });

@@ -132,7 +132,8 @@ impl Builder {
             // The signature is made now, even where the date runs a little ahead.
             sign(dist, text, key, input.now.min(signed_at), &mut files)?;
         }
-        let view = View { signed_at, files: files.paths, pool: pool(&selections) };
+        let withheld = BTreeMap::new();
+        let view = View { signed_at, files: files.paths, pool: pool(&selections), withheld };
         Ok(Built { view, blobs: files.blobs, left_out })
     }
 

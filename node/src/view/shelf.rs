@@ -176,7 +176,7 @@ mod tests {
                 files.insert(path.into(), blob(path));
             }
         }
-        Arc::new(View { signed_at, files, pool })
+        Arc::new(View { signed_at, files, pool, withheld: BTreeMap::new() })
     }
 
     #[test]

@@ -63,7 +63,11 @@ impl From<Role> for wire::Role {
     }
 }
 
-fn install_mode(value: i32) -> Result<InstallMode, Error> {
+/// An install mode from a field's number.
+///
+/// # Errors
+/// It stands for none.
+pub fn install_mode(value: i32) -> Result<InstallMode, Error> {
     match wire::InstallMode::try_from(value) {
         Ok(wire::InstallMode::Automatic) => Ok(InstallMode::Automatic),
         Ok(wire::InstallMode::Manual) => Ok(InstallMode::Manual),
@@ -147,6 +151,10 @@ impl TryFrom<wire::Group> for Group {
             name: value.name.parse().at("name")?,
             stage: stage(value.stage).at("stage")?,
             install_mode: install_mode(value.install_mode).at("install_mode")?,
+            baseline: (!value.baseline.is_empty())
+                .then(|| value.baseline.parse())
+                .transpose()
+                .at("baseline")?,
         })
     }
 }
@@ -157,6 +165,7 @@ impl From<&Group> for wire::Group {
             name: group.name.to_string(),
             stage: wire::Stage::from(group.stage).into(),
             install_mode: wire::InstallMode::from(group.install_mode).into(),
+            baseline: group.baseline.as_ref().map(ToString::to_string).unwrap_or_default(),
         }
     }
 }

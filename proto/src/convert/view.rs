@@ -1,7 +1,7 @@
 //! Views.
 
 use patchmesh_topology::revision::DocumentRef;
-use patchmesh_topology::view::{PoolFile, View, ViewSet, is_inner_path};
+use patchmesh_topology::view::{PoolFile, View, ViewSet, Withheld, is_inner_path};
 
 use super::mesh::stage;
 use super::{
@@ -48,10 +48,16 @@ impl TryFrom<wire::View> for View {
             let sha256 = sha256(&file.sha256).at("sha256")?;
             Ok((inner_path(file.path)?, PoolFile { sha256, length: file.length }))
         })?;
+        let withheld = each("withheld", value.withheld, |one| {
+            let revision = one.revision.parse().at("revision")?;
+            let (package, architecture) = (one.package, one.architecture);
+            Ok((Withheld { revision, package, architecture }, one.reason))
+        })?;
         Ok(Self {
             signed_at: time(value.signed_at).at("signed_at")?,
             files: sorted("files", files)?,
             pool: sorted("pool", pool)?,
+            withheld: sorted("withheld", withheld)?,
         })
     }
 }
@@ -67,10 +73,17 @@ impl From<&View> for wire::View {
             sha256: sha256_to_wire(&file.sha256),
             length: file.length,
         };
+        let withheld = |(one, reason): (&Withheld, &String)| wire::Withheld {
+            revision: one.revision.to_string(),
+            package: one.package.clone(),
+            architecture: one.architecture.clone(),
+            reason: reason.clone(),
+        };
         Self {
             signed_at: Some(timestamp_to_wire(view.signed_at)),
             files: view.files.iter().map(file).collect(),
             pool: view.pool.iter().map(pool).collect(),
+            withheld: view.withheld.iter().map(withheld).collect(),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use patchmesh_topology::approval::Approval;
 use patchmesh_topology::assessment::Assessment;
+use patchmesh_topology::baseline::{Package, PackageId};
 use patchmesh_topology::digest::Sha256;
 use patchmesh_topology::name::GroupName;
 use patchmesh_topology::revision::{Binding, CatalogueEntry, RevisionId};
@@ -129,6 +130,36 @@ impl Kind for Assessments {
     }
 
     fn split(partition: wire::AssessmentPartition) -> Vec<wire::Assessment> {
+        partition.entries
+    }
+}
+
+/// The packages of a baseline. All versions of a name share a partition.
+pub(super) enum Baseline {}
+
+impl Kind for Baseline {
+    type Key = PackageId;
+    type Value = Package;
+    type Partition = wire::BaselinePartition;
+    type Entry = wire::BaselinePackage;
+
+    fn partition_key(key: &PackageId) -> String {
+        key.name.clone()
+    }
+
+    fn to_entry(key: &PackageId, value: &Package) -> wire::BaselinePackage {
+        (key, value).into()
+    }
+
+    fn from_entry(entry: wire::BaselinePackage) -> Result<(PackageId, Package), convert::Error> {
+        entry.try_into()
+    }
+
+    fn join(entries: Vec<wire::BaselinePackage>) -> wire::BaselinePartition {
+        wire::BaselinePartition { entries }
+    }
+
+    fn split(partition: wire::BaselinePartition) -> Vec<wire::BaselinePackage> {
         partition.entries
     }
 }

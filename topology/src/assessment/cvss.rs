@@ -70,7 +70,11 @@ pub fn base_score(vector: &str) -> Option<Score> {
 /// computes it (appendix A).
 fn round_up(number: f64) -> f64 {
     let scaled = (number * 100_000.0).round();
-    if scaled % 10_000.0 == 0.0 { scaled / 100_000.0 } else { ((scaled / 10_000.0).floor() + 1.0) / 10.0 }
+    if scaled % 10_000.0 == 0.0 {
+        scaled / 100_000.0
+    } else {
+        ((scaled / 10_000.0).floor() + 1.0) / 10.0
+    }
 }
 
 #[cfg(test)]

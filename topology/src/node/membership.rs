@@ -234,7 +234,7 @@ pub fn default_groups() -> BTreeMap<GroupName, Group> {
     .filter_map(|(name, stage, install_mode)| {
         // All four are names; the test below counts them.
         let name: GroupName = name.parse().ok()?;
-        Some((name.clone(), Group { name, stage, install_mode }))
+        Some((name.clone(), Group { name, stage, install_mode, baseline: None }))
     })
     .collect()
 }

@@ -8,11 +8,13 @@ use bytes::Bytes;
 use patchmesh_proto::{set, wire};
 use patchmesh_topology::advisory::AdvisorySet;
 use patchmesh_topology::assessment::Assessments;
+use patchmesh_topology::baseline::BaselineSet;
 use patchmesh_topology::digest::{Digest, Sha256};
 use patchmesh_topology::name::{GroupName, NodeName};
 use patchmesh_topology::node::{Mesh, Stage};
 use patchmesh_topology::revision::{Binding, CatalogueEntry, DocumentRef, Revision, RevisionId};
 use patchmesh_topology::rollout::{RolloutSet, WaveStateSet};
+use patchmesh_topology::rule::Policy;
 use patchmesh_topology::view::{View, ViewSet};
 
 use super::super::{Approvals, Generation, StoredView, Target, carries, names};
@@ -64,6 +66,9 @@ impl<'a> Loader<'a> {
         let rollouts = self.part(names::ROLLOUTS, |one| one.rollouts.clone(), Self::rollouts)?;
         let wave_states =
             self.part(names::WAVE_STATES, |one| one.wave_states.clone(), Self::wave_states)?;
+        let policy = self.optional(names::POLICY, |one| one.policy.clone(), Self::policy)?;
+        let baselines =
+            self.optional(names::BASELINES, |one| one.baselines.clone(), Self::baselines)?;
         let mut approvals = BTreeMap::new();
         for stage in Stage::ALL {
             let known = |one: &Generation| one.approvals.get(&stage).cloned();
@@ -84,6 +89,7 @@ impl<'a> Loader<'a> {
         let (Some(assessments), Some(advisories)) = (assessments, advisories) else {
             return Ok(None);
         };
+        let (Some(policy), Some(baselines)) = (policy, baselines) else { return Ok(None) };
         let mut generation = Generation {
             number: trusted.snapshot_version().unwrap_or_default(),
             timestamp_version: trusted.timestamp().map_or(0, |one| one.header.version()),
@@ -104,6 +110,8 @@ impl<'a> Loader<'a> {
             advisories,
             rollouts,
             wave_states,
+            policy,
+            baselines,
             views_version: view_set.version,
             views: BTreeMap::new(),
             revisions: BTreeMap::new(),
@@ -126,6 +134,20 @@ impl<'a> Loader<'a> {
         read: impl Fn(&mut Self, &str, Bytes) -> Result<Option<T>, Error>,
     ) -> Result<Option<Arc<T>>, Error> {
         self.part_or(name, |one| Some(known(one)), read)
+    }
+
+    /// As [`Loader::part`], for what is not signed before there is something
+    /// to say: without the name it is empty.
+    fn optional<T: Default>(
+        &mut self,
+        name: &str,
+        known: impl Fn(&Generation) -> Arc<T>,
+        read: impl Fn(&mut Self, &str, Bytes) -> Result<Option<T>, Error>,
+    ) -> Result<Option<Arc<T>>, Error> {
+        if !self.targets.contains_key(name) && self.unchanged(name).is_none() {
+            return Ok(Some(Arc::default()));
+        }
+        self.part(name, known, read)
     }
 
     fn part_or<T>(
@@ -190,6 +212,26 @@ impl<'a> Loader<'a> {
 
     fn wave_states(&mut self, name: &str, bytes: Bytes) -> Result<Option<WaveStateSet>, Error> {
         decode::<wire::WaveStates, WaveStateSet>(name, &bytes).map(Some)
+    }
+
+    fn policy(&mut self, name: &str, bytes: Bytes) -> Result<Option<Policy>, Error> {
+        decode::<wire::Policy, Policy>(name, &bytes).map(Some)
+    }
+
+    /// The baselines. Their packages only have to be at hand: they are read
+    /// where they are asked for.
+    fn baselines(&mut self, name: &str, bytes: Bytes) -> Result<Option<BaselineSet>, Error> {
+        let set = decode::<wire::BaselineSet, BaselineSet>(name, &bytes)?;
+        let failed = |source| Error::Set { name: name.to_owned(), source };
+        for index in set.indices() {
+            let Some(index) = self.get(&index)? else { continue };
+            for partition in set::partitions(&index).map_err(failed)? {
+                if !self.staged.has(&partition)? {
+                    self.lacking.insert(partition);
+                }
+            }
+        }
+        Ok(Some(set))
     }
 
     /// The partitions of a set, or `None` when some lack.

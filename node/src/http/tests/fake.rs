@@ -52,6 +52,7 @@ impl Fake {
             signed_at: signed_at.parse().unwrap(),
             files: BTreeMap::new(),
             pool: BTreeMap::new(),
+            withheld: BTreeMap::new(),
         }
     }
 

@@ -26,7 +26,10 @@ pub(super) async fn get(node: &Context) -> Result<wire::GetStatusResponse, Statu
         mesh_name: generation.mesh.name.clone(),
         node: this.map(Into::into),
         status: Some(node.own_status()),
-        single_operator: node.primary.as_ref().is_some_and(|primary| primary.publisher.is_single_operator()),
+        single_operator: node
+            .primary
+            .as_ref()
+            .is_some_and(|primary| primary.publisher.is_single_operator()),
         roles: generation.roles.iter().map(crate::generation::RoleFact::to_wire).collect(),
         transfers: node.content.transfers(),
         synchronisations: node.history.all().iter().map(synchronisation).collect(),

@@ -192,7 +192,10 @@ async fn a_stage_goes_to_people_who_sign_elsewhere() {
     let [a, b, c] = people();
     let role = MeshRole::Production;
     let papers = mesh.prepare(&mesh.change(role.name(), &[&a, &b, &c], 2)).unwrap();
-    assert_eq!(papers.iter().map(|one| one.role().clone()).collect::<Vec<_>>(), [RoleName::TARGETS]);
+    assert_eq!(
+        papers.iter().map(|one| one.role().clone()).collect::<Vec<_>>(),
+        [RoleName::TARGETS]
+    );
     assert_eq!(mesh.repository.unsettled_by(&papers).unwrap(), [role]);
     let mut papers = signed(papers, &[&root]);
     let none = BTreeMap::new();
@@ -237,7 +240,8 @@ async fn what_a_revoked_person_signs_counts_no_more() {
         let unsettled = mesh.repository.unsettled_by(&papers).unwrap();
         let mut papers = signed(papers, &[&root]);
         for role in unsettled {
-            papers.extend(signed(vec![mesh.repository.draw_up(role, None, now()).unwrap()], signers));
+            papers
+                .extend(signed(vec![mesh.repository.draw_up(role, None, now()).unwrap()], signers));
         }
         mesh.publish(&none, &papers).unwrap()
     };
@@ -268,15 +272,15 @@ async fn whoever_stole_the_online_keys_cannot_hold_the_mesh_back() {
     let none = BTreeMap::new();
     mesh.follow().await.unwrap();
     // The thief pushes the versions to the end, so that nothing newer can come.
-    let thief = |role: &str| SigningKey::read(&mesh.folder.path().join(format!("{role}.pem"))).unwrap();
+    let thief =
+        |role: &str| SigningKey::read(&mesh.folder.path().join(format!("{role}.pem"))).unwrap();
     let last = NonZeroU64::new(i64::MAX as u64).unwrap();
     let honest = Envelope::<crate::tuf::Snapshot>::parse(&mesh.served["1.snapshot.json"]).unwrap();
     let mut snapshot = honest.into_signed();
     snapshot.header = Header::new::<crate::tuf::Snapshot>(last, days(7));
     let snapshot = envelope::sign(&snapshot, &[&thief("snapshot")]).unwrap();
-    let meta = crate::tuf::metadata::TimestampMeta {
-        snapshot: crate::tuf::MetaFile::of(last, &snapshot),
-    };
+    let meta =
+        crate::tuf::metadata::TimestampMeta { snapshot: crate::tuf::MetaFile::of(last, &snapshot) };
     let header = Header::new::<crate::tuf::Timestamp>(last, days(1));
     let timestamp = crate::tuf::Timestamp { header, meta };
     let timestamp = envelope::sign(&timestamp, &[&thief("timestamp")]).unwrap();
@@ -350,8 +354,7 @@ async fn root_and_targets_are_renewed_while_their_key_is_here() {
     let mut mesh = Mesh::new();
     mesh.follow().await.unwrap();
     assert_eq!(mesh.repository.due(&mesh.keys, days(300)), Due::Generation);
-    let renewed =
-        mesh.repository.publish(&mesh.keys, &BTreeMap::new(), days(300)).unwrap();
+    let renewed = mesh.repository.publish(&mesh.keys, &BTreeMap::new(), days(300)).unwrap();
     let names: Vec<_> = renewed.documents.iter().map(Document::file_name).collect();
     assert!(names.contains(&"2.root.json".to_owned()), "{names:?}");
     assert!(names.contains(&"2.targets.json".to_owned()), "{names:?}");

@@ -235,7 +235,11 @@ fn read<T: Kind>(paper: &Paper, version: NonZeroU64) -> Result<Envelope<T>, Erro
     let role = || paper.role().clone();
     let envelope =
         paper.envelope::<T>().map_err(|source| Error::Unreadable { role: role(), source })?;
-    if envelope.version() == version.get() { Ok(envelope) } else { Err(Error::Stale { role: role() }) }
+    if envelope.version() == version.get() {
+        Ok(envelope)
+    } else {
+        Err(Error::Stale { role: role() })
+    }
 }
 
 fn verify<T: Kind>(

@@ -156,11 +156,7 @@ fn files(folder: &Path) -> Result<Vec<(RoleName, PathBuf)>, signing::Error> {
     Ok(files)
 }
 
-fn write<T: Kind>(
-    document: &T,
-    role: RoleName,
-    keys: &[&SigningKey],
-) -> Result<Document, Error> {
+fn write<T: Kind>(document: &T, role: RoleName, keys: &[&SigningKey]) -> Result<Document, Error> {
     match envelope::sign(document, keys) {
         Ok(bytes) => Ok(Document { role, version: document.header().version(), bytes }),
         Err(source) => Err(Error::Sign { role, source }),

@@ -36,7 +36,12 @@ fn revision(id: &str, payloads: Vec<Payload>) -> Revision {
 }
 
 fn build(open: &[&Revision], key: &SigningKey) -> (View, BTreeMap<Digest, Bytes>) {
-    let mut view = View { signed_at: now(), files: BTreeMap::new(), pool: BTreeMap::new() };
+    let mut view = View {
+        signed_at: now(),
+        files: BTreeMap::new(),
+        pool: BTreeMap::new(),
+        withheld: BTreeMap::new(),
+    };
     let mut blobs = BTreeMap::new();
     let input = Input { mesh: "Example", stage: Stage::Production, open, now: now() };
     add(&input, key, &mut view, &mut blobs).expect("added");
