@@ -15,6 +15,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 pub(crate) mod answer;
 mod approvals;
 mod approve;
+mod backup;
 mod blob;
 mod client_config;
 mod completions;
@@ -147,6 +148,9 @@ pub(crate) enum Command {
     /// Other nodes that this user asks
     #[command(subcommand)]
     Remote(remote::Remote),
+    /// Backups of the primary, and data folders out of them
+    #[command(subcommand)]
+    Backup(backup::Backup),
     /// Settings of this host's node
     #[command(subcommand)]
     Config(config::Config),
@@ -248,6 +252,7 @@ async fn dispatch(context: &Context, command: Command) -> anyhow::Result<()> {
         Command::Blob(command) => command.run(context).await,
         Command::ClientConfig(command) => command.run(context).await,
         Command::Remote(command) => command.run(context),
+        Command::Backup(command) => command.run(context).await,
         Command::Config(command) => command.run(context),
         Command::Completions(command) => command.run(),
         Command::ExitCodes(command) => command.run(context),

@@ -34,6 +34,7 @@ pub mod parent;
 mod read;
 mod receive;
 mod serve;
+mod several;
 mod source;
 mod transfers;
 
@@ -47,6 +48,7 @@ pub use fetch::Fetch;
 pub use parent::Parent;
 pub use read::ByteStream;
 pub use serve::{FrameStream, PartStream, Server};
+pub use several::{Holder, Several};
 pub use source::{Frames, PieceSource};
 
 use fetch::State;

@@ -8,12 +8,14 @@ pub mod init;
 pub mod join;
 mod layout;
 mod open;
+mod placement;
 mod primary;
+mod recover;
 mod served;
 mod services;
 mod upward;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use patchmesh_topology::name::NodeName;
 use tokio::task::JoinSet;
@@ -21,9 +23,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Settings;
 use crate::identity::tls;
+use crate::succession::watch::Superseded;
 use crate::transport::{self, server};
 
 pub use layout::Layout;
+pub use recover::{Error as RecoverError, Start};
 
 /// Why a node did not start, or did not go on.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +62,12 @@ pub enum Error {
     /// The primary's keys.
     #[error("the primary's keys cannot be used")]
     Primary(#[from] primary::Error),
+    /// Going on as the primary.
+    #[error("this node does not start as the primary")]
+    Recover(#[from] recover::Error),
+    /// Somebody else became the primary while this node ran.
+    #[error("this node stops, since it must not sign any more")]
+    Superseded(#[from] Superseded),
     /// A node that the mesh document does not name.
     #[error(
         "the mesh document does not name node {0}; was the data folder restored from elsewhere?"
@@ -85,12 +95,48 @@ pub enum Error {
     },
 }
 
-/// Runs the node of `settings.data` until `stop`.
+/// Runs the node of `settings.data` until `stop`. When the tree says that it
+/// hangs elsewhere now it begins again, in its new place.
 ///
 /// # Errors
-/// What kept it from starting.
-pub async fn serve(settings: Settings, stop: CancellationToken) -> Result<(), Error> {
-    let node = open::Node::open(&settings, &stop).await?;
+/// What kept it from starting, or from going on.
+pub async fn serve(
+    settings: Settings,
+    mut start: Start,
+    stop: CancellationToken,
+) -> Result<(), Error> {
+    loop {
+        let turn = stop.child_token();
+        match run(&settings, &start, &turn).await? {
+            None => return Ok(()),
+            Some(End::Moved) => {
+                tracing::warn!("the tree has changed around this node: starting again")
+            }
+            Some(End::Superseded(why)) => return Err(why.into()),
+        }
+        start = Start::default();
+    }
+}
+
+/// Why a node ended by itself.
+#[derive(Debug, Clone)]
+enum End {
+    /// Its parent, its parent's URL or its role is another one.
+    Moved,
+    /// Somebody else is the primary.
+    Superseded(Superseded),
+}
+
+/// Where the reason is left before the node is stopped.
+type Ending = Arc<OnceLock<End>>;
+
+async fn run(
+    settings: &Settings,
+    start: &Start,
+    stop: &CancellationToken,
+) -> Result<Option<End>, Error> {
+    let node = open::Node::open(settings, stop).await?;
+    let node = recover::run(settings, start, node, stop).await?;
     let listener = server::bind(settings.listen).await?;
     let address = listener.local_addr().unwrap_or(settings.listen);
     let plain = match settings.http_listen {
@@ -98,8 +144,8 @@ pub async fn serve(settings: Settings, stop: CancellationToken) -> Result<(), Er
         None => None,
     };
     let socket = server::bind_unix(&Layout::new(&settings.data).admin_socket())?;
-    let mut tasks = JoinSet::new();
-    let parts = services::Parts::start(&settings, node, &mut tasks, &stop)?;
+    let (mut tasks, ending) = (JoinSet::new(), Ending::default());
+    let parts = services::Parts::start(settings, node, &mut tasks, stop, &ending)?;
     let options = server::Options::default;
     let tls = tls::server(parts.identity_ca(), parts.credentials())?;
     let policy = Arc::new(parts.policy());
@@ -120,9 +166,9 @@ pub async fn serve(settings: Settings, stop: CancellationToken) -> Result<(), Er
         mesh = generation.mesh.name,
         "ready"
     );
-    let outcome = until_stopped(&mut tasks, &stop).await;
+    let outcome = until_stopped(&mut tasks, stop).await;
     tracing::info!("stopped");
-    outcome
+    outcome.map(|()| ending.get().cloned())
 }
 
 /// Waits for the end of every task. None ends before `stop` unless it broke;

@@ -3,6 +3,8 @@
 #[cfg(feature = "server")]
 mod backoff;
 #[cfg(feature = "server")]
+pub mod backup;
+#[cfg(feature = "server")]
 pub mod cli;
 #[cfg(feature = "server")]
 pub mod config;
@@ -28,6 +30,8 @@ pub mod rpc;
 pub mod source;
 #[cfg(feature = "server")]
 pub mod store;
+#[cfg(feature = "server")]
+pub mod succession;
 pub mod transport;
 pub mod tuf;
 #[cfg(feature = "server")]

@@ -26,6 +26,7 @@ use patchmesh_topology::digest::Digest;
 use prost::Message;
 
 mod blob;
+mod checkpoint;
 mod database;
 mod error;
 mod folder;
@@ -42,6 +43,7 @@ mod transaction;
 mod tests;
 
 pub use blob::{BlobReader, Held, Progress, SMALL_BLOB, Totals, Verification};
+pub use checkpoint::{BlobFile, Checkpoint, NewFolder, OWN_NAMES};
 pub use error::Error;
 pub use import::{BlobWriter, ImportOptions, Imported};
 pub use manifest::Manifest;

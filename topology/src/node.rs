@@ -238,4 +238,7 @@ pub struct Mesh {
     /// What is fetched of each source that is narrowed; none of them takes
     /// everything.
     pub source_subscriptions: BTreeMap<SourceName, Subscription>,
+    /// Grows whenever another host takes over as the primary, or the same one
+    /// from a backup: whoever signed under a lower one signs no more.
+    pub epoch: u64,
 }

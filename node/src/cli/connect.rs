@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use patchmesh_proto::admin::admin_client::AdminClient;
+use patchmesh_proto::admin::backup_client::BackupClient;
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
@@ -20,7 +21,7 @@ use super::remote::book::Book;
 use crate::identity::files::Identity;
 use crate::identity::tls::{self, Credentials, Expected};
 use crate::transport::address::{self, NodeUrl};
-use crate::transport::channel;
+use crate::transport::channel as transport;
 
 /// A client of some node's admin service.
 pub(crate) type Admin = AdminClient<InterceptedService<Channel, Deadline>>;
@@ -102,11 +103,21 @@ impl Target {
 
 /// A client of a node's admin service; it connects with the first call.
 pub(crate) fn admin(target: &Target) -> anyhow::Result<Admin> {
-    let channel = match target {
-        Target::Local { data } => local(data)?,
-        Target::Remote { url, credentials } => remote(url, credentials)?,
-    };
+    let channel = channel(target)?;
     Ok(AdminClient::with_interceptor(channel, Deadline).max_decoding_message_size(MAX_ANSWER_BYTES))
+}
+
+/// A client of a node's backups. It sets no deadline: a first backup may copy
+/// for hours, and says how it goes all the while.
+pub(crate) fn backup(target: &Target) -> anyhow::Result<BackupClient<Channel>> {
+    Ok(BackupClient::new(channel(target)?))
+}
+
+fn channel(target: &Target) -> anyhow::Result<Channel> {
+    match target {
+        Target::Local { data } => local(data),
+        Target::Remote { url, credentials } => remote(url, credentials),
+    }
 }
 
 fn local(data: &Path) -> anyhow::Result<Channel> {
@@ -116,7 +127,7 @@ fn local(data: &Path) -> anyhow::Result<Channel> {
             data.display()
         )));
     }
-    Ok(channel::to_socket(&data.join(SOCKET)))
+    Ok(transport::to_socket(&data.join(SOCKET)))
 }
 
 fn remote(url: &NodeUrl, credentials: &Path) -> anyhow::Result<Channel> {
@@ -124,5 +135,5 @@ fn remote(url: &NodeUrl, credentials: &Path) -> anyhow::Result<Channel> {
         .with_context(|| format!("cannot use the credentials in {}", credentials.display()))?;
     let presented = Credentials::new(&identity)?;
     let tls = tls::client(identity.ca(), Some(presented), Expected::Host)?;
-    Ok(channel::to_node(url, tls)?)
+    Ok(transport::to_node(url, tls)?)
 }

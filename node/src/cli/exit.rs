@@ -11,8 +11,11 @@ use serde::Serialize;
 use tonic::Status;
 
 use super::output::Form;
+use crate::daemon::RecoverError;
 use crate::identity::{files, join, token};
-use crate::{config, store};
+use crate::succession::census;
+use crate::succession::watch::Superseded;
+use crate::{backup, config, store};
 
 /// How a command ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -168,6 +171,20 @@ fn of_cause(cause: &(dyn StdError + 'static)) -> Option<Exit> {
     if let Some(join::Error::Joined(_)) = cause.downcast_ref() {
         return Some(Exit::Exists);
     }
+    if let Some(error) = cause.downcast_ref::<backup::Error>() {
+        return of_backup(error);
+    }
+    if cause.is::<Superseded>() {
+        return Some(Exit::Refused);
+    }
+    match cause.downcast_ref::<census::Error>() {
+        Some(census::Error::Silent(_)) => return Some(Exit::TryLater),
+        Some(census::Error::Stopped) => return Some(Exit::Interrupted),
+        None => {}
+    }
+    if let Some(RecoverError::OldOneLives(_) | RecoverError::Superseded(_)) = cause.downcast_ref() {
+        return Some(Exit::Refused);
+    }
     if let Some(status) = status(cause) {
         return Some(super::grpc::exit_of(status));
     }
@@ -177,6 +194,20 @@ fn of_cause(cause: &(dyn StdError + 'static)) -> Option<Exit> {
         std::io::ErrorKind::PermissionDenied => Exit::NoPermission,
         _ => Exit::Io,
     })
+}
+
+fn of_backup(error: &backup::Error) -> Option<Exit> {
+    use backup::Error;
+    match error {
+        Error::Damaged { .. } | Error::SourceDamaged(_) | Error::Newer { .. } => {
+            Some(Exit::BadData)
+        }
+        Error::NoFolder(_) | Error::None(_) | Error::Unknown { .. } => Some(Exit::NotFound),
+        Error::Foreign { .. } | Error::Inside(_) => Some(Exit::Usage),
+        Error::Busy(_) => Some(Exit::TryLater),
+        // Its cause says more.
+        _ => None,
+    }
 }
 
 /// The gRPC status that a cause is, boxed or not.

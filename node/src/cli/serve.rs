@@ -1,5 +1,6 @@
 //! `patchmesh serve`: runs the node of a data folder until told to stop.
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -8,7 +9,11 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use patchmesh_topology::name::NodeName;
+
 use super::Context;
+use super::exit::Exit;
+use crate::succession::census::Accept;
 use crate::{config, daemon, log};
 
 /// Run this host's node
@@ -23,6 +28,16 @@ Examples:
 pub(crate) struct Serve {
     #[command(flatten)]
     pub(crate) settings: Settings,
+
+    /// Treat this primary's data folder as restored: learn from other nodes what it has missed
+    ///
+    /// For one that was put back by other means than `backup restore`, such as a copied disk. The old primary must be gone.
+    #[arg(long)]
+    restored: bool,
+
+    /// Go on without what a node directly below accepted since the backup: its name, or all; once for each
+    #[arg(long, value_name = "NODE|all")]
+    accept_unreachable: Vec<String>,
 
     /// Stop when standard input ends, as it does when the parent process dies
     #[arg(long, hide = true)]
@@ -80,8 +95,24 @@ impl Serve {
         if self.exit_with_parent {
             stop_at_end_of_input(stop.clone())?;
         }
-        daemon::serve(settings, stop).await?;
+        let start =
+            daemon::Start { restored: self.restored, accept: accept(&self.accept_unreachable)? };
+        daemon::serve(settings, start, stop).await?;
         Ok(())
+    }
+}
+
+/// Whose silence a restored primary accepts.
+fn accept(names: &[String]) -> anyhow::Result<Accept> {
+    if names.iter().any(|name| name == "all") {
+        return Ok(Accept::All);
+    }
+    let parsed =
+        names.iter().map(|name| name.parse::<NodeName>()).collect::<Result<BTreeSet<_>, _>>();
+    match parsed {
+        Ok(names) if names.is_empty() => Ok(Accept::None),
+        Ok(names) => Ok(Accept::Nodes(names)),
+        Err(error) => Err(Exit::Usage.error(format!("--accept-unreachable: {error}"))),
     }
 }
 

@@ -1,7 +1,8 @@
 //! Opens a node's data folder: who it is, and the generation that it was in.
 
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use patchmesh_topology::name::NodeName;
 
@@ -25,6 +26,8 @@ use crate::tuf;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// Longest such pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// How long what a part of this process holds of the store is waited for.
+const RELEASE: Duration = Duration::from_secs(30);
 /// Delegations followed at most; the layout has six.
 const MAX_DELEGATIONS: usize = 64;
 
@@ -77,6 +80,9 @@ pub(super) struct Node {
     pub(super) generation: Arc<Generation>,
     /// The views of generations before that are served still, oldest first.
     pub(super) past_views: Vec<past::Views>,
+    /// The nodes that a restored primary learned from, which may hold
+    /// payloads that it does not.
+    pub(super) recovered_from: Vec<NodeName>,
 }
 
 impl Node {
@@ -90,9 +96,7 @@ impl Node {
     ) -> Result<Self, super::Error> {
         let layout = Layout::new(&settings.data);
         let data = layout.data().to_owned();
-        let store = tokio::task::spawn_blocking(move || Store::open(&data, Mode::Existing))
-            .await
-            .map_err(Error::Thread)??;
+        let store = open_store(data, stop).await?;
         let identity = Identity::load(&layout.identity())?;
         let name = match &identity.certificate().subject {
             Subject::Node(name) => name.clone(),
@@ -107,7 +111,27 @@ impl Node {
         })
         .await
         .map_err(Error::Thread)??;
-        Ok(Self { name, identity, store, generation, past_views })
+        Ok(Self { name, identity, store, generation, past_views, recovered_from: Vec::new() })
+    }
+}
+
+/// Opens the store; waits a little where this very process has it still, as
+/// when it starts again in another place of the tree.
+async fn open_store(data: PathBuf, stop: &CancellationToken) -> Result<Store, super::Error> {
+    let deadline = Instant::now() + RELEASE;
+    loop {
+        let path = data.clone();
+        let opened = tokio::task::spawn_blocking(move || Store::open(&path, Mode::Existing));
+        match opened.await.map_err(Error::Thread)? {
+            Err(store::Error::InUse { process, .. })
+                if process == Some(std::process::id())
+                    && Instant::now() < deadline
+                    && !stop.is_cancelled() =>
+            {
+                tokio::time::sleep(FIRST_PAUSE).await;
+            }
+            opened => return Ok(opened?),
+        }
     }
 }
 

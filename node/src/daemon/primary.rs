@@ -111,7 +111,7 @@ pub(super) fn start(
 }
 
 /// The key that each stage's views are signed with.
-fn repository_keys(layout: &Layout) -> Result<BTreeMap<Stage, SigningKey>, Error> {
+pub(super) fn repository_keys(layout: &Layout) -> Result<BTreeMap<Stage, SigningKey>, Error> {
     Stage::ALL
         .into_iter()
         .map(|stage| {

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use axum::Router;
 use bytes::Bytes;
 use patchmesh_proto::admin::admin_server::AdminServer;
+use patchmesh_proto::admin::backup_server::BackupServer;
 use patchmesh_proto::admin::subscriptions_server::SubscriptionsServer;
 use patchmesh_proto::replication::replication_server::ReplicationServer;
+use patchmesh_proto::replication::succession_server::SuccessionServer;
 use patchmesh_topology::name::NodeName;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -15,7 +17,7 @@ use tonic::service::Routes;
 
 use super::served::{self, Blobs, Shop};
 use super::upward::Upward;
-use super::{Error, Layout, open, primary};
+use super::{End, Ending, Error, Layout, open, placement, primary};
 use crate::config::Settings;
 use crate::content::{self, Content, Wanted};
 use crate::generation::{Current, retention};
@@ -31,7 +33,8 @@ use crate::replicate::status::Statuses;
 use crate::replicate::{report, serve};
 use crate::rpc::context::Context;
 use crate::rpc::rights::Guard;
-use crate::rpc::{admin, subscriptions};
+use crate::rpc::{admin, backup, subscriptions};
+use crate::succession::{Ways, announce};
 
 /// Largest admin request: tens of thousands of revisions decided at once.
 const MAX_ADMIN_REQUEST: usize = 16 << 20;
@@ -43,6 +46,7 @@ pub(super) struct Parts {
     ca: rustls_pki_types::CertificateDer<'static>,
     issuer: Issuer,
     shop: Shop,
+    ways: Ways,
     stop: CancellationToken,
 }
 
@@ -53,12 +57,14 @@ impl Parts {
         node: open::Node,
         tasks: &mut JoinSet<()>,
         stop: &CancellationToken,
+        ending: &Ending,
     ) -> Result<Self, Error> {
-        let open::Node { name, identity, store, generation, past_views } = node;
+        let open::Node { name, identity, store, generation, past_views, recovered_from } = node;
         let ca_pem: Arc<str> = identity.ca_pem().into();
         let ca = identity.ca().clone();
         let credentials = Credentials::new(&identity)?;
         let current = Current::new(generation.clone());
+        let ways = Ways { ca: ca.clone(), credentials: credentials.clone() };
         let upward = Upward::of(&generation, &name, &ca, &credentials)?;
         let (source, sources) = watch::channel(None);
         let content = Content::new(store.clone(), sources, settings.content_fetches);
@@ -71,6 +77,34 @@ impl Parts {
                 let parts =
                     primary::start(settings, &name, &store, &current, &content, tasks, stop)?;
                 primary = Some(parts.context);
+                let (others, watching) = (ways.clone(), current.clone());
+                let (own_name, backing) = (name.clone(), store.clone());
+                let (end, turn) = (ending.clone(), stop.clone());
+                spawn_until(tasks, stop, async move {
+                    let why = placement::superseded(&others, &own_name, &watching, &backing).await;
+                    tracing::error!(
+                        error = &why as &dyn std::error::Error,
+                        "this node must not sign any more"
+                    );
+                    let _ = end.set(End::Superseded(why));
+                    turn.cancel();
+                });
+                if generation.mesh.epoch > 0 {
+                    tasks.spawn(announce::run(
+                        ways.clone(),
+                        name.clone(),
+                        current.clone(),
+                        statuses.clone(),
+                        stop.clone(),
+                    ));
+                }
+                placement::offer_payloads(&ways, &generation, &recovered_from, &source);
+                // A source is there for as long as the node runs.
+                let kept = stop.clone();
+                tasks.spawn(async move {
+                    kept.cancelled().await;
+                    drop(source);
+                });
                 Issuer::Here(parts.authority)
             }
             Some(upward) => {
@@ -101,6 +135,13 @@ impl Parts {
                 Issuer::Above(channel)
             }
         };
+        let (own_name, watching) = (name.clone(), current.clone());
+        let (end, turn) = (ending.clone(), stop.clone());
+        spawn_until(tasks, stop, async move {
+            placement::moved(&own_name, &watching).await;
+            let _ = end.set(End::Moved);
+            turn.cancel();
+        });
         let folder = Layout::new(&settings.data).identity();
         let renewal =
             Renewal::new(name.clone(), folder, identity, credentials.clone(), issuer.clone());
@@ -125,7 +166,7 @@ impl Parts {
             ca_pem,
             primary,
         };
-        Ok(Self { context, credentials, ca, issuer, shop, stop: stop.clone() })
+        Ok(Self { context, credentials, ca, issuer, shop, ways, stop: stop.clone() })
     }
 
     pub(super) const fn context(&self) -> &Context {
@@ -173,6 +214,12 @@ impl Parts {
         let admin = AdminServer::new(admin::Service::new(context.clone()))
             .max_decoding_message_size(MAX_ADMIN_REQUEST)
             .max_encoding_message_size(usize::MAX);
+        let succession = announce::Service::new(
+            self.ways.clone(),
+            context.name.clone(),
+            context.store.clone(),
+            context.current.clone(),
+        );
         let (reporter, health) = tonic_health::server::health_reporter();
         reporter.set_serving::<ReplicationServer<serve::Service>>().await;
         reporter.set_serving::<AdminServer<admin::Service>>().await;
@@ -184,9 +231,11 @@ impl Parts {
             .add_service(described().build_v1()?)
             .add_service(described().build_v1alpha()?)
             .add_service(ReplicationServer::new(replication))
+            .add_service(SuccessionServer::new(succession))
             .add_service(identity)
             .add_service(admin)
-            .add_service(SubscriptionsServer::new(subscriptions::Service::new(context.clone())));
+            .add_service(SubscriptionsServer::new(subscriptions::Service::new(context.clone())))
+            .add_service(BackupServer::new(backup::Service::new(context.clone())));
         let guard = Guard::new(context.name.clone(), context.current.watch_mesh());
         Ok(guard.protect(routes.into_axum_router()))
     }

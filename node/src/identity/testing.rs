@@ -100,6 +100,7 @@ impl TestMesh {
             users: BTreeMap::new(),
             repository_keys: BTreeMap::new(),
             source_subscriptions: BTreeMap::new(),
+            epoch: 0,
         }
     }
 }

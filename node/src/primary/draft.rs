@@ -221,6 +221,13 @@ impl Draft {
         self.store.get(table, key)
     }
 
+    /// Stores a metadata file with the generation, as it was signed.
+    pub fn add_metadata(&mut self, file: String, bytes: Bytes) {
+        self.writes.push(Box::new(move |transaction| {
+            transaction.put(&store::METADATA, &file, &bytes);
+        }));
+    }
+
     /// The decisions of `stage`.
     #[must_use]
     pub fn approvals(&self, stage: Stage) -> Arc<ApprovalSet> {

@@ -75,6 +75,21 @@ impl Signing {
         Ok(Self { keys, repository: Some(repository), trusted })
     }
 
+    /// Goes on from what others hold: every role's metadata as it is trusted,
+    /// and the highest versions of each that any of them has.
+    ///
+    /// # Errors
+    /// Metadata that is missing or cannot be read.
+    pub fn resume(
+        keys: RoleKeys,
+        trusted: BTreeMap<RoleName, Vec<u8>>,
+        held: &BTreeMap<RoleName, u64>,
+    ) -> Result<Self, Error> {
+        let mut repository = Repository::open(&MemoryStorage::new(trusted.clone()))?;
+        repository.raise(held);
+        Ok(Self { keys, repository: Some(repository), trusted })
+    }
+
     /// How every role stands with its holders and its time; nothing before
     /// the first generation.
     #[must_use]

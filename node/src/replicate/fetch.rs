@@ -150,6 +150,27 @@ impl Parent {
         Ok(())
     }
 
+    /// Those of `wanted` that the node holds, checked likewise.
+    ///
+    /// # Errors
+    /// A node that fails, falls silent or sends what was not asked for.
+    pub async fn held_documents(
+        &self,
+        wanted: &[DocumentRef],
+    ) -> Result<Vec<(DocumentRef, Bytes)>, Error> {
+        let (mut rest, mut held) = (wanted, Vec::new());
+        while !rest.is_empty() {
+            let (batch, after) = rest.split_at(batch_length(rest));
+            let asked: Vec<Wanted> =
+                batch.iter().map(|one| Wanted { digest: one.digest, length: one.length }).collect();
+            let found = parent::get_blobs(self.name.as_str(), &self.client, &asked).await?;
+            let pairs = batch.iter().copied().zip(found);
+            held.extend(pairs.filter_map(|(document, bytes)| Some((document, bytes?))));
+            rest = after;
+        }
+        Ok(held)
+    }
+
     async fn patiently<T>(&self, what: &str, call: impl Future<Output = T>) -> Result<T, Error> {
         tokio::time::timeout(SILENCE, call)
             .await

@@ -57,6 +57,16 @@ pub enum Error {
     /// The store failed.
     #[error("the new generation could not be stored")]
     Store(#[from] store::Error),
+    /// Somebody goes on signing who was replaced.
+    #[error(
+        "the parent signs under epoch {theirs}, here it is {ours}: it was replaced as the primary, or restored elsewhere since"
+    )]
+    Epoch {
+        /// Its epoch.
+        theirs: u64,
+        /// The epoch here.
+        ours: u64,
+    },
     /// The watch stream ended.
     #[error("the parent ended its watch stream: {}", .0.message())]
     Watch(Box<tonic::Status>),
@@ -262,6 +272,11 @@ pub async fn learn(
             return Err(error);
         }
     };
+    let ours = before.map_or(0, |before| before.mesh.epoch);
+    if generation.mesh.epoch < ours {
+        // Nothing of it is kept: its versions would shut out whoever signs now.
+        return Err(Error::Epoch { theirs: generation.mesh.epoch, ours });
+    }
     let committed = generation.clone();
     store
         .run(move |store| storage::commit(store, &committed, &learned, staged, Vec::new(), now))

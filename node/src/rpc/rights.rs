@@ -27,6 +27,8 @@ pub enum Right {
     User,
     /// Nodes, users, and the administrator of this host.
     Member,
+    /// The administrator of this host alone.
+    Host,
 }
 
 /// Every method of every service.
@@ -47,6 +49,10 @@ const RIGHTS: &[(&str, Right)] = &[
     ("/patchmesh.replication.v1.Replication/GetPieces", Right::Node),
     // A node answers for its own subtree, so only children report to it.
     ("/patchmesh.replication.v1.Replication/ReportStatus", Right::Child),
+    // It only says where to look; what is found there counts by its signatures.
+    ("/patchmesh.replication.v1.Succession/Announce", Right::Node),
+    // It writes every private key to a folder of the caller's choice.
+    ("/patchmesh.admin.v1.Backup/CreateBackup", Right::Host),
     ("/patchmesh.admin.v1.Admin/GetStatus", Right::User),
     ("/patchmesh.admin.v1.Admin/ListNodes", Right::User),
     ("/patchmesh.admin.v1.Admin/InviteNode", Right::User),
@@ -119,7 +125,8 @@ impl Guard {
         let allowed = match (right, peer) {
             (Right::Open, _)
             | (Right::Node | Right::Member, Peer::Node(_))
-            | (Right::User | Right::Member, Peer::User(_) | Peer::LocalUser) => true,
+            | (Right::User | Right::Member, Peer::User(_) | Peer::LocalUser)
+            | (Right::Host, Peer::LocalUser) => true,
             (Right::Child, Peer::Node(name)) => self.is_child(name),
             _ => false,
         };
@@ -133,6 +140,7 @@ impl Guard {
             Right::Child => "a node whose parent is this node",
             Right::User => "a user of the mesh",
             Right::Member => "a node or user of the mesh",
+            Right::Host => "the administrator of this host, over its local socket",
         };
         let text = format!("this call is for {wanted}; it came from {peer}");
         Err(match peer {
@@ -224,6 +232,10 @@ mod tests {
         assert_eq!(code(approve, &node("hub")), Some(PermissionDenied));
         assert_eq!(code(reflect, &Peer::Anonymous), Some(Unauthenticated));
         assert_eq!(code(reflect, &node("lyon")), None);
+        let backup = "/patchmesh.admin.v1.Backup/CreateBackup";
+        assert_eq!(code(backup, &Peer::LocalUser), None);
+        assert_eq!(code(backup, &user), Some(PermissionDenied));
+        assert_eq!(code(backup, &node("hub")), Some(PermissionDenied));
         assert_eq!(code("/patchmesh.admin.v1.Admin/Nothing", &user), Some(Unimplemented));
     }
 }

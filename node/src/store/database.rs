@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType,
     DBPinnableSlice, Direction, IteratorMode, LogLevel, Options, PrefixRange, ReadOptions,
-    WriteBatch, WriteOptions,
+    WriteBatch, WriteOptions, checkpoint::Checkpoint,
 };
 
 use super::Error;
@@ -70,6 +70,24 @@ impl Database {
         let db = DB::open_cf_descriptors(&options, path, families)
             .map_err(|e| failure("open", path, e))?;
         Ok(Self { db, path: path.to_owned() })
+    }
+
+    /// Opens a database that nobody writes to.
+    pub(super) fn open_read_only(path: &Path) -> Result<Self, Error> {
+        let cache = Cache::new_lru_cache(BLOCK_CACHE);
+        let families = [Space::Records, Space::Blobs]
+            .map(|space| ColumnFamilyDescriptor::new(space.name(), options(&cache)));
+        let db = DB::open_cf_descriptors_read_only(&options(&cache), path, families, false)
+            .map_err(|e| failure("open", path, e))?;
+        Ok(Self { db, path: path.to_owned() })
+    }
+
+    /// Makes `path` a database of its own that has everything written so far:
+    /// hard links to files that never change, and copies of the others.
+    pub(super) fn checkpoint(&self, path: &Path) -> Result<(), Error> {
+        Checkpoint::new(&self.db)
+            .and_then(|checkpoint| checkpoint.create_checkpoint(path))
+            .map_err(|e| failure("hold still", &self.path, e))
     }
 
     pub(super) fn get(

@@ -6,6 +6,7 @@
 //! DATA/db/              RocksDB
 //! DATA/blobs/xx/HEX     large blobs by BLAKE3 digest, xx its first two digits
 //! DATA/incoming/        blobs on their way in, never served under a name
+//! DATA/checkpoint/      the database held still while a backup copies it
 //! ```
 //!
 //! Other things (keys, sockets) may lie beside these once the folder is made.
@@ -25,11 +26,15 @@ use super::{Error, Mode};
 /// The format this program writes. A newer one is refused.
 const FORMAT: u32 = 1;
 const MAGIC: &str = "patchmesh data folder";
-const MARKER: &str = "format";
+pub(super) const MARKER: &str = "format";
 const LOCK: &str = "lock";
 const DATABASE: &str = "db";
 const BLOBS: &str = "blobs";
 const INCOMING: &str = "incoming";
+const CHECKPOINT: &str = "checkpoint";
+
+/// Every name at the top of the folder that is the store's.
+pub(super) const OWN_NAMES: [&str; 6] = [MARKER, LOCK, DATABASE, BLOBS, INCOMING, CHECKPOINT];
 
 /// A marker is a few words; whatever is longer is none of ours.
 const MAX_MARKER: u64 = 256;
@@ -101,6 +106,11 @@ impl Folder {
 
     pub(super) fn incoming(&self) -> PathBuf {
         self.root.join(INCOMING)
+    }
+
+    /// Where the database is held still.
+    pub(super) fn checkpoint(&self) -> PathBuf {
+        self.root.join(CHECKPOINT)
     }
 
     /// Where a large blob lies.

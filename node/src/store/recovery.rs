@@ -19,6 +19,7 @@ use super::{Error, Store, import};
 
 impl Store {
     pub(super) fn recover(&self) -> Result<(), Error> {
+        super::checkpoint::remove_folder(&self.folder().checkpoint())?;
         let mut resumable = HashSet::new();
         for (digest, journal) in self.scan(&JOURNAL)? {
             let path = self.folder().partial(&digest);

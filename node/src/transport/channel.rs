@@ -159,6 +159,20 @@ pub fn explain(status: &tonic::Status) -> String {
     status.message().to_owned()
 }
 
+/// Whether there was no connection at all, as opposed to an answer or to one
+/// that broke.
+#[must_use]
+pub fn never_connected(status: &tonic::Status) -> bool {
+    let mut cause: Option<&(dyn StdError + 'static)> = status.source();
+    while let Some(error) = cause {
+        if error.is::<Error>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
 fn tuned(endpoint: Endpoint) -> Endpoint {
     let endpoint = endpoint
         .initial_stream_window_size(STREAM_WINDOW)

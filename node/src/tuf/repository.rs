@@ -175,6 +175,8 @@ pub struct Repository {
     roles: BTreeMap<MeshRole, Envelope<Targets>>,
     snapshot: Snapshot,
     timestamp: Timestamp,
+    /// The versions that others hold, where that may be more than was signed here.
+    held: BTreeMap<RoleName, u64>,
 }
 
 /// A successor and the documents that make it up.
@@ -227,7 +229,10 @@ impl Repository {
         }
         let (snapshot, timestamp, signed) = seal(keys, &root, meta, (version, version), now)?;
         documents.extend(signed);
-        Ok(Publication { repository: Self { root, top, roles, snapshot, timestamp }, documents })
+        Ok(Publication {
+            repository: Self { root, top, roles, snapshot, timestamp, held: BTreeMap::new() },
+            documents,
+        })
     }
 
     /// Loads what is published from the primary's own store. It is not verified: it has been signed here.
@@ -242,6 +247,7 @@ impl Repository {
             roles,
             snapshot: load(storage, RoleName::SNAPSHOT)?.into_signed(),
             timestamp: load(storage, RoleName::TIMESTAMP)?.into_signed(),
+            held: BTreeMap::new(),
         })
     }
 
@@ -310,6 +316,28 @@ impl Repository {
     /// Top-level targets: who holds the roles of the mesh.
     pub fn top(&self) -> &Targets {
         self.top.signed()
+    }
+
+    /// Goes on above the versions that others hold of it, after what was signed here was put back to an earlier state. A
+    /// role that is behind is signed anew with the next generation.
+    pub fn raise(&mut self, held: &BTreeMap<RoleName, u64>) {
+        let floor = |role: &RoleName, header: &Header| {
+            let held = held.get(role).copied().and_then(NonZeroU64::new)?;
+            (held.get() > header.version()).then_some(held)
+        };
+        self.held.clone_from(held);
+        if let Some(version) = floor(&RoleName::SNAPSHOT, &self.snapshot.header) {
+            self.snapshot.header = Header::new::<Snapshot>(version, self.snapshot.header.expires());
+        }
+        if let Some(version) = floor(&RoleName::TIMESTAMP, &self.timestamp.header) {
+            self.timestamp.header =
+                Header::new::<Timestamp>(version, self.timestamp.header.expires());
+        }
+    }
+
+    /// The version of `role` above which the next one has to be.
+    fn held(&self, role: &RoleName) -> u64 {
+        self.held.get(role).copied().unwrap_or_default()
     }
 
     /// The number of this generation.

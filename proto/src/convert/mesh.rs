@@ -201,6 +201,7 @@ impl TryFrom<wire::Topology> for Mesh {
                 "source_subscriptions",
                 of_sources(value.source_subscriptions)?,
             )?,
+            epoch: value.epoch,
         };
         mesh.validate()?;
         Ok(mesh)
@@ -238,6 +239,7 @@ impl From<&Mesh> for wire::Topology {
                     subscription: Some(subscription.into()),
                 })
                 .collect(),
+            epoch: mesh.epoch,
         }
     }
 }

@@ -35,6 +35,7 @@ fn topology() -> wire::Topology {
         users: Vec::new(),
         repository_keys: Vec::new(),
         source_subscriptions: Vec::new(),
+        epoch: 0,
     }
 }
 

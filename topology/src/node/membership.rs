@@ -115,6 +115,7 @@ impl Mesh {
             users: BTreeMap::new(),
             repository_keys: BTreeMap::new(),
             source_subscriptions: BTreeMap::new(),
+            epoch: 0,
         })
     }
 

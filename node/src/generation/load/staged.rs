@@ -43,7 +43,7 @@ impl Staged {
         }
     }
 
-    pub(super) fn has(&self, name: &DocumentRef) -> Result<bool, store::Error> {
+    pub(crate) fn has(&self, name: &DocumentRef) -> Result<bool, store::Error> {
         Ok(self.documents.contains_key(&name.digest) || self.store.has(&name.digest)?)
     }
 }

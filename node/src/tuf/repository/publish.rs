@@ -56,7 +56,8 @@ impl Repository {
         for (&role, envelope) in &mut roles {
             let authority = ceremony::authority(&root, top.signed(), &role.name())
                 .ok_or_else(|| Error::Foreign { role: RoleName::TARGETS })?;
-            if let Some(next) = press.role(role, envelope, changes, authority)? {
+            let held = self.held(&role.name());
+            if let Some(next) = press.role(role, envelope, changes, authority, held)? {
                 meta.extend(press.documents.last().map(listed));
                 *envelope = next;
             }
@@ -67,7 +68,8 @@ impl Repository {
         );
         let (snapshot, timestamp, signed) = seal(keys, &root, meta, versions, now)?;
         press.documents.extend(signed);
-        let repository = Self { root, top, roles, snapshot, timestamp };
+        let held = self.held.clone();
+        let repository = Self { root, top, roles, snapshot, timestamp, held };
         Ok(Publication { repository, documents: press.documents })
     }
 
@@ -83,7 +85,7 @@ impl Repository {
             Some(entries) => files(role, entries)?,
             None => present.targets.clone(),
         };
-        let version = next(role.name(), &present.header)?;
+        let version = above(role.name(), &present.header, self.held(&role.name()))?;
         let header = Header::new::<Targets>(version, expiry(now, ROLE_LIFETIME)?);
         let drawn = Targets { header, targets, delegations: None };
         Paper::of(role.name(), &drawn).map_err(|source| Error::Sign { role: role.name(), source })
@@ -181,11 +183,12 @@ impl Press<'_> {
         present: &Envelope<Targets>,
         changes: Changes<'_>,
         authority: Authority<'_>,
+        held: u64,
     ) -> Result<Option<Envelope<Targets>>, Error> {
         let name = role.name();
         let entries = changes.targets.get(&role).map(|entries| files(role, entries)).transpose()?;
         let header = &present.signed().header;
-        let version = next(name.clone(), header)?;
+        let version = above(name.clone(), header, held)?;
         if let Some(paper) = changes.paper(&name) {
             let envelope = read::<Targets>(paper, version)?;
             let expected = entries.as_ref().unwrap_or(&present.signed().targets);
@@ -201,7 +204,8 @@ impl Press<'_> {
         }
         let holds = present.verify(authority).is_ok();
         let is_due = is_due(header, ROLE_LIFETIME, self.now) && self.keys.reach(authority);
-        if entries.is_none() && holds && !is_due {
+        let is_behind = header.version() < held;
+        if entries.is_none() && holds && !is_due && !is_behind {
             return Ok(None);
         }
         let targets = entries.unwrap_or_else(|| present.signed().targets.clone());
@@ -228,6 +232,13 @@ impl Press<'_> {
         self.documents.push(document);
         Ok(())
     }
+}
+
+/// The version after the present one and after what others hold.
+fn above(role: RoleName, header: &Header, held: u64) -> Result<NonZeroU64, Error> {
+    let after_held =
+        NonZeroU64::MIN.checked_add(held).ok_or(Error::LastVersion { role: role.clone() })?;
+    Ok(next(role, header)?.max(after_held))
 }
 
 /// Reads what was signed elsewhere, if it is the very next version.

@@ -43,6 +43,7 @@ fn mesh(nodes: impl IntoIterator<Item = Node>) -> Mesh {
         users: BTreeMap::new(),
         repository_keys: BTreeMap::new(),
         source_subscriptions: BTreeMap::new(),
+        epoch: 0,
     }
 }
 
