@@ -43,6 +43,7 @@ mod serve;
 mod source;
 mod stage;
 mod status;
+mod subscription;
 mod update;
 
 use exit::Exit;
@@ -177,6 +178,11 @@ impl Context {
     /// The data folder of this host's node.
     pub(crate) fn data(&self) -> &Path {
         self.global.data.as_deref().unwrap_or(Path::new(crate::config::DEFAULT_DATA))
+    }
+
+    /// A client of the same node's subscriptions.
+    pub(crate) fn subscriptions(&self) -> anyhow::Result<connect::Subscriptions> {
+        connect::subscriptions(&connect::Target::choose(&self.global)?)
     }
 
     /// A client of the node that the user means.

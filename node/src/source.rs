@@ -2,18 +2,22 @@
 //!
 //! Owns talking to vendors: polite, bounded HTTP and, per kind of source, how
 //! what was fetched is checked and becomes revisions. What always holds: nothing
-//! leaves this module that the vendor's keys do not vouch for, and no vendor's
-//! server can make it read, write or wait without end.
+//! leaves this module that the vendor's keys do not vouch for, unless the
+//! operator declared the source unsigned, and no vendor can make it read, write
+//! or wait without end.
 //!
 //! A source knows neither the catalogue nor the store; its caller compares
 //! revisions with the catalogue and keeps the state between two runs.
 
 pub mod apt;
+pub mod files;
 pub mod http;
+mod kind;
 mod progress;
 
 use serde::{Deserialize, Serialize};
 
+pub use kind::{Error, Found, Round, Source};
 pub use progress::{Progress, Step};
 
 /// When the payloads of a source's revisions are fetched.

@@ -4,7 +4,10 @@
 use std::collections::BTreeMap;
 
 use patchmesh_proto::{admin, replication, wire};
+use patchmesh_topology::revision::{Classification, Severity};
 use serde::Serialize;
+
+use super::subscription::Shown as Subscription;
 
 /// The version and digest of an approval set: equal digests, equal sets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -50,6 +53,8 @@ pub(crate) struct Node {
     /// Stages that it serves to its own machines.
     pub(crate) stages: Vec<&'static str>,
     pub(crate) membership: &'static str,
+    /// What it carries of what is approved.
+    pub(crate) subscription: Subscription,
 }
 
 impl From<wire::Node> for Node {
@@ -58,6 +63,7 @@ impl From<wire::Node> for Node {
             role: role(node.role()),
             membership: membership(node.membership()),
             stages: node.stages().map(stage).collect(),
+            subscription: node.subscription.clone().unwrap_or_default().into(),
             parent: some(node.parent),
             url: some(node.url),
             name: node.name,
@@ -165,6 +171,18 @@ fn membership(membership: wire::Membership) -> &'static str {
     }
 }
 
+/// The word for a classification.
+pub(crate) fn classification(kind: wire::Classification) -> &'static str {
+    let known = patchmesh_proto::convert::classification(kind.into());
+    known.ok().flatten().map_or("unknown", Classification::as_str)
+}
+
+/// The word for a severity.
+pub(crate) fn severity(severity: wire::Severity) -> Option<&'static str> {
+    let known = patchmesh_proto::convert::severity(severity.into());
+    known.ok().flatten().map(Severity::as_str)
+}
+
 /// The words for the states of an update, one to one with the wire's.
 pub(crate) fn state(state: admin::UpdateState) -> &'static str {
     match state {
@@ -231,6 +249,9 @@ mod tests {
         let expected = serde_json::json!({
             "name": "lyon", "role": "branch", "parent": "paris", "site": "emea/fr/lyon",
             "url": null, "stages": ["production"], "membership": "joined",
+            "subscription": {
+                "products": [], "classifications": [], "languages": [], "architectures": [],
+            },
         });
         assert_eq!(json, expected);
     }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use patchmesh_proto::admin::admin_client::AdminClient;
 use patchmesh_proto::admin::backup_client::BackupClient;
+use patchmesh_proto::admin::subscriptions_client::SubscriptionsClient;
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
@@ -25,6 +26,9 @@ use crate::transport::channel as transport;
 
 /// A client of some node's admin service.
 pub(crate) type Admin = AdminClient<InterceptedService<Channel, Deadline>>;
+
+/// A client of its subscriptions.
+pub(crate) type Subscriptions = SubscriptionsClient<InterceptedService<Channel, Deadline>>;
 
 /// How long a node may take to begin its answer. Deciding on thousands of
 /// revisions builds and signs views first, hence minutes.
@@ -113,6 +117,12 @@ pub(crate) fn backup(target: &Target) -> anyhow::Result<BackupClient<Channel>> {
     Ok(BackupClient::new(channel(target)?))
 }
 
+/// A client of a node's subscriptions; it connects with the first call.
+pub(crate) fn subscriptions(target: &Target) -> anyhow::Result<Subscriptions> {
+    Ok(SubscriptionsClient::with_interceptor(channel(target)?, Deadline))
+}
+
+/// The way to a node; it connects with the first call.
 fn channel(target: &Target) -> anyhow::Result<Channel> {
     match target {
         Target::Local { data } => local(data),

@@ -7,11 +7,13 @@ use serde::Serialize;
 
 use super::output::Answer;
 use super::select::confirm_on_terminal;
+use super::subscription::{Subscribed, Words};
 use super::{Context, grpc};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Node {
     Revoke(Revoke),
+    Subscribe(Subscribe),
 }
 
 /// Shut a node out for good
@@ -36,6 +38,28 @@ pub(crate) struct Revoke {
     yes: bool,
 }
 
+/// Choose what a node carries of what is approved
+///
+/// Replaces what was chosen before. What it calls for now is fetched, what it
+/// no longer calls for is released; decisions and views stay as they are. A
+/// parent carries what any node below it takes, and passes on what it does not
+/// carry when a machine asks for it.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  patchmesh node subscribe paris --product windows-11 --language fr --architecture x64
+  patchmesh node subscribe paris --classification security,critical
+  patchmesh node subscribe paris --everything
+
+JSON:
+  {\"name\", \"generation\", \"subscription\": SUBSCRIPTION as in `patchmesh source list`}")]
+pub(crate) struct Subscribe {
+    /// The node's name
+    name: NodeName,
+    #[command(flatten)]
+    words: Words,
+}
+
 #[derive(Debug, Serialize)]
 struct Revoked {
     name: String,
@@ -58,6 +82,7 @@ impl Node {
     pub(crate) async fn run(self, context: &Context) -> anyhow::Result<()> {
         match self {
             Node::Revoke(command) => command.run(context).await,
+            Node::Subscribe(command) => command.run(context).await,
         }
     }
 }
@@ -76,5 +101,19 @@ impl Revoke {
             generation: response.generation,
             cut_off: response.cut_off,
         })
+    }
+}
+
+impl Subscribe {
+    async fn run(self, context: &Context) -> anyhow::Result<()> {
+        let subscription = self.words.to_wire()?;
+        let name = self.name.to_string();
+        let request =
+            admin::SubscribeNodeRequest { name: name.clone(), subscription: subscription.clone() };
+        let mut client = context.subscriptions()?;
+        let response = client.subscribe_node(request).await.map_err(grpc::failure)?;
+        let subscription = subscription.unwrap_or_default().into();
+        let generation = response.into_inner().generation;
+        context.output.print(&Subscribed { name, generation, subscription })
     }
 }

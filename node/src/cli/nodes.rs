@@ -20,7 +20,8 @@ Examples:
 
 JSON:
   {\"nodes\": [NODE and \"converged\", \"heard_at\", \"status\": STATUS or null]}
-  NODE: {\"name\", \"role\", \"parent\", \"site\", \"url\", \"stages\": [STAGE], \"membership\"}
+  NODE: {\"name\", \"role\", \"parent\", \"site\", \"url\", \"stages\": [STAGE], \"membership\",
+   \"subscription\": SUBSCRIPTION as in `patchmesh source list`}
   STATUS: {\"generation\", \"approval_sets\": {STAGE: {\"version\", \"digest\"}},
    \"payloads\": {\"wanted\", \"held\"}, \"bytes\": {\"wanted\", \"held\"}, \"at\", \"stale_since\",
    \"problem\", \"software\", \"certificate_expires_at\"}")]
@@ -52,7 +53,7 @@ impl From<admin::NodeRow> for Row {
 }
 
 impl Row {
-    fn cells(&self) -> [String; 10] {
+    fn cells(&self) -> [String; 11] {
         let status = self.status.as_ref();
         let set = |stage: &str| {
             status
@@ -75,6 +76,7 @@ impl Row {
             answer::or_dash(set("validation").as_deref()),
             answer::or_dash(set("production").as_deref()),
             answer::or_dash(content.as_deref()),
+            self.node.subscription.line(),
             problem
                 .unwrap_or_else(|| if self.converged { "converged" } else { "behind" }.to_owned()),
         ]
@@ -94,6 +96,7 @@ impl Answer for Answered {
                 "validation",
                 "production",
                 "content",
+                "takes",
                 "state",
             ],
             self.nodes.iter().map(Row::cells),

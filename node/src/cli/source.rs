@@ -5,7 +5,9 @@ use clap::{Args, Subcommand};
 use super::Context;
 
 mod add;
+mod files;
 mod list;
+mod subscribe;
 mod sync;
 
 #[derive(Debug, Subcommand)]
@@ -15,11 +17,15 @@ pub(crate) enum Source {
     Add(Add),
     List(List),
     Sync(Sync),
+    Subscribe(subscribe::Subscribe),
+    Check(files::Check),
+    Template(files::Template),
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Add {
     Apt(Box<add::Apt>),
+    Files(files::Files),
 }
 
 /// List the sources and how their last synchronisation went
@@ -29,9 +35,12 @@ Example:
   patchmesh source list --output json
 
 JSON:
-  {\"sources\": [{\"name\", \"type\", \"url\", \"suite\", \"components\": [TEXT],
-   \"architectures\": [TEXT], \"packages\": [GLOB], \"policy\", \"last_success_at\",
-   \"last_attempt_at\", \"problem\", \"revisions\"}]}")]
+  {\"sources\": [{\"name\", \"type\": \"apt\" or \"files\", \"policy\", \"last_success_at\",
+   \"last_attempt_at\", \"problem\", \"revisions\", \"subscription\": SUBSCRIPTION, and of apt:
+   \"url\", \"suite\", \"components\": [TEXT], \"architectures\": [TEXT], \"packages\": [GLOB],
+   and of files: \"folder\", \"unsigned\"}]}
+  SUBSCRIPTION: {\"products\": [TEXT], \"classifications\": [TEXT], \"languages\": [TEXT],
+   \"architectures\": [TEXT]}; an empty list takes everything")]
 pub(crate) struct List {}
 
 /// Ask vendors now what they have released
@@ -57,6 +66,10 @@ impl Source {
     pub(crate) async fn run(self, context: &Context) -> anyhow::Result<()> {
         match self {
             Source::Add(Add::Apt(command)) => command.run(context).await,
+            Source::Add(Add::Files(command)) => command.run(context).await,
+            Source::Subscribe(command) => command.run(context).await,
+            Source::Check(command) => command.run(context).await,
+            Source::Template(command) => command.run(context).await,
             Source::List(_) => list::run(context).await,
             Source::Sync(command) => sync::run(command.name, context).await,
         }

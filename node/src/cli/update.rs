@@ -8,8 +8,11 @@ use serde::Serialize;
 
 use super::{Context, answer};
 
+mod facts;
 mod list;
 mod show;
+
+use facts::Facts;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Update {
@@ -26,7 +29,12 @@ Examples:
 
 JSON:
   {\"updates\": [{\"revision\", \"title\", \"architectures\": [TEXT], \"entered_at\", \"bytes\",
-   \"states\": [{\"stage\", \"group\", \"state\"}]}], \"total\"}")]
+   \"states\": [{\"stage\", \"group\", \"state\"}], \"facts\": FACTS or null}], \"total\"}
+  FACTS: what the vendor states: {\"classification\", \"severity\", \"products\": [TEXT],
+   \"languages\": [TAG], \"cves\": [CVE], \"articles\": [TEXT], \"supersedes\": [NAME],
+   \"prerequisites\": [NAME], \"installer\": {\"install\": [TEXT], \"remove\": [TEXT],
+   \"success\": [CODE], \"reboot\": [CODE], \"retry\": [CODE], \"time_limit_seconds\"} or null,
+   \"reboot\", \"unsigned\"}")]
 pub(crate) struct List {
     /// Only of this source
     #[arg(long)]
@@ -51,7 +59,7 @@ Example:
 JSON:
   a row of `update list` and \"description\",
   \"payloads\": [{\"package\", \"version\", \"architecture\", \"component\", \"filename\", \"bytes\",
-   \"sha256\", \"blob\" or null, \"held\"}],
+   \"language\", \"sha256\", \"blob\" or null, \"held\"}],
   \"approvals\": {\"validation\": [APPROVAL], \"production\": [APPROVAL]}
   APPROVAL as in `patchmesh approvals show --help`")]
 pub(crate) struct Show {
@@ -104,6 +112,7 @@ struct Row {
     entered_at: Option<String>,
     bytes: u64,
     states: Vec<GroupState>,
+    facts: Option<Facts>,
 }
 
 #[derive(Debug, Serialize)]
@@ -127,11 +136,20 @@ impl From<admin::UpdateRow> for Row {
             architectures: row.architectures,
             entered_at: answer::time(row.entered_at.as_ref()),
             bytes: row.bytes,
+            facts: row.facts.map(Facts::from),
         }
     }
 }
 
 impl Row {
+    /// The title, and that nobody signed it where that is so.
+    fn shown_title(&self) -> String {
+        match &self.facts {
+            Some(facts) if facts.unsigned => format!("{} [unsigned]", self.title),
+            _ => self.title.clone(),
+        }
+    }
+
     /// One word where all groups agree, else each group's.
     fn state_in(&self, stage: wire::Stage) -> String {
         let stage = answer::stage(stage);

@@ -197,13 +197,12 @@ impl Fetcher {
     }
 
     async fn try_fetch(&self, wanted: &Wanted) -> Result<Binding, String> {
-        let config = self.sources.config(&wanted.source).map_err(|error| in_one_line(&error))?;
+        let source = self.sources.source(&wanted.source).map_err(|error| in_one_line(&error))?;
         let (board, sha256) = (self.board.clone(), wanted.payload.sha256);
         let progress = Progress::new(move |step| {
             board.update(sha256, |attempt| attempt.received = step.bytes);
         });
-        let http = self.sources.http(&wanted.source).map_err(|error| in_one_line(&error))?;
-        import::run(self.content.store(), &config, &http, &wanted.payload, &progress)
+        import::run(self.content.store(), &source, &wanted.payload, &progress)
             .await
             .map_err(|error| in_one_line(&error))
     }

@@ -17,7 +17,7 @@ pub static TOKENS: Table<str, TokenRecord> = Table::new(Tag::JoinToken, 1);
 /// How far a source was synchronised.
 #[derive(Clone, PartialEq, Message)]
 pub struct SyncRecord {
-    /// The source's own state, as `source::apt` encodes it.
+    /// The source's own state, as its kind encodes it.
     #[prost(bytes = "bytes", tag = "1")]
     pub state: bytes::Bytes,
     /// Seconds since 1970 of the last success; 0 for never.

@@ -22,9 +22,8 @@ use super::publisher::{self, Publisher};
 use super::records::{self, SyncRecord};
 use crate::generation::{Generation, read_revision};
 use crate::log::in_one_line;
-use crate::source::apt;
 use crate::source::http::{self, Http};
-use crate::source::{FetchPolicy, Progress};
+use crate::source::{self, FetchPolicy, Found, Progress, Round, Source, apt, files};
 use crate::store::{self, Store};
 
 /// Why a source could not be added or synchronised.
@@ -41,7 +40,10 @@ pub enum Error {
     Kind,
     /// What was given for it cannot be used.
     #[error("the source cannot be used as given")]
-    Config(#[from] Box<apt::config::Error>),
+    Apt(#[from] Box<apt::config::Error>),
+    /// Likewise.
+    #[error("the source cannot be used as given")]
+    Files(#[from] files::config::Error),
     /// It is being synchronised already.
     #[error("source {0} is being synchronised already")]
     Busy(SourceName),
@@ -51,11 +53,8 @@ pub enum Error {
         /// Which.
         name: SourceName,
         /// Why.
-        source: Box<apt::Error>,
+        source: source::Error,
     },
-    /// Its state of last time cannot be read.
-    #[error("what is recorded of source {0} cannot be read; remove and add it again")]
-    Record(SourceName, #[source] serde_json::Error),
     /// The store failed.
     #[error("the store failed")]
     Store(#[from] store::Error),
@@ -130,16 +129,16 @@ impl Sources {
         Ok(self.store.get(&records::SOURCES, name.as_str())?.is_some())
     }
 
-    /// The settings of one source.
+    /// One source, ready to be asked.
     ///
     /// # Errors
     /// [`Error::Unknown`] among others.
-    pub fn config(&self, name: &SourceName) -> Result<apt::Config, Error> {
+    pub fn source(&self, name: &SourceName) -> Result<Source, Error> {
         let source = self
             .store
             .get(&records::SOURCES, name.as_str())?
             .ok_or_else(|| Error::Unknown(name.clone()))?;
-        config(&source)
+        self.checked(&source)
     }
 
     /// The sources whose payloads come at once.
@@ -151,7 +150,7 @@ impl Sources {
             .scan(&records::SOURCES)?
             .into_iter()
             .filter(|(_, source)| source.policy() == wire::FetchPolicy::Prefetch)
-            .map(|(_, source)| Ok(config(&source)?.name().clone()))
+            .map(|(_, source)| Ok(self.checked(&source)?.name().clone()))
             .collect()
     }
 
@@ -168,10 +167,7 @@ impl Sources {
     }
 
     /// The client that a source is asked with: it bounds the connections.
-    ///
-    /// # Errors
-    /// [`Error::Http`].
-    pub fn http(&self, name: &SourceName) -> Result<Http, Error> {
+    fn http(&self, name: &SourceName) -> Result<Http, Error> {
         let mut https = self.https.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(http) = https.get(name) {
             return Ok(http.clone());
@@ -184,9 +180,9 @@ impl Sources {
     /// Adds a source after checking what was given for it.
     ///
     /// # Errors
-    /// [`Error::Taken`], [`Error::Kind`], [`Error::Config`].
+    /// [`Error::Taken`], [`Error::Kind`], [`Error::Apt`], [`Error::Files`].
     pub async fn add(&self, source: wire::Source) -> Result<(), Error> {
-        let name = config(&source)?.name().clone();
+        let name = self.checked(&source)?.name().clone();
         let added = self
             .publisher
             .publish(move |draft: &mut Draft| {
@@ -238,23 +234,25 @@ impl Sources {
         now: Timestamp,
         progress: &Progress,
     ) -> Result<Outcome, Error> {
-        let config = self.config(name)?;
+        let source = self.source(name)?;
         let record = self.store.get(&records::SYNCS, name.as_str())?.unwrap_or_default();
-        let state = if record.state.is_empty() {
-            apt::SyncState::default()
-        } else {
-            serde_json::from_slice(&record.state)
-                .map_err(|error| Error::Record(name.clone(), error))?
+        // Nothing is changed: this tells the generation that is last now.
+        let ((), generation) = self.publisher.publish(|_| Ok::<_, Absent>(())).await?;
+        let round = Round {
+            state: &record.state,
+            cache: &self.cache.join(name.as_str()),
+            now,
+            is_known: Box::new(move |reference| {
+                let known = catalogue::known_in(&generation.catalogue, &reference.update);
+                known.iter().any(|one| reference.matches(&one.id))
+            }),
+            progress,
         };
-        let cache = self.cache.join(name.as_str());
-        let found = apt::sync(&config, &self.http(name)?, &state, &cache, now, progress)
+        let Found { revisions, state } = source
+            .sync(round)
             .await
-            .map_err(|source| Error::Sync { name: name.clone(), source: Box::new(source) })?;
-        let (revisions, state) = match found {
-            apt::Outcome::Unchanged { state } => (None, state),
-            apt::Outcome::Changed { revisions, state, .. } => (Some(revisions), state),
-        };
-        let record = succeeded(name, &state, now)?;
+            .map_err(|source| Error::Sync { name: name.clone(), source })?;
+        let record = succeeded(state, now);
         let key = name.to_string();
         let (outcome, generation) = self
             .publisher
@@ -268,6 +266,19 @@ impl Sources {
             })
             .await?;
         Ok(Outcome { generation: generation.number, ..outcome })
+    }
+
+    /// What was recorded of a source, checked again.
+    fn checked(&self, source: &wire::Source) -> Result<Source, Error> {
+        match (&source.apt, &source.files) {
+            (Some(apt), None) => {
+                let config = apt_config(source, apt)?;
+                let http = self.http(config.name())?;
+                Ok(Source::Apt(Box::new(config), http))
+            }
+            (None, Some(files)) => Ok(Source::Files(files_config(source, files)?)),
+            _ => Err(Error::Kind),
+        }
     }
 
     fn note_failure(&self, name: &SourceName, now: Timestamp, error: &Error) -> Result<(), Error> {
@@ -328,27 +339,19 @@ fn enter(draft: &mut Draft, revisions: Vec<Revision>) -> Outcome {
     outcome
 }
 
-fn succeeded(
-    name: &SourceName,
-    state: &apt::SyncState,
-    now: Timestamp,
-) -> Result<SyncRecord, Error> {
-    let state = serde_json::to_vec(state).map_err(|error| Error::Record(name.clone(), error))?;
+fn succeeded(state: Vec<u8>, now: Timestamp) -> SyncRecord {
     let now = now.as_second();
-    Ok(SyncRecord {
-        state: state.into(),
-        succeeded_at: now,
-        attempted_at: now,
-        problem: String::new(),
-    })
+    SyncRecord { state: state.into(), succeeded_at: now, attempted_at: now, problem: String::new() }
 }
 
-fn config(source: &wire::Source) -> Result<apt::Config, Error> {
-    let policy = match source.policy() {
+fn policy(source: &wire::Source) -> FetchPolicy {
+    match source.policy() {
         wire::FetchPolicy::Prefetch => FetchPolicy::Prefetch,
         wire::FetchPolicy::OnDemand | wire::FetchPolicy::Unspecified => FetchPolicy::OnDemand,
-    };
-    let apt = source.apt.as_ref().ok_or(Error::Kind)?;
+    }
+}
+
+fn apt_config(source: &wire::Source, apt: &wire::AptSource) -> Result<apt::Config, Error> {
     let options = apt::Options {
         name: source.name.clone(),
         url: apt.url.clone(),
@@ -358,8 +361,19 @@ fn config(source: &wire::Source) -> Result<apt::Config, Error> {
         keyring: apt.keyring.to_vec(),
         packages: apt.packages.clone(),
         release_name: None,
-        policy,
+        policy: policy(source),
         max_index_bytes: apt.max_index_bytes,
     };
-    apt::Config::validate(options).map_err(|error| Error::Config(Box::new(error)))
+    apt::Config::validate(options).map_err(|error| Error::Apt(Box::new(error)))
+}
+
+fn files_config(source: &wire::Source, files: &wire::FilesSource) -> Result<files::Config, Error> {
+    let options = files::Options {
+        name: source.name.clone(),
+        folder: PathBuf::from(&files.folder),
+        keyring: files.keyring.to_vec(),
+        unsigned: files.unsigned,
+        policy: policy(source),
+    };
+    Ok(files::Config::validate(options)?)
 }

@@ -66,11 +66,20 @@ pub(crate) struct Apt {
 
 /// When payloads are fetched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Policy {
+pub(super) enum Policy {
     /// When a revision is first approved
     OnDemand,
     /// At once
     Prefetch,
+}
+
+impl Policy {
+    pub(super) const fn to_wire(self) -> admin::FetchPolicy {
+        match self {
+            Self::OnDemand => admin::FetchPolicy::OnDemand,
+            Self::Prefetch => admin::FetchPolicy::Prefetch,
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -104,13 +113,9 @@ impl Apt {
             packages: self.packages,
             max_index_bytes: self.max_index_bytes,
         };
-        let policy = match self.policy {
-            Policy::OnDemand => admin::FetchPolicy::OnDemand,
-            Policy::Prefetch => admin::FetchPolicy::Prefetch,
-        };
         let source = admin::Source {
             name: self.name.to_string(),
-            policy: policy.into(),
+            policy: self.policy.to_wire().into(),
             apt: Some(apt),
             files: None,
         };
@@ -126,7 +131,7 @@ impl Apt {
     }
 }
 
-fn read_keyring(path: &Path) -> anyhow::Result<Vec<u8>> {
+pub(super) fn read_keyring(path: &Path) -> anyhow::Result<Vec<u8>> {
     let problem = || format!("cannot read keyring {}", path.display());
     let file = std::fs::File::open(path).with_context(problem)?;
     let mut bytes = Vec::new();

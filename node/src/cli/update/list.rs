@@ -25,7 +25,7 @@ impl Answer for Updates {
                     row.state_in(wire::Stage::Validation),
                     row.state_in(wire::Stage::Production),
                     answer::size(row.bytes),
-                    row.title.clone(),
+                    row.shown_title(),
                 ]
             }),
         );

@@ -26,6 +26,8 @@ struct Payload {
     component: String,
     filename: String,
     bytes: u64,
+    /// The language that it is for; null for every one.
+    language: Option<String>,
     sha256: String,
     /// BLAKE3 of the blob that it is bound to.
     blob: Option<String>,
@@ -49,6 +51,7 @@ impl From<admin::PayloadRow> for Payload {
             component: payload.component,
             filename: payload.filename,
             bytes: payload.length,
+            language: answer::some(payload.language),
             sha256: hex::encode(&payload.sha256),
             blob: answer::some(hex::encode(&row.blob)),
             held: row.held,
@@ -73,17 +76,22 @@ impl From<admin::GetUpdateResponse> for Shown {
 
 impl Answer for Shown {
     fn text(&self) -> String {
-        let facts = fields([
-            ("revision", Some(self.row.revision.clone())),
-            ("title", Some(self.row.title.clone())),
-            ("entered", self.row.entered_at.clone()),
-            ("architectures", Some(self.row.architectures.join(", "))),
-            ("size", Some(answer::size(self.row.bytes))),
-            ("validation", Some(self.row.state_in(wire::Stage::Validation))),
-            ("production", Some(self.row.state_in(wire::Stage::Production))),
-        ]);
+        let stated = self.row.facts.iter().flat_map(|facts| facts.rows());
+        let facts = fields(
+            [
+                ("revision", Some(self.row.revision.clone())),
+                ("title", Some(self.row.title.clone())),
+                ("entered", self.row.entered_at.clone()),
+                ("architectures", Some(self.row.architectures.join(", "))),
+                ("size", Some(answer::size(self.row.bytes))),
+                ("validation", Some(self.row.state_in(wire::Stage::Validation))),
+                ("production", Some(self.row.state_in(wire::Stage::Production))),
+            ]
+            .into_iter()
+            .chain(stated),
+        );
         let payloads = table(
-            ["package", "version", "architecture", "size", "content"],
+            ["package", "version", "architecture", "language", "size", "content"],
             self.payloads.iter().map(|payload| {
                 let content = match (&payload.blob, payload.held) {
                     (Some(_), true) => "here",
@@ -94,6 +102,7 @@ impl Answer for Shown {
                     payload.package.clone(),
                     payload.version.clone(),
                     payload.architecture.clone(),
+                    answer::or_dash(payload.language.as_deref()),
                     answer::size(payload.bytes),
                     content.to_owned(),
                 ]

@@ -11,8 +11,7 @@ use patchmesh_topology::digest::Sha256;
 use patchmesh_topology::revision::{Binding, Payload};
 use tokio::io::AsyncReadExt;
 
-use crate::source::http::Http;
-use crate::source::{Progress, apt};
+use crate::source::{self, Progress, Source};
 use crate::store::{self, ImportOptions, Imported, Store};
 
 /// Folder in the data folder for downloads that are not bound yet.
@@ -24,7 +23,7 @@ const PART: usize = 1 << 20;
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
     #[error("the vendor did not deliver it")]
-    Source(#[from] apt::Error),
+    Source(#[from] source::Error),
     #[error("it could not be stored")]
     Store(#[from] store::Error),
     #[error("the folder or file of the download cannot be used")]
@@ -37,8 +36,7 @@ pub(super) enum Error {
 /// of a download is taken up by the next attempt, and so is a whole one.
 pub(super) async fn run(
     store: &Store,
-    config: &apt::Config,
-    http: &Http,
+    source: &Source,
     payload: &Payload,
     progress: &Progress,
 ) -> Result<Binding, Error> {
@@ -50,7 +48,7 @@ pub(super) async fn run(
     let wanted = payload.length.saturating_mul(2).saturating_sub(held);
     store.run(move |store| store.ensure_space(wanted)).await?;
     if held != payload.length {
-        apt::fetch_payload_to(config, http, payload, &path, progress).await?;
+        source.fetch_payload_to(payload, &path, progress).await?;
     }
     let imported = read_in(store, payload, &path).await?;
     if imported.sha256 != Some(payload.sha256) {

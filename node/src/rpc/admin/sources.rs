@@ -169,14 +169,14 @@ fn status(error: Error) -> Status {
     let code = match &error {
         Error::Taken(_) => Code::AlreadyExists,
         Error::Unknown(_) => Code::NotFound,
-        Error::Kind | Error::Config(_) => return field("source", &in_one_line(&error)),
+        Error::Kind | Error::Apt(_) | Error::Files(_) => {
+            return field("source", &in_one_line(&error));
+        }
         Error::Busy(_) => Code::Aborted,
         Error::Sync { .. } => Code::FailedPrecondition,
-        Error::Record(..)
-        | Error::Store(_)
-        | Error::Publish(_)
-        | Error::Load(_)
-        | Error::Http(_) => return internal(&error),
+        Error::Store(_) | Error::Publish(_) | Error::Load(_) | Error::Http(_) => {
+            return internal(&error);
+        }
     };
     Status::new(code, in_one_line(&error))
 }
