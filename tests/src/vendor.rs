@@ -4,6 +4,7 @@
 //! The repository is made by reprepro, so that its form is a stranger's and
 //! not ours.
 
+pub mod files;
 pub mod packages;
 pub mod repository;
 pub mod server;

@@ -10,6 +10,7 @@ use super::{Cluster, Node, PRIMARY, Spec};
 use crate::apt::Lines;
 use crate::run::{Outcome, run};
 use crate::vendor::Vendor;
+use crate::vendor::files::FilesVendor;
 use crate::vendor::repository::{COMPONENT, SUITE, architecture};
 
 /// What a decision brought about.
@@ -94,6 +95,19 @@ impl Cluster {
         let arguments = ["source", "add", "apt", name, "--url", &url, "--suite", SUITE];
         let filter = ["--component", COMPONENT, "--architecture", &architecture];
         let arguments = [&arguments[..], &filter, &["--keyring", &keyring], more].concat();
+        self.patchmesh(PRIMARY, &arguments).await?.success()?;
+        Ok(())
+    }
+
+    /// `source add files` for a folder with a signed manifest.
+    ///
+    /// # Errors
+    /// When the primary refuses.
+    pub async fn add_files(&self, name: &str, vendor: &FilesVendor) -> Result<()> {
+        let folder = vendor.folder().display().to_string();
+        let keyring = vendor.keyring().display().to_string();
+        let arguments = ["source", "add", "files", name, "--folder", &folder];
+        let arguments = [&arguments[..], &["--keyring", &keyring]].concat();
         self.patchmesh(PRIMARY, &arguments).await?.success()?;
         Ok(())
     }

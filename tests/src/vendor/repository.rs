@@ -50,6 +50,16 @@ impl Key {
         Ok(key)
     }
 
+    /// Signs a file; the signature is detached and armored.
+    ///
+    /// # Errors
+    /// When gpg fails.
+    pub async fn sign_detached(&self, file: &Path, signature: &Path) -> Result<()> {
+        let (file, signature) = (file.display().to_string(), signature.display().to_string());
+        self.gpg(&["--armor", "--output", &signature, "--detach-sign", &file]).await?;
+        Ok(())
+    }
+
     async fn gpg(&self, arguments: &[&str]) -> Result<String> {
         let outcome = run(Command::new("gpg")
             .arg("--homedir")
