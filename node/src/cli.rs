@@ -12,9 +12,11 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+mod advisory;
 pub(crate) mod answer;
 mod approvals;
 mod approve;
+mod assess;
 mod backup;
 mod blob;
 mod client_config;
@@ -45,6 +47,7 @@ mod stage;
 mod status;
 mod subscription;
 mod update;
+mod watch;
 
 use exit::Exit;
 use output::Output;
@@ -141,6 +144,15 @@ pub(crate) enum Command {
     /// Approval sets: what they hold and how they differ
     #[command(subcommand)]
     Approvals(approvals::Approvals),
+    /// What revisions mean: feeds, and the company's own judgement
+    #[command(subcommand)]
+    Assess(assess::Assess),
+    /// What is new and unjudged
+    #[command(subcommand)]
+    Watch(watch::Watch),
+    /// What headquarters tells every branch about a flaw
+    #[command(subcommand)]
+    Advisory(advisory::Advisory),
     Status(status::Status),
     /// Stored content
     #[command(subcommand)]
@@ -188,6 +200,11 @@ impl Context {
     /// A client of the node that the user means.
     pub(crate) fn admin(&self) -> anyhow::Result<connect::Admin> {
         connect::admin(&connect::Target::choose(&self.global)?)
+    }
+
+    /// The same for what revisions mean.
+    pub(crate) fn assessments(&self) -> anyhow::Result<connect::Assessments> {
+        connect::assessments(&connect::Target::choose(&self.global)?)
     }
 }
 
@@ -254,6 +271,9 @@ async fn dispatch(context: &Context, command: Command) -> anyhow::Result<()> {
         Command::Decline(command) => command.run(context).await,
         Command::Promote(command) => command.run(context).await,
         Command::Approvals(command) => command.run(context).await,
+        Command::Assess(command) => command.run(context).await,
+        Command::Watch(command) => command.run(context).await,
+        Command::Advisory(command) => command.run(context).await,
         Command::Status(command) => command.run(context).await,
         Command::Blob(command) => command.run(context).await,
         Command::ClientConfig(command) => command.run(context).await,

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use patchmesh_proto::admin::admin_client::AdminClient;
+use patchmesh_proto::admin::assessments_client::AssessmentsClient;
 use patchmesh_proto::admin::backup_client::BackupClient;
 use patchmesh_proto::admin::subscriptions_client::SubscriptionsClient;
 use tonic::service::Interceptor;
@@ -29,6 +30,9 @@ pub(crate) type Admin = AdminClient<InterceptedService<Channel, Deadline>>;
 
 /// A client of its subscriptions.
 pub(crate) type Subscriptions = SubscriptionsClient<InterceptedService<Channel, Deadline>>;
+
+/// A client of some node's service for what revisions mean.
+pub(crate) type Assessments = AssessmentsClient<InterceptedService<Channel, Deadline>>;
 
 /// How long a node may take to begin its answer. Deciding on thousands of
 /// revisions builds and signs views first, hence minutes.
@@ -107,8 +111,14 @@ impl Target {
 
 /// A client of a node's admin service; it connects with the first call.
 pub(crate) fn admin(target: &Target) -> anyhow::Result<Admin> {
-    let channel = channel(target)?;
-    Ok(AdminClient::with_interceptor(channel, Deadline).max_decoding_message_size(MAX_ANSWER_BYTES))
+    let client = AdminClient::with_interceptor(channel(target)?, Deadline);
+    Ok(client.max_decoding_message_size(MAX_ANSWER_BYTES))
+}
+
+/// A client of a node's service for what revisions mean, likewise.
+pub(crate) fn assessments(target: &Target) -> anyhow::Result<Assessments> {
+    let client = AssessmentsClient::with_interceptor(channel(target)?, Deadline);
+    Ok(client.max_decoding_message_size(MAX_ANSWER_BYTES))
 }
 
 /// A client of a node's backups. It sets no deadline: a first backup may copy

@@ -50,7 +50,7 @@ pub(crate) struct List {
     limit: Option<usize>,
 }
 
-/// Show one revision: files, decisions, description
+/// Show one revision: files, decisions, assessment, description
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
@@ -60,8 +60,9 @@ JSON:
   a row of `update list` and \"description\",
   \"payloads\": [{\"package\", \"version\", \"architecture\", \"component\", \"filename\", \"bytes\",
    \"language\", \"sha256\", \"blob\" or null, \"held\"}],
-  \"approvals\": {\"validation\": [APPROVAL], \"production\": [APPROVAL]}
-  APPROVAL as in `patchmesh approvals show --help`")]
+  \"approvals\": {\"validation\": [APPROVAL], \"production\": [APPROVAL]},
+  \"assessment\": ASSESSMENT or null
+  ASSESSMENT as in `patchmesh assess show --help`; APPROVAL as in `patchmesh approvals show --help`")]
 pub(crate) struct Show {
     /// The revision, as `update list` shows it
     revision: RevisionId,

@@ -10,6 +10,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::Layout;
+use crate::assess::book::Book;
+use crate::assess::feeds::Feeds;
 use crate::config::Settings;
 use crate::content::Content;
 use crate::generation::{Current, storage};
@@ -42,6 +44,9 @@ pub enum Error {
     /// What was signed last.
     #[error("what was signed last cannot be gone on from")]
     Signing(#[from] signing::Error),
+    /// The HTTP client for feeds.
+    #[error("no HTTP client can be made")]
+    Http(#[source] crate::source::http::Error),
     /// A repository key.
     #[error("the repository key {path:?} cannot be used")]
     RepositoryKey {
@@ -97,6 +102,10 @@ pub(super) fn start(
         tasks,
         stop.clone(),
     );
+    let book = Book::new(store.clone(), publisher.clone());
+    tasks.spawn(book.clone().follow(current.clone(), stop.clone()));
+    let feeds = Feeds::new(store.clone(), book).map_err(Error::Http)?;
+    tasks.spawn(feeds.clone().run(stop.clone()));
     let mesh_id = current.get().mesh.id.clone();
     let ca = Arc::new(files::load_ca(&layout.identity(), &mesh_id)?);
     let redeemer = Redeemer { publisher: publisher.clone(), store: store.clone() };
@@ -106,7 +115,7 @@ pub(super) fn start(
         current.watch_mesh(),
         settings.certificate_lifetime,
     ));
-    let context = context::Primary { publisher, ca_sha256: ca.sha256(), sources, payloads };
+    let context = context::Primary { publisher, ca_sha256: ca.sha256(), sources, payloads, feeds };
     Ok(Parts { context, authority })
 }
 

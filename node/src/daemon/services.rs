@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use bytes::Bytes;
 use patchmesh_proto::admin::admin_server::AdminServer;
+use patchmesh_proto::admin::assessments_server::AssessmentsServer;
 use patchmesh_proto::admin::backup_server::BackupServer;
 use patchmesh_proto::admin::subscriptions_server::SubscriptionsServer;
 use patchmesh_proto::replication::replication_server::ReplicationServer;
@@ -33,7 +34,7 @@ use crate::replicate::status::Statuses;
 use crate::replicate::{report, serve};
 use crate::rpc::context::Context;
 use crate::rpc::rights::Guard;
-use crate::rpc::{admin, backup, subscriptions};
+use crate::rpc::{admin, assessments, backup, subscriptions};
 use crate::succession::{Ways, announce};
 
 /// Largest admin request: tens of thousands of revisions decided at once.
@@ -234,6 +235,10 @@ impl Parts {
             .add_service(SuccessionServer::new(succession))
             .add_service(identity)
             .add_service(admin)
+            .add_service(
+                AssessmentsServer::new(assessments::Service::new(context.clone()))
+                    .max_encoding_message_size(usize::MAX),
+            )
             .add_service(SubscriptionsServer::new(subscriptions::Service::new(context.clone())))
             .add_service(BackupServer::new(backup::Service::new(context.clone())));
         let guard = Guard::new(context.name.clone(), context.current.watch_mesh());

@@ -39,7 +39,7 @@ impl Service {
 type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// Who asked, for the record.
-fn caller<T>(request: &Request<T>) -> String {
+pub(super) fn caller<T>(request: &Request<T>) -> String {
     request
         .extensions()
         .get::<crate::identity::peer::Peer>()

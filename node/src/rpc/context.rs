@@ -9,6 +9,7 @@ use patchmesh_proto::replication::NodeStatus;
 use patchmesh_topology::digest::Sha256;
 use patchmesh_topology::name::NodeName;
 
+use crate::assess::feeds::Feeds;
 use crate::content::Content;
 use crate::generation::{Current, Generation};
 use crate::primary::payloads::Payloads;
@@ -55,6 +56,8 @@ pub struct Primary {
     pub sources: Sources,
     /// Fetches what was approved.
     pub payloads: Payloads,
+    /// What is known of vulnerabilities.
+    pub feeds: Feeds,
 }
 
 impl Context {

@@ -325,7 +325,7 @@ impl Http {
 }
 
 /// A URL as people may see it: without the password that may be in it.
-pub(super) fn shown(url: &Url) -> String {
+pub(crate) fn shown(url: &Url) -> String {
     let mut url = url.clone();
     // Both fail only for URLs that cannot have credentials.
     let _ = url.set_password(None);

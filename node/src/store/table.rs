@@ -54,6 +54,12 @@ pub enum Tag {
     Trusted = 16,
     /// The parent learned from joining.
     Parent = 17,
+    /// What feeds say of vulnerabilities.
+    VulnerabilityFacts = 27,
+    /// What advisories of vendors and distributions say.
+    Statement = 28,
+    /// Feeds that are fetched every day.
+    Feed = 29,
 }
 
 impl Tag {
@@ -78,6 +84,9 @@ impl Tag {
             Self::Certificate => "certificate",
             Self::Trusted => "trusted",
             Self::Parent => "parent",
+            Self::VulnerabilityFacts => "vulnerability-facts",
+            Self::Statement => "statement",
+            Self::Feed => "feed",
         }
     }
 }

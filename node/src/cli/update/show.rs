@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::Row;
 use crate::cli::approvals::Entry;
+use crate::cli::assess::answer::Assessed;
 use crate::cli::output::{Answer, clean_lines, fields, table};
 use crate::cli::{Context, answer, grpc};
 
@@ -16,6 +17,8 @@ struct Shown {
     description: String,
     payloads: Vec<Payload>,
     approvals: Approvals,
+    /// What is known and judged of it; `None` where that is nothing.
+    assessment: Option<Assessed>,
 }
 
 #[derive(Debug, Serialize)]
@@ -66,6 +69,7 @@ impl From<admin::GetUpdateResponse> for Shown {
             row: response.update.unwrap_or_default().into(),
             description: response.description,
             payloads: response.payloads.into_iter().map(Payload::from).collect(),
+            assessment: None,
             approvals: Approvals {
                 validation: entries(response.validation),
                 production: entries(response.production),
@@ -114,6 +118,9 @@ impl Answer for Shown {
             let rows = decisions.into_iter().flatten().map(Entry::cells);
             text.push_str(&format!("\n{}", table(Entry::HEADER, rows)));
         }
+        if let Some(assessment) = &self.assessment {
+            text.push_str(&format!("\n{}", assessment.text()));
+        }
         if !self.description.is_empty() {
             text.push_str(&format!("\n{}\n", clean_lines(self.description.trim_end())));
         }
@@ -125,7 +132,17 @@ pub(super) async fn run(revision: &RevisionId, context: &Context) -> anyhow::Res
     let mut admin = context.admin()?;
     let request = admin::GetUpdateRequest { revision: revision.to_string() };
     let response = admin.get_update(request).await.map_err(grpc::failure)?.into_inner();
-    context.output.print(&Shown::from(response))
+    let mut shown = Shown::from(response);
+    let request = admin::GetAssessmentRequest { subject: revision.to_string() };
+    let assessed = match context.assessments()?.get_assessment(request).await {
+        Ok(assessed) => assessed.into_inner().assessments,
+        // An older node knows of no assessments.
+        Err(status) if status.code() == tonic::Code::Unimplemented => Vec::new(),
+        Err(status) => return Err(grpc::failure(status).into()),
+    };
+    let assessed = assessed.into_iter().map(Assessed::from);
+    shown.assessment = assessed.filter(|one| !one.is_empty()).next();
+    context.output.print(&shown)
 }
 
 #[cfg(test)]
