@@ -400,4 +400,5 @@ fn check_judgement(judgement: Option<&Judgement>) -> Result<(), Refusal> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests;
