@@ -1,9 +1,10 @@
 //! `patchmesh demo`: a whole company on one machine.
 //!
-//! A vendor's signed apt repository is made on the spot and served; six nodes
+//! A vendor's signed apt repository is made on the spot and served, and a second
+//! vendor's folder of plain files beside it; six nodes
 //! run as processes of this same program, each with a data folder of its own,
 //! four levels deep; updates are synchronised, approved, promoted and fetched
-//! by real apt clients. Everything is driven as a user would drive it, through
+//! by real apt clients, and with curl. Everything is driven as a user would drive it, through
 //! the commands and the admin service. Two things always hold: every wait has
 //! an end, and no process outlives the demo, however the demo ends.
 
@@ -12,6 +13,7 @@ use std::time::Instant;
 
 mod commands;
 mod company;
+pub(crate) mod files;
 mod folder;
 mod machine;
 mod process;
@@ -129,7 +131,8 @@ pub(crate) async fn tell(options: &Options, progress: &Progress) -> Result<Told,
     let folder = Folder::make(options)?;
     let mut company = Company::plan(&folder)?;
     let mut machines = Vec::new();
-    let outcome = story::run(&folder, &mut company, &mut machines, progress).await;
+    let mut files = files::FilesReport::default();
+    let outcome = story::run(&folder, &mut company, &mut machines, &mut files, progress).await;
     let nodes = watch::nodes(&mut company, &machines).await;
     // A node that has ended is the reason for whatever else failed.
     let problem = match (outcome, company.first_ended()) {
@@ -142,6 +145,7 @@ pub(crate) async fn tell(options: &Options, progress: &Progress) -> Result<Told,
         problem: problem.as_ref().map(report::with_causes),
         nodes,
         machines,
+        files,
         seconds: (begun.elapsed().as_secs_f64() * 1_000.0).round() / 1_000.0,
         folder: folder.path().to_owned(),
     };

@@ -38,6 +38,15 @@ async fn a_whole_company_converges() -> Result<()> {
     ensure!(sets.iter().all(|set| *set == sets[0]), "other approval sets: {report}");
     ensure!(sets[0]["version"].is_u64() && sets[0]["digest"].is_string(), "{report}");
     ensure!(!list(&report, "machines")?.is_empty(), "no machine has fetched anything");
+    let files = &report["files"];
+    ensure!(files["updated"][0] == "windows:stable/KB5000003@1#2", "no re-release: {files}");
+    ensure!(list(files, "supersedes")?.len() == 1, "nothing is superseded: {files}");
+    ensure!(list(files, "not_carried")?.len() == 2, "everybody carries everything: {files}");
+    let kiosks: Vec<&Value> = list(&report, "machines")?
+        .iter()
+        .filter(|machine| machine["name"].as_str().is_some_and(|name| name.ends_with("-kiosk")))
+        .collect();
+    ensure!(kiosks.len() == 2 && kiosks.iter().all(|one| one["ok"] == true), "{kiosks:?}");
     ensure!(report["seconds"].as_f64().is_some_and(|seconds| seconds > 0.0), "{report}");
     Ok(())
 }

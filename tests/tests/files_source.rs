@@ -359,7 +359,7 @@ async fn every_bad_manifest_is_explained_and_changes_nothing() -> Result<()> {
             text.replace("KB1.cab", "../KB1.cab"),
             "does not stay inside the folder",
         ),
-        ("duplicate ids", twice, "stands at line 4 already"),
+        ("duplicate ids", twice, "stands at line 5 already"),
         ("a circle", circle, "supersede each other in a circle"),
         (
             "no such prerequisite",

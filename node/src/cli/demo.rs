@@ -13,9 +13,10 @@ use crate::demo::{self, Options, Told};
 
 /// Run a whole company on this machine and watch it work
 ///
-/// Makes a vendor's signed repository, runs a primary, a validation node, a
+/// Makes a vendor's signed repository and a second vendor's folder of plain
+/// files in two languages, runs a primary, a validation node, a
 /// region hub and three branches as processes of their own, approves and
-/// promotes updates and lets real apt clients fetch them. Goes on running
+/// promotes updates and lets real apt clients, and curl, fetch them. Goes on running
 /// until Ctrl-C, so that you can look around.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -28,7 +29,8 @@ JSON:
   {\"ok\", \"problem\" or null, \"seconds\", \"folder\",
    \"nodes\": [{\"name\", \"role\", \"site\", \"url\", \"pid\", \"generation\",
    \"approval_set\": {STAGE: {\"version\", \"digest\"}}, \"converged\", \"problem\"}],
-   \"machines\": [{\"name\", \"group\", \"node\", \"updates\": [PACKAGE=VERSION], \"ok\", \"problem\"}]}")]
+   \"machines\": [{\"name\", \"group\", \"node\", \"updates\": [PACKAGE=VERSION], \"ok\", \"problem\"}],
+   \"files\": {\"updated\": [REVISION], \"supersedes\": [TEXT], \"not_carried\": [NODE: FILE]}}")]
 pub(crate) struct Demo {
     /// End when the story is told: exits 0 if all of it held
     #[arg(long)]

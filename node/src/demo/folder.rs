@@ -53,6 +53,11 @@ impl Folder {
         self.path.join("vendor")
     }
 
+    /// The second vendor's folder of files.
+    pub(super) fn files(&self) -> PathBuf {
+        self.path.join("files-vendor")
+    }
+
     /// Removes a temporary folder.
     pub(super) fn close(self) {
         if let Some(folder) = self.temporary

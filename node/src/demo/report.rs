@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use super::files::FilesReport;
 use crate::cli::answer::ApprovalSet;
 
 /// The whole of it.
@@ -16,6 +17,8 @@ pub(crate) struct Report {
     pub(crate) problem: Option<String>,
     pub(crate) nodes: Vec<NodeReport>,
     pub(crate) machines: Vec<MachineReport>,
+    /// What became of the second vendor's updates.
+    pub(crate) files: FilesReport,
     pub(crate) seconds: f64,
     /// Where the data folders and logs are.
     pub(crate) folder: PathBuf,
@@ -40,7 +43,7 @@ pub(crate) struct NodeReport {
     pub(crate) problem: Option<String>,
 }
 
-/// One machine: a real apt client.
+/// One machine: a real apt client, or curl.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct MachineReport {
     pub(crate) name: String,

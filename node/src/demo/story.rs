@@ -6,11 +6,12 @@ use std::time::Instant;
 use serde::Deserialize;
 
 use super::company::{Company, LAB, Node, PARIS, PRIMARY};
+use super::files::{FilesReport, FilesVendor};
 use super::folder::Folder;
 use super::machine::Machine;
 use super::report::MachineReport;
 use super::vendor::{COMPONENT, Package, SUITE, UNWANTED, Vendor};
-use super::{Error, watch};
+use super::{Error, files, watch};
 use crate::cli::progress::Progress;
 
 /// What the vendor is called in the company.
@@ -40,6 +41,7 @@ pub(super) async fn run(
     folder: &Folder,
     company: &mut Company,
     machines: &mut Vec<MachineReport>,
+    report: &mut FilesReport,
     progress: &Progress,
 ) -> Result<(), Error> {
     let vendor = step(
@@ -60,6 +62,15 @@ pub(super) async fn run(
         step(progress, &text, join(company, index)).await?;
     }
     step(progress, "the primary learns what the vendor released", synchronise(company, &vendor))
+        .await?;
+    let second = FilesVendor::open(folder.files())?;
+    *report = step(
+        progress,
+        "a second vendor brings plain files in two languages, and one of them anew",
+        files::synchronise(company, &second),
+    )
+    .await?;
+    step(progress, "lyon takes French files only, osaka Japanese ones", files::subscribe(company))
         .await?;
     step(
         progress,
@@ -98,6 +109,15 @@ pub(super) async fn run(
         progress,
         "a machine at every branch downloads them",
         fetch_all(folder, company, &vendor, |node| node.group() == Some("workstations")),
+    )
+    .await?;
+    keep(fetched, machines)?;
+    report.not_carried =
+        step(progress, "neither carries the other's files", files::not_carried(company)).await?;
+    let fetched = step(
+        progress,
+        "machines without an agent fetch theirs with curl",
+        files::fetch_all(folder, company),
     )
     .await?;
     keep(fetched, machines)?;

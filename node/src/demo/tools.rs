@@ -4,12 +4,13 @@
 use super::Error;
 
 /// A program and the Debian package that has it.
-const TOOLS: [(&str, &str); 5] = [
+const TOOLS: [(&str, &str); 6] = [
     ("apt-get", "apt"),
     ("apt-ftparchive", "apt-utils"),
     ("dpkg-deb", "dpkg"),
     ("gpg", "gnupg"),
     ("gpgv", "gpgv"),
+    ("curl", "curl"),
 ];
 
 /// Fails with the command that installs what is missing.
