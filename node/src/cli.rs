@@ -44,6 +44,7 @@ mod select;
 mod serve;
 mod source;
 mod stage;
+mod standby;
 mod status;
 mod subscription;
 mod update;
@@ -164,6 +165,9 @@ pub(crate) enum Command {
     /// Backups of the primary, and data folders out of them
     #[command(subcommand)]
     Backup(backup::Backup),
+    /// Nodes that stand by to take the primary's place
+    #[command(subcommand)]
+    Standby(standby::Standby),
     /// Settings of this host's node
     #[command(subcommand)]
     Config(config::Config),
@@ -279,6 +283,7 @@ async fn dispatch(context: &Context, command: Command) -> anyhow::Result<()> {
         Command::ClientConfig(command) => command.run(context).await,
         Command::Remote(command) => command.run(context),
         Command::Backup(command) => command.run(context).await,
+        Command::Standby(command) => command.run(context).await,
         Command::Config(command) => command.run(context),
         Command::Completions(command) => command.run(),
         Command::ExitCodes(command) => command.run(context),

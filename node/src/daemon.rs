@@ -10,6 +10,7 @@ mod layout;
 mod open;
 mod placement;
 mod primary;
+pub mod promote;
 mod recover;
 mod served;
 mod services;

@@ -264,14 +264,15 @@ impl Generation {
     }
 }
 
-/// The stages that `node` has to carry in `mesh`; the primary carries all.
+/// The stages that `node` has to carry in `mesh`; the primary and whoever
+/// stands by for it carry all.
 #[must_use]
 pub fn carries(mesh: &Mesh, node: &NodeName) -> BTreeSet<Stage> {
     let is_primary = mesh
         .nodes
         .get(node)
         .is_some_and(|node| node.role == patchmesh_topology::node::Role::Primary);
-    if is_primary { Stage::ALL.into() } else { mesh.carries(node) }
+    if is_primary || mesh.is_standby(node) { Stage::ALL.into() } else { mesh.carries(node) }
 }
 
 /// The status line of one approval set.

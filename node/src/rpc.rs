@@ -5,6 +5,7 @@ pub mod assessments;
 pub mod backup;
 pub mod context;
 pub mod rights;
+pub mod standbys;
 pub mod status;
 pub mod subscriptions;
 

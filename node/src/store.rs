@@ -35,6 +35,7 @@ pub mod manifest;
 mod partial;
 mod piece_set;
 mod record;
+mod records;
 mod recovery;
 mod table;
 mod transaction;
@@ -49,6 +50,7 @@ pub use import::{BlobWriter, ImportOptions, Imported};
 pub use manifest::Manifest;
 pub use partial::PartialBlob;
 pub use record::{GENERATIONS, GenerationRecord, METADATA, NODE};
+pub use records::RawRecord;
 pub use table::{Key, Table, Tag};
 pub use transaction::Transaction;
 

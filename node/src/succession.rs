@@ -10,6 +10,7 @@
 //! mark      the data folder was put back          ask       what one node holds, verified
 //! census    all of them, and who is waited for    adopt     the documents of the newest state
 //! watch     does somebody else sign?              announce  telling nodes where the primary is
+//! records   what a standby keeps of the primary's own
 //! ```
 //!
 //! What always holds: what other nodes say counts only as far as it is signed
@@ -20,6 +21,7 @@ pub mod announce;
 pub mod ask;
 pub mod census;
 pub mod mark;
+pub mod records;
 pub mod watch;
 
 use std::sync::Arc;
@@ -66,9 +68,25 @@ impl Ways {
     /// # Errors
     /// A URL that is none.
     pub fn to(&self, name: &NodeName, url: &str) -> Result<Channel, WayError> {
+        self.way(name, url, Some(self.credentials.clone()))
+    }
+
+    /// The same without showing who calls.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn unnamed(&self, name: &NodeName, url: &str) -> Result<Channel, WayError> {
+        self.way(name, url, None)
+    }
+
+    fn way(
+        &self,
+        name: &NodeName,
+        url: &str,
+        credentials: Option<Arc<Credentials>>,
+    ) -> Result<Channel, WayError> {
         let url = url.parse().map_err(|error| WayError::Url(name.clone(), error))?;
-        let expected = Expected::Node(name.clone());
-        let tls = tls::client(&self.ca, Some(self.credentials.clone()), expected)?;
+        let tls = tls::client(&self.ca, credentials, Expected::Node(name.clone()))?;
         Ok(channel::to_node(&url, tls)?)
     }
 }

@@ -377,3 +377,120 @@ async fn the_next_backup_copies_only_what_is_new() -> Result<()> {
     company.cluster.passed();
     Ok(())
 }
+
+/// `patchmesh standby ARGUMENTS` at a node's data folder, however it ends.
+async fn standby(node: &Node, arguments: &[&str]) -> Result<Outcome> {
+    run(node.command()?.args(["--output", "json", "standby"]).args(arguments)).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standby_takes_the_primarys_place() -> Result<()> {
+    let mut company = Company::start().await?;
+    company.cluster.add(&Spec::branch("spare", PRIMARY, "emea/spare")).await?;
+    standby(company.cluster.primary()?, &["add", "spare"]).await?.success()?;
+    let refused = standby(company.cluster.primary()?, &["add", "lyon"]).await?;
+    let refused = refused.failure_that_says(&["directly below the primary"])?;
+    ensure!(refused.code == REFUSED, "exit code {}", refused.code);
+    let safe = company.cluster.folder().join("safe").display().to_string();
+    standby(company.cluster.primary()?, &["export-keys", "--to", &safe]).await?.success()?;
+
+    // Decided, and merely entered, since then.
+    company.approve("app-b", true).await?;
+    company.vendor.release(&[Sample::new("app-d", "1").with_bytes(200_000)]).await?;
+    company.cluster.sync("vendor").await?.success()?;
+    let entered = company.cluster.revision("app-d").await?;
+    company.cluster.converged(&[BELOW, &["spare"]].concat()).await?;
+    company.cluster.logged("spare", "the primary's own records are kept here").await?;
+    let before = company.cluster.primary()?.status().await?;
+
+    // Not while it runs, not without the root's key, not while the old one lives.
+    let promote = ["promote", "--keys", &safe];
+    let spare = company.cluster.node("spare")?;
+    standby(spare, &promote).await?.failure_that_says(&["in use"])?;
+    company.cluster.node_mut("spare")?.stop().await?;
+    let (root, hidden) = (Path::new(&safe).join("root.pem"), Path::new(&safe).join("elsewhere"));
+    fs::rename(&root, &hidden)?;
+    let spare = company.cluster.node("spare")?;
+    standby(spare, &promote).await?.failure_that_says(&["--root-key"])?;
+    let hidden = hidden.display().to_string();
+    let promoted = standby(spare, &[&promote[..], &["--root-key", &hidden]].concat()).await?;
+    let promoted = promoted.success()?.json()?;
+    ensure!(promoted["instead_of"] == PRIMARY && promoted["has_records"] == true, "{promoted}");
+    let spare = company.cluster.node_mut("spare")?;
+    spare.spawn()?;
+    let code = spare.wait_for_end(PATIENCE).await?;
+    ensure!(code == REFUSED, "exit code {code}");
+    ensure!(spare.log_text()?.contains("the old primary still runs"), "it does not say why");
+
+    company.cluster.node_mut(PRIMARY)?.kill().await?;
+    company.cluster.node_mut("spare")?.start().await?;
+    let spare = company.cluster.node("spare")?;
+    let after = spare.status().await?;
+    ensure!(approval_sets_of(&after) == approval_sets_of(&before), "decisions were lost");
+    company.all_follow(spare, BELOW).await?;
+
+    // It decides, and fetches from the vendor, as the old one did.
+    let rows = patchmesh(spare, &["update", "list"]).await?.to_string();
+    ensure!(rows.contains(&entered), "{entered} is not in the catalogue: {rows}");
+    patchmesh(spare, &["approve", "--stage", "validation", &entered]).await?;
+    patchmesh(spare, &["promote", &entered]).await?;
+    until("the new payload to be everywhere", PATIENCE, async || {
+        company.all_follow(spare, BELOW).await?;
+        let shown = patchmesh(spare, &["status"]).await?.to_string();
+        let said = spare.status().await?.status.unwrap_or_default();
+        ensure!(said.payloads_held == 3 && said.payloads_wanted == 3, "{said:?} {shown}");
+        Ok(Some(()))
+    })
+    .await?;
+    company.all_follow(spare, BELOW).await?;
+    for name in BELOW {
+        let log = company.cluster.node(name)?.log_text()?;
+        ensure!(!log.contains("rollback"), "{name} saw a rollback");
+    }
+
+    // The old one comes back and is told that its time is over.
+    let old = company.cluster.node_mut(PRIMARY)?;
+    old.spawn()?;
+    let code = old.wait_for_end(PATIENCE).await?;
+    ensure!(code == REFUSED, "exit code {code}");
+    let log = old.log_text()?;
+    ensure!(log.contains("no longer the primary"), "{log}");
+
+    // The new one starts again like any other.
+    company.cluster.node_mut("spare")?.restart().await?;
+    company.all_follow(company.cluster.node("spare")?, BELOW).await?;
+    company.cluster.passed();
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revision_that_nobody_else_had_comes_back_with_its_source() -> Result<()> {
+    let mut company = Company::start().await?;
+    company.back_up(&[]).await?;
+    // No node serves validation any more, so nobody has what is approved for it alone.
+    company.cluster.patchmesh(PRIMARY, &["node", "revoke", "lab"]).await?.success()?;
+    company.cluster.node_mut("lab")?.kill().await?;
+    company.vendor.release(&[Sample::new("app-d", "1")]).await?;
+    company.cluster.sync("vendor").await?.success()?;
+    let revision = company.cluster.revision("app-d").await?;
+    company.cluster.approve("validation", std::slice::from_ref(&revision)).await?;
+    company.cluster.converged(&["hub", "lyon", "annecy"]).await?;
+    let before = approval_sets_of(&company.cluster.primary()?.status().await?);
+
+    company.lose_the_primary().await?;
+    let mut host = company.new_host("hq-again")?;
+    let url = host.url.clone();
+    company.restore(&host, &["--url", &url]).await?.success()?;
+    host.start().await?;
+    ensure!(approval_sets_of(&host.status().await?) == before, "decisions were lost");
+    ensure!(host.log_text()?.contains("no node has this revision"), "it does not say what lacks");
+    let rows = patchmesh(&host, &["update", "list"]).await?.to_string();
+    ensure!(!rows.contains(&revision), "where did it come from? {rows}");
+    patchmesh(&host, &["source", "sync", "vendor"]).await?;
+    let rows = patchmesh(&host, &["update", "list"]).await?.to_string();
+    ensure!(rows.contains(&revision), "{rows}");
+    ensure!(is_approved(&host, "validation", &revision).await?, "the decision is gone");
+    company.all_follow(&host, &["hub", "lyon", "annecy"]).await?;
+    company.cluster.passed();
+    Ok(())
+}

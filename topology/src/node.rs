@@ -4,6 +4,7 @@
 //! [`membership`] lets nodes in and out.
 
 pub mod membership;
+pub mod succession;
 pub mod tree;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -241,4 +242,6 @@ pub struct Mesh {
     /// Grows whenever another host takes over as the primary, or the same one
     /// from a backup: whoever signed under a lower one signs no more.
     pub epoch: u64,
+    /// Nodes that keep everything, to take the primary's place.
+    pub standbys: BTreeSet<NodeName>,
 }

@@ -85,6 +85,7 @@ pub fn restore(
         restored_at: Timestamp::now(),
         generation: manifest.generation,
         url: target.url.clone(),
+        promotion: None,
     };
     mark.write(&target.data)?;
     new.finish()?;

@@ -12,6 +12,7 @@ use patchmesh_proto::admin::admin_client::AdminClient;
 use patchmesh_proto::admin::assessments_client::AssessmentsClient;
 use patchmesh_proto::admin::backup_client::BackupClient;
 use patchmesh_proto::admin::subscriptions_client::SubscriptionsClient;
+use patchmesh_proto::admin::standbys_client::StandbysClient;
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
@@ -130,6 +131,13 @@ pub(crate) fn backup(target: &Target) -> anyhow::Result<BackupClient<Channel>> {
 /// A client of a node's subscriptions; it connects with the first call.
 pub(crate) fn subscriptions(target: &Target) -> anyhow::Result<Subscriptions> {
     Ok(SubscriptionsClient::with_interceptor(channel(target)?, Deadline))
+}
+
+/// A client for standbys.
+pub(crate) fn standbys(
+    target: &Target,
+) -> anyhow::Result<StandbysClient<InterceptedService<Channel, Deadline>>> {
+    Ok(StandbysClient::with_interceptor(channel(target)?, Deadline))
 }
 
 /// The way to a node; it connects with the first call.

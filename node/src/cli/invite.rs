@@ -9,7 +9,7 @@ use patchmesh_topology::node::{Role, Stage};
 use serde::Serialize;
 
 use super::output::{Answer, fields};
-use super::{Context, answer, grpc, stage};
+use super::{Context, answer, connect, grpc, stage};
 use crate::config::duration;
 
 /// Make a one-time token for a new node
@@ -39,6 +39,9 @@ pub(crate) struct Invite {
     /// A stage to serve to its own machines, once for each [default: the role's own]
     #[arg(long = "stage", value_name = "STAGE")]
     stages: Vec<Stage>,
+    /// Let it stand by for the primary, as `standby add` does
+    #[arg(long)]
+    standby: bool,
     /// Life of the token
     #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = duration::parse)]
     valid: Duration,
@@ -81,6 +84,11 @@ impl Invite {
         };
         let mut admin = context.admin()?;
         let response = admin.invite_node(request).await.map_err(grpc::failure)?.into_inner();
+        if self.standby {
+            let mut client = connect::standbys(&connect::Target::choose(&context.global)?)?;
+            let request = admin::SetStandbyRequest { node: self.name.to_string(), standby: true };
+            client.set_standby(request).await.map_err(grpc::failure)?;
+        }
         context.output.print(&Invited {
             name: self.name.to_string(),
             token: response.token,

@@ -67,6 +67,12 @@ pub enum Error {
     /// The metadata that is trusted here.
     #[error("no root is trusted in this data folder; restore it again")]
     NoRoot,
+    /// Another node took the place.
+    #[error("node {0} is the primary now; stop this one for good, or clear its data folder and let it join anew")]
+    Replaced(NodeName),
+    /// The tree.
+    #[error("this node cannot take the primary's place")]
+    Tree(#[from] patchmesh_topology::node::membership::Rejection),
     /// Somebody else signs.
     #[error(transparent)]
     Superseded(#[from] Superseded),
@@ -96,6 +102,10 @@ pub(super) async fn run(
     stop: &CancellationToken,
 ) -> Result<Node, super::Error> {
     let this = node.generation.mesh.node(&node.name).map(|this| this.role);
+    let mark = Mark::read(&settings.data).map_err(Error::from)?;
+    if let Some(mark) = mark.filter(|mark| mark.promotion.is_some() && this != Some(Role::Primary)) {
+        return Ok(recover(settings, start, &mark, node, stop).await?);
+    }
     if this != Some(Role::Primary) {
         // A node that follows learns what it has missed from its parent.
         let store = node.store.clone();
@@ -123,7 +133,7 @@ pub(super) async fn run(
 fn by_hand(data: &std::path::Path, generation: &Generation) -> Result<Mark, Error> {
     let now = Timestamp::now();
     let generation = generation.number;
-    let mark = Mark { backup: 0, made_at: now, restored_at: now, generation, url: None };
+    let mark = Mark { backup: 0, made_at: now, restored_at: now, generation, url: None, promotion: None };
     mark.write(data)?;
     Ok(mark)
 }
@@ -177,13 +187,18 @@ async fn recover(
     let credentials =
         Credentials::new(&identity).map_err(|error| Error::Certificate(error.into()))?;
     let ways = Ways { ca: identity.ca().clone(), credentials };
-    refuse_while_alive(&ways, &name, &generation.mesh).await?;
+    let old = generation.mesh.primary().ok_or(Error::NoRoot)?.name.clone();
+    refuse_while_alive(&ways, &old, &generation.mesh).await?;
     let (root, at) = trusted(&store).await?;
-    let census = Census { ways: &ways, own: &name, root: &root, at, accept: &start.accept };
+    let accept = &start.accept;
+    let census = Census { ways: &ways, own: &name, old: &old, root: &root, at, accept };
     let heard = census.hear(&generation.mesh, stop).await?;
     let (mut adopted, metadata) = newest(&store, &name, &generation, &heard).await?;
     // It may name another place than the backup does.
-    refuse_while_alive(&ways, &name, &adopted.generation.mesh).await?;
+    refuse_while_alive(&ways, &old, &adopted.generation.mesh).await?;
+    if let Some(other) = adopted.generation.mesh.primary().filter(|one| one.name != old) {
+        return Err(Error::Replaced(other.name.clone()));
+    }
     for id in &adopted.lost {
         tracing::warn!(revision = %id, "no node has this revision; synchronise its source again");
     }
@@ -200,30 +215,31 @@ async fn recover(
         views: Views::new(repositories),
         name: name.clone(),
     };
-    let (backing, url) = (store.clone(), mark.url.clone());
-    let own = name.clone();
+    let backing = store.clone();
     let roots: Vec<(String, bytes::Bytes)> = metadata
         .iter()
         .flat_map(|word| word.learned.written())
         .filter(|one| one.role == RoleName::ROOT)
         .map(|one| (one.file_name(), one.bytes.clone().into()))
         .collect();
-    let epoch = heard.words.values().map(|word| word.mesh.epoch).max().unwrap_or_default();
-    let work = move || {
-        let mut draft = adopted.draft(&backing, Timestamp::now());
-        roots.into_iter().for_each(|(file, bytes)| draft.add_metadata(file, bytes));
-        if press.signing.is_online(&MeshRole::Mesh.name()) {
-            let mesh = Arc::make_mut(&mut draft.mesh);
-            mesh.epoch = mesh.epoch.max(epoch) + 1;
-            if let (Some(url), Some(this)) = (url, mesh.nodes.get_mut(&own)) {
-                this.url = url;
-            }
-        } else {
+    let papers = mark.promotion.as_ref().map(|promotion| promotion.papers.clone());
+    let mesh = match &papers {
+        None if !press.signing.is_online(&MeshRole::Mesh.name()) => {
             tracing::error!(
                 "the key of the role mesh is not on this host: neither the new URL nor a higher epoch can be signed; \
                  make sure that the old primary stays off"
             );
+            None
         }
+        _ => Some(next_mesh(&adopted.generation.mesh, &name, mark, &heard)?),
+    };
+    let work = move || {
+        let mut draft = adopted.draft(&backing, Timestamp::now());
+        roots.into_iter().for_each(|(file, bytes)| draft.add_metadata(file, bytes));
+        if let Some(mesh) = mesh {
+            draft.mesh = Arc::new(mesh);
+        }
+        draft.adopt(papers.unwrap_or_default());
         let mut written = draft.written_since(&adopted.generation);
         // Those of stages that nobody below carries are not there.
         written.views = true;
@@ -241,6 +257,18 @@ async fn recover(
     );
     let asked = heard.words.into_values().map(|word| word.way.name().clone()).collect();
     Ok(Node { name, identity, store, generation, past_views, recovered_from: asked })
+}
+
+/// The tree as it goes on: this node at its top, above every epoch.
+fn next_mesh(mesh: &Mesh, own: &NodeName, mark: &Mark, heard: &Heard) -> Result<Mesh, Error> {
+    let epochs = heard.words.values().map(|word| word.mesh.epoch);
+    let highest = epochs.max().unwrap_or_default().max(mesh.epoch);
+    let mut next = if mark.promotion.is_some() { mesh.succeed(own)? } else { mesh.clone() };
+    next.epoch = highest + 1;
+    if let (Some(url), Some(this)) = (&mark.url, next.nodes.get_mut(own)) {
+        this.url.clone_from(url);
+    }
+    Ok(next)
 }
 
 /// The newest state of all: that of a node, with its metadata, or the one that

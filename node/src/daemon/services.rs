@@ -7,6 +7,8 @@ use bytes::Bytes;
 use patchmesh_proto::admin::admin_server::AdminServer;
 use patchmesh_proto::admin::assessments_server::AssessmentsServer;
 use patchmesh_proto::admin::backup_server::BackupServer;
+use patchmesh_proto::admin::standbys_server::StandbysServer;
+use patchmesh_proto::replication::records_server::RecordsServer;
 use patchmesh_proto::admin::subscriptions_server::SubscriptionsServer;
 use patchmesh_proto::replication::replication_server::ReplicationServer;
 use patchmesh_proto::replication::succession_server::SuccessionServer;
@@ -34,8 +36,8 @@ use crate::replicate::status::Statuses;
 use crate::replicate::{report, serve};
 use crate::rpc::context::Context;
 use crate::rpc::rights::Guard;
-use crate::rpc::{admin, assessments, backup, subscriptions};
-use crate::succession::{Ways, announce};
+use crate::rpc::{admin, assessments, backup, standbys, subscriptions};
+use crate::succession::{Ways, announce, records};
 
 /// Largest admin request: tens of thousands of revisions decided at once.
 const MAX_ADMIN_REQUEST: usize = 16 << 20;
@@ -123,6 +125,13 @@ impl Parts {
                     poll_interval: settings.poll_interval,
                 };
                 tasks.spawn(follower.run(stop.clone()));
+                tasks.spawn(records::run(
+                    channel.clone(),
+                    name.clone(),
+                    store.clone(),
+                    current.clone(),
+                    stop.clone(),
+                ));
                 let reporting = channel.clone();
                 let (kept, stop) = (store.clone(), stop.clone());
                 tasks.spawn(retention::run(kept, name.clone(), current.clone(), stop.clone()));
@@ -221,6 +230,11 @@ impl Parts {
             context.store.clone(),
             context.current.clone(),
         );
+        let records = records::Service::new(
+            context.name.clone(),
+            context.store.clone(),
+            context.current.clone(),
+        );
         let (reporter, health) = tonic_health::server::health_reporter();
         reporter.set_serving::<ReplicationServer<serve::Service>>().await;
         reporter.set_serving::<AdminServer<admin::Service>>().await;
@@ -233,6 +247,8 @@ impl Parts {
             .add_service(described().build_v1alpha()?)
             .add_service(ReplicationServer::new(replication))
             .add_service(SuccessionServer::new(succession))
+            .add_service(RecordsServer::new(records).max_encoding_message_size(records::MAX_MESSAGE))
+            .add_service(StandbysServer::new(standbys::Service::new(context.clone())))
             .add_service(identity)
             .add_service(admin)
             .add_service(

@@ -101,6 +101,7 @@ impl TestMesh {
             repository_keys: BTreeMap::new(),
             source_subscriptions: BTreeMap::new(),
             epoch: 0,
+            standbys: Default::default(),
         }
     }
 }

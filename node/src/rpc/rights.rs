@@ -43,7 +43,8 @@ const RIGHTS: &[(&str, Right)] = &[
     // The service checks besides that the caller may do so for that node.
     ("/patchmesh.identity.v1.Identity/Renew", Right::Node),
     ("/patchmesh.replication.v1.Replication/Watch", Right::Node),
-    ("/patchmesh.replication.v1.Replication/GetMetadata", Right::Node),
+    // Open over HTTPS too. A primary that was shut out learns of it so.
+    ("/patchmesh.replication.v1.Replication/GetMetadata", Right::Open),
     ("/patchmesh.replication.v1.Replication/GetBlobs", Right::Node),
     ("/patchmesh.replication.v1.Replication/GetManifest", Right::Node),
     ("/patchmesh.replication.v1.Replication/GetPieces", Right::Node),
@@ -51,6 +52,9 @@ const RIGHTS: &[(&str, Right)] = &[
     ("/patchmesh.replication.v1.Replication/ReportStatus", Right::Child),
     // It only says where to look; what is found there counts by its signatures.
     ("/patchmesh.replication.v1.Succession/Announce", Right::Node),
+    // The service checks besides that the caller stands by for this node.
+    ("/patchmesh.replication.v1.Records/GetRecords", Right::Child),
+    ("/patchmesh.admin.v1.Standbys/SetStandby", Right::User),
     // It writes every private key to a folder of the caller's choice.
     ("/patchmesh.admin.v1.Backup/CreateBackup", Right::Host),
     ("/patchmesh.admin.v1.Admin/GetStatus", Right::User),

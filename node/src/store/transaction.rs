@@ -63,6 +63,18 @@ impl Transaction {
         Ok(digest)
     }
 
+    pub(super) const fn store(&self) -> &Store {
+        &self.store
+    }
+
+    pub(super) fn put_raw(&mut self, key: Vec<u8>, value: Vec<u8>) {
+        self.batch.put(Space::Records, key, value);
+    }
+
+    pub(super) fn delete_raw(&mut self, key: Vec<u8>) {
+        self.batch.delete(Space::Records, key);
+    }
+
     pub(super) fn delete_small(&mut self, digest: &Digest) {
         self.batch.delete(Space::Blobs, digest.as_bytes().to_vec());
     }

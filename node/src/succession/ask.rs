@@ -134,6 +134,22 @@ async fn hear(way: Parent, root: &[u8], at: Timestamp) -> Result<Word, Error> {
     Ok(Word { mesh: Mesh::try_from(mesh)?, timestamp_version, learned, trusted, way })
 }
 
+/// The version of the root that a node follows, as anybody may learn it:
+/// whoever was shut out too. Verified from `root`.
+pub async fn open_root(
+    ways: &Ways,
+    name: &NodeName,
+    url: &str,
+    root: &[u8],
+    at: Timestamp,
+) -> Option<u64> {
+    let way = Parent::new(name.clone(), ways.unnamed(name, url).ok()?);
+    let known = MemoryStorage::new([(RoleName::ROOT, root.to_vec())]);
+    let mut client = tuf::Client::new(&way, known, Limits::default());
+    let refreshed = tokio::time::timeout(PATIENCE, client.refresh(at)).await.ok()?;
+    Some(refreshed.ok()?.root().header.version())
+}
+
 /// Whether somebody with the certificate of node `name` answers at `url`.
 pub async fn is_alive(ways: &Ways, name: &NodeName, url: &str) -> bool {
     let Ok(channel) = ways.to(name, url) else { return false };

@@ -81,6 +81,8 @@ pub struct Census<'a> {
     pub ways: &'a Ways,
     /// This node.
     pub own: &'a NodeName,
+    /// The primary that was: this node itself, or whose place it takes.
+    pub old: &'a NodeName,
     /// The root that is trusted here.
     pub root: &'a [u8],
     /// The time as of which signatures count: what is newer has not expired
@@ -217,7 +219,7 @@ impl Census<'_> {
     /// Every other node that takes part.
     fn others<'m>(&'m self, mesh: &'m Mesh) -> impl Iterator<Item = Node> + 'm {
         let joined = |node: &&Node| matches!(node.membership, Membership::Joined(_));
-        mesh.nodes.values().filter(joined).filter(|node| node.name != *self.own).cloned()
+        mesh.nodes.values().filter(joined).filter(|node| node.name != *self.own && node.name != *self.old).cloned()
     }
 
     /// The nodes directly below that have to answer still.
@@ -227,7 +229,9 @@ impl Census<'_> {
         heard: &Heard,
         tries: &BTreeMap<NodeName, u32>,
     ) -> Vec<NodeName> {
-        mesh.children(self.own)
+        let below = mesh.children(self.old).chain(mesh.children(self.own));
+        below
+            .filter(|node| node.name != *self.own && node.name != *self.old)
             .filter(|node| matches!(node.membership, Membership::Joined(_)))
             .map(|node| &node.name)
             .filter(|name| !heard.words.contains_key(name) && !self.accept.covers(name))

@@ -9,11 +9,13 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
+use crate::tuf::paper::Paper;
+
 /// Its name in the data folder.
 pub const FILE: &str = "restored.json";
 
 /// Longest such file.
-const MAX_LENGTH: u64 = 64 << 10;
+const MAX_LENGTH: u64 = 4 << 20;
 
 /// Where the state came from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +30,16 @@ pub struct Mark {
     pub generation: u64,
     /// Where the node is reached from now on; as before when absent.
     pub url: Option<String>,
+    /// Set where this node is to take the place of another one.
+    #[serde(default)]
+    pub promotion: Option<Promotion>,
+}
+
+/// How a node takes the primary's place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Promotion {
+    /// The root and targets that give the roles new keys, signed.
+    pub papers: Vec<Paper>,
 }
 
 /// Why the mark cannot be used.

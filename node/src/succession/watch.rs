@@ -57,6 +57,19 @@ pub enum Superseded {
         /// The epoch here.
         ours: u64,
     },
+    /// The keys of the roles were replaced without this node.
+    #[error(
+        "this node is no longer the primary: node {witness} follows root {theirs}, here it is {ours}: the keys of the roles were \
+         replaced elsewhere; stop this one for good, or clear its data folder and let it join anew"
+    )]
+    Rekeyed {
+        /// Who says so.
+        witness: NodeName,
+        /// The root's version there.
+        theirs: u64,
+        /// The root's version here.
+        ours: u64,
+    },
     /// The data folder is older than what nodes have accepted.
     #[error(
         "this data folder is of an earlier state: node {witness} has accepted timestamp {theirs}, here it is {ours}; \
@@ -103,8 +116,16 @@ async fn look_at(
     root: &[u8],
     at: Timestamp,
 ) -> Option<Superseded> {
-    let word = ask::ask(ways, &node.name, &node.url, root, at).await;
-    word.ok().and_then(|word| judge(own, generation, &node.name, &word))
+    match ask::ask(ways, &node.name, &node.url, root, at).await {
+        Ok(word) => judge(own, generation, &node.name, &word),
+        // Whoever was shut out is told nothing but what is open to all.
+        Err(_) => {
+            let theirs = ask::open_root(ways, &node.name, &node.url, root, at).await?;
+            let ours = generation.roles.iter().find(|one| one.role == "root")?.version;
+            let witness = node.name.clone();
+            (theirs > ours).then_some(Superseded::Rekeyed { witness, theirs, ours })
+        }
+    }
 }
 
 fn judge(

@@ -1,7 +1,8 @@
 //! The tree of nodes and the groups.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use patchmesh_topology::name::NodeName;
 use patchmesh_topology::node::{Group, InstallMode, Membership, Mesh, Node, Role, Stage};
 
 use super::subscription::{of_sources, optional, optional_to_wire};
@@ -170,6 +171,12 @@ impl From<&Group> for wire::Group {
     }
 }
 
+fn standbys(names: Vec<String>) -> Result<BTreeSet<NodeName>, Error> {
+    let names = each("standbys", names, |name| Ok((name.parse::<NodeName>().at("name")?, ())))?;
+    let names: BTreeMap<NodeName, ()> = sorted("standbys", names)?;
+    Ok(names.into_keys().collect())
+}
+
 /// Reads and [validates](Mesh::validate) a mesh.
 impl TryFrom<wire::Topology> for Mesh {
     type Error = Error;
@@ -202,6 +209,7 @@ impl TryFrom<wire::Topology> for Mesh {
                 of_sources(value.source_subscriptions)?,
             )?,
             epoch: value.epoch,
+            standbys: standbys(value.standbys)?,
         };
         mesh.validate()?;
         Ok(mesh)
@@ -240,6 +248,7 @@ impl From<&Mesh> for wire::Topology {
                 })
                 .collect(),
             epoch: mesh.epoch,
+            standbys: mesh.standbys.iter().map(ToString::to_string).collect(),
         }
     }
 }

@@ -36,6 +36,7 @@ fn topology() -> wire::Topology {
         repository_keys: Vec::new(),
         source_subscriptions: Vec::new(),
         epoch: 0,
+        standbys: Vec::new(),
     }
 }
 

@@ -51,6 +51,9 @@ pub enum Rejection {
         /// What it is instead, as a clause.
         state: &'static str,
     },
+    /// A node that cannot stand in for the primary.
+    #[error("node {0} cannot take the primary's place: that is for a branch directly below the primary")]
+    NoStandby(NodeName),
     /// Shutting out twice.
     #[error("node {0} is revoked already")]
     AlreadyRevoked(NodeName),
@@ -116,6 +119,7 @@ impl Mesh {
             repository_keys: BTreeMap::new(),
             source_subscriptions: BTreeMap::new(),
             epoch: 0,
+            standbys: BTreeSet::new(),
         })
     }
 

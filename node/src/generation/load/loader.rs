@@ -122,7 +122,27 @@ impl<'a> Loader<'a> {
         let carried = carries(&generation.mesh, node);
         generation.views = self.views(&view_set, &carried)?;
         generation.revisions = self.revisions(&generation, &carried)?;
+        if generation.mesh.is_standby(node) {
+            self.every_revision(&generation, node)?;
+        }
         Ok(Some(generation))
+    }
+
+    /// Looks for the documents of all revisions, which whoever stands by for
+    /// the primary keeps.
+    fn every_revision(&mut self, generation: &Generation, node: &NodeName) -> Result<(), Error> {
+        let had_all = self.previous.is_some_and(|one| {
+            Arc::ptr_eq(&one.catalogue, &generation.catalogue) && one.mesh.is_standby(node)
+        });
+        if had_all {
+            return Ok(());
+        }
+        for entry in generation.catalogue.values() {
+            if !self.staged.has(&entry.document)? {
+                self.lacking.insert(entry.document);
+            }
+        }
+        Ok(())
     }
 
     /// The document of a target, read by `read`, or what the previous

@@ -44,6 +44,7 @@ fn mesh(nodes: impl IntoIterator<Item = Node>) -> Mesh {
         repository_keys: BTreeMap::new(),
         source_subscriptions: BTreeMap::new(),
         epoch: 0,
+        standbys: BTreeSet::new(),
     }
 }
 
