@@ -35,11 +35,13 @@ mod join;
 mod node;
 mod nodes;
 mod output;
+mod pending;
 pub(crate) mod progress;
 mod promote;
 #[cfg(test)]
 mod reference;
 mod remote;
+mod root;
 mod select;
 mod serve;
 mod source;
@@ -48,6 +50,7 @@ mod standby;
 mod status;
 mod subscription;
 mod update;
+mod user;
 mod watch;
 
 use exit::Exit;
@@ -139,9 +142,21 @@ pub(crate) enum Command {
     /// What vendors released
     #[command(subcommand)]
     Update(update::Update),
+    /// The people who give orders
+    #[command(subcommand)]
+    User(user::User),
     Approve(approve::Approve),
     Decline(decline::Decline),
     Promote(promote::Promote),
+    /// What waits for people's signatures
+    #[command(subcommand)]
+    Pending(pending::Pending),
+    /// Who decides on a stage
+    #[command(subcommand)]
+    Stage(stage::StageCommand),
+    /// Who holds the signed roles
+    #[command(subcommand)]
+    Root(root::Root),
     /// Approval sets: what they hold and how they differ
     #[command(subcommand)]
     Approvals(approvals::Approvals),
@@ -199,6 +214,21 @@ impl Context {
     /// A client of the same node's subscriptions.
     pub(crate) fn subscriptions(&self) -> anyhow::Result<connect::Subscriptions> {
         connect::subscriptions(&connect::Target::choose(&self.global)?)
+    }
+
+    /// A client of what waits for signatures there.
+    pub(crate) fn signatures(&self) -> anyhow::Result<connect::Signatures> {
+        connect::signatures(&connect::Target::choose(&self.global)?)
+    }
+
+    /// A client of who holds the signed roles there.
+    pub(crate) fn roles(&self) -> anyhow::Result<connect::Roles> {
+        connect::roles(&connect::Target::choose(&self.global)?)
+    }
+
+    /// A client of that node's service for people.
+    pub(crate) fn people(&self) -> anyhow::Result<connect::People> {
+        connect::people(&connect::Target::choose(&self.global)?)
     }
 
     /// A client of the node that the user means.
@@ -262,6 +292,7 @@ fn run(context: &Context, command: Command) -> anyhow::Result<()> {
 }
 
 async fn dispatch(context: &Context, command: Command) -> anyhow::Result<()> {
+    user::renew::keep_fresh(context).await;
     match command {
         Command::Init(command) => command.run(context).await,
         Command::Serve(command) => command.run(context).await,
@@ -271,9 +302,13 @@ async fn dispatch(context: &Context, command: Command) -> anyhow::Result<()> {
         Command::Node(command) => command.run(context).await,
         Command::Source(command) => command.run(context).await,
         Command::Update(command) => command.run(context).await,
+        Command::User(command) => command.run(context).await,
         Command::Approve(command) => command.run(context).await,
         Command::Decline(command) => command.run(context).await,
         Command::Promote(command) => command.run(context).await,
+        Command::Pending(command) => command.run(context).await,
+        Command::Stage(command) => command.run(context).await,
+        Command::Root(command) => command.run(context).await,
         Command::Approvals(command) => command.run(context).await,
         Command::Assess(command) => command.run(context).await,
         Command::Watch(command) => command.run(context).await,

@@ -11,6 +11,7 @@ mod baseline;
 mod catalogue;
 mod facts;
 mod mesh;
+mod person;
 mod policy;
 mod rollout;
 mod subscription;
@@ -30,6 +31,7 @@ use crate::wire;
 pub use approval::update_state;
 pub use facts::{classification, severity};
 pub use mesh::{install_mode, role, stage, stages};
+pub use person::user_roles;
 pub use policy::rule;
 
 /// What is wrong with a field.

@@ -17,6 +17,7 @@ pub mod name;
 pub mod node;
 pub mod offer;
 pub mod partition;
+pub mod person;
 pub mod revision;
 pub mod rollout;
 pub mod rule;

@@ -13,6 +13,7 @@ use std::str::FromStr;
 
 use crate::digest::Sha256;
 use crate::name::{BaselineName, GroupName, NodeName, Site, SourceName, UserName};
+use crate::person::User;
 use crate::subscription::Subscription;
 
 /// A step of promotion. Every update passes them in this order.
@@ -231,9 +232,8 @@ pub struct Mesh {
     pub nodes: BTreeMap<NodeName, Node>,
     /// Every group by name.
     pub groups: BTreeMap<GroupName, Group>,
-    /// The people who may give orders: SHA-256 of the SubjectPublicKeyInfo of
-    /// each one's certificate.
-    pub users: BTreeMap<UserName, Sha256>,
+    /// The people who may give orders, by name; also those who no longer may.
+    pub users: BTreeMap<UserName, User>,
     /// The armored OpenPGP certificate that each stage's views are signed with.
     pub repository_keys: BTreeMap<Stage, String>,
     /// What is fetched of each source that is narrowed; none of them takes

@@ -117,6 +117,8 @@ pub(crate) struct Decided {
     pub(crate) fetching: Vec<String>,
     /// Payloads that could not be fetched, once that was waited for.
     pub(crate) problems: Vec<String>,
+    /// What waits for signatures instead.
+    pub(crate) pending: Vec<u64>,
 }
 
 impl From<admin::DecideResponse> for Decided {
@@ -127,6 +129,7 @@ impl From<admin::DecideResponse> for Decided {
             changed: response.changed,
             fetching: response.fetching,
             problems: Vec::new(),
+            pending: response.pending,
         }
     }
 }
@@ -135,12 +138,17 @@ impl super::output::Answer for Decided {
     fn text(&self) -> String {
         let sets =
             self.approval_sets.iter().map(|(stage, set)| format!(", {stage} {}", set.short()));
-        format!(
+        let decided = format!(
             "{} decided; generation {}{}\n",
             counted(self.changed, "revision"),
             self.generation,
             sets.collect::<String>()
-        )
+        );
+        let waits = self
+            .pending
+            .iter()
+            .map(|id| format!("Waiting for signatures: patchmesh pending sign {id} --key FILE\n"));
+        std::iter::once(decided).chain(waits).collect()
     }
 }
 
@@ -267,6 +275,7 @@ mod tests {
             }],
             changed: 1,
             fetching: vec!["x:y/z@1".into()],
+            pending: vec![7],
         };
         let decided = Decided::from(response);
         let json = serde_json::to_value(&decided).expect("JSON");
@@ -274,6 +283,10 @@ mod tests {
         assert_eq!(json["approval_sets"]["validation"]["digest"], "ab".repeat(32));
         assert_eq!(json["fetching"][0], "x:y/z@1");
         let text = super::super::output::Answer::text(&decided);
-        assert_eq!(text, "1 revision decided; generation 7, validation v3 abababab\n");
+        assert_eq!(
+            text,
+            "1 revision decided; generation 7, validation v3 abababab\n\
+             Waiting for signatures: patchmesh pending sign 7 --key FILE\n"
+        );
     }
 }

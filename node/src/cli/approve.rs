@@ -1,10 +1,13 @@
 //! `patchmesh approve`: lets revisions be installed in a stage.
 
+use std::path::PathBuf;
+
 use clap::Args;
 use patchmesh_proto::admin;
 use patchmesh_topology::name::GroupName;
 use patchmesh_topology::node::Stage;
 
+use super::pending::Asked;
 use super::select::Choice;
 use super::{Context, decide, grpc, stage};
 
@@ -21,7 +24,8 @@ Examples:
 
 JSON:
   {\"generation\", \"approval_sets\": {STAGE: {\"version\", \"digest\"}}, \"changed\",
-   \"fetching\": [REVISION], \"problems\": [TEXT]}")]
+   \"fetching\": [REVISION], \"problems\": [TEXT],
+   \"pending\": [NUMBER]}")]
 pub(crate) struct Approve {
     #[command(flatten)]
     choice: Choice,
@@ -34,6 +38,9 @@ pub(crate) struct Approve {
     /// Why
     #[arg(long, default_value = "", hide_default_value = true)]
     comment: String,
+    /// Sign with your key what waits for signatures
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
     /// Do not wait for the payloads
     #[arg(long)]
     no_wait: bool,
@@ -49,7 +56,9 @@ impl Approve {
             groups: self.groups.iter().map(ToString::to_string).collect(),
             comment: self.comment,
         };
+        let asked = Asked::of(&request.revisions, &request.groups, true);
+        let signing = self.key.as_deref().map(|key| (key, &asked));
         let response = admin.approve(request).await.map_err(grpc::failure)?.into_inner();
-        decide::finish(context, &mut admin, response, !self.no_wait).await
+        decide::finish(context, &mut admin, response, !self.no_wait, signing).await
     }
 }

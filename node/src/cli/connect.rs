@@ -11,6 +11,9 @@ use anyhow::Context as _;
 use patchmesh_proto::admin::admin_client::AdminClient;
 use patchmesh_proto::admin::assessments_client::AssessmentsClient;
 use patchmesh_proto::admin::backup_client::BackupClient;
+use patchmesh_proto::admin::people_client::PeopleClient;
+use patchmesh_proto::admin::roles_client::RolesClient;
+use patchmesh_proto::admin::signatures_client::SignaturesClient;
 use patchmesh_proto::admin::subscriptions_client::SubscriptionsClient;
 use patchmesh_proto::admin::standbys_client::StandbysClient;
 use tonic::service::Interceptor;
@@ -34,6 +37,15 @@ pub(crate) type Subscriptions = SubscriptionsClient<InterceptedService<Channel, 
 
 /// A client of some node's service for what revisions mean.
 pub(crate) type Assessments = AssessmentsClient<InterceptedService<Channel, Deadline>>;
+
+/// A client of some node's service for people.
+pub(crate) type People = PeopleClient<InterceptedService<Channel, Deadline>>;
+
+/// A client of what waits for signatures.
+pub(crate) type Signatures = SignaturesClient<InterceptedService<Channel, Deadline>>;
+
+/// A client of who holds the signed roles.
+pub(crate) type Roles = RolesClient<InterceptedService<Channel, Deadline>>;
 
 /// How long a node may take to begin its answer. Deciding on thousands of
 /// revisions builds and signs views first, hence minutes.
@@ -122,6 +134,24 @@ pub(crate) fn assessments(target: &Target) -> anyhow::Result<Assessments> {
     Ok(client.max_decoding_message_size(MAX_ANSWER_BYTES))
 }
 
+/// A client of a node's service for people.
+pub(crate) fn people(target: &Target) -> anyhow::Result<People> {
+    Ok(PeopleClient::with_interceptor(channel(target)?, Deadline)
+        .max_decoding_message_size(MAX_ANSWER_BYTES))
+}
+
+/// A client of what waits for signatures at a node.
+pub(crate) fn signatures(target: &Target) -> anyhow::Result<Signatures> {
+    Ok(SignaturesClient::with_interceptor(channel(target)?, Deadline)
+        .max_decoding_message_size(MAX_ANSWER_BYTES))
+}
+
+/// A client of who holds the signed roles, as a node knows it.
+pub(crate) fn roles(target: &Target) -> anyhow::Result<Roles> {
+    Ok(RolesClient::with_interceptor(channel(target)?, Deadline)
+        .max_decoding_message_size(MAX_ANSWER_BYTES))
+}
+
 /// A client of a node's backups. It sets no deadline: a first backup may copy
 /// for hours, and says how it goes all the while.
 pub(crate) fn backup(target: &Target) -> anyhow::Result<BackupClient<Channel>> {
@@ -141,7 +171,7 @@ pub(crate) fn standbys(
 }
 
 /// The way to a node; it connects with the first call.
-fn channel(target: &Target) -> anyhow::Result<Channel> {
+pub(crate) fn channel(target: &Target) -> anyhow::Result<Channel> {
     match target {
         Target::Local { data } => local(data),
         Target::Remote { url, credentials } => remote(url, credentials),

@@ -1,11 +1,14 @@
 //! What `approve`, `decline` and `promote` share: waiting for the payloads of
 //! what was approved, and the answer.
 
+use std::path::Path;
+
 use patchmesh_proto::admin;
 
 use super::answer::{self, Decided};
 use super::connect::Admin;
 use super::exit::Exit;
+use super::pending::{self, Asked};
 use super::progress::Progress;
 use super::{Context, grpc};
 
@@ -17,8 +20,20 @@ pub(crate) async fn finish(
     admin: &mut Admin,
     response: admin::DecideResponse,
     wait: bool,
+    signing: Option<(&Path, &Asked)>,
 ) -> anyhow::Result<()> {
     let mut decided = Decided::from(response);
+    if let Some((key, asked)) = signing
+        && !decided.pending.is_empty()
+    {
+        let (waiting, generation) =
+            pending::sign_decided(context, &decided.pending, key, asked).await?;
+        if waiting.is_empty() && asked.is_approved {
+            decided.fetching = asked.revisions.iter().cloned().collect();
+        }
+        decided.pending = waiting;
+        decided.generation = generation.unwrap_or(decided.generation);
+    }
     if wait && !decided.fetching.is_empty() {
         decided.problems = fetch(context, admin, decided.fetching.clone()).await?;
     }

@@ -1,11 +1,14 @@
 //! `patchmesh decline`: keeps revisions from being installed.
 
+use std::path::PathBuf;
+
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 use patchmesh_proto::{admin, wire};
 use patchmesh_topology::name::GroupName;
 use patchmesh_topology::node::Stage;
 
+use super::pending::Asked;
 use super::select::Choice;
 use super::{Context, decide, grpc, stage};
 
@@ -21,7 +24,8 @@ Examples:
 
 JSON:
   {\"generation\", \"approval_sets\": {STAGE: {\"version\", \"digest\"}}, \"changed\",
-   \"fetching\": [REVISION], \"problems\": [TEXT]}")]
+   \"fetching\": [REVISION], \"problems\": [TEXT],
+   \"pending\": [NUMBER]}")]
 pub(crate) struct Decline {
     #[command(flatten)]
     choice: Choice,
@@ -31,6 +35,9 @@ pub(crate) struct Decline {
     /// A group, once for each [default: every group]
     #[arg(long = "group", value_name = "GROUP")]
     groups: Vec<GroupName>,
+    /// Sign with your key what waits for signatures
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
     /// Why; whoever asks later wants to know
     #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     comment: String,
@@ -48,7 +55,9 @@ impl Decline {
             groups: self.groups.iter().map(ToString::to_string).collect(),
             comment: self.comment,
         };
+        let asked = Asked::of(&request.revisions, &request.groups, false);
+        let signing = self.key.as_deref().map(|key| (key, &asked));
         let response = admin.decline(request).await.map_err(grpc::failure)?.into_inner();
-        decide::finish(context, &mut admin, response, false).await
+        decide::finish(context, &mut admin, response, false, signing).await
     }
 }

@@ -86,7 +86,7 @@ impl Join {
     }
 }
 
-fn read_token(argument: String) -> anyhow::Result<String> {
+pub(crate) fn read_token(argument: String) -> anyhow::Result<String> {
     let text = if argument == "-" {
         let mut text = String::new();
         std::io::stdin().lock().take(MAX_TOKEN_BYTES).read_to_string(&mut text)?;

@@ -1,10 +1,13 @@
 //! `patchmesh promote`: approves for production what validation has approved.
 
+use std::path::PathBuf;
+
 use clap::Args;
 use patchmesh_proto::admin;
 use patchmesh_topology::name::GroupName;
 use patchmesh_topology::revision::RevisionId;
 
+use super::pending::Asked;
 use super::{Context, decide, grpc};
 
 /// Approve for production what validation has approved
@@ -19,7 +22,8 @@ Examples:
 
 JSON:
   {\"generation\", \"approval_sets\": {STAGE: {\"version\", \"digest\"}}, \"changed\",
-   \"fetching\": [REVISION], \"problems\": [TEXT]}")]
+   \"fetching\": [REVISION], \"problems\": [TEXT],
+   \"pending\": [NUMBER]}")]
 pub(crate) struct Promote {
     /// Revisions, as `update list` shows them
     #[arg(value_name = "REVISION")]
@@ -30,6 +34,9 @@ pub(crate) struct Promote {
     /// Why
     #[arg(long, default_value = "", hide_default_value = true)]
     comment: String,
+    /// Sign with your key what waits for signatures
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
     /// Do not wait for payloads
     #[arg(long)]
     no_wait: bool,
@@ -43,7 +50,9 @@ impl Promote {
             comment: self.comment,
         };
         let mut admin = context.admin()?;
+        let asked = Asked::of(&request.revisions, &request.groups, true);
+        let signing = self.key.as_deref().map(|key| (key, &asked));
         let response = admin.promote(request).await.map_err(grpc::failure)?.into_inner();
-        decide::finish(context, &mut admin, response, !self.no_wait).await
+        decide::finish(context, &mut admin, response, !self.no_wait, signing).await
     }
 }

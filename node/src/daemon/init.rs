@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use patchmesh_topology::digest::Sha256;
 use patchmesh_topology::name::{NodeName, Site, UserName};
 use patchmesh_topology::node::{Mesh, Stage, membership};
+use patchmesh_topology::person::User;
 
 use super::Layout;
 use crate::identity::ca::{self, Ca, Request};
@@ -125,7 +126,7 @@ fn make(options: &InitOptions) -> Result<InitReport, super::Error> {
     )
     .map_err(Fault::from)?;
     let admin = certify_administrator(&layout, &ca, now)?;
-    mesh.users.extend(admin);
+    mesh.users.extend(admin.map(|(name, key)| (name.clone(), User::administrator(name, key))));
     let (keys, repositories) = make_keys(&layout, &options.mesh_name, now)?;
     for (stage, key) in &repositories {
         let armored = key.public_armored().map_err(Fault::from)?;

@@ -86,7 +86,7 @@ pub async fn run(options: JoinOptions) -> Result<JoinReport, super::Error> {
         })
         .await?;
     Ok(JoinReport {
-        node: joined.node.to_string(),
+        node: token.subject.name().to_owned(),
         mesh_id: joined.mesh_id,
         parent: joined.parent.to_string(),
     })

@@ -15,7 +15,7 @@ use crate::assess::feeds::Feeds;
 use crate::config::Settings;
 use crate::content::Content;
 use crate::generation::{Current, storage};
-use crate::identity::authority::{Attempt, Authority, Redeemed, Tokens};
+use crate::identity::authority::{Applicant, Attempt, Authority, Redeemed, Tokens};
 use crate::identity::{ca, files};
 use crate::openpgp::{self, SigningKey};
 use crate::primary::payloads::Payloads;
@@ -92,7 +92,7 @@ pub(super) fn start(
         views: Views::new(repository_keys(&layout)?),
         name: name.clone(),
     };
-    let publisher = Worker { press, current: current.clone() }.start(tasks, stop.clone());
+    let publisher = Worker::new(press, current.clone()).start(tasks, stop.clone());
     let sources = Sources::new(store.clone(), publisher.clone(), layout.source_cache());
     let payloads = Payloads::start(
         current.clone(),
@@ -151,10 +151,15 @@ impl Tokens for Redeemer {
             .await
             .map_err(|error| internal(&error))?
             .ok_or_else(|| tonic::Status::internal("the first root is missing on the primary"))?;
-        let node = generation.mesh.node(&attempt.node);
-        let parent = node.and_then(|node| generation.mesh.node(node.parent.as_ref()?));
+        let mesh = &generation.mesh;
+        let parent = match &attempt.applicant {
+            Applicant::Node { name, .. } => {
+                mesh.node(name).and_then(|node| mesh.node(node.parent.as_ref()?))
+            }
+            Applicant::User { .. } => mesh.nodes.values().find(|node| node.parent.is_none()),
+        };
         let parent = parent
-            .ok_or_else(|| tonic::Status::internal("the joined node has no parent in the mesh"))?;
+            .ok_or_else(|| tonic::Status::internal("the one who joined has nobody to ask"))?;
         Ok(Redeemed {
             secret_sha256,
             parent: parent.name.clone(),

@@ -7,6 +7,9 @@ use bytes::Bytes;
 use patchmesh_proto::admin::admin_server::AdminServer;
 use patchmesh_proto::admin::assessments_server::AssessmentsServer;
 use patchmesh_proto::admin::backup_server::BackupServer;
+use patchmesh_proto::admin::people_server::PeopleServer;
+use patchmesh_proto::admin::roles_server::RolesServer;
+use patchmesh_proto::admin::signatures_server::SignaturesServer;
 use patchmesh_proto::admin::standbys_server::StandbysServer;
 use patchmesh_proto::replication::records_server::RecordsServer;
 use patchmesh_proto::admin::subscriptions_server::SubscriptionsServer;
@@ -36,7 +39,9 @@ use crate::replicate::status::Statuses;
 use crate::replicate::{report, serve};
 use crate::rpc::context::Context;
 use crate::rpc::rights::Guard;
-use crate::rpc::{admin, assessments, backup, standbys, subscriptions};
+use crate::rpc::{
+    admin, assessments, backup, people, roles, signatures, standbys, subscriptions,
+};
 use crate::succession::{Ways, announce, records};
 
 /// Largest admin request: tens of thousands of revisions decided at once.
@@ -251,6 +256,15 @@ impl Parts {
             .add_service(StandbysServer::new(standbys::Service::new(context.clone())))
             .add_service(identity)
             .add_service(admin)
+            .add_service(PeopleServer::new(people::Service::new(context.clone())))
+            .add_service(
+                RolesServer::new(roles::Service::new(context.clone()))
+                    .max_decoding_message_size(MAX_ADMIN_REQUEST),
+            )
+            .add_service(
+                SignaturesServer::new(signatures::Service::new(context.clone()))
+                    .max_encoding_message_size(usize::MAX),
+            )
             .add_service(
                 AssessmentsServer::new(assessments::Service::new(context.clone()))
                     .max_encoding_message_size(usize::MAX),

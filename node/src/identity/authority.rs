@@ -10,12 +10,12 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use patchmesh_proto::identity::{JoinRequest, JoinResponse};
 use patchmesh_topology::digest::Sha256;
-use patchmesh_topology::name::{self, NodeName};
+use patchmesh_topology::name::{self, NodeName, UserName};
 use patchmesh_topology::node::{Membership, Mesh};
 use tokio::sync::watch;
 
 use super::ca::{self, Ca, Request};
-use super::certificate::Certificate;
+use super::certificate::{Certificate, Subject};
 use super::token::Statement;
 use crate::transport::address::{self, NodeUrl};
 
@@ -23,7 +23,7 @@ use crate::transport::address::{self, NodeUrl};
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The node's name is none.
-    #[error("the request names no node")]
+    #[error("the request names nobody")]
     Node(#[from] name::Error),
     /// The node's URL is none.
     #[error("the request's URL cannot be used")]
@@ -37,18 +37,55 @@ pub enum Error {
     /// A node that may not renew.
     #[error("node {0} has not joined, or was revoked: it cannot renew")]
     NotJoined(NodeName),
+    /// A person who may not renew.
+    #[error("user {0} has not joined, or was revoked: they cannot renew")]
+    UserNotJoined(UserName),
+    /// Another key than the one that joined.
+    #[error("user {0} asks to renew for another key than they joined with")]
+    UserKey(UserName),
+    /// Not a key.
+    #[error("the signing key is not an Ed25519 key of 32 bytes")]
+    SigningKey,
     /// Another key than the one that joined.
     #[error("node {0} asks to renew for another key than it joined with")]
     Key(NodeName),
 }
 
+/// What somebody wants to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Applicant {
+    /// A node.
+    Node {
+        /// Its name.
+        name: NodeName,
+        /// Where it will be reached.
+        url: NodeUrl,
+    },
+    /// A person.
+    User {
+        /// Their name.
+        name: UserName,
+        /// The Ed25519 key that they will sign decisions with.
+        signing_key: [u8; 32],
+    },
+}
+
+impl Applicant {
+    /// Whom the certificate will name.
+    #[must_use]
+    pub fn subject(&self) -> Subject {
+        match self {
+            Self::Node { name, .. } => Subject::Node(name.clone()),
+            Self::User { name, .. } => Subject::User(name.clone()),
+        }
+    }
+}
+
 /// Somebody wants to join.
 #[derive(Debug, Clone)]
 pub struct Attempt {
-    /// As which node.
-    pub node: NodeName,
-    /// Where it will be reached.
-    pub url: NodeUrl,
+    /// As what.
+    pub applicant: Applicant,
     /// SHA-256 of its key's SubjectPublicKeyInfo.
     pub spki_sha256: Sha256,
     /// The primary's clock.
@@ -61,8 +98,16 @@ impl Attempt {
     #[must_use]
     pub fn proves(&self, secret_sha256: &Sha256) -> bool {
         let request = &self.request;
-        let parts = [request.node.as_bytes(), request.url.as_bytes(), &request.certificate_request];
-        Statement::Join.is_proven(&request.proof, secret_sha256, &parts)
+        let asked = &request.certificate_request;
+        let (statement, parts): (_, [&[u8]; 3]) = match self.applicant {
+            Applicant::Node { .. } => {
+                (Statement::Join, [request.node.as_bytes(), request.url.as_bytes(), asked])
+            }
+            Applicant::User { .. } => {
+                (Statement::JoinUser, [request.user.as_bytes(), &request.signing_key, asked])
+            }
+        };
+        statement.is_proven(&request.proof, secret_sha256, &parts)
     }
 }
 
@@ -120,12 +165,19 @@ impl Authority {
     /// # Errors
     /// Where the request makes no sense or the token is of no use.
     pub async fn join(&self, request: JoinRequest, now: Timestamp) -> Result<JoinResponse, Error> {
-        let (node, url, asked) = read(&request)?;
+        let (applicant, asked) = read(&request)?;
         // Issued first, since that changes nothing: once the token is
         // redeemed, nothing can go wrong any more.
-        let certificate = self.ca.issue_node(&asked, &node, &url, self.lifetime, now)?;
+        let certificate = match &applicant {
+            Applicant::Node { name, url } => {
+                self.ca.issue_node(&asked, name, url, self.lifetime, now)?
+            }
+            Applicant::User { name, .. } => {
+                self.ca.issue_user(&asked, name, ca::USER_LIFETIME, now)?
+            }
+        };
         let spki_sha256 = asked.spki_sha256;
-        let attempt = Attempt { node, url, spki_sha256, now, request };
+        let attempt = Attempt { applicant, spki_sha256, now, request };
         let denied = |status| Error::Denied(Box::new(status));
         let redeemed = self.tokens.redeem(attempt).await.map_err(denied)?;
         let mut response = JoinResponse {
@@ -165,6 +217,27 @@ impl Authority {
         let url: NodeUrl = node.url.parse()?;
         Ok(self.ca.issue_node(&asked, name, &url, self.lifetime, now)?)
     }
+
+    /// A new certificate for a person who joined, for the key they joined
+    /// with. That key signed the request: it speaks for them.
+    ///
+    /// # Errors
+    /// Where the person has not joined, was revoked, or has another key.
+    pub fn renew_user(
+        &self,
+        name: &UserName,
+        request: &[u8],
+        now: Timestamp,
+    ) -> Result<Certificate, Error> {
+        let asked = Request::parse(request)?;
+        let mesh = Arc::clone(&self.mesh.borrow());
+        match mesh.users.get(name).map(|user| user.membership) {
+            Some(Membership::Joined(key)) if key == asked.spki_sha256 => {}
+            Some(Membership::Joined(_)) => return Err(Error::UserKey(name.clone())),
+            _ => return Err(Error::UserNotJoined(name.clone())),
+        }
+        Ok(self.ca.issue_user(&asked, name, ca::USER_LIFETIME, now)?)
+    }
 }
 
 impl fmt::Debug for Authority {
@@ -178,10 +251,15 @@ impl fmt::Debug for Authority {
 ///
 /// # Errors
 /// The first part that makes no sense.
-pub(super) fn read(request: &JoinRequest) -> Result<(NodeName, NodeUrl, Request), Error> {
-    let node = request.node.parse()?;
-    let url = request.url.parse()?;
-    Ok((node, url, Request::parse(&request.certificate_request)?))
+pub(super) fn read(request: &JoinRequest) -> Result<(Applicant, Request), Error> {
+    let applicant = if request.user.is_empty() {
+        Applicant::Node { name: request.node.parse()?, url: request.url.parse()? }
+    } else {
+        let name = request.user.parse()?;
+        let key = request.signing_key[..].try_into().map_err(|_| Error::SigningKey)?;
+        Applicant::User { name, signing_key: key }
+    };
+    Ok((applicant, Request::parse(&request.certificate_request)?))
 }
 
 /// What the proof of an answer covers: everything but itself.

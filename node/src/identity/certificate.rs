@@ -51,7 +51,28 @@ pub enum Subject {
     User(UserName),
 }
 
+impl From<NodeName> for Subject {
+    fn from(name: NodeName) -> Self {
+        Self::Node(name)
+    }
+}
+
+impl From<UserName> for Subject {
+    fn from(name: UserName) -> Self {
+        Self::User(name)
+    }
+}
+
 impl Subject {
+    /// The name alone, without what it names.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Subject::Node(name) => name.as_str(),
+            Subject::User(name) => name.as_str(),
+        }
+    }
+
     /// The URI that stands for it in certificates.
     #[must_use]
     pub fn uri(&self, mesh_id: &str) -> String {

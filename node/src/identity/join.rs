@@ -41,6 +41,12 @@ pub enum Error {
         .0.display()
     )]
     Joined(PathBuf),
+    /// A person's token used for a host.
+    #[error("this token is for a person: use it with `patchmesh user join`")]
+    ForAPerson,
+    /// A host's token used for a person.
+    #[error("this token is for a node: use it with `patchmesh join`")]
+    ForANode,
     /// The token is of no use.
     #[error("the token cannot be used")]
     Token(#[from] token::Error),
@@ -92,8 +98,6 @@ pub enum Error {
 pub struct Joined {
     /// Its identity. Only its key is saved.
     pub identity: Identity,
-    /// Its name.
-    pub node: NodeName,
     /// The mesh.
     pub mesh_id: String,
     /// Its parent.
@@ -113,24 +117,63 @@ pub struct Joined {
 /// answer is not what the token promises.
 pub async fn join(token: &Token, folder: &Path, url: &NodeUrl) -> Result<Joined, Error> {
     token.check_expiry(Timestamp::now())?;
+    let Subject::Node(node) = &token.subject else {
+        return Err(Error::ForAPerson);
+    };
     if files::exists(folder) {
         return Err(Error::Joined(folder.to_owned()));
     }
     let key = files::load_or_make_key(folder)?;
-    let response = ask(token, &key, url).await?;
-    check(token, key, response)
-}
-
-async fn ask(token: &Token, key: &Key, url: &NodeUrl) -> Result<JoinResponse, Error> {
-    let (node, request) = (token.node.as_str(), key.certificate_request(token.node.as_str())?);
-    let parts = [node.as_bytes(), url.as_str().as_bytes(), &request];
+    let request = key.certificate_request(node.as_str())?;
+    let parts = [node.as_str().as_bytes(), url.as_str().as_bytes(), &request];
     let proof = Statement::Join.prove(&token.secret_sha256(), &parts);
-    let mut message = Request::new(JoinRequest {
-        node: node.to_owned(),
+    let request = JoinRequest {
+        node: node.to_string(),
         proof: proof.into(),
         certificate_request: request.into(),
         url: url.to_string(),
-    });
+        ..JoinRequest::default()
+    };
+    let response = ask(token, request).await?;
+    check(token, key, response)
+}
+
+/// Joins as the person that the token names. Both keys are in `folder`
+/// afterwards: that of the certificate, and `signing`, whose public half
+/// becomes known as the person's. The rest of the identity is for the caller
+/// to save there, last of all.
+///
+/// # Errors
+/// As for [`join`].
+pub async fn join_user(
+    token: &Token,
+    folder: &Path,
+    signing_key: &[u8; 32],
+) -> Result<Joined, Error> {
+    token.check_expiry(Timestamp::now())?;
+    let Subject::User(user) = &token.subject else {
+        return Err(Error::ForANode);
+    };
+    if files::exists(folder) {
+        return Err(Error::Joined(folder.to_owned()));
+    }
+    let key = files::load_or_make_key(folder)?;
+    let request = key.certificate_request(user.as_str())?;
+    let parts = [user.as_str().as_bytes(), signing_key, &request];
+    let proof = Statement::JoinUser.prove(&token.secret_sha256(), &parts);
+    let request = JoinRequest {
+        user: user.to_string(),
+        signing_key: signing_key.to_vec().into(),
+        proof: proof.into(),
+        certificate_request: request.into(),
+        ..JoinRequest::default()
+    };
+    let response = ask(token, request).await?;
+    check(token, key, response)
+}
+
+async fn ask(token: &Token, request: JoinRequest) -> Result<JoinResponse, Error> {
+    let mut message = Request::new(request);
     message.set_timeout(TIMEOUT);
     let channel = channel::to_node(&token.parent_url, tls::joining_client(token.ca_sha256)?)
         .map_err(Error::Url)?;
@@ -163,15 +206,12 @@ pub(super) fn check(token: &Token, key: Key, response: JoinResponse) -> Result<J
         return Err(Error::Answer("TUF root"));
     }
     let certificate = Certificate::parse(&response.certificate)?;
-    if certificate.mesh_id != token.mesh_id
-        || certificate.subject != Subject::Node(token.node.clone())
-    {
+    if certificate.mesh_id != token.mesh_id || certificate.subject != token.subject {
         return Err(Error::Answer("certificate"));
     }
     let ca = CertificateDer::from(response.ca_certificate.to_vec());
     Ok(Joined {
         identity: Identity::new(key, certificate, ca)?,
-        node: token.node.clone(),
         mesh_id: response.mesh_id,
         parent: response.parent.parse().map_err(|_| Error::Answer("parent"))?,
         parent_url: response.parent_url.parse().map_err(|_| Error::Answer("parent's URL"))?,

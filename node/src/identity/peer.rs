@@ -79,6 +79,12 @@ pub enum Refusal {
     /// No such user.
     #[error("no user {0} is known here")]
     UnknownUser(UserName),
+    /// A user who has not joined.
+    #[error("user {0} is invited but has not joined")]
+    UserNotJoined(UserName),
+    /// A user who was shut out.
+    #[error("user {0} was revoked")]
+    UserRevoked(UserName),
     /// Another key than the user's.
     #[error("the certificate of user {0} is not for the key that is known here")]
     UserKey(UserName),
@@ -115,9 +121,9 @@ impl Refusal {
         match self {
             Refusal::WrongMesh { .. } => "wrong-mesh",
             Refusal::UnknownNode(_) | Refusal::UnknownUser(_) => "unknown",
-            Refusal::NotJoined(_) => "not-joined",
+            Refusal::NotJoined(_) | Refusal::UserNotJoined(_) => "not-joined",
             Refusal::NodeKey(_) | Refusal::UserKey(_) => "wrong-key",
-            Refusal::Revoked(_) => "revoked",
+            Refusal::Revoked(_) | Refusal::UserRevoked(_) => "revoked",
             Refusal::Expired { .. } => "expired",
             Refusal::NotYetValid { .. } => "not-yet-valid",
         }
@@ -135,13 +141,7 @@ pub fn judge(mesh: &Mesh, certificate: &Certificate, now: Timestamp) -> Result<P
     }
     let peer = match &certificate.subject {
         Subject::Node(name) => judge_node(mesh, name, certificate.spki_sha256)?,
-        Subject::User(name) => match mesh.users.get(name) {
-            None => return Err(Refusal::UnknownUser(name.clone())),
-            Some(key) if *key != certificate.spki_sha256 => {
-                return Err(Refusal::UserKey(name.clone()));
-            }
-            Some(_) => Peer::User(name.clone()),
-        },
+        Subject::User(name) => judge_user(mesh, name, certificate.spki_sha256)?,
     };
     let subject = || certificate.subject.clone();
     match certificate.validity(now) {
@@ -162,6 +162,16 @@ fn judge_node(mesh: &Mesh, name: &NodeName, key: Sha256) -> Result<Peer, Refusal
         Membership::Revoked => Err(Refusal::Revoked(name.clone())),
         Membership::Joined(joined) if joined != key => Err(Refusal::NodeKey(name.clone())),
         Membership::Joined(_) => Ok(Peer::Node(name.clone())),
+    }
+}
+
+fn judge_user(mesh: &Mesh, name: &UserName, key: Sha256) -> Result<Peer, Refusal> {
+    let user = mesh.users.get(name).ok_or_else(|| Refusal::UnknownUser(name.clone()))?;
+    match user.membership {
+        Membership::Invited => Err(Refusal::UserNotJoined(name.clone())),
+        Membership::Revoked => Err(Refusal::UserRevoked(name.clone())),
+        Membership::Joined(joined) if joined != key => Err(Refusal::UserKey(name.clone())),
+        Membership::Joined(_) => Ok(Peer::User(name.clone())),
     }
 }
 
@@ -235,6 +245,7 @@ mod tests {
 
     use super::*;
     use crate::identity::testing::TestMesh;
+    use patchmesh_topology::person::User;
 
     #[test]
     fn only_a_joined_node_with_its_own_key_is_let_in() {
@@ -282,13 +293,25 @@ mod tests {
         let name: UserName = "admin".parse().expect("a name");
         let judged = |users: &[(UserName, Sha256)]| {
             let mut mesh = test.mesh(&[]);
-            mesh.users = users.iter().cloned().collect();
+            let user = |(name, key): &(UserName, Sha256)| {
+                (name.clone(), User::administrator(name.clone(), *key))
+            };
+            mesh.users = users.iter().map(user).collect();
             judge(&mesh, admin.certificate(), Timestamp::now()).map_err(|refusal| refusal.reason())
         };
         let key = admin.key().spki_sha256();
         assert_eq!(judged(&[(name.clone(), key)]), Ok(Peer::User(name.clone())));
         assert_eq!(judged(&[]), Err("unknown"));
-        assert_eq!(judged(&[(name, Sha256::from_bytes([1; 32]))]), Err("wrong-key"));
+        assert_eq!(judged(&[(name.clone(), Sha256::from_bytes([1; 32]))]), Err("wrong-key"));
+        for (membership, refusal) in
+            [(Membership::Invited, "not-joined"), (Membership::Revoked, "revoked")]
+        {
+            let mut mesh = test.mesh(&[]);
+            let user = User { membership, ..User::administrator(name.clone(), key) };
+            mesh.users.insert(name.clone(), user);
+            let judged = judge(&mesh, admin.certificate(), Timestamp::now());
+            assert_eq!(judged.map_err(|refusal| refusal.reason()), Err(refusal));
+        }
     }
 
     #[test]

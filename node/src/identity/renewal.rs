@@ -145,6 +145,7 @@ impl Renewal {
                 let mut request = Request::new(RenewRequest {
                     node: self.node.to_string(),
                     certificate_request: certificate_request.into(),
+                    user: String::new(),
                 });
                 request.set_timeout(TIMEOUT);
                 let answer = IdentityClient::new(parent.clone()).renew(request).await;
@@ -158,7 +159,7 @@ impl Renewal {
 /// When to renew, and how long the certificate lives. The jitter, 0 to 1,
 /// moves the moment by up to a tenth of the life towards the beginning, so
 /// that nodes made in one go do not come in one go.
-fn due(certificate: &Certificate, jitter: f64) -> (Timestamp, Duration) {
+pub(crate) fn due(certificate: &Certificate, jitter: f64) -> (Timestamp, Duration) {
     let life = certificate.not_after.duration_since(certificate.not_before);
     let life = Duration::try_from(life).unwrap_or_default();
     // The backdating is no life.

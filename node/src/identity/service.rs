@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use patchmesh_proto::identity::identity_client::IdentityClient;
 use patchmesh_proto::identity::identity_server::{Identity, IdentityServer};
 use patchmesh_proto::identity::{JoinRequest, JoinResponse, RenewRequest, RenewResponse};
-use patchmesh_topology::name::NodeName;
+use patchmesh_topology::name::{NodeName, UserName};
 use patchmesh_topology::node::Mesh;
 use tokio::sync::{Semaphore, watch};
 use tonic::transport::Channel;
@@ -16,6 +16,7 @@ use tonic::{Request, Response, Status};
 
 use super::authority::{self, Authority, Error};
 use super::ca::MAX_REQUEST;
+use super::certificate::Subject;
 use super::peer::Peer;
 use crate::log::in_one_line;
 use crate::transport::channel;
@@ -61,13 +62,23 @@ impl Service {
     /// Refuses a renewal for a node that is neither the caller nor below it.
     fn check_caller(&self, peer: &Peer, node: &NodeName) -> Result<(), Status> {
         let Peer::Node(caller) = peer else {
-            return Err(Status::unauthenticated("only nodes renew certificates"));
+            return Err(Status::unauthenticated("only nodes renew nodes' certificates"));
         };
         if self.mesh.borrow().is_within(node, caller) {
             return Ok(());
         }
         let text = format!("node {caller} may not renew for node {node}, which is not below it");
         Err(Status::permission_denied(text))
+    }
+}
+
+/// A person renews for themselves. A node that passes a request on needs no
+/// say: the certificate is for the key that the person has, and for no other.
+fn check_user(peer: &Peer, user: &UserName) -> Result<(), Status> {
+    match peer {
+        Peer::Node(_) => Ok(()),
+        Peer::User(caller) if caller == user => Ok(()),
+        _ => Err(Status::permission_denied(format!("{peer} may not renew for user {user}"))),
     }
 }
 
@@ -100,9 +111,11 @@ impl From<Error> for Status {
         let text = in_one_line(&error);
         match error {
             Error::Denied(status) => *status,
-            Error::NotJoined(_) => Status::failed_precondition(text),
-            Error::Key(_) => Status::permission_denied(text),
-            Error::Node(_) | Error::Url(_) | Error::Ca(_) => Status::invalid_argument(text),
+            Error::NotJoined(_) | Error::UserNotJoined(_) => Status::failed_precondition(text),
+            Error::Key(_) | Error::UserKey(_) => Status::permission_denied(text),
+            Error::Node(_) | Error::Url(_) | Error::Ca(_) | Error::SigningKey => {
+                Status::invalid_argument(text)
+            }
         }
     }
 }
@@ -112,7 +125,8 @@ impl Identity for Service {
     async fn join(&self, request: Request<JoinRequest>) -> Result<Response<JoinResponse>, Status> {
         let _slot = self.joins.try_acquire().map_err(busy)?;
         let request = request.into_inner();
-        let (node, ..) = authority::read(&request)?;
+        let (applicant, _) = authority::read(&request)?;
+        let subject = applicant.subject();
         let outcome = match &self.issuer {
             Issuer::Here(authority) => {
                 authority.join(request, Timestamp::now()).await.map_err(Status::from)
@@ -125,8 +139,8 @@ impl Identity for Service {
                 .map_err(from_above),
         };
         match &outcome {
-            Ok(_) => tracing::info!(%node, "node joined"),
-            Err(status) => tracing::warn!(%node, reason = status.message(), "join refused"),
+            Ok(_) => tracing::info!(%subject, "joined"),
+            Err(status) => tracing::warn!(%subject, reason = status.message(), "join refused"),
         }
         outcome.map(Response::new)
     }
@@ -138,18 +152,28 @@ impl Identity for Service {
         let _slot = self.renewals.try_acquire().map_err(busy)?;
         let peer = Peer::of(&request);
         let request = request.into_inner();
-        let node: NodeName =
-            request.node.parse().map_err(|error| Status::from(Error::Node(error)))?;
-        self.check_caller(&peer, &node)?;
+        let wrong = |error| Status::from(Error::Node(error));
+        let subject = if request.user.is_empty() {
+            let node: NodeName = request.node.parse().map_err(wrong)?;
+            self.check_caller(&peer, &node)?;
+            Subject::Node(node)
+        } else {
+            let user: UserName = request.user.parse().map_err(wrong)?;
+            check_user(&peer, &user)?;
+            Subject::User(user)
+        };
         match &self.issuer {
             Issuer::Here(authority) => {
-                let asked = &request.certificate_request;
-                let certificate = authority.renew(&node, asked, Timestamp::now())?;
+                let (asked, now) = (&request.certificate_request, Timestamp::now());
+                let certificate = match &subject {
+                    Subject::Node(node) => authority.renew(node, asked, now)?,
+                    Subject::User(user) => authority.renew_user(user, asked, now)?,
+                };
                 let expires_at = Some(prost_types::Timestamp {
                     seconds: certificate.not_after.as_second(),
                     nanos: 0,
                 });
-                tracing::info!(%node, expires_at = %certificate.not_after, "certificate renewed");
+                tracing::info!(%subject, expires_at = %certificate.not_after, "certificate renewed");
                 let certificate = certificate.der.to_vec().into();
                 Ok(Response::new(RenewResponse { certificate, expires_at }))
             }

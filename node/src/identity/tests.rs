@@ -15,7 +15,7 @@ use patchmesh_topology::name::NodeName;
 use patchmesh_topology::node::Membership;
 use tonic::{Code, Status};
 
-use super::authority::{Attempt, Authority, Redeemed, Tokens};
+use super::authority::{Applicant, Attempt, Authority, Redeemed, Tokens};
 use super::files::{self, Identity};
 use super::join::{self, join};
 use super::key::Key;
@@ -43,9 +43,12 @@ struct MemoryTokens {
 #[async_trait]
 impl Tokens for MemoryTokens {
     async fn redeem(&self, attempt: Attempt) -> Result<Redeemed, Status> {
+        let Applicant::Node { name: node, .. } = &attempt.applicant else {
+            return Err(Status::permission_denied("unknown token"));
+        };
         let mut open = self.open.lock().expect("no panic");
         let token = open
-            .get_mut(&attempt.node)
+            .get_mut(node)
             .filter(|token| attempt.proves(&token.secret))
             .ok_or_else(|| Status::permission_denied("unknown token"))?;
         if attempt.now > token.end {
@@ -250,6 +253,7 @@ async fn what_makes_no_sense_goes_no_further() {
         url: url.to_owned(),
         certificate_request: certificate_request.to_vec().into(),
         proof: Bytes::new(),
+        ..JoinRequest::default()
     };
     let url = own_url();
     for bad in [
@@ -280,6 +284,7 @@ async fn an_altered_answer_is_noticed() {
         url: url.to_string(),
         proof: proof.into(),
         certificate_request: request.into(),
+        ..JoinRequest::default()
     };
     let mut client = IdentityClient::new(tree.hub.channel(&tree.test, None, "hub"));
     // A node on the way that asks for a key of its own gets nothing.
@@ -306,6 +311,7 @@ async fn only_the_node_and_those_above_it_renew() {
     let request = |node: &str, certificate_request: &[u8]| RenewRequest {
         node: node.to_owned(),
         certificate_request: certificate_request.to_vec().into(),
+        user: String::new(),
     };
     client.renew(request("lyon", &own)).await.expect("renewed by way of the hub");
     let status = client.renew(request("hub", &own)).await.expect_err("not its business");

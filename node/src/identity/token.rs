@@ -14,9 +14,10 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
 use patchmesh_proto::identity::JoinToken;
 use patchmesh_topology::digest::Sha256;
-use patchmesh_topology::name::{self, NodeName};
+use patchmesh_topology::name;
 use prost::Message;
 
+use super::certificate::Subject;
 use super::{CLOCK_SKEW, sha256};
 use crate::transport::address::{self, NodeUrl};
 
@@ -43,19 +44,19 @@ pub enum Error {
     /// The checksum holds, the inside does not.
     #[error("the token's {0} cannot be read: ask for another token")]
     Field(&'static str),
-    /// The token's node name is none.
-    #[error("the token names no node: ask for another token")]
+    /// The token's name is none.
+    #[error("the token names nobody: ask for another token")]
     Node(#[source] name::Error),
     /// The token's parent URL is none.
     #[error("the token's parent has no URL that can be asked")]
     Parent(#[source] address::Error),
     /// Too old.
     #[error(
-        "the token for node {node} expired at {at} (here it is {now}): ask for another one, or check this host's clock"
+        "the token for {subject} expired at {at} (here it is {now}): ask for another one, or check this host's clock"
     )]
     Expired {
-        /// The node that it was for.
-        node: NodeName,
+        /// Whom it was for.
+        subject: Subject,
         /// When it expired.
         at: Timestamp,
         /// This host's clock.
@@ -99,8 +100,9 @@ impl fmt::Debug for Secret {
 pub struct Token {
     /// The mesh.
     pub mesh_id: String,
-    /// The node that the holder may become.
-    pub node: NodeName,
+    /// The node that the holder's host may become, or the person that the
+    /// holder is.
+    pub subject: Subject,
     /// SHA-256 of the DER of the mesh's CA certificate.
     pub ca_sha256: Sha256,
     /// Whom to ask.
@@ -118,14 +120,15 @@ impl Token {
     /// Where the parent's URL is none, or the system gives no randomness.
     pub fn new(
         mesh_id: String,
-        node: NodeName,
+        subject: impl Into<Subject>,
         ca_sha256: Sha256,
         parent_url: impl AsRef<str>,
         expires_at: Timestamp,
     ) -> Result<Self, Error> {
         let parent_url = parent_url.as_ref().parse().map_err(Error::Parent)?;
         let secret = Secret::generate()?;
-        Ok(Self { mesh_id, node, ca_sha256, parent_url, secret, expires_at })
+        let subject = subject.into();
+        Ok(Self { mesh_id, subject, ca_sha256, parent_url, secret, expires_at })
     }
 
     /// SHA-256 of the secret: all that the primary keeps of the token.
@@ -137,9 +140,14 @@ impl Token {
     /// The token as text.
     #[must_use]
     pub fn encode(&self) -> String {
+        let (node, user) = match &self.subject {
+            Subject::Node(name) => (name.to_string(), String::new()),
+            Subject::User(name) => (String::new(), name.to_string()),
+        };
         let message = JoinToken {
             mesh_id: self.mesh_id.clone(),
-            node: self.node.to_string(),
+            node,
+            user,
             ca_sha256: self.ca_sha256.as_bytes().to_vec().into(),
             parent_url: self.parent_url.to_string(),
             secret: self.secret.0.to_vec().into(),
@@ -177,7 +185,11 @@ impl Token {
         }
         Ok(Self {
             mesh_id: message.mesh_id,
-            node: message.node.parse().map_err(Error::Node)?,
+            subject: match (message.node.as_str(), message.user.as_str()) {
+                (node, "") => Subject::Node(node.parse().map_err(Error::Node)?),
+                ("", user) => Subject::User(user.parse().map_err(Error::Node)?),
+                _ => return Err(Error::Field("name")),
+            },
             ca_sha256: Sha256::try_from(&message.ca_sha256[..])
                 .map_err(|_| Error::Field("CA digest"))?,
             parent_url: message.parent_url.parse().map_err(Error::Parent)?,
@@ -193,7 +205,8 @@ impl Token {
     /// [`Error::Expired`].
     pub fn check_expiry(&self, now: Timestamp) -> Result<(), Error> {
         if is_expired(self.expires_at, now) {
-            return Err(Error::Expired { node: self.node.clone(), at: self.expires_at, now });
+            let subject = self.subject.clone();
+            return Err(Error::Expired { subject, at: self.expires_at, now });
         }
         Ok(())
     }
@@ -217,7 +230,9 @@ pub fn is_expired(expires_at: Timestamp, now: Timestamp) -> bool {
 pub enum Statement {
     /// A join request: node, URL, certificate request.
     Join,
-    /// The answer to it: the fields of the response in their order.
+    /// A person's join request: name, signing key, certificate request.
+    JoinUser,
+    /// The answer to either: the fields of the response in their order.
     Joined,
 }
 
@@ -225,6 +240,7 @@ impl Statement {
     const fn context(self) -> &'static [u8] {
         match self {
             Statement::Join => b"patchmesh-join-v1\0",
+            Statement::JoinUser => b"patchmesh-join-user-v1\0",
             Statement::Joined => b"patchmesh-joined-v1\0",
         }
     }
@@ -272,7 +288,7 @@ mod tests {
     fn token() -> Token {
         Token {
             mesh_id: "m1".to_owned(),
-            node: "lyon".parse().expect("a name"),
+            subject: Subject::Node("lyon".parse().expect("a name")),
             ca_sha256: sha256(b"ca"),
             parent_url: "https://hq.example:8443".parse().expect("a URL"),
             secret: Secret([7; 32]),
@@ -285,6 +301,8 @@ mod tests {
         let text = token().encode();
         assert_eq!(Token::decode(&format!(" {text}\n")), Ok(token()));
         assert!(format!("{:?}", token()).contains("Secret(…)"));
+        let person = Token { subject: Subject::User("ada".parse().expect("a name")), ..token() };
+        assert_eq!(Token::decode(&person.encode()), Ok(person));
     }
 
     #[test]
@@ -311,6 +329,7 @@ mod tests {
         let proof = Statement::Join.prove(&key, &parts);
         assert!(Statement::Join.is_proven(&proof, &key, &parts));
         assert!(!Statement::Joined.is_proven(&proof, &key, &parts));
+        assert!(!Statement::JoinUser.is_proven(&proof, &key, &parts));
         assert!(!Statement::Join.is_proven(&proof, &key, &[b"lyonh", b"ttps://lyon"]));
         assert!(!Statement::Join.is_proven(&proof, &sha256(b"x"), &parts));
         assert!(!Statement::Join.is_proven(b"", &key, &parts));

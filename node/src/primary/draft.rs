@@ -286,6 +286,16 @@ impl Draft {
         self.papers.extend(papers);
     }
 
+    /// Puts the decisions of a stage back to those of a generation.
+    pub(super) fn restore_approvals(&mut self, stage: Stage, set: Arc<ApprovalSet>) {
+        self.approvals.insert(stage, set);
+    }
+
+    /// Where records are read from.
+    pub(super) const fn store(&self) -> &Store {
+        &self.store
+    }
+
     /// The metadata signed elsewhere.
     #[must_use]
     pub fn papers(&self) -> &[Paper] {

@@ -6,6 +6,7 @@
 //! is put through the very checks that a child makes before it is committed
 //! in one transaction: a fault here is found before anybody else sees it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,12 +17,14 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::draft::{Draft, Written};
+use super::pending;
 use super::signing::Signing;
 use super::views::Views;
 use super::writing::Writing;
 use crate::generation::load::{self, Loaded, Staged};
 use crate::generation::{Current, Generation, storage};
 use crate::store::{self, Store};
+use crate::tuf::key::KeyId;
 use crate::tuf::repository::Custody;
 
 /// Changes that may wait; callers beyond that wait for room.
@@ -52,6 +55,11 @@ pub enum Fault {
     /// Signing.
     #[error("the metadata could not be signed")]
     Sign(#[from] super::signing::Error),
+    /// Writing down what has to be signed elsewhere.
+    #[error(
+        "the decision needs signatures that are made elsewhere, and could not be kept for them"
+    )]
+    Pending(#[from] Box<super::pending::Error>),
     /// Building a view.
     #[error("a view could not be built")]
     View(#[from] super::views::Error),
@@ -121,10 +129,31 @@ impl Publisher {
         R: std::error::Error + Send + 'static,
         F: FnOnce(&mut Draft) -> Result<T, R> + Send + 'static,
     {
+        let (answer, generation, _) = self.publish_noting(change).await?;
+        Ok((answer, generation))
+    }
+
+    /// The same, and the numbers of what now waits for signatures that are
+    /// made elsewhere ([`super::pending`]) instead of being in the generation.
+    ///
+    /// # Errors
+    /// As for [`Publisher::publish`].
+    pub async fn publish_noting<T, R, F>(
+        &self,
+        change: F,
+    ) -> Result<(T, Arc<Generation>, Vec<u64>), Error<R>>
+    where
+        T: Send + 'static,
+        R: std::error::Error + Send + 'static,
+        F: FnOnce(&mut Draft) -> Result<T, R> + Send + 'static,
+    {
         let (answer, outcome) = oneshot::channel();
         let job: Job = Box::new(move |worker| {
+            let outcome = worker.change(change);
+            let pended = std::mem::take(&mut worker.pended);
+            let outcome = outcome.map(|(answer, generation)| (answer, generation, pended));
             // The caller may have gone away; what was decided stands all the same.
-            let _ = answer.send(worker.change(change));
+            let _ = answer.send(outcome);
         });
         self.jobs.send(job).await.map_err(|_| Error::Stopped)?;
         outcome.await.map_err(|_| Error::Stopped)?
@@ -151,9 +180,17 @@ pub struct Worker {
     pub press: Press,
     /// Told of every new generation.
     pub current: Current,
+    /// What the last change left waiting for signatures.
+    pended: Vec<u64>,
 }
 
 impl Worker {
+    /// A worker that goes on from the generation in `current`.
+    #[must_use]
+    pub const fn new(press: Press, current: Current) -> Self {
+        Self { press, current, pended: Vec::new() }
+    }
+
     /// Starts the task; it ends when cancelled, after the change under way.
     #[must_use]
     pub fn start(self, tasks: &mut JoinSet<()>, cancel: CancellationToken) -> Publisher {
@@ -202,7 +239,7 @@ impl Worker {
         }
     }
 
-    fn change<T, R, F>(&mut self, change: F) -> Result<(T, Arc<Generation>), Error<R>>
+    pub(super) fn change<T, R, F>(&mut self, change: F) -> Result<(T, Arc<Generation>), Error<R>>
     where
         R: std::error::Error + 'static,
         F: FnOnce(&mut Draft) -> Result<T, R>,
@@ -210,11 +247,53 @@ impl Worker {
         let generation = self.current.get();
         let mut draft = Draft::of(&generation, self.press.store.clone(), Timestamp::now());
         let answer = change(&mut draft).map_err(Error::Refused)?;
+        let failed = |fault: Fault| Error::Failed(Arc::new(fault));
         let written = draft.written_since(&generation);
-        let generation = self
-            .write(&generation, draft, written)
-            .map_err(|fault| Error::Failed(Arc::new(fault)))?;
-        Ok((answer, generation))
+        let pending = pending::withhold(&self.press.signing, &generation, &mut draft, written)
+            .map_err(|error| failed(Box::new(error).into()))?;
+        let written = draft.written_since(&generation);
+        let published = self.write(&generation, draft, written).map_err(failed)?;
+        self.pended = pending;
+        if published.number != generation.number {
+            self.look_at_pending();
+        }
+        Ok((answer, published))
+    }
+
+    /// What waits for signatures may have to be prepared anew.
+    fn look_at_pending(&self) {
+        let now = Timestamp::now();
+        let outcome =
+            pending::refresh(self, now).and_then(|()| pending::ask_for_renewals(self, now));
+        if let Err(error) = outcome {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "what waits for signatures could not be looked at"
+            );
+        }
+    }
+
+    /// The keys on this host that hold a role now.
+    pub(super) fn held_keys(&self) -> BTreeSet<KeyId> {
+        let custody = self.press.signing.custody(Timestamp::now());
+        let ids = custody.iter().flat_map(|role| role.holders.keyids());
+        ids.filter(|id| self.press.signing.keys().has(id)).cloned().collect()
+    }
+
+    /// Removes from this host the keys that held a role before and hold none
+    /// any more: whoever finds one later can do nothing with it.
+    pub(super) fn retire(&mut self, before: &BTreeSet<KeyId>) {
+        let after = self.held_keys();
+        for id in before.difference(&after) {
+            match self.press.signing.keys_mut().remove(id) {
+                Ok(()) => tracing::info!(key = id.short(), "key retired; its file is removed"),
+                Err(error) => tracing::warn!(
+                    key = id.short(),
+                    error = &error as &dyn std::error::Error,
+                    "a retired key's file could not be removed; remove it by hand"
+                ),
+            }
+        }
     }
 
     fn write(
@@ -246,6 +325,7 @@ impl Worker {
     /// Signs again what comes near its expiry.
     fn renew(&mut self) {
         let now = Timestamp::now();
+        self.look_at_pending();
         if let Err(error) = self.try_renew(now) {
             tracing::error!(
                 error = &error as &dyn std::error::Error,

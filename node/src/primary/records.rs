@@ -2,7 +2,8 @@
 //! how far each was synchronised, and the tokens handed out. Stored as
 //! protobuf under a name each.
 
-use patchmesh_proto::admin::Source;
+use patchmesh_proto::admin::{PendingKind, PendingState, Source};
+use patchmesh_proto::wire::{Approval, Stage};
 use prost::Message;
 
 use crate::store::{Table, Tag};
@@ -13,6 +14,67 @@ pub static SOURCES: Table<str, Source> = Table::new(Tag::Source, 1);
 pub static SYNCS: Table<str, SyncRecord> = Table::new(Tag::SourceState, 1);
 /// The token last handed out for each node, by its name.
 pub static TOKENS: Table<str, TokenRecord> = Table::new(Tag::JoinToken, 1);
+
+/// What waits for people's signatures, by number.
+pub static PENDING: Table<str, PendingRecord> = Table::new(Tag::Pending, 1);
+
+/// A change that waits for signatures, or waited.
+#[derive(Clone, PartialEq, Message)]
+pub struct PendingRecord {
+    /// What it is.
+    #[prost(enumeration = "PendingKind", tag = "1")]
+    pub kind: i32,
+    /// Where it stands.
+    #[prost(enumeration = "PendingState", tag = "2")]
+    pub state: i32,
+    /// Who asked for it.
+    #[prost(string, tag = "3")]
+    pub by: String,
+    /// Why.
+    #[prost(string, tag = "4")]
+    pub comment: String,
+    /// Milliseconds since 1970.
+    #[prost(int64, tag = "5")]
+    pub created_at: i64,
+    /// The stage decided on.
+    #[prost(enumeration = "Stage", tag = "6")]
+    pub stage: i32,
+    /// The decisions that would be new.
+    #[prost(message, repeated, tag = "7")]
+    pub changes: Vec<Approval>,
+    /// The metadata to be signed, as JSON.
+    #[prost(bytes = "bytes", repeated, tag = "8")]
+    pub papers: Vec<bytes::Bytes>,
+    /// Whose signatures there are.
+    #[prost(message, repeated, tag = "9")]
+    pub signers: Vec<SignerRecord>,
+    /// Milliseconds since 1970 of the last time that the text was written.
+    #[prost(int64, tag = "10")]
+    pub prepared_at: i64,
+    /// Why it was written anew, or given up.
+    #[prost(string, tag = "11")]
+    pub note: String,
+    /// The generation that has it.
+    #[prost(uint64, tag = "12")]
+    pub generation: u64,
+}
+
+/// A signature that counted.
+#[derive(Clone, PartialEq, Message)]
+pub struct SignerRecord {
+    /// The person; empty for a key that is nobody's on record.
+    #[prost(string, tag = "1")]
+    pub user: String,
+    /// The key.
+    #[prost(string, tag = "2")]
+    pub key_id: String,
+    /// The signed role.
+    #[prost(string, tag = "3")]
+    pub role: String,
+    /// Milliseconds since 1970.
+    #[prost(int64, tag = "4")]
+    pub at: i64,
+}
 
 /// How far a source was synchronised.
 #[derive(Clone, PartialEq, Message)]

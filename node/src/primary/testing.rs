@@ -63,7 +63,7 @@ pub(crate) async fn found() -> (TempDir, Worker) {
     let draft = Draft::first(mesh(), store, now);
     let worker = tokio::task::spawn_blocking(move || {
         let generation = press.publish(None, draft, Written::ALL).expect("published");
-        Worker { press, current: Current::new(generation) }
+        Worker::new(press, Current::new(generation))
     });
     (folder, worker.await.expect("no panic"))
 }

@@ -21,6 +21,7 @@ use patchmesh_proto::admin::admin_server::Admin;
 use tonic::{Request, Response, Status};
 
 use super::context::Context;
+use crate::identity::peer::Peer;
 
 /// Implements the service over the node's parts.
 #[derive(Debug, Clone)]
@@ -66,15 +67,16 @@ impl Admin for Service {
         &self,
         request: Request<wire::InviteNodeRequest>,
     ) -> Result<Response<wire::InviteNodeResponse>, Status> {
-        nodes::invite(&self.node, request.into_inner()).await.map(Response::new)
+        let peer = Peer::of(&request);
+        nodes::invite(&self.node, &peer, request.into_inner()).await.map(Response::new)
     }
 
     async fn revoke_node(
         &self,
         request: Request<wire::RevokeNodeRequest>,
     ) -> Result<Response<wire::RevokeNodeResponse>, Status> {
-        let by = caller(&request);
-        nodes::revoke(&self.node, &by, request.into_inner()).await.map(Response::new)
+        let peer = Peer::of(&request);
+        nodes::revoke(&self.node, &peer, request.into_inner()).await.map(Response::new)
     }
 
     async fn add_source(
@@ -118,24 +120,24 @@ impl Admin for Service {
         &self,
         request: Request<wire::ApproveRequest>,
     ) -> Result<Response<wire::DecideResponse>, Status> {
-        let by = caller(&request);
-        decisions::approve(&self.node, by, request.into_inner()).await.map(Response::new)
+        let peer = Peer::of(&request);
+        decisions::approve(&self.node, &peer, request.into_inner()).await.map(Response::new)
     }
 
     async fn decline(
         &self,
         request: Request<wire::DeclineRequest>,
     ) -> Result<Response<wire::DecideResponse>, Status> {
-        let by = caller(&request);
-        decisions::decline(&self.node, by, request.into_inner()).await.map(Response::new)
+        let peer = Peer::of(&request);
+        decisions::decline(&self.node, &peer, request.into_inner()).await.map(Response::new)
     }
 
     async fn promote(
         &self,
         request: Request<wire::PromoteRequest>,
     ) -> Result<Response<wire::DecideResponse>, Status> {
-        let by = caller(&request);
-        decisions::promote(&self.node, by, request.into_inner()).await.map(Response::new)
+        let peer = Peer::of(&request);
+        decisions::promote(&self.node, &peer, request.into_inner()).await.map(Response::new)
     }
 
     type WatchAvailabilityStream = Streamed<wire::WatchAvailabilityResponse>;

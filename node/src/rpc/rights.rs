@@ -7,14 +7,16 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
-use patchmesh_topology::name::NodeName;
-use patchmesh_topology::node::Mesh;
+use patchmesh_topology::name::{NodeName, Site, UserName};
+use patchmesh_topology::node::{Mesh, Stage};
+use patchmesh_topology::person::UserRole;
 use tokio::sync::watch;
 use tonic::Status;
 
 use crate::identity::peer::Peer;
 
-/// Who may call a method.
+/// Who may call a method. The administrator of the host, on its local
+/// socket, may call everything that people may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Right {
     /// Anyone.
@@ -23,12 +25,58 @@ pub enum Right {
     Node,
     /// Nodes whose parent is this node.
     Child,
-    /// Users of the mesh, and the administrator of this host.
-    User,
-    /// Nodes, users, and the administrator of this host.
+    /// Nodes and people of the mesh, whatever they may do.
     Member,
-    /// The administrator of this host alone.
+    /// People of any role.
+    Read,
+    /// Approvers. The service checks besides that the stage is theirs.
+    Decide,
+    /// Those who judge flaws.
+    Judge,
+    /// Those who run the mesh from day to day.
+    Operate,
+    /// Site administrators. The service checks besides that the node is
+    /// theirs.
+    Sites,
+    /// Administrators.
+    Administer,
+    /// The administrator of the host alone.
     Host,
+}
+
+impl Right {
+    /// Whether a person with that role may. Administrators may whatever
+    /// people may; auditors read.
+    #[must_use]
+    pub const fn is_given_to(self, role: &UserRole) -> bool {
+        match self {
+            Self::Open | Self::Member | Self::Read => true,
+            Self::Node | Self::Child | Self::Host => false,
+            Self::Decide => matches!(role, UserRole::Administrator | UserRole::Approver(_)),
+            Self::Judge => matches!(role, UserRole::Administrator | UserRole::Security),
+            Self::Operate => matches!(role, UserRole::Administrator | UserRole::Operator),
+            Self::Sites => {
+                matches!(role, UserRole::Administrator | UserRole::SiteAdministrator(_))
+            }
+            Self::Administer => matches!(role, UserRole::Administrator),
+        }
+    }
+
+    const fn wanted(self) -> &'static str {
+        match self {
+            Self::Open => "anyone",
+            Self::Node => "a node of the mesh",
+            Self::Child => "a node whose parent is this node",
+            Self::Member => "a node or user of the mesh",
+            Self::Read => "a user of the mesh",
+            Self::Decide => "an approver",
+            Self::Judge => "a user with the role security",
+            Self::Operate => "an operator",
+            Self::Sites => "a site administrator",
+            Self::Administer => "an administrator",
+            Self::Host => "the administrator of this node's own host, over its local socket",
+        }
+    }
 }
 
 /// Every method of every service.
@@ -40,8 +88,9 @@ const RIGHTS: &[(&str, Right)] = &[
     ("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Right::Member),
     // The token speaks for the caller.
     ("/patchmesh.identity.v1.Identity/Join", Right::Open),
-    // The service checks besides that the caller may do so for that node.
-    ("/patchmesh.identity.v1.Identity/Renew", Right::Node),
+    // The service checks besides that the caller may do so for that node or
+    // person.
+    ("/patchmesh.identity.v1.Identity/Renew", Right::Member),
     ("/patchmesh.replication.v1.Replication/Watch", Right::Node),
     // Open over HTTPS too. A primary that was shut out learns of it so.
     ("/patchmesh.replication.v1.Replication/GetMetadata", Right::Open),
@@ -54,58 +103,71 @@ const RIGHTS: &[(&str, Right)] = &[
     ("/patchmesh.replication.v1.Succession/Announce", Right::Node),
     // The service checks besides that the caller stands by for this node.
     ("/patchmesh.replication.v1.Records/GetRecords", Right::Child),
-    ("/patchmesh.admin.v1.Standbys/SetStandby", Right::User),
+    ("/patchmesh.admin.v1.Standbys/SetStandby", Right::Administer),
     // It writes every private key to a folder of the caller's choice.
     ("/patchmesh.admin.v1.Backup/CreateBackup", Right::Host),
-    ("/patchmesh.admin.v1.Admin/GetStatus", Right::User),
-    ("/patchmesh.admin.v1.Admin/ListNodes", Right::User),
-    ("/patchmesh.admin.v1.Admin/InviteNode", Right::User),
-    ("/patchmesh.admin.v1.Admin/RevokeNode", Right::User),
-    ("/patchmesh.admin.v1.Admin/AddSource", Right::User),
-    ("/patchmesh.admin.v1.Admin/ListSources", Right::User),
-    ("/patchmesh.admin.v1.Admin/SyncSource", Right::User),
-    ("/patchmesh.admin.v1.Admin/ListUpdates", Right::User),
-    ("/patchmesh.admin.v1.Admin/GetUpdate", Right::User),
-    ("/patchmesh.admin.v1.Admin/Approve", Right::User),
-    ("/patchmesh.admin.v1.Admin/Decline", Right::User),
-    ("/patchmesh.admin.v1.Admin/Promote", Right::User),
-    ("/patchmesh.admin.v1.Admin/WatchAvailability", Right::User),
-    ("/patchmesh.admin.v1.Admin/GetApprovalSet", Right::User),
-    ("/patchmesh.admin.v1.Admin/VerifyBlobs", Right::User),
-    ("/patchmesh.admin.v1.Admin/GetClientConfig", Right::User),
-    ("/patchmesh.admin.v1.Assessments/ImportFeed", Right::User),
-    ("/patchmesh.admin.v1.Assessments/FetchFeed", Right::User),
-    ("/patchmesh.admin.v1.Assessments/AddFeed", Right::User),
-    ("/patchmesh.admin.v1.Assessments/ListFeeds", Right::User),
-    ("/patchmesh.admin.v1.Assessments/RemoveFeed", Right::User),
-    ("/patchmesh.admin.v1.Assessments/RefreshFeeds", Right::User),
-    ("/patchmesh.admin.v1.Assessments/Judge", Right::User),
-    ("/patchmesh.admin.v1.Assessments/GetAssessment", Right::User),
-    ("/patchmesh.admin.v1.Assessments/ListWatched", Right::User),
-    ("/patchmesh.admin.v1.Assessments/PublishAdvisory", Right::User),
-    ("/patchmesh.admin.v1.Assessments/WithdrawAdvisory", Right::User),
-    ("/patchmesh.admin.v1.Assessments/ListAdvisories", Right::User),
-    ("/patchmesh.admin.v1.Assessments/GetAdvisory", Right::User),
-    ("/patchmesh.admin.v1.Subscriptions/SubscribeNode", Right::User),
-    ("/patchmesh.admin.v1.Subscriptions/SubscribeSource", Right::User),
-    ("/patchmesh.admin.v1.Policies/ListGroups", Right::User),
-    ("/patchmesh.admin.v1.Policies/AddGroup", Right::User),
-    ("/patchmesh.admin.v1.Policies/SetGroup", Right::User),
-    ("/patchmesh.admin.v1.Policies/RemoveGroup", Right::User),
-    ("/patchmesh.admin.v1.Policies/ListBaselines", Right::User),
-    ("/patchmesh.admin.v1.Policies/ImportBaseline", Right::User),
-    ("/patchmesh.admin.v1.Policies/SnapshotBaseline", Right::User),
-    ("/patchmesh.admin.v1.Policies/GetBaseline", Right::User),
-    ("/patchmesh.admin.v1.Policies/DiffBaseline", Right::User),
-    ("/patchmesh.admin.v1.Policies/RemoveBaseline", Right::User),
-    ("/patchmesh.admin.v1.Policies/ApproveBaseline", Right::User),
-    ("/patchmesh.admin.v1.Policies/ListRules", Right::User),
-    ("/patchmesh.admin.v1.Policies/AddRule", Right::User),
-    ("/patchmesh.admin.v1.Policies/RemoveRule", Right::User),
-    ("/patchmesh.admin.v1.Policies/EnableRule", Right::User),
-    ("/patchmesh.admin.v1.Policies/RunRules", Right::User),
-    ("/patchmesh.admin.v1.Policies/PlanApproval", Right::User),
-    ("/patchmesh.admin.v1.Policies/RetireSuperseded", Right::User),
+    ("/patchmesh.admin.v1.Admin/GetStatus", Right::Read),
+    ("/patchmesh.admin.v1.Admin/ListNodes", Right::Read),
+    ("/patchmesh.admin.v1.Admin/InviteNode", Right::Sites),
+    ("/patchmesh.admin.v1.Admin/RevokeNode", Right::Sites),
+    ("/patchmesh.admin.v1.Admin/AddSource", Right::Operate),
+    ("/patchmesh.admin.v1.Admin/ListSources", Right::Read),
+    ("/patchmesh.admin.v1.Admin/SyncSource", Right::Operate),
+    ("/patchmesh.admin.v1.Admin/ListUpdates", Right::Read),
+    ("/patchmesh.admin.v1.Admin/GetUpdate", Right::Read),
+    ("/patchmesh.admin.v1.Admin/Approve", Right::Decide),
+    ("/patchmesh.admin.v1.Admin/Decline", Right::Decide),
+    ("/patchmesh.admin.v1.Admin/Promote", Right::Decide),
+    ("/patchmesh.admin.v1.Admin/WatchAvailability", Right::Read),
+    ("/patchmesh.admin.v1.Admin/GetApprovalSet", Right::Read),
+    ("/patchmesh.admin.v1.Admin/VerifyBlobs", Right::Operate),
+    ("/patchmesh.admin.v1.Admin/GetClientConfig", Right::Read),
+    ("/patchmesh.admin.v1.People/InviteUser", Right::Administer),
+    ("/patchmesh.admin.v1.People/ListUsers", Right::Read),
+    ("/patchmesh.admin.v1.People/RevokeUser", Right::Administer),
+    ("/patchmesh.admin.v1.Signatures/ListPending", Right::Read),
+    ("/patchmesh.admin.v1.Signatures/GetPending", Right::Read),
+    // Whose signature counts is for the metadata to say.
+    ("/patchmesh.admin.v1.Signatures/SignPending", Right::Decide),
+    ("/patchmesh.admin.v1.Signatures/WithdrawPending", Right::Decide),
+    ("/patchmesh.admin.v1.Roles/GetRoles", Right::Read),
+    ("/patchmesh.admin.v1.Roles/PrepareRoles", Right::Administer),
+    // The signatures of the root key speak for it.
+    ("/patchmesh.admin.v1.Roles/PublishRoles", Right::Administer),
+    ("/patchmesh.admin.v1.Roles/ReloadKeys", Right::Host),
+    ("/patchmesh.admin.v1.Subscriptions/SubscribeNode", Right::Operate),
+    ("/patchmesh.admin.v1.Subscriptions/SubscribeSource", Right::Operate),
+    ("/patchmesh.admin.v1.Policies/ListGroups", Right::Read),
+    ("/patchmesh.admin.v1.Policies/AddGroup", Right::Administer),
+    ("/patchmesh.admin.v1.Policies/SetGroup", Right::Administer),
+    ("/patchmesh.admin.v1.Policies/RemoveGroup", Right::Administer),
+    ("/patchmesh.admin.v1.Policies/ListBaselines", Right::Read),
+    ("/patchmesh.admin.v1.Policies/ImportBaseline", Right::Operate),
+    ("/patchmesh.admin.v1.Policies/SnapshotBaseline", Right::Operate),
+    ("/patchmesh.admin.v1.Policies/GetBaseline", Right::Read),
+    ("/patchmesh.admin.v1.Policies/DiffBaseline", Right::Read),
+    ("/patchmesh.admin.v1.Policies/RemoveBaseline", Right::Operate),
+    ("/patchmesh.admin.v1.Policies/ApproveBaseline", Right::Decide),
+    ("/patchmesh.admin.v1.Policies/ListRules", Right::Read),
+    ("/patchmesh.admin.v1.Policies/AddRule", Right::Decide),
+    ("/patchmesh.admin.v1.Policies/RemoveRule", Right::Decide),
+    ("/patchmesh.admin.v1.Policies/EnableRule", Right::Decide),
+    ("/patchmesh.admin.v1.Policies/RunRules", Right::Decide),
+    ("/patchmesh.admin.v1.Policies/PlanApproval", Right::Read),
+    ("/patchmesh.admin.v1.Policies/RetireSuperseded", Right::Decide),
+    ("/patchmesh.admin.v1.Assessments/ImportFeed", Right::Judge),
+    ("/patchmesh.admin.v1.Assessments/FetchFeed", Right::Judge),
+    ("/patchmesh.admin.v1.Assessments/AddFeed", Right::Judge),
+    ("/patchmesh.admin.v1.Assessments/ListFeeds", Right::Read),
+    ("/patchmesh.admin.v1.Assessments/RemoveFeed", Right::Judge),
+    ("/patchmesh.admin.v1.Assessments/RefreshFeeds", Right::Judge),
+    ("/patchmesh.admin.v1.Assessments/Judge", Right::Judge),
+    ("/patchmesh.admin.v1.Assessments/GetAssessment", Right::Read),
+    ("/patchmesh.admin.v1.Assessments/ListWatched", Right::Read),
+    ("/patchmesh.admin.v1.Assessments/PublishAdvisory", Right::Judge),
+    ("/patchmesh.admin.v1.Assessments/WithdrawAdvisory", Right::Judge),
+    ("/patchmesh.admin.v1.Assessments/ListAdvisories", Right::Read),
+    ("/patchmesh.admin.v1.Assessments/GetAdvisory", Right::Read),
 ];
 
 /// The right that a method needs; `None` for what is no method of ours.
@@ -140,25 +202,18 @@ impl Guard {
             return Err(Status::unimplemented("no such method, or this node is too old for it"));
         };
         let allowed = match (right, peer) {
-            (Right::Open, _)
-            | (Right::Node | Right::Member, Peer::Node(_))
-            | (Right::User | Right::Member, Peer::User(_) | Peer::LocalUser)
-            | (Right::Host, Peer::LocalUser) => true,
+            (Right::Open, _) | (Right::Node | Right::Member, Peer::Node(_)) => true,
             (Right::Child, Peer::Node(name)) => self.is_child(name),
+            (Right::Node | Right::Child, _) => false,
+            (_, Peer::LocalUser) => true,
+            (_, Peer::User(name)) => self.is_given(right, name),
             _ => false,
         };
         if allowed {
             return Ok(());
         }
         tracing::debug!(%peer, path, "call refused");
-        let wanted = match right {
-            Right::Open => "anyone",
-            Right::Node => "a node of the mesh",
-            Right::Child => "a node whose parent is this node",
-            Right::User => "a user of the mesh",
-            Right::Member => "a node or user of the mesh",
-            Right::Host => "the administrator of this host, over its local socket",
-        };
+        let wanted = right.wanted();
         let text = format!("this call is for {wanted}; it came from {peer}");
         Err(match peer {
             Peer::Anonymous => Status::unauthenticated(text),
@@ -166,10 +221,44 @@ impl Guard {
         })
     }
 
+    fn is_given(&self, right: Right, name: &UserName) -> bool {
+        let mesh = self.mesh.borrow();
+        mesh.users.get(name).is_some_and(|user| user.has(|role| right.is_given_to(role)))
+    }
+
     fn is_child(&self, name: &NodeName) -> bool {
         let mesh = self.mesh.borrow();
         mesh.nodes.get(name).is_some_and(|node| node.parent.as_ref() == Some(&self.own))
     }
+}
+
+/// Refuses a decision on a stage by somebody who is no approver of it.
+///
+/// # Errors
+/// `PERMISSION_DENIED`.
+pub fn check_stage(mesh: &Mesh, peer: &Peer, stage: Stage) -> Result<(), Status> {
+    let allowed = match peer {
+        Peer::LocalUser => true,
+        Peer::User(name) => mesh.users.get(name).is_some_and(|user| user.decides(stage)),
+        Peer::Node(_) | Peer::Anonymous => false,
+    };
+    let text = || format!("decisions on {stage} are for its approvers; this came from {peer}");
+    if allowed { Ok(()) } else { Err(Status::permission_denied(text())) }
+}
+
+/// Refuses letting a node in or out at `site` by somebody who does not
+/// administer it.
+///
+/// # Errors
+/// `PERMISSION_DENIED`.
+pub fn check_site(mesh: &Mesh, peer: &Peer, site: &Site) -> Result<(), Status> {
+    let allowed = match peer {
+        Peer::LocalUser => true,
+        Peer::User(name) => mesh.users.get(name).is_some_and(|user| user.administers(site)),
+        Peer::Node(_) | Peer::Anonymous => false,
+    };
+    let text = || format!("nodes at {site} are for its site administrators; this came from {peer}");
+    if allowed { Ok(()) } else { Err(Status::permission_denied(text())) }
 }
 
 async fn enforce(State(guard): State<Guard>, request: Request, next: Next) -> Response {
@@ -185,6 +274,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use patchmesh_topology::node::Membership;
+    use patchmesh_topology::person::User;
     use prost::Message;
 
     use super::*;
@@ -218,14 +308,102 @@ mod tests {
         assert!(stale.is_empty(), "no method {stale:?}");
     }
 
-    #[test]
-    fn only_those_who_may_get_through() {
+    /// A mesh with a person of each role, named after it.
+    fn peopled() -> Mesh {
         let joined = Membership::Invited;
-        let mesh = TestMesh::new().mesh(&[
+        let mut mesh = TestMesh::new().mesh(&[
             ("hq", None, joined),
             ("hub", Some("hq"), joined),
             ("lyon", Some("hub"), joined),
         ]);
+        let key = patchmesh_topology::digest::Sha256::from_bytes([1; 32]);
+        for (name, role) in PEOPLE {
+            let name: UserName = name.parse().expect("a name");
+            let roles = BTreeSet::from([role.parse().expect("a role")]);
+            let user = User { roles, ..User::administrator(name.clone(), key) };
+            mesh.users.insert(name, user);
+        }
+        let name: UserName = "gone".parse().expect("a name");
+        let user = User::administrator(name.clone(), key);
+        mesh.users.insert(name, User { membership: Membership::Revoked, ..user });
+        mesh
+    }
+
+    const PEOPLE: [(&str, &str); 6] = [
+        ("admin", "administrator"),
+        ("security", "security"),
+        ("approver", "approver:production"),
+        ("operator", "operator"),
+        ("site", "site-administrator:emea/fr"),
+        ("auditor", "auditor"),
+    ];
+
+    /// Every role against every method: what the documentation promises.
+    #[test]
+    fn every_role_may_what_it_is_for_and_nothing_else() {
+        let (_sender, mesh) = watch::channel(Arc::new(peopled()));
+        let guard = Guard::new("hq".parse().expect("a name"), mesh);
+        let people: Vec<_> = PEOPLE.iter().map(|(name, _)| *name).collect();
+        let mut seen = BTreeSet::new();
+        for (path, right) in RIGHTS {
+            let expected: &[&str] = match right {
+                Right::Open | Right::Member | Right::Read => &people,
+                Right::Node | Right::Child | Right::Host => &[],
+                Right::Decide => &["admin", "approver"],
+                Right::Judge => &["admin", "security"],
+                Right::Operate => &["admin", "operator"],
+                Right::Sites => &["admin", "site"],
+                Right::Administer => &["admin"],
+            };
+            let may: Vec<_> = people
+                .iter()
+                .filter(|name| {
+                    guard.check(path, &Peer::User(name.parse().expect("a name"))).is_ok()
+                })
+                .copied()
+                .collect();
+            assert_eq!(may, expected, "{path}");
+            let is_for_people = !matches!(right, Right::Node | Right::Child);
+            assert_eq!(guard.check(path, &Peer::LocalUser).is_ok(), is_for_people, "{path}");
+            for name in ["gone", "nobody"] {
+                let peer = Peer::User(name.parse().expect("a name"));
+                assert_eq!(guard.check(path, &peer).is_ok(), *right == Right::Open, "{path}");
+            }
+            let anonymous = guard.check(path, &Peer::Anonymous).is_ok();
+            assert_eq!(anonymous, *right == Right::Open, "{path}");
+            seen.insert(format!("{right:?}"));
+        }
+        assert!(seen.contains("Decide") && seen.contains("Administer") && seen.contains("Host"));
+        // What an auditor may is exactly what only reads.
+        let writes = ["Invite", "Revoke", "Add", "Sync", "Approve", "Decline", "Promote", "Sign"];
+        for (path, right) in RIGHTS.iter().filter(|(path, _)| path.contains("patchmesh.admin")) {
+            let method = path.rsplit('/').next().unwrap_or_default();
+            let changes = writes.iter().any(|verb| method.starts_with(verb));
+            assert!(!(changes && *right == Right::Read), "{path} changes something");
+        }
+    }
+
+    #[test]
+    fn a_stage_and_a_site_are_for_their_own() {
+        let mesh = peopled();
+        let user = |name: &str| Peer::User(name.parse().expect("a name"));
+        let stage = |name: &str, stage| check_stage(&mesh, &user(name), stage).is_ok();
+        assert!(stage("approver", Stage::Production) && !stage("approver", Stage::Validation));
+        assert!(stage("admin", Stage::Validation) && !stage("gone", Stage::Validation));
+        assert!(!stage("auditor", Stage::Production));
+        let site = |name: &str, site: &str| {
+            check_site(&mesh, &user(name), &site.parse().expect("a site")).is_ok()
+        };
+        assert!(site("site", "emea/fr/lyon") && !site("site", "emea") && !site("site", "apac"));
+        assert!(site("admin", "apac") && !site("operator", "emea/fr"));
+        let hub = Peer::Node("hub".parse().expect("a name"));
+        assert!(check_stage(&mesh, &hub, Stage::Production).is_err());
+        assert!(check_site(&mesh, &Peer::LocalUser, &"apac".parse().expect("a site")).is_ok());
+    }
+
+    #[test]
+    fn only_those_who_may_get_through() {
+        let mesh = peopled();
         let (_sender, mesh) = watch::channel(Arc::new(mesh));
         let guard = Guard::new("hq".parse().expect("a name"), mesh);
         let node = |name: &str| Peer::Node(name.parse().expect("a name"));

@@ -8,6 +8,7 @@ use std::fmt::Display;
 
 use patchmesh_topology::approval::{self, Fault};
 use patchmesh_topology::node::membership;
+use patchmesh_topology::person;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
@@ -57,6 +58,17 @@ impl Refusal for membership::Rejection {
     }
 }
 
+impl Refusal for person::Rejection {
+    fn code(&self) -> Code {
+        match self {
+            Self::NameTaken(_) => Code::AlreadyExists,
+            Self::Unknown(_) => Code::NotFound,
+            Self::NoRole(_) | Self::TooManyRoles(_) => Code::InvalidArgument,
+            _ => Code::FailedPrecondition,
+        }
+    }
+}
+
 impl Refusal for approval::Rejection {
     /// The first reason is the one told first.
     fn code(&self) -> Code {
@@ -72,6 +84,8 @@ impl Refusal for tokens::Refusal {
     fn code(&self) -> Code {
         match self {
             Self::Mesh(rejection) => rejection.code(),
+            Self::Person(rejection) => rejection.code(),
+            Self::Via(_) => Code::NotFound,
             Self::Store(_) => Code::Internal,
             _ => Code::PermissionDenied,
         }

@@ -60,6 +60,8 @@ pub enum Tag {
     Statement = 28,
     /// Feeds that are fetched every day.
     Feed = 29,
+    /// What waits for people's signatures.
+    Pending = 31,
     /// What a standby keeps of the primary's own records.
     Standby = 36,
 }
@@ -89,6 +91,7 @@ impl Tag {
             Self::VulnerabilityFacts => "vulnerability-facts",
             Self::Statement => "statement",
             Self::Feed => "feed",
+            Self::Pending => "pending",
             Self::Standby => "standby",
         }
     }

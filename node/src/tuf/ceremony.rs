@@ -153,6 +153,40 @@ pub fn holding(root: &Root, top: &Targets, role: &RoleName) -> Option<Holding> {
     Some(Holding { keys, threshold: holders.threshold().get() })
 }
 
+/// What changes between two pairs of root and top-level targets, in words. `name` knows whose keys are whose.
+pub fn summary(
+    (root, top): (&Root, &Targets),
+    (next_root, next_top): (&Root, &Targets),
+    name: impl Fn(&Key) -> Option<String>,
+) -> Vec<String> {
+    let words = |holding: Option<Holding>| match holding {
+        Some(holding) => stated_in_words(&holding, &name),
+        None => "nobody".to_owned(),
+    };
+    let changed = roles().filter_map(|role| {
+        let (before, after) = (holding(root, top, &role), holding(next_root, next_top, &role));
+        (before != after).then(|| format!("{role}: {}, until now {}", words(after), words(before)))
+    });
+    let mut lines: Vec<_> = changed.collect();
+    if lines.is_empty() {
+        lines.push("no other holders: the same ones for another year".to_owned());
+    }
+    lines
+}
+
+/// `2 of alice (0123456789ab), bob (…)`.
+pub fn stated_in_words(holding: &Holding, name: impl Fn(&Key) -> Option<String>) -> String {
+    let keys = holding.keys.iter().map(|key| {
+        let id = key.id().map_or_else(|_| "?".to_owned(), |id| id.short().to_owned());
+        match name(key) {
+            Some(name) => format!("{name} ({id})"),
+            None => format!("key {id}"),
+        }
+    });
+    let keys: Vec<_> = keys.collect();
+    format!("{} of {}", holding.threshold, keys.join(", "))
+}
+
 /// Writes the next root and the next top-level targets as far as the request calls for them, unsigned.
 pub fn prepare(
     root: &Root,

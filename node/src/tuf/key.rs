@@ -104,6 +104,27 @@ impl Key {
         }
     }
 
+    /// The 32 bytes of an Ed25519 key; `None` for one of another kind.
+    pub fn ed25519_bytes(&self) -> Option<[u8; 32]> {
+        if self.keytype != "ed25519" {
+            return None;
+        }
+        let mut bytes = [0; ED25519_LEN];
+        hex::decode_to_slice(&self.keyval.public, &mut bytes).ok().map(|()| bytes)
+    }
+
+    /// The key as one line of text, for a file of its own: `ed25519 HEX`.
+    pub fn to_text(&self) -> String {
+        format!("{} {}", self.keytype, self.keyval.public)
+    }
+
+    /// Reads a key written by [`Key::to_text`].
+    pub fn from_text(text: &str) -> Result<Self, Error> {
+        let bytes = text.trim().strip_prefix("ed25519 ").and_then(|hex| hex::decode(hex).ok());
+        let key = Self::ed25519(&bytes.ok_or(Error::Malformed)?);
+        key.fingerprint().map(|_| key)
+    }
+
     /// What makes the key different from others, whatever it is called; an error for a key whose signatures we could never
     /// check.
     pub fn fingerprint(&self) -> Result<Fingerprint, Error> {

@@ -169,6 +169,11 @@ impl Paper {
         Standing { signed, missing, threshold: authority.holders.threshold().get() as usize }
     }
 
+    /// The version of its text.
+    pub fn version(&self) -> Option<u64> {
+        self.signed.get("version").and_then(Value::as_u64)
+    }
+
     /// The document with its signatures, to be verified.
     pub fn envelope<T: Kind>(&self) -> Result<Envelope<T>, envelope::Error> {
         Envelope::parse(&envelope::assemble(&self.signed, &self.signatures)?)

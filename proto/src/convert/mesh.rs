@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use patchmesh_topology::name::NodeName;
 use patchmesh_topology::node::{Group, InstallMode, Membership, Mesh, Node, Role, Stage};
+use patchmesh_topology::person::User;
 
 use super::subscription::{of_sources, optional, optional_to_wire};
 use super::{At, Error, Fault, each, sha256, sha256_to_wire, sorted};
@@ -89,7 +90,7 @@ impl From<InstallMode> for wire::InstallMode {
 }
 
 /// The membership, with the key that only a node that joined has.
-fn membership(value: i32, key: &[u8]) -> Result<Membership, Error> {
+pub(super) fn membership(value: i32, key: &[u8]) -> Result<Membership, Error> {
     let keyless = |membership| {
         if key.is_empty() {
             return Ok(membership);
@@ -192,7 +193,7 @@ impl TryFrom<wire::Topology> for Mesh {
             Group::try_from(group).map(|group| (group.name.clone(), group))
         })?;
         let users = each("users", value.users, |user| {
-            Ok((user.name.parse().at("name")?, sha256(&user.key_sha256).at("key_sha256")?))
+            User::try_from(user).map(|user| (user.name.clone(), user))
         })?;
         let keys = each("repository_keys", value.repository_keys, |key| {
             Ok((stage(key.stage).at("stage")?, key.armored))
@@ -223,14 +224,7 @@ impl From<&Mesh> for wire::Topology {
             mesh_name: mesh.name.clone(),
             nodes: mesh.nodes.values().map(wire::Node::from).collect(),
             groups: mesh.groups.values().map(wire::Group::from).collect(),
-            users: mesh
-                .users
-                .iter()
-                .map(|(name, key)| wire::User {
-                    name: name.to_string(),
-                    key_sha256: sha256_to_wire(key),
-                })
-                .collect(),
+            users: mesh.users.values().map(wire::User::from).collect(),
             repository_keys: mesh
                 .repository_keys
                 .iter()

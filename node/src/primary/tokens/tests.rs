@@ -59,7 +59,7 @@ impl Desk {
     }
 
     async fn join(&self, token: &Token, key: &Key) -> Result<JoinResponse, (Code, String)> {
-        let node = token.node.as_str();
+        let node = token.subject.name();
         let request = key.certificate_request(node).unwrap();
         let parts = [node.as_bytes(), URL.as_bytes(), &request];
         let proof = Statement::Join.prove(&token.secret_sha256(), &parts);
@@ -68,6 +68,7 @@ impl Desk {
             proof: proof.into(),
             certificate_request: request.into(),
             url: URL.to_owned(),
+            ..JoinRequest::default()
         };
         let joined = self.authority.join(request, Timestamp::now()).await;
         joined.map_err(|error| match error {
@@ -115,7 +116,7 @@ async fn tokens_that_are_no_good_change_nothing() {
     let ca = desk.test.ca.sha256();
     let stranger = |name: &str| {
         let end = Timestamp::now() + hour();
-        let name = name.parse().unwrap();
+        let name: NodeName = name.parse().unwrap();
         Token::new("m1".to_owned(), name, ca, "https://127.0.0.1:1", end).unwrap()
     };
     assert!(denied(desk.join(&stranger("lyon"), &key).await).contains("no token was made"));

@@ -15,9 +15,11 @@ use tonic::Status;
 use super::Streamed;
 use super::availability::Availability;
 use crate::generation::{Approvals, Generation, approval_set_status};
+use crate::identity::peer::Peer;
 use crate::primary::draft::Draft;
 use crate::rpc::blocking;
 use crate::rpc::context::{Context, Primary};
+use crate::rpc::rights::check_stage;
 use crate::rpc::status::{field, published};
 
 /// Revisions that one call may decide.
@@ -25,12 +27,13 @@ const MAX_REVISIONS: usize = 50_000;
 
 pub(super) async fn approve(
     node: &Context,
-    by: String,
+    peer: &Peer,
     request: wire::ApproveRequest,
 ) -> Result<wire::DecideResponse, Status> {
     let primary = node.primary()?;
     let stage = convert::stage(request.stage).map_err(|error| field("stage", &error))?;
-    let asked = asked(&request.revisions, &request.groups, by, request.comment)?;
+    check_stage(&node.generation().mesh, peer, stage)?;
+    let asked = asked(&request.revisions, &request.groups, peer, request.comment)?;
     decide(primary, move |draft| {
         let asked = Request { at: draft.now, ..asked };
         let set = draft.approvals(stage);
@@ -53,7 +56,7 @@ pub(super) async fn approve(
 
 pub(super) async fn decline(
     node: &Context,
-    by: String,
+    peer: &Peer,
     request: wire::DeclineRequest,
 ) -> Result<wire::DecideResponse, Status> {
     let primary = node.primary()?;
@@ -61,7 +64,10 @@ pub(super) async fn decline(
         patchmesh_proto::wire::Stage::Unspecified => Stage::ALL.to_vec(),
         _ => vec![convert::stage(request.stage).map_err(|error| field("stage", &error))?],
     };
-    let asked = asked(&request.revisions, &request.groups, by, request.comment)?;
+    for stage in &stages {
+        check_stage(&node.generation().mesh, peer, *stage)?;
+    }
+    let asked = asked(&request.revisions, &request.groups, peer, request.comment)?;
     decide(primary, move |draft| {
         let asked = Request { at: draft.now, ..asked };
         let catalogue = draft.catalogue.clone();
@@ -93,11 +99,12 @@ fn groups_of(draft: &Draft, stage: Stage, every_stage: bool, asked: &Request) ->
 
 pub(super) async fn promote(
     node: &Context,
-    by: String,
+    peer: &Peer,
     request: wire::PromoteRequest,
 ) -> Result<wire::DecideResponse, Status> {
     let primary = node.primary()?;
-    let asked = asked(&request.revisions, &request.groups, by, request.comment)?;
+    check_stage(&node.generation().mesh, peer, Stage::Production)?;
+    let asked = asked(&request.revisions, &request.groups, peer, request.comment)?;
     decide(primary, move |draft| {
         let asked = Request { at: draft.now, ..asked };
         let catalogue = draft.catalogue.clone();
@@ -119,7 +126,7 @@ pub(super) async fn promote(
 fn asked(
     revisions: &[String],
     groups: &[String],
-    by: String,
+    peer: &Peer,
     comment: String,
 ) -> Result<Request, Status> {
     if revisions.len() > MAX_REVISIONS {
@@ -130,6 +137,7 @@ fn asked(
         .iter()
         .map(|group| group.parse::<GroupName>().map_err(|error| field("groups", &error)))
         .collect::<Result<_, _>>()?;
+    let by = peer.to_string();
     // The moment is that of the change, set when it runs.
     Ok(Request {
         revisions,
@@ -152,9 +160,9 @@ async fn decide(
     primary: &Primary,
     change: impl FnOnce(&mut Draft) -> Result<Vec<Change>, Rejection> + Send + 'static,
 ) -> Result<wire::DecideResponse, Status> {
-    let ((changed, stages), generation) = primary
+    let ((changed, stages), generation, pending) = primary
         .publisher
-        .publish(move |draft| {
+        .publish_noting(move |draft| {
             let mut changed = BTreeSet::new();
             let mut stages = Vec::new();
             for change in change(draft)? {
@@ -169,7 +177,13 @@ async fn decide(
         })
         .await
         .map_err(published)?;
-    let fetching = changed.iter().filter(|revision| !generation.is_available(revision));
+    // What waits for signatures is not fetched before it has them.
+    let is_approved = |revision: &RevisionId| {
+        generation.approvals.values().any(|approvals| approvals.set.is_approved(revision))
+    };
+    let fetching = changed
+        .iter()
+        .filter(|revision| !generation.is_available(revision) && is_approved(revision));
     Ok(wire::DecideResponse {
         generation: generation.number,
         approval_sets: stages
@@ -178,6 +192,7 @@ async fn decide(
             .collect(),
         changed: changed.len() as u64,
         fetching: fetching.map(ToString::to_string).collect(),
+        pending,
     })
 }
 

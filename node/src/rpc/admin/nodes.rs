@@ -7,9 +7,11 @@ use patchmesh_topology::name::NodeName;
 use patchmesh_topology::node::membership::{Invitation, Rejection};
 use tonic::Status;
 
+use crate::identity::peer::Peer;
 use crate::primary::tokens;
 use crate::replicate::status::Heard;
 use crate::rpc::context::Context;
+use crate::rpc::rights::check_site;
 use crate::rpc::status::{field, published};
 
 /// The life of a token unless asked otherwise.
@@ -42,6 +44,7 @@ pub(super) fn list(node: &Context) -> wire::ListNodesResponse {
 
 pub(super) async fn invite(
     node: &Context,
+    peer: &Peer,
     request: wire::InviteNodeRequest,
 ) -> Result<wire::InviteNodeResponse, Status> {
     let primary = node.primary()?;
@@ -63,6 +66,7 @@ pub(super) async fn invite(
             .transpose()
             .map_err(|error| field("stages", &error))?,
     };
+    check_place(node, peer, &invitation)?;
     let token = tokens::invite(&primary.publisher, primary.ca_sha256, invitation, valid)
         .await
         .map_err(published)?;
@@ -72,14 +76,25 @@ pub(super) async fn invite(
     })
 }
 
+/// A site administrator invites to their own site, below a node of it or below
+/// the node that feeds it.
+fn check_place(node: &Context, peer: &Peer, invitation: &Invitation) -> Result<(), Status> {
+    check_site(&node.generation().mesh, peer, &invitation.site)
+}
+
 pub(super) async fn revoke(
     node: &Context,
-    by: &str,
+    peer: &Peer,
     request: wire::RevokeNodeRequest,
 ) -> Result<wire::RevokeNodeResponse, Status> {
     let primary = node.primary()?;
     let name: NodeName = request.name.parse().map_err(|error| field("name", &error))?;
-    let target = name.clone();
+    let mesh = node.generation().mesh.clone();
+    // The site alone: a node that is not there is refused below.
+    if let Some(target) = mesh.nodes.get(&name) {
+        check_site(&mesh, peer, &target.site)?;
+    }
+    let (target, by) = (name.clone(), peer.to_string());
     let (cut_off, generation) = primary
         .publisher
         .publish(move |draft| {

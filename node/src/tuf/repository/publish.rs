@@ -91,8 +91,8 @@ impl Repository {
         Paper::of(role.name(), &drawn).map_err(|source| Error::Sign { role: role.name(), source })
     }
 
-    /// The roles whose present signatures would not count after the holders in `papers` (a root, top-level targets).
-    pub fn unsettled_by(&self, papers: &[Paper]) -> Result<Vec<MeshRole>, Error> {
+    /// The root and the top-level targets as they would be with `papers`, whoever has signed them.
+    pub fn after(&self, papers: &[Paper]) -> Result<(Root, Targets), Error> {
         let find = |role: RoleName| papers.iter().find(move |paper| *paper.role() == role);
         let unreadable = |role| move |source| Error::Unreadable { role, source };
         let root = match find(RoleName::ROOT) {
@@ -107,12 +107,52 @@ impl Repository {
             }
             None => self.top.signed().clone(),
         };
+        Ok((root, top))
+    }
+
+    /// The roles whose present signatures would not count after the holders in `papers` (a root, top-level targets).
+    pub fn unsettled_by(&self, papers: &[Paper]) -> Result<Vec<MeshRole>, Error> {
+        let (root, top) = self.after(papers)?;
         let holds = |role: MeshRole, envelope: &Envelope<Targets>| {
             ceremony::authority(&root, &top, &role.name())
                 .is_some_and(|authority| envelope.verify(authority).is_ok())
         };
         let unsettled = self.roles.iter().filter(|(role, envelope)| !holds(**role, envelope));
         Ok(unsettled.map(|(role, _)| *role).collect())
+    }
+
+    /// Whether each of `papers` is the very next version of its role.
+    pub fn follows(&self, papers: &[Paper]) -> bool {
+        let version = |role: &RoleName| match role.as_str() {
+            "root" => Some(self.root.header.version()),
+            "targets" => Some(self.top.version()),
+            _ => self.present(role).map(Envelope::version),
+        };
+        papers.iter().all(|paper| {
+            let now = version(paper.role());
+            now.is_some_and(|now| paper.version() == now.checked_add(1))
+        })
+    }
+
+    /// Whether a paper of a role of the mesh names exactly `entries`.
+    pub fn names(&self, paper: &Paper, entries: &[TargetEntry]) -> bool {
+        let role = MeshRole::ALL.into_iter().find(|role| role.name() == *paper.role());
+        let expected = role.and_then(|role| files(role, entries).ok());
+        let found = paper.envelope::<Targets>().ok().map(|one| one.into_signed().targets);
+        expected.is_some() && expected == found
+    }
+
+    /// Whether a paper of a role of the mesh names what the role names now.
+    pub fn says_the_same(&self, paper: &Paper) -> bool {
+        let now = self.present(paper.role()).map(|one| &one.signed().targets);
+        paper.envelope::<Targets>().is_ok_and(|one| {
+            one.signed().delegations.is_none() && Some(&one.signed().targets) == now
+        })
+    }
+
+    fn present(&self, role: &RoleName) -> Option<&Envelope<Targets>> {
+        let found = self.roles.iter().find(|(mesh_role, _)| mesh_role.name() == *role);
+        found.map(|(_, envelope)| envelope)
     }
 
     fn next_root(&self, press: &mut Press<'_>, changes: Changes<'_>) -> Result<Root, Error> {

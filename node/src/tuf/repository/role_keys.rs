@@ -5,7 +5,7 @@
 //! mode there is a key here for every role. A key that is not here is kept elsewhere; what it would sign has to be signed
 //! there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,6 +15,7 @@ use super::super::key::{Key, KeyId};
 use super::super::layout::MeshRole;
 use super::super::metadata::Kind;
 use super::super::name::RoleName;
+use super::super::paper::{self, Paper};
 use super::super::signing::{self, SigningKey};
 use super::super::storage::Document;
 use super::Error;
@@ -28,6 +29,8 @@ pub struct RoleKeys {
     keys: BTreeMap<KeyId, SigningKey>,
     /// The key that a new mesh begins with.
     first: BTreeMap<RoleName, KeyId>,
+    /// Where they were read from.
+    folder: Option<PathBuf>,
 }
 
 impl RoleKeys {
@@ -50,7 +53,7 @@ impl RoleKeys {
 
     /// Reads the keys that are in `folder`.
     pub fn read(folder: &Path) -> Result<Self, signing::Error> {
-        let mut found = Self::default();
+        let mut found = Self { folder: Some(folder.to_owned()), ..Self::default() };
         for (role, path) in files(folder)? {
             found.insert(role, SigningKey::read(&path)?);
         }
@@ -68,6 +71,23 @@ impl RoleKeys {
         Ok(public)
     }
 
+    /// The folder that the keys were read from.
+    pub fn folder(&self) -> Option<&Path> {
+        self.folder.as_deref()
+    }
+
+    /// Adds the signatures of those of `holders` whose keys are here.
+    pub fn countersign(
+        &self,
+        paper: &mut Paper,
+        holders: &BTreeSet<KeyId>,
+    ) -> Result<(), paper::Refused> {
+        for key in holders.iter().filter_map(|id| self.keys.get(id)) {
+            paper.sign(key)?;
+        }
+        Ok(())
+    }
+
     /// Whether there is a key for every role that a new mesh has.
     pub fn is_complete(&self) -> bool {
         key_roles().all(|role| self.first.contains_key(&role))
@@ -76,6 +96,19 @@ impl RoleKeys {
     /// Whether the keys here are enough to sign by that authority.
     pub fn reach(&self, authority: Authority<'_>) -> bool {
         self.signers(authority).len() >= authority.holders.threshold().get() as usize
+    }
+
+    /// Removes a key, and its file.
+    pub fn remove(&mut self, id: &KeyId) -> Result<(), signing::Error> {
+        self.keys.remove(id);
+        self.first.retain(|_, first| first != id);
+        let Some(folder) = &self.folder else { return Ok(()) };
+        for (_, path) in files(folder)? {
+            if SigningKey::read(&path)?.id() == id {
+                fs::remove_file(&path).map_err(|source| signing::Error::Write { path, source })?;
+            }
+        }
+        Ok(())
     }
 
     /// Whether this key is here.

@@ -1,0 +1,109 @@
+//! `patchmesh user join`: makes a person's credentials on their own machine.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Serialize;
+
+use crate::cli::exit::Exit;
+use crate::cli::output::{Answer, fields};
+use crate::cli::{Context, join::read_token};
+use crate::identity::certificate::Subject;
+use crate::identity::join;
+use crate::identity::token::Token;
+use crate::tuf::signing::SigningKey;
+
+/// The file of the key that decisions are signed with.
+pub(crate) const SIGNING_KEY: &str = "signing.pem";
+/// The file of its public half, for `root prepare --key`.
+const PUBLIC_KEY: &str = "signing.pub";
+/// The file of the root metadata that the mesh pinned.
+const ROOT: &str = "root.json";
+
+/// Make your credentials, with a token from `user invite`
+///
+/// Two keys are made here and never leave this machine: one for your
+/// certificate, one to sign decisions with. Keep the folder to yourself, and
+/// keep a copy of it in a safe place.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  patchmesh user join pm1.CiQ3ZDYw --credentials ~/.patchmesh
+  patchmesh user join - --credentials ~/.patchmesh < token.txt
+
+JSON:
+  {\"user\", \"mesh_id\", \"url\", \"credentials\", \"key\", \"key_id\"}")]
+pub(crate) struct Join {
+    /// The token from `user invite`, or - to read it from standard input
+    token: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Joined {
+    user: String,
+    mesh_id: String,
+    url: String,
+    credentials: String,
+    key: String,
+    key_id: String,
+}
+
+impl Answer for Joined {
+    fn text(&self) -> String {
+        let facts = fields([
+            ("user", Some(self.user.clone())),
+            ("mesh", Some(self.mesh_id.clone())),
+            ("primary", Some(self.url.clone())),
+            ("credentials", Some(self.credentials.clone())),
+            ("signing key", Some(format!("{} ({})", self.key, self.key_id))),
+        ]);
+        format!(
+            "{facts}\nNext: patchmesh remote add primary {} --credentials {}\n",
+            self.url, self.credentials
+        )
+    }
+}
+
+impl Join {
+    pub(crate) async fn run(self, context: &Context) -> anyhow::Result<()> {
+        let Some(folder) = context.global.credentials.clone() else {
+            return Err(Exit::Usage.error("say with --credentials FOLDER where to keep the keys"));
+        };
+        let token = Token::decode(&read_token(self.token)?).map_err(join::Error::from)?;
+        let (key, folder) =
+            tokio::task::spawn_blocking(move || prepare(folder.clone()).map(|key| (key, folder)))
+                .await??;
+        let public = key.public().ed25519_bytes().unwrap_or([0; 32]);
+        let waiting = context.progress.spinner("asking the mesh for a certificate");
+        let joined = join::join_user(&token, &folder, &public).await;
+        waiting.finish_and_clear();
+        let joined = joined?;
+        std::fs::write(folder.join(ROOT), &joined.tuf_root)?;
+        // The certificate comes last: until it is there this can be run again.
+        joined.identity.save(&folder)?;
+        let Subject::User(user) = &token.subject else { return Err(join::Error::ForANode.into()) };
+        context.output.print(&Joined {
+            user: user.to_string(),
+            mesh_id: joined.mesh_id,
+            url: joined.parent_url.to_string(),
+            key: folder.join(SIGNING_KEY).display().to_string(),
+            key_id: key.id().short().to_owned(),
+            credentials: folder.display().to_string(),
+        })
+    }
+}
+
+/// Makes the folder and the signing key, or finds them from a run that was cut
+/// short.
+fn prepare(folder: PathBuf) -> anyhow::Result<SigningKey> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+    let path = folder.join(SIGNING_KEY);
+    if path.exists() {
+        return Ok(SigningKey::read(&path)?);
+    }
+    let key = SigningKey::generate()?;
+    key.write_new(&path)?;
+    std::fs::write(folder.join(PUBLIC_KEY), format!("{}\n", key.public().to_text()))?;
+    Ok(key)
+}

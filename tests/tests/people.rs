@@ -1,0 +1,317 @@
+//! People: who may do what, decisions that several have to sign, and who
+//! holds the signed roles.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use patchmesh_tests::cluster::{Cluster, PRIMARY, Spec};
+use patchmesh_tests::run::{Outcome, run};
+use patchmesh_tests::vendor::{Sample, Vendor};
+use patchmesh_tests::wait::{PATIENCE, until};
+use serde_json::Value;
+
+/// Somebody with credentials on their own machine.
+struct Person {
+    name: String,
+    credentials: PathBuf,
+    url: String,
+}
+
+impl Person {
+    /// Invites and joins, by way of the primary or another node.
+    async fn join(cluster: &Cluster, name: &str, roles: &[&str], via: &str) -> Result<Self> {
+        let roles: Vec<_> = roles.iter().flat_map(|role| ["--role", role]).collect();
+        let arguments = [&["user", "invite", name, "--via", via][..], &roles].concat();
+        let invited = cluster.patchmesh(PRIMARY, &arguments).await?.success()?.json()?;
+        let token = invited["token"].as_str().context("no token")?.to_owned();
+        let credentials = cluster.folder().join(format!("person-{name}"));
+        let url = cluster.primary()?.url.clone();
+        let person = Self { name: name.to_owned(), credentials, url };
+        person.local(cluster, &["user", "join", &token]).await?.success()?;
+        Ok(person)
+    }
+
+    /// A command on the person's own machine that asks nobody.
+    async fn local(&self, cluster: &Cluster, arguments: &[&str]) -> Result<Outcome> {
+        let mut command = cluster.primary()?.command()?;
+        command.args(["--output", "json", "--data", "/nonexistent", "--credentials"]);
+        command.arg(&self.credentials).args(arguments);
+        run(&mut command).await
+    }
+
+    /// A command to the primary.
+    async fn asks(&self, cluster: &Cluster, arguments: &[&str]) -> Result<Outcome> {
+        let arguments = [arguments, &["--node", &self.url]].concat();
+        self.local(cluster, &arguments).await
+    }
+
+    fn key(&self) -> String {
+        self.credentials.join("signing.pem").display().to_string()
+    }
+
+    async fn signs(&self, cluster: &Cluster, id: u64) -> Result<Outcome> {
+        let id = id.to_string();
+        self.asks(cluster, &["pending", "sign", &id, "--yes", "--key", &self.key()]).await
+    }
+}
+
+async fn primary(cluster: &Cluster, arguments: &[&str]) -> Result<Value> {
+    cluster.patchmesh(PRIMARY, arguments).await?.success()?.json()
+}
+
+/// The one thing that waits for signatures.
+async fn waiting(cluster: &Cluster) -> Result<Value> {
+    let list = primary(cluster, &["pending", "list"]).await?;
+    let pending = list["pending"].as_array().context("no list")?;
+    ensure!(pending.len() == 1, "one change should wait, not {list}");
+    Ok(pending[0].clone())
+}
+
+fn id(pending: &Value) -> Result<u64> {
+    pending["id"].as_u64().context("no number")
+}
+
+fn names(list: &Value) -> Vec<&str> {
+    list.as_array().into_iter().flatten().filter_map(|one| one["user"].as_str()).collect()
+}
+
+/// A branch that has what the primary has, also after it was started again.
+async fn follows(cluster: &mut Cluster, node: &str) -> Result<()> {
+    cluster.converged(&[node]).await?;
+    cluster.node_mut(node)?.restart().await?;
+    cluster.converged(&[node]).await
+}
+
+async fn roles_of(cluster: &Cluster, role: &str) -> Result<Value> {
+    let roles = primary(cluster, &["root", "show"]).await?;
+    let roles = roles["roles"].as_array().context("no roles")?.clone();
+    roles.into_iter().find(|one| one["role"] == role).context("no such role")
+}
+
+async fn company(releases: &[&str]) -> Result<(Vendor, Cluster, Vec<String>)> {
+    let samples: Vec<_> = releases.iter().map(|name| Sample::new(name, "1.0-1")).collect();
+    let vendor = Vendor::with_samples(&samples).await?;
+    let mut cluster = Cluster::start().await?;
+    cluster.add(&Spec::branch("hub", PRIMARY, "emea")).await?;
+    cluster.add(&Spec::branch("lyon", "hub", "emea/fr/lyon")).await?;
+    cluster.add_source("vendor", &vendor, &[]).await?;
+    cluster.sync("vendor").await?.success()?;
+    let mut revisions = Vec::new();
+    for name in releases {
+        revisions.push(cluster.revision(name).await?);
+    }
+    Ok((vendor, cluster, revisions))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_of_three_people_decide_on_production() -> Result<()> {
+    let (_vendor, mut cluster, revisions) = company(&["alpha", "beta"]).await?;
+    cluster.approve("validation", &revisions).await?;
+    let approver = ["approver:production"];
+    // One of them joins by way of a branch.
+    let alice = Person::join(&cluster, "alice", &approver, PRIMARY).await?;
+    let bob = Person::join(&cluster, "bob", &approver, "lyon").await?;
+    let carol = Person::join(&cluster, "carol", &approver, PRIMARY).await?;
+
+    // What would lock everybody out is refused.
+    let locked = ["stage", "set", "production", "--threshold", "3", "--approver", "alice"];
+    cluster.patchmesh(PRIMARY, &locked).await?.failure_that_says(&["nobody could sign"])?;
+    let twice = ["--threshold", "2", "--approver", "alice", "--approver", "alice"];
+    let twice = [&["stage", "set", "production"][..], &twice].concat();
+    cluster.patchmesh(PRIMARY, &twice).await?.failure_that_says(&["twice"])?;
+
+    // The root key signs; two of the new holders sign what they now hold.
+    let set = ["stage", "set", "production", "--threshold", "2", "--approver", "alice"];
+    let set = [&set[..], &["--approver", "bob", "--approver", "carol"]].concat();
+    let set = primary(&cluster, &set).await?;
+    let handover = set["pending"].as_u64().context("it should wait for the new holders")?;
+    alice.signs(&cluster, handover).await?.success()?;
+    let done = bob.signs(&cluster, handover).await?.success()?.json()?;
+    ensure!(done["state"] == "published", "{done}");
+    let production = roles_of(&cluster, "production").await?;
+    ensure!(production["threshold"] == 2 && production["online"] == false, "{production}");
+    follows(&mut cluster, "lyon").await?;
+
+    // Nobody decides alone, not even on the primary's own host.
+    let before = cluster.generation().await?;
+    let key = alice.key();
+    let ask = ["promote", &revisions[0], "--no-wait", "--key", &key, "--comment", "tried"];
+    let asked = alice.asks(&cluster, &ask).await?.success()?.json()?;
+    ensure!(asked["pending"].as_array().is_some_and(|all| all.len() == 1), "{asked}");
+    let pending = waiting(&cluster).await?;
+    ensure!(names(&pending["signers"]) == ["alice"], "{pending}");
+    let mut missing = names(&pending["missing"]);
+    missing.sort_unstable();
+    ensure!(missing == ["bob", "carol"], "{pending}");
+    let decision = id(&pending)?;
+
+    // The same signer counts once.
+    alice.signs(&cluster, decision).await?.failure_that_says(&["already"])?;
+    ensure!(waiting(&cluster).await?["parts"][0]["signatures"] == 1);
+    let opened = cluster.generation().await? - before;
+    ensure!(opened <= 1, "only the plan may have been published, not {opened} generations");
+
+    // A revoked person is shut out at once, and their signature is refused.
+    let revoked = primary(&cluster, &["user", "revoke", "bob", "--yes"]).await?;
+    ensure!(revoked["holds"][0] == "production", "{revoked}");
+    let removal = revoked["pending"].as_u64().context("the rest have to sign again")?;
+    bob.signs(&cluster, decision).await?.failure_that_says(&["revoked"])?;
+
+    // Alice and Carol sign that Bob holds nothing any more, and what they hold.
+    alice.signs(&cluster, removal).await?.success()?;
+    let done = carol.signs(&cluster, removal).await?.success()?.json()?;
+    ensure!(done["state"] == "published", "{done}");
+    let production = roles_of(&cluster, "production").await?;
+    ensure!(names(&production["keys"]) == ["alice", "carol"], "{production}");
+
+    // The ground moved under the decision: it has to be signed again.
+    let pending = waiting(&cluster).await?;
+    ensure!(names(&pending["signers"]).is_empty(), "{pending}");
+    ensure!(pending["note"].as_str().is_some_and(|note| note.contains("again")), "{pending}");
+    carol.signs(&cluster, decision).await?.success()?;
+    let done = alice.signs(&cluster, decision).await?.success()?.json()?;
+    ensure!(done["state"] == "published", "{done}");
+    follows(&mut cluster, "lyon").await?;
+    let kept = primary(&cluster, &["pending", "show", &decision.to_string()]).await?;
+    ensure!(names(&kept["signers"]) == ["carol", "alice"], "{kept}");
+
+    // A decision may be given up.
+    let ask = ["promote", &revisions[1], "--no-wait"];
+    let asked = alice.asks(&cluster, &ask).await?.success()?.json()?;
+    let given_up = asked["pending"][0].as_u64().context("it should wait")?.to_string();
+    primary(&cluster, &["pending", "withdraw", &given_up]).await?;
+    carol.signs(&cluster, given_up.parse()?).await?.failure_that_says(&["wait"])?;
+    cluster.passed();
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_root_key_is_kept_elsewhere_and_everything_rotates() -> Result<()> {
+    let (_vendor, mut cluster, revisions) = company(&["alpha"]).await?;
+    let safe = cluster.folder().join("safe");
+    let safe_text = safe.display().to_string();
+    let exported = primary(&cluster, &["root", "export-key", "--to", &safe_text]).await?;
+    ensure!(exported["single_operator"] == false, "{exported}");
+    let status = cluster.primary()?.status().await?;
+    ensure!(!status.single_operator, "the primary can't sign everything any more");
+    let root = safe.join("root.pem");
+
+    // Without the key nothing changes; the primary goes on with the rest.
+    let alone = ["stage", "set", "production", "--threshold", "1"];
+    cluster.patchmesh(PRIMARY, &alone).await?.failure_that_says(&["nothing would change"])?;
+    cluster.approve("validation", &revisions).await?;
+    let eve = Person::join(&cluster, "eve", &["approver:validation"], PRIMARY).await?;
+    let alone = ["stage", "set", "validation", "--approver", "eve"];
+    cluster.patchmesh(PRIMARY, &alone).await?.failure_that_says(&["root key"])?;
+
+    // Every role that the primary signs by itself gets a new key.
+    let file = cluster.folder().join("new.json");
+    let rotate: Vec<_> = ["snapshot", "timestamp", "content", "wave-state", "mesh", "rollout"]
+        .iter()
+        .flat_map(|role| ["--rotate", role])
+        .collect();
+    let before = roles_of(&cluster, "snapshot").await?;
+    ceremony(&cluster, &file, &rotate, &[&root]).await?;
+    let after = roles_of(&cluster, "snapshot").await?;
+    ensure!(before["keys"] != after["keys"] && after["online"] == true, "{after}");
+    follows(&mut cluster, "lyon").await?;
+
+    // Signed by nobody, by a stranger, twice: refused.
+    let prepare = ["root", "prepare", "--out", &text(&file), "--renew"];
+    primary(&cluster, &prepare).await?;
+    let publish = ["root", "publish", &text(&file)];
+    cluster.patchmesh(PRIMARY, &publish).await?.failure_that_says(&["0 of the 1"])?;
+    let strange = eve.key();
+    let sign = ["root", "sign", &text(&file), "--yes", "--key", &strange];
+    eve.local(&cluster, &sign).await?.failure_that_says(&["holds none"])?;
+    sign_offline(&cluster, &file, &root).await?.success()?;
+    sign_offline(&cluster, &file, &root).await?.failure_that_says(&["already"])?;
+    primary(&cluster, &publish).await?;
+    cluster.patchmesh(PRIMARY, &publish).await?.failure_that_says(&["prepare"])?;
+
+    // The root itself goes to another key; the old one signs nothing more.
+    let public = eve.credentials.join("signing.pub");
+    let eve_key = PathBuf::from(eve.key());
+    ceremony(&cluster, &file, &["--root-key", &text(&public)], &[&root, &eve_key]).await?;
+    follows(&mut cluster, "lyon").await?;
+    primary(&cluster, &prepare).await?;
+    sign_offline(&cluster, &file, &root).await?.failure_that_says(&["holds none"])?;
+
+    // A node that joins only now follows from the first root.
+    cluster.add(&Spec::branch("late", "hub", "emea/it")).await?;
+    cluster.converged(&["late", "hub", "lyon"]).await?;
+    cluster.primary()?.status().await?;
+    cluster.node_mut(PRIMARY)?.restart().await?;
+    cluster.promote(&revisions).await?;
+    cluster.converged(&["late", "lyon"]).await?;
+    cluster.passed();
+    Ok(())
+}
+
+fn text(path: &Path) -> String {
+    path.display().to_string()
+}
+
+async fn ceremony(cluster: &Cluster, file: &Path, what: &[&str], keys: &[&Path]) -> Result<()> {
+    let out = text(file);
+    let prepare = [&["root", "prepare", "--out", &out][..], what].concat();
+    primary(cluster, &prepare).await?;
+    for key in keys {
+        sign_offline(cluster, file, key).await?.success()?;
+    }
+    let published = primary(cluster, &["root", "publish", &out]).await?;
+    ensure!(published["generation"].is_u64(), "{published}");
+    Ok(())
+}
+
+/// Without a data folder and without a node.
+async fn sign_offline(cluster: &Cluster, file: &Path, key: &Path) -> Result<Outcome> {
+    let mut command = cluster.primary()?.command()?;
+    command.args(["--output", "json", "--data", "/nonexistent", "root", "sign"]);
+    command.arg(file).arg("--yes").arg("--key").arg(key);
+    run(&mut command).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everybody_may_do_what_their_role_is_for() -> Result<()> {
+    let (_vendor, cluster, revisions) = company(&["alpha"]).await?;
+    let auditor = Person::join(&cluster, "audrey", &["auditor"], PRIMARY).await?;
+    let site = ["site-administrator:emea/fr"];
+    let site = Person::join(&cluster, "simon", &site, "hub").await?;
+    let approver = Person::join(&cluster, "vera", &["approver:validation"], PRIMARY).await?;
+    for person in [&auditor, &site, &approver] {
+        person.asks(&cluster, &["status"]).await?.success()?;
+        person.asks(&cluster, &["user", "list"]).await?.success()?;
+        let name = &person.name;
+        let invite = ["user", "invite", "mallory", "--role", "administrator"];
+        let refused = person.asks(&cluster, &invite).await?;
+        refused.failure_that_says(&["administrator", name])?;
+    }
+    let approve = ["approve", &revisions[0], "--no-wait"];
+    auditor.asks(&cluster, &approve).await?.failure_that_says(&["approver"])?;
+    site.asks(&cluster, &approve).await?.failure_that_says(&["approver"])?;
+    approver.asks(&cluster, &approve).await?.success()?;
+    let promote = ["promote", &revisions[0], "--no-wait"];
+    approver.asks(&cluster, &promote).await?.failure_that_says(&["production"])?;
+
+    let invite = |site: &'static str| ["invite", "nantes", "--parent", "hub", "--site", site];
+    site.asks(&cluster, &invite("emea/it")).await?.failure_that_says(&["emea/it"])?;
+    site.asks(&cluster, &invite("emea/fr/nantes")).await?.success()?;
+    let revoke = ["node", "revoke", "hub", "--yes"];
+    site.asks(&cluster, &revoke).await?.failure_that_says(&["site administrators"])?;
+    site.asks(&cluster, &["node", "revoke", "nantes", "--yes"]).await?.success()?;
+
+    // Shut out: at once, everywhere.
+    primary(&cluster, &["user", "revoke", "audrey", "--yes"]).await?;
+    until("the auditor to be shut out", PATIENCE, async || {
+        let refused = auditor.asks(&cluster, &["status"]).await?;
+        Ok((refused.code != 0).then_some(()))
+    })
+    .await?;
+    // A certificate is renewed for whoever is still in.
+    let renewed = site.asks(&cluster, &["user", "renew"]).await?.success()?.json()?;
+    ensure!(renewed["user"] == "simon", "{renewed}");
+    auditor.asks(&cluster, &["user", "renew"]).await?.failure_that_says(&[])?;
+    cluster.passed();
+    Ok(())
+}
