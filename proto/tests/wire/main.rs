@@ -1,6 +1,7 @@
 //! The wire formats as others depend on them: what is written can be read,
 //! what is wrong is refused with its place, and nothing published changes.
 
+mod assessments;
 mod baselines;
 mod compat;
 mod lint;
