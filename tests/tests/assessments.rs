@@ -265,8 +265,8 @@ async fn the_primary_fetches_feeds_and_shows_no_password() -> Result<()> {
     let shown = json(cluster, PRIMARY, &["assess", "show", "CVE-2024-3333"]).await?;
     ensure!(shown["vulnerability"]["exploited"]["ransomware"] == true, "{shown:#}");
 
-    let absent = cluster.patchmesh(PRIMARY, &["assess", "import", "--kev", &format!("{url}x")]);
-    ensure!(absent.await?.code == 66, "not there");
+    let absent = ["assess", "import", "--kev", &format!("{url}x")];
+    ensure!(cluster.patchmesh(PRIMARY, &absent).await?.code == 66, "not there");
     let remove = ["assess", "feed", "remove", "cisa"];
     cluster.patchmesh(PRIMARY, &remove).await?.success()?;
     ensure!(cluster.patchmesh(PRIMARY, &remove).await?.code == 66, "removed already");

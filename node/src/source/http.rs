@@ -333,6 +333,13 @@ pub(crate) fn shown(url: &Url) -> String {
     url.into()
 }
 
+/// The same of a text; empty for what is no URL, since nobody can tell what is
+/// in it.
+#[must_use]
+pub fn shown_text(url: &str) -> String {
+    url.parse::<Url>().map_or_else(|_| String::new(), |url| shown(&url))
+}
+
 /// Bounds a whole call, retries and all, by what its bytes may take.
 async fn within<T>(
     url: &Url,

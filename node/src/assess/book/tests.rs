@@ -115,7 +115,7 @@ async fn a_revision_that_enters_later_is_assessed_then() {
     let later = "debian:bookworm-security/openssl@3.0.16-1~deb12u1";
     enter(&primary, later, Facts::default()).await;
     assert!(!primary.current.get().assessments.contains_key(&id(later)));
-    assert_eq!(book.assess_anew().await.unwrap(), 2, "it, and what its vendor rated");
+    assert_eq!(book.assess_anew().await.unwrap(), 1);
     let generation = primary.current.get();
     assert_eq!(generation.assessments[&id(later)].vulnerabilities.len(), 2);
     assert_eq!(book.assess_anew().await.unwrap(), 0);

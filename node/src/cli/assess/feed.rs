@@ -206,7 +206,7 @@ impl Feed {
                 let feed = admin::Feed { name: name.clone(), kind: kind.into(), url: url.clone() };
                 let request = admin::AddFeedRequest { feed: Some(feed) };
                 assessments.add_feed(request).await.map_err(grpc::failure)?;
-                let url = crate::assess::feeds::shown(&url);
+                let url = crate::source::http::shown_text(&url);
                 context.output.print(&Added { name, kind: word, url })
             }
             Self::List(_) => {

@@ -20,7 +20,7 @@ use crate::primary::sources::{Error, Sources};
 use crate::rpc::blocking;
 use crate::rpc::context::Context;
 use crate::rpc::status::{field, internal};
-use crate::source::Progress;
+use crate::source::{Progress, http};
 
 /// Messages of progress that wait for a slow caller.
 const QUEUE: usize = 16;
@@ -49,13 +49,22 @@ pub(super) async fn list(node: &Context) -> Result<wire::ListSourcesResponse, St
         .map(|(source, sync)| wire::SourceRow {
             revisions: counts.get(source.name.as_str()).copied().unwrap_or_default(),
             subscription: subscription(&generation, &source.name),
-            source: Some(source),
+            source: Some(shown(source)),
             last_success_at: time(sync.succeeded_at),
             last_attempt_at: time(sync.attempted_at),
             problem: sync.problem,
         })
         .collect();
     Ok(wire::ListSourcesResponse { sources })
+}
+
+/// A source as people may see it: what logs in at the vendor is the primary's
+/// alone.
+fn shown(mut source: wire::Source) -> wire::Source {
+    if let Some(apt) = &mut source.apt {
+        apt.url = http::shown_text(&apt.url);
+    }
+    source
 }
 
 fn subscription(
@@ -179,4 +188,18 @@ fn status(error: Error) -> Status {
         }
     };
     Status::new(code, in_one_line(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_is_shown_without_what_logs_in() {
+        let url = "https://me:secret@vendor.example/debian".to_owned();
+        let apt = Some(wire::AptSource { url, ..Default::default() });
+        let source = shown(wire::Source { apt, ..Default::default() });
+        let url = source.apt.map(|apt| apt.url);
+        assert_eq!(url.as_deref(), Some("https://vendor.example/debian"));
+    }
 }

@@ -8,11 +8,12 @@ use tonic::{Code, Status, Streaming};
 
 use crate::assess::MAX_FILE;
 use crate::assess::book::{self, Book};
-use crate::assess::feeds::{Error, Feeds, shown};
+use crate::assess::feeds::{Error, Feeds};
 use crate::assess::import::{Collector, Kind, Refused};
 use crate::log::in_one_line;
 use crate::rpc::blocking;
 use crate::rpc::status::{field, internal, published};
+use crate::source::http::shown_text;
 
 /// The most files of one import.
 const MAX_FILES: u32 = 200_000;
@@ -142,7 +143,7 @@ pub(super) async fn list(feeds: &Feeds) -> Result<wire::ListFeedsResponse, Statu
     };
     let feeds = rows.into_iter().map(|(name, record)| wire::FeedRow {
         // Passwords are for the primary alone.
-        feed: Some(wire::Feed { name, kind: record.kind, url: shown(&record.url) }),
+        feed: Some(wire::Feed { name, kind: record.kind, url: shown_text(&record.url) }),
         last_success_at: time(record.succeeded_at),
         last_attempt_at: time(record.attempted_at),
         problem: record.problem,
