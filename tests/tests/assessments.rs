@@ -237,8 +237,8 @@ async fn a_file_cut_in_half_changes_nothing() -> Result<()> {
 async fn the_primary_fetches_feeds_and_shows_no_password() -> Result<()> {
     let world = World::start().await?;
     let cluster = &world.cluster;
-    std::fs::write(world.vendor.repository.base().join("kev.json"), KEV)?;
-    let url = format!("{}/kev.json", world.vendor.url().trim_end_matches('/'));
+    std::fs::write(world.vendor.repository.base().join("pool/kev.json"), KEV)?;
+    let url = format!("{}/pool/kev.json", world.vendor.url().trim_end_matches('/'));
     let secret = url.replacen("http://", "http://me:secret@", 1);
     let add = ["assess", "feed", "add", "cisa", "--kind", "kev", "--url", &secret];
     let added = cluster.patchmesh(PRIMARY, &add).await?.success()?;
@@ -252,7 +252,7 @@ async fn the_primary_fetches_feeds_and_shows_no_password() -> Result<()> {
     ensure!(listed.stdout.contains("kev.json") && !listed.stdout.contains("secret"), "{listed:?}");
 
     // Cut at the source: what was known stays, and the feed says what is wrong.
-    std::fs::write(world.vendor.repository.base().join("kev.json"), &KEV[..KEV.len() / 2])?;
+    std::fs::write(world.vendor.repository.base().join("pool/kev.json"), &KEV[..KEV.len() / 2])?;
     let refused = cluster.patchmesh(PRIMARY, &["assess", "feed", "refresh", "cisa"]).await?;
     ensure!(refused.code == 1, "{refused:?}");
     let listed = json(cluster, PRIMARY, &["assess", "feed", "list"]).await?;

@@ -173,8 +173,8 @@ impl Mesh {
     /// is shut out, and whatever hangs below it, counts no more.
     #[must_use]
     pub fn carried(&self, name: &NodeName) -> Carried {
-        let is_primary = self.node(name).is_some_and(|node| node.role == Role::Primary)
-            || self.is_standby(name);
+        let is_primary =
+            self.node(name).is_some_and(|node| node.role == Role::Primary) || self.is_standby(name);
         let mut demands: Vec<Demand> = Vec::new();
         if is_primary {
             let all = Stage::ALL.into();

@@ -182,7 +182,10 @@ fn of_cause(cause: &(dyn StdError + 'static)) -> Option<Exit> {
         Some(census::Error::Stopped) => return Some(Exit::Interrupted),
         None => {}
     }
-    if let Some(RecoverError::OldOneLives(_) | RecoverError::Superseded(_) | RecoverError::Replaced(_)) = cause.downcast_ref() {
+    if let Some(
+        RecoverError::OldOneLives(_) | RecoverError::Superseded(_) | RecoverError::Replaced(_),
+    ) = cause.downcast_ref()
+    {
         return Some(Exit::Refused);
     }
     if let Some(status) = status(cause) {

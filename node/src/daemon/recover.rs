@@ -68,7 +68,9 @@ pub enum Error {
     #[error("no root is trusted in this data folder; restore it again")]
     NoRoot,
     /// Another node took the place.
-    #[error("node {0} is the primary now; stop this one for good, or clear its data folder and let it join anew")]
+    #[error(
+        "node {0} is the primary now; stop this one for good, or clear its data folder and let it join anew"
+    )]
     Replaced(NodeName),
     /// The tree.
     #[error("this node cannot take the primary's place")]
@@ -103,7 +105,8 @@ pub(super) async fn run(
 ) -> Result<Node, super::Error> {
     let this = node.generation.mesh.node(&node.name).map(|this| this.role);
     let mark = Mark::read(&settings.data).map_err(Error::from)?;
-    if let Some(mark) = mark.filter(|mark| mark.promotion.is_some() && this != Some(Role::Primary)) {
+    if let Some(mark) = mark.filter(|mark| mark.promotion.is_some() && this != Some(Role::Primary))
+    {
         return Ok(recover(settings, start, &mark, node, stop).await?);
     }
     if this != Some(Role::Primary) {
@@ -133,7 +136,8 @@ pub(super) async fn run(
 fn by_hand(data: &std::path::Path, generation: &Generation) -> Result<Mark, Error> {
     let now = Timestamp::now();
     let generation = generation.number;
-    let mark = Mark { backup: 0, made_at: now, restored_at: now, generation, url: None, promotion: None };
+    let mark =
+        Mark { backup: 0, made_at: now, restored_at: now, generation, url: None, promotion: None };
     mark.write(data)?;
     Ok(mark)
 }

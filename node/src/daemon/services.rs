@@ -11,8 +11,8 @@ use patchmesh_proto::admin::people_server::PeopleServer;
 use patchmesh_proto::admin::roles_server::RolesServer;
 use patchmesh_proto::admin::signatures_server::SignaturesServer;
 use patchmesh_proto::admin::standbys_server::StandbysServer;
-use patchmesh_proto::replication::records_server::RecordsServer;
 use patchmesh_proto::admin::subscriptions_server::SubscriptionsServer;
+use patchmesh_proto::replication::records_server::RecordsServer;
 use patchmesh_proto::replication::replication_server::ReplicationServer;
 use patchmesh_proto::replication::succession_server::SuccessionServer;
 use patchmesh_topology::name::NodeName;
@@ -39,9 +39,7 @@ use crate::replicate::status::Statuses;
 use crate::replicate::{report, serve};
 use crate::rpc::context::Context;
 use crate::rpc::rights::Guard;
-use crate::rpc::{
-    admin, assessments, backup, people, roles, signatures, standbys, subscriptions,
-};
+use crate::rpc::{admin, assessments, backup, people, roles, signatures, standbys, subscriptions};
 use crate::succession::{Ways, announce, records};
 
 /// Largest admin request: tens of thousands of revisions decided at once.
@@ -252,7 +250,9 @@ impl Parts {
             .add_service(described().build_v1alpha()?)
             .add_service(ReplicationServer::new(replication))
             .add_service(SuccessionServer::new(succession))
-            .add_service(RecordsServer::new(records).max_encoding_message_size(records::MAX_MESSAGE))
+            .add_service(
+                RecordsServer::new(records).max_encoding_message_size(records::MAX_MESSAGE),
+            )
             .add_service(StandbysServer::new(standbys::Service::new(context.clone())))
             .add_service(identity)
             .add_service(admin)

@@ -219,7 +219,11 @@ impl Census<'_> {
     /// Every other node that takes part.
     fn others<'m>(&'m self, mesh: &'m Mesh) -> impl Iterator<Item = Node> + 'm {
         let joined = |node: &&Node| matches!(node.membership, Membership::Joined(_));
-        mesh.nodes.values().filter(joined).filter(|node| node.name != *self.own && node.name != *self.old).cloned()
+        mesh.nodes
+            .values()
+            .filter(joined)
+            .filter(|node| node.name != *self.own && node.name != *self.old)
+            .cloned()
     }
 
     /// The nodes directly below that have to answer still.

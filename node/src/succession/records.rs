@@ -72,9 +72,9 @@ impl Records for Service {
         }
         let digest = bytes::Bytes::copy_from_slice(hasher.finalize().as_bytes());
         let is_known = known == digest;
-        let record = |(key, value): RawRecord| wire::Record { key: key.into(), value: value.into() };
-        let records =
-            if is_known { Vec::new() } else { records.into_iter().map(record).collect() };
+        let record =
+            |(key, value): RawRecord| wire::Record { key: key.into(), value: value.into() };
+        let records = if is_known { Vec::new() } else { records.into_iter().map(record).collect() };
         Ok(Response::new(wire::GetRecordsResponse { digest, records }))
     }
 }

@@ -52,7 +52,9 @@ pub enum Rejection {
         state: &'static str,
     },
     /// A node that cannot stand in for the primary.
-    #[error("node {0} cannot take the primary's place: that is for a branch directly below the primary")]
+    #[error(
+        "node {0} cannot take the primary's place: that is for a branch directly below the primary"
+    )]
     NoStandby(NodeName),
     /// Shutting out twice.
     #[error("node {0} is revoked already")]
