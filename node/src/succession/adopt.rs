@@ -83,8 +83,7 @@ impl Adopted {
             draft.add_document(bytes);
         }
         if !self.lost.is_empty() {
-            let catalogue = Arc::make_mut(&mut draft.catalogue);
-            self.lost.iter().for_each(|id| drop(catalogue.remove(id)));
+            Arc::make_mut(&mut draft.catalogue).retain(|id, _| !self.lost.contains(id));
         }
         draft
     }

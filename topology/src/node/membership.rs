@@ -185,7 +185,10 @@ impl Mesh {
         if node.membership == Membership::Revoked {
             return Err(Rejection::AlreadyRevoked(name.clone()));
         }
-        self.with(Node { membership: Membership::Revoked, ..node.clone() })
+        let mut mesh = self.with(Node { membership: Membership::Revoked, ..node.clone() })?;
+        // Whoever is invited under this name again stands by for nobody.
+        mesh.standbys.remove(name);
+        Ok(mesh)
     }
 
     /// The nodes below `name` that lose their way to the primary when it is

@@ -117,7 +117,9 @@ mod tests {
         }
         assert!(matches!(mesh.set_standby(&name("x"), true), Err(Rejection::UnknownNode(_))));
         assert_eq!(with.set_standby(&name("spare"), false).unwrap(), mesh);
-        let shut = with.revoke(&name("spare")).unwrap().set_standby(&name("spare"), true);
+        let shut = with.revoke(&name("spare")).unwrap();
+        assert!(!shut.is_standby(&name("spare")));
+        let shut = shut.set_standby(&name("spare"), true);
         assert!(matches!(shut, Err(Rejection::AlreadyRevoked(_))));
     }
 
