@@ -163,18 +163,15 @@ impl Check {
         };
         let bar = context.progress.bytes("checking");
         let progress = told(&bar);
-        let is_signed = keyring.is_some();
         let work = move || {
             check::folder(&self.folder, &self.name, keyring.as_ref(), Timestamp::now(), &progress)
         };
         let checked = tokio::task::spawn_blocking(work).await?.map_err(unreadable)?;
         bar.finish_and_clear();
-        // What is about the whole file and not about `released` is the signature.
-        let is_bad = checked.faults.iter().any(|fault| fault.what.contains("sign"));
-        let signature = match (is_signed, is_bad) {
-            (false, _) => "not-checked",
-            (true, false) => "good",
-            (true, true) => "bad",
+        let signature = match checked.is_signed {
+            None => "not-checked",
+            Some(true) => "good",
+            Some(false) => "bad",
         };
         let faults: Vec<Fault> = checked
             .faults

@@ -18,6 +18,8 @@ use crate::source::Progress;
 pub struct Checked {
     /// Who made the manifest, as it says.
     pub vendor: String,
+    /// Whether the signature is good; `None` where it was not looked at.
+    pub is_signed: Option<bool>,
     /// Revisions that could be read.
     pub revisions: usize,
     /// Their files.
@@ -44,11 +46,18 @@ pub fn folder(
     let folder = Folder::open(path)?;
     let missing = || Error::NoManifest(path.to_owned());
     let bytes = folder.read(MANIFEST, MAX_MANIFEST)?.ok_or_else(missing)?;
-    let mut checked =
-        Checked { vendor: String::new(), revisions: 0, payloads: 0, bytes: 0, faults: Vec::new() };
+    let mut checked = Checked {
+        vendor: String::new(),
+        is_signed: keyring.map(|_| true),
+        revisions: 0,
+        payloads: 0,
+        bytes: 0,
+        faults: Vec::new(),
+    };
     if let Some(keyring) = keyring
         && let Err(error) = verify(&folder, keyring, &bytes, now)
     {
+        checked.is_signed = Some(false);
         let remedy = "sign it with the key that the source's keyring has";
         checked.faults.push(Fault::new(0, in_one_line(&error), remedy));
     }
