@@ -4,11 +4,17 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use patchmesh_tests::cluster::{Cluster, PRIMARY, Spec};
+use patchmesh_tests::cluster::{Cluster, Node, PRIMARY, Spec};
 use patchmesh_tests::run::{Outcome, run};
 use patchmesh_tests::vendor::{Sample, Vendor};
 use patchmesh_tests::wait::{PATIENCE, until};
 use serde_json::Value;
+use tokio::process::Command;
+
+/// A command on a machine that has no data folder.
+fn elsewhere(cluster: &Cluster) -> Result<Command> {
+    Node::new(cluster.folder(), "elsewhere")?.command()
+}
 
 /// Somebody with credentials on their own machine.
 struct Person {
@@ -33,8 +39,8 @@ impl Person {
 
     /// A command on the person's own machine that asks nobody.
     async fn local(&self, cluster: &Cluster, arguments: &[&str]) -> Result<Outcome> {
-        let mut command = cluster.primary()?.command()?;
-        command.args(["--output", "json", "--data", "/nonexistent", "--credentials"]);
+        let mut command = elsewhere(cluster)?;
+        command.args(["--output", "json", "--credentials"]);
         command.arg(&self.credentials).args(arguments);
         run(&mut command).await
     }
@@ -266,8 +272,8 @@ async fn ceremony(cluster: &Cluster, file: &Path, what: &[&str], keys: &[&Path])
 
 /// Without a data folder and without a node.
 async fn sign_offline(cluster: &Cluster, file: &Path, key: &Path) -> Result<Outcome> {
-    let mut command = cluster.primary()?.command()?;
-    command.args(["--output", "json", "--data", "/nonexistent", "root", "sign"]);
+    let mut command = elsewhere(cluster)?;
+    command.args(["--output", "json", "root", "sign"]);
     command.arg(file).arg("--yes").arg("--key").arg(key);
     run(&mut command).await
 }

@@ -566,3 +566,7 @@ fn is_top(role: &RoleName) -> bool {
 fn key(id: u64) -> String {
     format!("{id:012}")
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
