@@ -18,6 +18,7 @@ mod approvals;
 mod approve;
 mod assess;
 mod backup;
+mod baseline;
 mod blob;
 mod client_config;
 mod completions;
@@ -28,6 +29,7 @@ mod decline;
 mod demo;
 pub mod exit;
 mod exit_codes;
+mod group;
 pub(crate) mod grpc;
 mod init;
 mod invite;
@@ -42,6 +44,7 @@ mod promote;
 mod reference;
 mod remote;
 mod root;
+mod rule;
 mod select;
 mod serve;
 mod source;
@@ -169,6 +172,15 @@ pub(crate) enum Command {
     /// What headquarters tells every branch about a flaw
     #[command(subcommand)]
     Advisory(advisory::Advisory),
+    /// Classes of machines: what they follow, how they install, what they have
+    #[command(subcommand)]
+    Group(group::Group),
+    /// What machines have, or can get elsewhere
+    #[command(subcommand)]
+    Baseline(baseline::Baseline),
+    /// What is approved by itself
+    #[command(subcommand)]
+    Rule(rule::Rule),
     Status(status::Status),
     /// Stored content
     #[command(subcommand)]
@@ -229,6 +241,11 @@ impl Context {
     /// A client of that node's service for people.
     pub(crate) fn people(&self) -> anyhow::Result<connect::People> {
         connect::people(&connect::Target::choose(&self.global)?)
+    }
+
+    /// A client of that node's groups, baselines and rules.
+    pub(crate) fn policies(&self) -> anyhow::Result<connect::Policies> {
+        connect::policies(&connect::Target::choose(&self.global)?)
     }
 
     /// A client of the node that the user means.
@@ -313,6 +330,9 @@ async fn dispatch(context: &Context, command: Command) -> anyhow::Result<()> {
         Command::Assess(command) => command.run(context).await,
         Command::Watch(command) => command.run(context).await,
         Command::Advisory(command) => command.run(context).await,
+        Command::Group(command) => command.run(context).await,
+        Command::Baseline(command) => command.run(context).await,
+        Command::Rule(command) => command.run(context).await,
         Command::Status(command) => command.run(context).await,
         Command::Blob(command) => command.run(context).await,
         Command::ClientConfig(command) => command.run(context).await,

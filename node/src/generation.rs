@@ -25,12 +25,12 @@ use patchmesh_topology::assessment::Assessments;
 use patchmesh_topology::baseline::BaselineSet;
 use patchmesh_topology::digest::{Digest, Sha256};
 use patchmesh_topology::name::{GroupName, NodeName};
-use patchmesh_topology::node::{Mesh, Stage};
+use patchmesh_topology::node::{Group, Mesh, Stage};
 use patchmesh_topology::offer;
 use patchmesh_topology::revision::{Binding, CatalogueEntry, DocumentRef, Revision, RevisionId};
 use patchmesh_topology::rollout::{RolloutSet, WaveStateSet};
 use patchmesh_topology::rule::Policy;
-use patchmesh_topology::view::View;
+use patchmesh_topology::view::{View, Withheld};
 use tokio::sync::{Mutex, MutexGuard, watch};
 
 use crate::store::Store;
@@ -207,6 +207,14 @@ impl Generation {
         self.revisions.get(revision).is_some_and(|revision| self.binds(revision))
     }
 
+    /// Why nothing of an open revision is offered to a group, as far as this
+    /// node carries the group's view.
+    #[must_use]
+    pub fn withheld(&self, group: &Group, revision: &RevisionId) -> Option<&str> {
+        let view = self.views.get(&(group.stage, group.name.clone()))?;
+        view.view.withheld.get(&Withheld::whole(revision.clone())).map(String::as_str)
+    }
+
     /// Whether every payload of `revision` that is fetched at all is bound.
     #[must_use]
     pub fn binds(&self, revision: &Revision) -> bool {
@@ -273,6 +281,15 @@ pub fn carries(mesh: &Mesh, node: &NodeName) -> BTreeSet<Stage> {
         .get(node)
         .is_some_and(|node| node.role == patchmesh_topology::node::Role::Primary);
     if is_primary || mesh.is_standby(node) { Stage::ALL.into() } else { mesh.carries(node) }
+}
+
+/// Why a view leaves something out, as told to somebody who asks for `group`.
+/// Groups share views, so these name none.
+#[must_use]
+pub fn withheld_for(reason: &str, group: &GroupName) -> String {
+    let for_group =
+        if reason.ends_with("not approved") { format!(" for {group}") } else { String::new() };
+    format!("{reason}{for_group}")
 }
 
 /// The status line of one approval set.

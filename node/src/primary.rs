@@ -3,8 +3,10 @@
 //! [`publisher`] owns the writing of generations; everything here changes the
 //! mesh through it and through nothing else.
 
+pub mod baselines;
 pub mod ceremony;
 pub mod draft;
+pub mod packages;
 pub mod payloads;
 pub mod pending;
 pub mod publisher;

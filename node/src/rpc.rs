@@ -5,6 +5,7 @@ pub mod assessments;
 pub mod backup;
 pub mod context;
 pub mod people;
+pub mod policies;
 pub mod rights;
 pub mod roles;
 pub mod signatures;

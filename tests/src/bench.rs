@@ -4,6 +4,7 @@
 //! yields one measurement for each peer or percentile. Rows run one after the
 //! other on an otherwise idle machine.
 
+mod import;
 mod machine;
 mod path;
 mod peer;
@@ -104,6 +105,16 @@ const ROWS: &[Row] = &[
         about: "the rate of a 1 GiB blob over one hop",
         run: || Box::pin(path::blob_over_one_hop()),
     },
+    Row {
+        id: "path.3",
+        about: "the import of 60,000 packages",
+        run: || Box::pin(import::import_of_a_release()),
+    },
+    Row {
+        id: "path.4",
+        about: "1,000 revisions approved at once, four levels deep",
+        run: || Box::pin(import::a_thousand_decisions()),
+    },
 ];
 
 /// The rows that a selection names: ids or topics, separated by commas; all of
@@ -135,7 +146,7 @@ mod tests {
             rows
         };
         assert_eq!(ids(Some("path.2")), ["path.2"]);
-        assert_eq!(ids(Some("path")), ["path.1", "path.2"]);
+        assert_eq!(ids(Some("path")), ["path.1", "path.2", "path.3", "path.4"]);
         assert_eq!(ids(None).len(), ROWS.len());
         assert!(select(Some("pat")).is_err());
     }

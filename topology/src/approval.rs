@@ -4,6 +4,7 @@
 //! approval set to the next. It holds for everything it names, or is refused
 //! with every fault.
 
+mod batch;
 mod decide;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,6 +17,7 @@ use crate::name::{GroupName, RolloutName};
 use crate::node::{Stage, UnknownWord};
 use crate::revision::RevisionId;
 
+pub use batch::{Step, batch};
 pub use decide::{
     Change, FAULTS_SHOWN, Fault, MAX_COMMENT, Rejection, Request, approve, decline, promote,
 };

@@ -9,8 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
+use crate::debian::field;
 use crate::name::{BaselineName, SourceName};
-use crate::revision::{DocumentRef, RevisionId};
+use crate::revision::{DocumentRef, Revision, RevisionId};
 
 /// Snapshots kept of one baseline; older ones are forgotten.
 pub const MAX_SNAPSHOTS: usize = 16;
@@ -235,6 +236,99 @@ pub fn diff<'a>(a: &'a Packages, b: &'a Packages) -> Vec<Difference<'a>> {
         .collect()
 }
 
+/// What a dpkg status file says.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Status {
+    /// What is installed.
+    pub packages: Packages,
+    /// Stanzas of what is not.
+    pub skipped: u64,
+}
+
+/// Why a text is no status of dpkg.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StatusError {
+    /// A stanza that lacks a field.
+    #[error("paragraph {paragraph} of the status file has no {field}; is it /var/lib/dpkg/status?")]
+    Field {
+        /// Counted from 1.
+        paragraph: usize,
+        /// The field.
+        field: &'static str,
+    },
+    /// Nothing is installed.
+    #[error("the status file names no installed package; is it /var/lib/dpkg/status?")]
+    Empty,
+    /// More packages than any machine has.
+    #[error("the status file names more than {MAX_PACKAGES} packages")]
+    Many,
+}
+
+/// Reads the status file of dpkg.
+///
+/// # Errors
+/// It is none.
+pub fn read_status(text: &str) -> Result<Status, StatusError> {
+    let mut status = Status::default();
+    let stanzas = text.split("\n\n").map(str::trim_end).filter(|stanza| !stanza.trim().is_empty());
+    for (index, stanza) in stanzas.enumerate() {
+        let get = |name| field(stanza, name).unwrap_or_default();
+        let need = |name| match field(stanza, name) {
+            Some(value) if !value.is_empty() => Ok(value.to_owned()),
+            _ => Err(StatusError::Field { paragraph: index + 1, field: name }),
+        };
+        let name = need("Package")?;
+        if need("Status")?.split_whitespace().nth(2) != Some("installed") {
+            status.skipped += 1;
+            continue;
+        }
+        let id = PackageId { name, version: need("Version")?, architecture: need("Architecture")? };
+        let package = Package {
+            multi_arch: get("Multi-Arch").to_owned(),
+            provides: get("Provides").to_owned(),
+            depends: [get("Pre-Depends"), get("Depends")]
+                .iter()
+                .filter(|one| !one.is_empty())
+                .copied()
+                .collect::<Vec<_>>()
+                .join(", "),
+            breaks: get("Breaks").to_owned(),
+            conflicts: get("Conflicts").to_owned(),
+            revision: String::new(),
+        };
+        if status.packages.len() == MAX_PACKAGES {
+            return Err(StatusError::Many);
+        }
+        status.packages.insert(id, package);
+    }
+    if status.packages.is_empty() { Err(StatusError::Empty) } else { Ok(status) }
+}
+
+/// The packages of a revision, as a release has them.
+pub fn packages_of(revision: &Revision) -> impl Iterator<Item = (PackageId, Package)> + '_ {
+    let id = revision.id.to_string();
+    let prefix = format!("{}:{}/", revision.id.update.source, revision.id.update.suite);
+    let short = id.strip_prefix(&prefix).unwrap_or(&id).to_owned();
+    let packages = revision.payloads.iter().filter(|payload| !payload.control.is_empty());
+    packages.map(move |payload| {
+        let get = |name| field(&payload.control, name).unwrap_or_default().to_owned();
+        let id = PackageId {
+            name: payload.package.clone(),
+            version: payload.version.clone(),
+            architecture: payload.architecture.clone(),
+        };
+        let package = Package {
+            multi_arch: get("Multi-Arch"),
+            provides: get("Provides"),
+            depends: String::new(),
+            breaks: get("Breaks"),
+            conflicts: get("Conflicts"),
+            revision: short.clone(),
+        };
+        (id, package)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -318,5 +412,21 @@ mod tests {
         assert_eq!(found.len(), 1);
         assert_eq!((found[0].name, found[0].before.len(), found[0].after.len()), ("x", 1, 1));
         assert!(diff(&a, &a).is_empty());
+    }
+
+    #[test]
+    fn a_status_file_is_read_and_another_text_refused() {
+        let text = "Package: a\nStatus: install ok installed\nArchitecture: amd64\nVersion: 1\n\
+                    Depends: b,\n c\nPre-Depends: d\n\nPackage: gone\n\
+                    Status: deinstall ok config-files\nVersion: 1\nArchitecture: all\n\n\n";
+        let status = read_status(text).expect("a status");
+        assert_eq!((status.packages.len(), status.skipped), (1, 1));
+        let package = status.packages.values().next().expect("a package");
+        assert_eq!(package.depends, "d, b,\n c");
+        assert_eq!(read_status(""), Err(StatusError::Empty));
+        let cut = &text[..40];
+        let refused = read_status(cut);
+        assert!(matches!(refused, Err(StatusError::Field { paragraph: 1, .. })), "{refused:?}");
+        assert!(read_status("<html>no</html>").is_err());
     }
 }

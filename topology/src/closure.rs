@@ -22,6 +22,7 @@
 //! itself, together with `all`. Packages of other architectures are not judged.
 
 mod ground;
+mod offered;
 mod universe;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,6 +32,7 @@ use crate::revision::{Payload, Revision, RevisionId};
 use crate::view::Withheld;
 
 pub use ground::Ground;
+pub use offered::{Offered, offered};
 use universe::Universe;
 
 /// The most packages named in one explanation.
@@ -68,7 +70,7 @@ impl Outcome {
     /// Whether nothing is left of `revision`.
     #[must_use]
     pub fn is_unavailable(&self, revision: &RevisionId) -> bool {
-        self.withheld.contains_key(&whole(revision))
+        self.withheld.contains_key(&Withheld::whole(revision.clone()))
     }
 }
 
@@ -96,7 +98,9 @@ pub fn close(open: &[&Revision], ground: &Ground) -> Outcome {
     }
     let gone = open.iter().filter(|revision| is_gone(revision, ground, &outcome));
     let gone: Vec<(Withheld, String)> = gone
-        .filter_map(|revision| Some((whole(&revision.id), first_reason(revision, &outcome)?)))
+        .filter_map(|revision| {
+            Some((Withheld::whole(revision.id.clone()), first_reason(revision, &outcome)?))
+        })
         .collect();
     outcome.withheld.extend(gone);
     // An index for `all` alone lists what some machine could install.
@@ -108,13 +112,6 @@ pub fn close(open: &[&Revision], ground: &Ground) -> Outcome {
         .collect();
     outcome.hidden.extend(everywhere.into_iter().map(|sha256| ("all".to_owned(), sha256)));
     outcome
-}
-
-/// What stands for a revision of which nothing is left, and comes before its
-/// packages.
-fn whole(revision: &RevisionId) -> Withheld {
-    let revision = revision.clone();
-    Withheld { revision, package: String::new(), architecture: String::new() }
 }
 
 fn is_gone(revision: &Revision, ground: &Ground, outcome: &Outcome) -> bool {
@@ -137,7 +134,7 @@ fn is_listed(payload: &Payload, ground: &Ground, outcome: &Outcome) -> bool {
 fn first_reason(revision: &Revision, outcome: &Outcome) -> Option<String> {
     let own: Vec<(&Withheld, &String)> = outcome
         .withheld
-        .range(whole(&revision.id)..)
+        .range(Withheld::whole(revision.id.clone())..)
         .take_while(|(one, _)| one.revision == revision.id)
         .collect();
     let (architecture, clause) = (String::new(), String::new());

@@ -3,6 +3,7 @@
 //! This file holds the words; [`tree`] asks and checks the whole,
 //! [`membership`] lets nodes in and out.
 
+pub mod groups;
 pub mod membership;
 pub mod succession;
 pub mod tree;

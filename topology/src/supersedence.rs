@@ -21,18 +21,11 @@ pub struct Entry<'a> {
     pub ordinal: u32,
 }
 
-/// Whether a revision consists of Debian packages, whose versions tell which
-/// one is newer.
-#[must_use]
-pub fn is_debian(revision: &Revision) -> bool {
-    revision.payloads.iter().any(|payload| !payload.control.is_empty())
-}
-
 /// How `a` stands to `b`, both of one update: [`Ordering::Greater`] when newer.
 #[must_use]
 pub fn newer(a: Entry<'_>, b: Entry<'_>) -> Ordering {
     let (id_a, id_b) = (&a.revision.id, &b.revision.id);
-    if is_debian(a.revision) && is_debian(b.revision) {
+    if a.revision.has_packages() && b.revision.has_packages() {
         return version::compare(&id_a.version, &id_b.version)
             .then_with(|| id_a.release.cmp(&id_b.release));
     }

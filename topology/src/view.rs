@@ -46,6 +46,15 @@ pub struct Withheld {
     pub architecture: String,
 }
 
+impl Withheld {
+    /// What stands for a revision of which nothing is left; comes before its
+    /// packages.
+    #[must_use]
+    pub fn whole(revision: RevisionId) -> Self {
+        Self { revision, package: String::new(), architecture: String::new() }
+    }
+}
+
 /// A file that machines install.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PoolFile {

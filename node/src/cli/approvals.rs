@@ -30,11 +30,15 @@ Examples:
 
 JSON:
   {\"name\", \"stage\", \"version\", \"digest\", \"approvals\": [APPROVAL]}
-  APPROVAL: {\"revision\", \"group\", \"decision\", \"rollout\" or null, \"by\", \"at\", \"comment\"}")]
+  APPROVAL: {\"revision\", \"group\", \"decision\", \"rollout\" or null, \"by\", \"at\", \"comment\",
+   \"rule\" or null}")]
 pub(crate) struct Show {
     /// The set: [NODE:]STAGE[@VERSION]
     #[arg(value_name = "SET")]
     which: Which,
+    /// Every decision on a line of its own, also those made by a baseline
+    #[arg(long)]
+    expand: bool,
 }
 
 /// Compare two approval sets; exits 1 when they differ
@@ -64,7 +68,7 @@ pub(crate) struct Diff {
 impl Approvals {
     pub(crate) async fn run(self, context: &Context) -> anyhow::Result<()> {
         match self {
-            Approvals::Show(command) => show::run(&command.which, context).await,
+            Approvals::Show(command) => show::run(&command.which, command.expand, context).await,
             Approvals::Diff(command) => diff::run(&command.a, &command.b, context).await,
         }
     }
@@ -82,6 +86,8 @@ pub(crate) struct Entry {
     pub(crate) by: String,
     pub(crate) at: Option<String>,
     pub(crate) comment: String,
+    /// The rule or baseline that decided; absent where a person named it.
+    pub(crate) rule: Option<String>,
 }
 
 impl From<wire::Approval> for Entry {
@@ -94,6 +100,7 @@ impl From<wire::Approval> for Entry {
             by: approval.by,
             at: answer::time(approval.at.as_ref()),
             comment: approval.comment,
+            rule: answer::some(approval.rule),
         }
     }
 }

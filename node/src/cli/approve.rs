@@ -4,28 +4,42 @@ use std::path::PathBuf;
 
 use clap::Args;
 use patchmesh_proto::admin;
-use patchmesh_topology::name::GroupName;
+use patchmesh_topology::name::{BaselineName, GroupName};
 use patchmesh_topology::node::Stage;
 
 use super::pending::Asked;
 use super::select::Choice;
 use super::{Context, decide, grpc, stage};
+use plan::{Plan, Reach};
+
+mod baseline;
+pub(crate) mod plan;
 
 /// Let revisions be installed in a stage
 ///
 /// Either every revision is approved or none. Payloads that are not here yet
 /// are fetched; the command waits for them unless told otherwise.
+///
+/// What has to be approved too so that it can be installed on machines that
+/// have their group's baseline is shown first, and what it supersedes.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   patchmesh approve vendor:stable/openssl@3.0.15-1 --comment 'CVE-2024-9143'
   patchmesh approve --name 'linux-*' --group lab
   patchmesh approve --all-new --stage validation --yes --no-wait
+  patchmesh approve vendor:stable/openssl@3.0.15-1 --with-dependencies --retire
+  patchmesh approve vendor:stable/openssl@3.0.15-1 --dry-run
+  patchmesh approve --baseline bookworm --stage validation
 
 JSON:
   {\"generation\", \"approval_sets\": {STAGE: {\"version\", \"digest\"}}, \"changed\",
    \"fetching\": [REVISION], \"problems\": [TEXT],
-   \"pending\": [NUMBER]}")]
+   \"pending\": [NUMBER]}
+  With --baseline also \"baseline\", \"version\", \"revisions\", \"declined\", \"retired\".
+  With --dry-run: {\"revisions\": [REVISION], \"bytes\", \"dependencies\": [{\"revision\", \"bytes\",
+   \"reason\"}], \"dependencies_bytes\", \"gaps\": [{\"group\", \"revision\", \"package\" or null,
+   \"reason\"}], \"superseded\": [{\"revision\", \"by\"}], \"unchecked\": [GROUP]}")]
 pub(crate) struct Approve {
     #[command(flatten)]
     choice: Choice,
@@ -41,6 +55,11 @@ pub(crate) struct Approve {
     /// Sign with your key what waits for signatures
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
+    /// Everything of the last snapshot of a vendor's release, as one decision
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["revisions", "all_new", "name", "with_dependencies", "retire", "dry_run"])]
+    baseline: Option<BaselineName>,
+    #[command(flatten)]
+    reach: Reach,
     /// Do not wait for the payloads
     #[arg(long)]
     no_wait: bool,
@@ -48,8 +67,19 @@ pub(crate) struct Approve {
 
 impl Approve {
     pub(crate) async fn run(self, context: &Context) -> anyhow::Result<()> {
+        if let Some(name) = &self.baseline {
+            let how = (self.choice.yes, !self.no_wait);
+            return baseline::run(context, name, self.stage, &self.groups, self.comment, how).await;
+        }
         let mut admin = context.admin()?;
         let revisions = self.choice.resolve(&mut admin, self.stage, "approve").await?;
+        let plan = Plan::ask(context, &revisions, self.stage, &self.groups).await?;
+        if self.reach.dry_run {
+            return context.output.print(&plan);
+        }
+        let revisions = plan.settle(context, &self.reach);
+        let retires = plan.retires(context, &self.reach);
+        let decided = revisions.clone();
         let request = admin::ApproveRequest {
             revisions,
             stage: stage::to_wire(self.stage).into(),
@@ -59,6 +89,9 @@ impl Approve {
         let asked = Asked::of(&request.revisions, &request.groups, true);
         let signing = self.key.as_deref().map(|key| (key, &asked));
         let response = admin.approve(request).await.map_err(grpc::failure)?.into_inner();
+        if retires {
+            plan::retire(context, decided, self.stage, &self.groups).await?;
+        }
         decide::finish(context, &mut admin, response, !self.no_wait, signing).await
     }
 }

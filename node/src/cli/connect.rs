@@ -12,6 +12,7 @@ use patchmesh_proto::admin::admin_client::AdminClient;
 use patchmesh_proto::admin::assessments_client::AssessmentsClient;
 use patchmesh_proto::admin::backup_client::BackupClient;
 use patchmesh_proto::admin::people_client::PeopleClient;
+use patchmesh_proto::admin::policies_client::PoliciesClient;
 use patchmesh_proto::admin::roles_client::RolesClient;
 use patchmesh_proto::admin::signatures_client::SignaturesClient;
 use patchmesh_proto::admin::standbys_client::StandbysClient;
@@ -31,6 +32,9 @@ use crate::transport::channel as transport;
 
 /// A client of some node's admin service.
 pub(crate) type Admin = AdminClient<InterceptedService<Channel, Deadline>>;
+
+/// A client of its groups, baselines and rules.
+pub(crate) type Policies = PoliciesClient<InterceptedService<Channel, Deadline>>;
 
 /// A client of its subscriptions.
 pub(crate) type Subscriptions = SubscriptionsClient<InterceptedService<Channel, Deadline>>;
@@ -156,6 +160,13 @@ pub(crate) fn roles(target: &Target) -> anyhow::Result<Roles> {
 /// for hours, and says how it goes all the while.
 pub(crate) fn backup(target: &Target) -> anyhow::Result<BackupClient<Channel>> {
     Ok(BackupClient::new(channel(target)?))
+}
+
+/// A client of a node's groups, baselines and rules; it connects with the first
+/// call.
+pub(crate) fn policies(target: &Target) -> anyhow::Result<Policies> {
+    let client = PoliciesClient::with_interceptor(channel(target)?, Deadline);
+    Ok(client.max_decoding_message_size(MAX_ANSWER_BYTES))
 }
 
 /// A client of a node's subscriptions; it connects with the first call.

@@ -19,9 +19,22 @@ pub(crate) async fn finish(
     context: &Context,
     admin: &mut Admin,
     response: admin::DecideResponse,
-    wait: bool,
+    is_waited_for: bool,
     signing: Option<(&Path, &Asked)>,
 ) -> anyhow::Result<()> {
+    let decided = wait(context, admin, response, is_waited_for, signing).await?;
+    context.output.print(&decided)?;
+    check(&decided.problems)
+}
+
+/// Waits, if asked to, until every payload is here.
+pub(crate) async fn wait(
+    context: &Context,
+    admin: &mut Admin,
+    response: admin::DecideResponse,
+    is_waited_for: bool,
+    signing: Option<(&Path, &Asked)>,
+) -> anyhow::Result<Decided> {
     let mut decided = Decided::from(response);
     if let Some((key, asked)) = signing
         && !decided.pending.is_empty()
@@ -34,16 +47,20 @@ pub(crate) async fn finish(
         decided.pending = waiting;
         decided.generation = generation.unwrap_or(decided.generation);
     }
-    if wait && !decided.fetching.is_empty() {
+    if is_waited_for && !decided.fetching.is_empty() {
         decided.problems = fetch(context, admin, decided.fetching.clone()).await?;
     }
-    context.output.print(&decided)?;
-    if decided.problems.is_empty() {
+    Ok(decided)
+}
+
+/// Fails where payloads could not be had.
+pub(crate) fn check(problems: &[String]) -> anyhow::Result<()> {
+    if problems.is_empty() {
         return Ok(());
     }
     Err(Exit::Failed.error(format!(
         "the decision stands, but payloads could not be fetched: {}",
-        decided.problems.join("; ")
+        problems.join("; ")
     )))
 }
 

@@ -5,8 +5,11 @@ use std::path::PathBuf;
 use clap::Args;
 use patchmesh_proto::admin;
 use patchmesh_topology::name::GroupName;
+use patchmesh_topology::node::Stage;
 use patchmesh_topology::revision::RevisionId;
 
+use super::approve::plan::{self, Plan, Reach};
+use super::exit::Exit;
 use super::pending::Asked;
 use super::{Context, decide, grpc};
 
@@ -37,6 +40,8 @@ pub(crate) struct Promote {
     /// Sign with your key what waits for signatures
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
+    #[command(flatten)]
+    reach: Reach,
     /// Do not wait for payloads
     #[arg(long)]
     no_wait: bool,
@@ -44,8 +49,21 @@ pub(crate) struct Promote {
 
 impl Promote {
     pub(crate) async fn run(self, context: &Context) -> anyhow::Result<()> {
+        let mut revisions: Vec<String> = self.revisions.iter().map(ToString::to_string).collect();
+        let mut retires = false;
+        // Without revisions there is nothing to add to all of it.
+        if !revisions.is_empty() {
+            let plan = Plan::ask(context, &revisions, Stage::Production, &self.groups).await?;
+            if self.reach.dry_run {
+                return context.output.print(&plan);
+            }
+            revisions = plan.settle(context, &self.reach);
+            retires = plan.retires(context, &self.reach);
+        } else if self.reach.dry_run || self.reach.retire {
+            return Err(Exit::Usage.error("name the revisions for --dry-run and --retire"));
+        }
         let request = admin::PromoteRequest {
-            revisions: self.revisions.iter().map(ToString::to_string).collect(),
+            revisions: revisions.clone(),
             groups: self.groups.iter().map(ToString::to_string).collect(),
             comment: self.comment,
         };
@@ -53,6 +71,9 @@ impl Promote {
         let asked = Asked::of(&request.revisions, &request.groups, true);
         let signing = self.key.as_deref().map(|key| (key, &asked));
         let response = admin.promote(request).await.map_err(grpc::failure)?.into_inner();
+        if retires {
+            plan::retire(context, revisions, Stage::Production, &self.groups).await?;
+        }
         decide::finish(context, &mut admin, response, !self.no_wait, signing).await
     }
 }

@@ -8,6 +8,7 @@ use patchmesh_proto::admin::admin_server::AdminServer;
 use patchmesh_proto::admin::assessments_server::AssessmentsServer;
 use patchmesh_proto::admin::backup_server::BackupServer;
 use patchmesh_proto::admin::people_server::PeopleServer;
+use patchmesh_proto::admin::policies_server::PoliciesServer;
 use patchmesh_proto::admin::roles_server::RolesServer;
 use patchmesh_proto::admin::signatures_server::SignaturesServer;
 use patchmesh_proto::admin::standbys_server::StandbysServer;
@@ -39,7 +40,9 @@ use crate::replicate::status::Statuses;
 use crate::replicate::{report, serve};
 use crate::rpc::context::Context;
 use crate::rpc::rights::Guard;
-use crate::rpc::{admin, assessments, backup, people, roles, signatures, standbys, subscriptions};
+use crate::rpc::{
+    admin, assessments, backup, people, policies, roles, signatures, standbys, subscriptions,
+};
 use crate::succession::{Ways, announce, records};
 
 /// Largest admin request: tens of thousands of revisions decided at once.
@@ -179,6 +182,9 @@ impl Parts {
             ca_pem,
             primary,
         };
+        if context.primary.is_some() {
+            tasks.spawn(policies::automatic::run(context.clone(), stop.clone()));
+        }
         Ok(Self { context, credentials, ca, issuer, shop, ways, stop: stop.clone() })
     }
 
@@ -270,6 +276,11 @@ impl Parts {
                     .max_encoding_message_size(usize::MAX),
             )
             .add_service(SubscriptionsServer::new(subscriptions::Service::new(context.clone())))
+            .add_service(
+                PoliciesServer::new(policies::Service::new(context.clone()))
+                    .max_decoding_message_size(MAX_ADMIN_REQUEST)
+                    .max_encoding_message_size(usize::MAX),
+            )
             .add_service(BackupServer::new(backup::Service::new(context.clone())));
         let guard = Guard::new(context.name.clone(), context.current.watch_mesh());
         Ok(guard.protect(routes.into_axum_router()))

@@ -193,6 +193,17 @@ impl Draft {
         document
     }
 
+    /// A document of this draft, or one that was stored before.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub fn document(&self, name: &DocumentRef) -> Result<Option<Bytes>, store::Error> {
+        match self.documents.iter().find(|(known, _)| known == name) {
+            Some((_, bytes)) => Ok(Some(bytes.clone())),
+            None => self.store.get_blob(&name.digest),
+        }
+    }
+
     /// Stores a record of the primary's own with the generation.
     pub fn put<V>(&mut self, table: &'static Table<str, V>, key: &str, value: V)
     where

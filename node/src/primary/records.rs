@@ -12,6 +12,8 @@ use crate::store::{Table, Tag};
 pub static SOURCES: Table<str, Source> = Table::new(Tag::Source, 1);
 /// How far each source was synchronised, by its name.
 pub static SYNCS: Table<str, SyncRecord> = Table::new(Tag::SourceState, 1);
+/// What each source's vendor had at the last synchronisation, by its name.
+pub static RELEASES: Table<str, ReleaseRecord> = Table::new(Tag::Release, 1);
 /// The token last handed out for each node, by its name.
 pub static TOKENS: Table<str, TokenRecord> = Table::new(Tag::JoinToken, 1);
 
@@ -91,6 +93,17 @@ pub struct SyncRecord {
     /// Why the last attempt failed; empty when it did not.
     #[prost(string, tag = "4")]
     pub problem: String,
+}
+
+/// What a vendor's present release has.
+#[derive(Clone, PartialEq, Message)]
+pub struct ReleaseRecord {
+    /// Every revision, as the catalogue names it.
+    #[prost(string, repeated, tag = "1")]
+    pub revisions: Vec<String>,
+    /// Seconds since 1970 of the synchronisation.
+    #[prost(int64, tag = "2")]
+    pub at: i64,
 }
 
 /// A token handed out: never the secret, only its hash.

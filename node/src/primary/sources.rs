@@ -19,7 +19,7 @@ use patchmesh_topology::revision::{CatalogueEntry, Revision, RevisionId};
 
 use super::draft::Draft;
 use super::publisher::{self, Publisher};
-use super::records::{self, SyncRecord};
+use super::records::{self, ReleaseRecord, SyncRecord};
 use crate::generation::{Generation, read_revision};
 use crate::log::in_one_line;
 use crate::source::http::{self, Http};
@@ -259,7 +259,7 @@ impl Sources {
             .publish(move |draft| {
                 let outcome = match revisions {
                     None => Outcome { unchanged: true, ..Outcome::default() },
-                    Some(revisions) => enter(draft, revisions),
+                    Some(revisions) => enter(draft, &key, revisions),
                 };
                 draft.put(&records::SYNCS, &key, record);
                 Ok::<_, Absent>(outcome)
@@ -309,8 +309,9 @@ impl Drop for Turn {
     }
 }
 
-/// Enters what a vendor has into the catalogue.
-fn enter(draft: &mut Draft, revisions: Vec<Revision>) -> Outcome {
+/// Enters what a vendor has into the catalogue,
+/// and notes what the release has, for baselines.
+fn enter(draft: &mut Draft, source: &str, revisions: Vec<Revision>) -> Outcome {
     let known = draft.catalogue.clone();
     let merged = catalogue::merge(revisions, |update| catalogue::known_in(&known, update));
     let outcome = Outcome {
@@ -319,6 +320,12 @@ fn enter(draft: &mut Draft, revisions: Vec<Revision>) -> Outcome {
         known: merged.known.len() as u64,
         ..Outcome::default()
     };
+    let release = merged.known.iter().chain(merged.entering().map(|one| &one.revision.id));
+    let release = ReleaseRecord {
+        revisions: release.map(ToString::to_string).collect(),
+        at: draft.now.as_second(),
+    };
+    draft.put(&records::RELEASES, source, release);
     let mut entries = Vec::new();
     for addition in merged.new.into_iter().chain(merged.updated) {
         let bytes = document::encode(&patchmesh_proto::wire::Revision::from(&addition.revision));

@@ -1,6 +1,8 @@
 //! Builds the views again when something that they hang on has changed.
 //!
-//! Groups of a stage with the same open revisions share a view. A view whose
+//! What is open is closed first: what something else replaces, or what could
+//! not be installed on machines of the group's baseline, is not offered.
+//! Groups of a stage with the same open revisions and baseline share a view. A view whose
 //! revisions are those of last time is kept, unless its signature is due.
 
 use std::collections::BTreeMap;
@@ -9,13 +11,16 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use patchmesh_proto::document;
 use patchmesh_proto::wire;
-use patchmesh_topology::name::{GroupName, SourceName};
-use patchmesh_topology::node::Stage;
+use patchmesh_topology::closure;
+use patchmesh_topology::name::{BaselineName, GroupName, SourceName};
+use patchmesh_topology::node::{Group, Stage};
 use patchmesh_topology::offer::{Offer, availability};
 use patchmesh_topology::revision::{DocumentRef, Revision, RevisionId};
 use patchmesh_topology::subscription::Subscription;
+use patchmesh_topology::supersedence::Entry;
 use patchmesh_topology::view::ViewSet;
 
+use super::baselines::{self, Grounds};
 use super::draft::Draft;
 use super::writing::Writing;
 use crate::generation::{Generation, load, names};
@@ -56,17 +61,30 @@ pub enum Error {
         /// Why.
         source: files::Error,
     },
+    /// What machines have cannot be read.
+    #[error("baseline {name} cannot be read")]
+    Baseline {
+        /// The baseline.
+        name: BaselineName,
+        /// Why.
+        source: baselines::Error,
+    },
     /// The store failed.
     #[error("the store failed")]
     Store(#[from] store::Error),
 }
+
+/// What a view hangs on: the stage, the packages that machines have, and what
+/// is open and available.
+type Key = (Stage, Option<DocumentRef>, Vec<RevisionId>);
 
 /// Builds views and remembers what the last ones were built from.
 #[derive(Debug)]
 pub struct Views {
     builder: apt::Builder,
     keys: BTreeMap<Stage, SigningKey>,
-    built: BTreeMap<(Stage, Vec<RevisionId>), DocumentRef>,
+    built: BTreeMap<Key, DocumentRef>,
+    grounds: Grounds,
     /// What was fetched of the sources when they were built.
     fetched: BTreeMap<SourceName, Subscription>,
 }
@@ -79,6 +97,7 @@ impl Views {
             builder: apt::Builder::new(),
             keys,
             built: BTreeMap::new(),
+            grounds: Grounds::default(),
             fetched: BTreeMap::new(),
         }
     }
@@ -110,12 +129,15 @@ impl Views {
             let (stage, name) = (group.stage, &group.name);
             let open = open(previous, draft, store, stage, name)?;
             let ids: Vec<RevisionId> = open.iter().map(|revision| revision.id.clone()).collect();
-            let key = (stage, ids);
+            let baseline =
+                group.baseline.as_ref().and_then(|one| draft.baselines.baselines.get(one));
+            let snapshot = baseline.and_then(|one| Some(one.last()?.1.index));
+            let key = (stage, snapshot, ids);
             let kept =
                 built.get(&key).copied().or_else(|| self.kept(previous, &key, name, draft.now));
             let document = match kept {
                 Some(document) => document,
-                None => self.build(previous, draft, stage, name, &open, writing)?,
+                None => self.build(previous, draft, group, &open, writing)?,
             };
             built.insert(key, document);
             views.insert((stage, name.clone()), document);
@@ -137,7 +159,7 @@ impl Views {
     fn kept(
         &self,
         previous: Option<&Generation>,
-        key: &(Stage, Vec<RevisionId>),
+        key: &Key,
         group: &GroupName,
         now: Timestamp,
     ) -> Option<DocumentRef> {
@@ -150,22 +172,38 @@ impl Views {
         &mut self,
         previous: Option<&Generation>,
         draft: &Draft,
-        stage: Stage,
-        group: &GroupName,
+        of: &Group,
         open: &[Arc<Revision>],
         writing: &mut Writing,
     ) -> Result<DocumentRef, Error> {
+        let (stage, group) = (of.stage, &of.name);
+        let ground = match &of.baseline {
+            Some(name) => self
+                .grounds
+                .get(&draft.baselines, name, |document| draft.document(document))
+                .map_err(|source| Error::Baseline { name: name.clone(), source })?,
+            None => None,
+        };
+        let entries: Vec<Entry<'_>> = open
+            .iter()
+            .map(|revision| {
+                let ordinal = draft.catalogue.get(&revision.id).map_or(0, |one| one.ordinal);
+                Entry { revision, ordinal }
+            })
+            .collect();
+        let offered = closure::offered(&entries, ground.as_deref());
         let key = self.keys.get(&stage).ok_or(Error::NoKey(stage))?;
         let present = previous.and_then(|one| one.views.get(&(stage, group.clone())));
         let keep = present.map_or_else(Dists::new, |view| view::dists(&view.view));
         let (settled, plain): (Vec<&Revision>, Vec<&Revision>) =
-            open.iter().map(Arc::as_ref).partition(|revision| revision.has_packages());
+            offered.revisions.iter().copied().partition(|revision| revision.has_packages());
         let input = apt::Input {
             mesh: &draft.mesh.name,
             stage,
             settled: &settled,
             opening: &[],
             keep: &keep,
+            hidden: &offered.outcome.hidden,
             now: draft.now,
             previous: present.map(|view| view.view.signed_at),
         };
@@ -177,6 +215,7 @@ impl Views {
         let index = files::Input { mesh: &draft.mesh.name, stage, open: &plain, now: draft.now };
         files::add(&index, key, &mut built.view, &mut built.blobs)
             .map_err(|source| Error::Files { stage, group: group.clone(), source })?;
+        built.view.withheld = offered.outcome.withheld;
         for left_out in &built.left_out {
             tracing::warn!(%stage, %group, %left_out, "a payload is left out of the view");
         }

@@ -6,7 +6,7 @@
 
 mod availability;
 mod blobs;
-mod decisions;
+pub(in crate::rpc) mod decisions;
 mod machines;
 mod nodes;
 mod sources;

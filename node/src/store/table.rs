@@ -64,6 +64,8 @@ pub enum Tag {
     Pending = 31,
     /// What a standby keeps of the primary's own records.
     Standby = 36,
+    /// What a vendor's present release has.
+    Release = 23,
 }
 
 impl Tag {
@@ -93,6 +95,7 @@ impl Tag {
             Self::Feed => "feed",
             Self::Pending => "pending",
             Self::Standby => "standby",
+            Self::Release => "release",
         }
     }
 }

@@ -58,6 +58,8 @@ pub struct Input<'a> {
     /// Dists and architectures to have even if nothing is open in them: those of
     /// the previous view ([`super::dists`]) and of the sources.
     pub keep: &'a Dists,
+    /// Payloads that an architecture's index must not list.
+    pub hidden: &'a BTreeSet<(String, Sha256)>,
     /// The primary's clock.
     pub now: Timestamp,
     /// When the previous view of this stage and group was signed.
@@ -133,7 +135,8 @@ impl Builder {
             sign(dist, text, key, input.now.min(signed_at), &mut files)?;
         }
         let withheld = BTreeMap::new();
-        let view = View { signed_at, files: files.paths, pool: pool(&selections), withheld };
+        let view =
+            View { signed_at, files: files.paths, pool: pool(&selections, input.hidden), withheld };
         Ok(Built { view, blobs: files.blobs, left_out })
     }
 
@@ -153,13 +156,14 @@ impl Builder {
         let mut listed = Vec::new();
         for (component, entries) in COMPONENTS.into_iter().zip(entries) {
             for architecture in &architectures {
-                let forms =
-                    self.index(entries, architecture).map_err(|source| Error::Compress {
+                let forms = self.index(entries, architecture, input.hidden).map_err(|source| {
+                    Error::Compress {
                         dist: dist.to_owned(),
                         component,
                         architecture: architecture.clone(),
                         source,
-                    })?;
+                    }
+                })?;
                 let folder = format!("{component}/binary-{architecture}");
                 for form in forms {
                     listed.push((
@@ -183,9 +187,23 @@ impl Builder {
         .text())
     }
 
-    fn index(&mut self, entries: &[Entry<'_>], architecture: &str) -> std::io::Result<[Form; 3]> {
+    fn index(
+        &mut self,
+        entries: &[Entry<'_>],
+        architecture: &str,
+        hidden: &BTreeSet<(String, Sha256)>,
+    ) -> std::io::Result<[Form; 3]> {
+        let hidden: BTreeSet<&Sha256> = hidden
+            .iter()
+            .filter(|(name, _)| name == architecture)
+            .map(|(_, payload)| payload)
+            .collect();
         let mut index = IndexWriter::new(&mut self.chunks);
-        for entry in entries.iter().filter(|entry| packages::belongs(entry, architecture)) {
+        for entry in entries
+            .iter()
+            .filter(|entry| packages::belongs(entry, architecture))
+            .filter(|entry| !hidden.contains(&entry.payload.sha256))
+        {
             index.stanza(&entry.payload.package, |out| packages::write_stanza(entry, out))?;
         }
         index.finish()
@@ -209,9 +227,17 @@ fn sign(
     Ok(())
 }
 
-fn pool(selections: &[Selection<'_>; 2]) -> BTreeMap<String, PoolFile> {
+/// The files that some index lists; those for `all` stand in several.
+fn pool(
+    selections: &[Selection<'_>; 2],
+    hidden: &BTreeSet<(String, Sha256)>,
+) -> BTreeMap<String, PoolFile> {
     let entries = selections.iter().flat_map(Selection::values).flatten();
     entries
+        .filter(|entry| {
+            let architecture = entry.payload.architecture.clone();
+            !hidden.contains(&(architecture, entry.payload.sha256))
+        })
         .map(|entry| {
             let file = PoolFile { sha256: entry.payload.sha256, length: entry.payload.length };
             (entry.path.clone(), file)

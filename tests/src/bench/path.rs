@@ -77,13 +77,13 @@ pub(super) async fn decision_to_deepest() -> Result<Vec<Measurement>> {
 }
 
 /// A client's view of a node over one kept connection.
-struct View {
+pub(super) struct View {
     client: Client,
     release: String,
 }
 
 impl View {
-    fn of(cluster: &Cluster, node: &str) -> Result<Self> {
+    pub(super) fn of(cluster: &Cluster, node: &str) -> Result<Self> {
         let ca = std::fs::read(cluster.node(node)?.ca())?;
         let client = Client::builder()
             .tls_certs_only([Certificate::from_pem(&ca)?])
@@ -96,14 +96,14 @@ impl View {
         })
     }
 
-    async fn etag(&self) -> Result<String> {
+    pub(super) async fn etag(&self) -> Result<String> {
         let answer = self.client.get(&self.release).send().await?.error_for_status()?;
         let etag = answer.headers().get(ETAG).context("no ETag")?;
         Ok(etag.to_str()?.to_owned())
     }
 
     /// When another `InRelease` was first served, whole.
-    async fn changed_from(&self, etag: &str) -> Result<Instant> {
+    pub(super) async fn changed_from(&self, etag: &str) -> Result<Instant> {
         let deadline = Instant::now() + DECISION_DEADLINE;
         while Instant::now() < deadline {
             let request = self.client.get(&self.release).header(IF_NONE_MATCH, etag);

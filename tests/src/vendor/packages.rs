@@ -148,7 +148,7 @@ pub struct Sample {
     name: String,
     version: String,
     architecture: String,
-    depends: Option<String>,
+    fields: Vec<String>,
     bytes: usize,
 }
 
@@ -160,7 +160,7 @@ impl Sample {
             name: name.to_owned(),
             version: version.to_owned(),
             architecture: "all".to_owned(),
-            depends: None,
+            fields: Vec::new(),
             bytes: 64,
         }
     }
@@ -174,8 +174,14 @@ impl Sample {
 
     /// With a `Depends` field.
     #[must_use]
-    pub fn with_depends(mut self, depends: &str) -> Self {
-        self.depends = Some(depends.to_owned());
+    pub fn with_depends(self, depends: &str) -> Self {
+        self.with_field("Depends", depends)
+    }
+
+    /// With any other field, such as `Provides`.
+    #[must_use]
+    pub fn with_field(mut self, name: &str, value: &str) -> Self {
+        self.fields.push(format!("{name}: {value}\n"));
         self
     }
 
@@ -206,10 +212,10 @@ impl Sample {
     }
 
     fn control(&self) -> String {
-        let depends = self.depends.iter().map(|on| format!("Depends: {on}\n")).collect::<String>();
+        let fields = self.fields.concat();
         format!(
             "Package: {}\nVersion: {}\nArchitecture: {}\nMaintainer: Vendor <vendor@vendor.example>\n\
-             Section: utils\nPriority: optional\n{depends}Description: sample update\n Made for a test.\n",
+             Section: utils\nPriority: optional\n{fields}Description: sample update\n Made for a test.\n",
             self.name, self.version, self.architecture
         )
     }

@@ -1,6 +1,7 @@
 use super::*;
 use crate::baseline::{Origin, Package, PackageId, Packages};
 use crate::revision::Facts;
+use crate::supersedence::Entry;
 
 /// `NAME VERSION`, then fields of its stanza.
 fn stanza(text: &str) -> (String, String, String) {
@@ -240,6 +241,36 @@ fn tens_of_thousands_of_packages_take_moments() {
     let base = ground(&["libc6 2.36"]);
     let outcome = close(&open, &base);
     assert_eq!(outcome.unavailable().count(), 20_000, "the last lacks, so all do");
+}
+
+/// The names and versions that are offered of `open`.
+fn offers(open: &[Revision], ground: Option<&Ground>) -> Vec<String> {
+    let entries: Vec<_> =
+        (0..).zip(open).map(|(ordinal, revision)| Entry { revision, ordinal }).collect();
+    let offered = offered(&entries, ground);
+    let id = |one: &&Revision| format!("{}@{}", one.id.update.name, one.id.version);
+    offered.revisions.iter().map(id).collect()
+}
+
+#[test]
+fn only_what_can_be_installed_replaces_anything() {
+    let base = ground(&["libc6 2"]);
+    let open = [one("tool 1"), one("tool 2"), one("app 1"), one("app 2\nDepends: libnew")];
+    assert_eq!(offers(&open, Some(&base)), ["tool@2", "app@1"]);
+    assert_eq!(offers(&open, None), ["tool@2", "app@2"]);
+}
+
+#[test]
+fn what_needs_the_elder_does_not_replace_it() {
+    // The newer revision no longer brings what it needs itself.
+    let base = ground(&["libc6 2"]);
+    let open = [
+        revision(&["tool 1\nDepends: libc6", "tool-data 1\nDepends: libc6"]),
+        one("tool 2\nDepends: tool-data"),
+        one("other 1\nDepends: libc6"),
+    ];
+    let found = offers(&open, Some(&base));
+    assert!(found.contains(&"tool@1".to_owned()), "{found:?}");
 }
 
 mod properties {

@@ -106,6 +106,7 @@ mod tests {
             group: (*group).to_owned(),
             decision,
             rollout: None,
+            rule: None,
             by: "ada".to_owned(),
             at: None,
             comment: String::new(),

@@ -19,6 +19,28 @@ struct Shown {
     approvals: Approvals,
     /// What is known and judged of it; `None` where that is nothing.
     assessment: Option<Assessed>,
+    /// What is open but not offered.
+    withheld: Vec<Withheld>,
+}
+
+#[derive(Debug, Serialize)]
+struct Withheld {
+    group: String,
+    /// Absent: the whole revision.
+    package: Option<String>,
+    architecture: Option<String>,
+    reason: String,
+}
+
+impl From<admin::WithheldRow> for Withheld {
+    fn from(row: admin::WithheldRow) -> Self {
+        Self {
+            group: row.group,
+            package: answer::some(row.package),
+            architecture: answer::some(row.architecture),
+            reason: row.reason,
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -74,6 +96,7 @@ impl From<admin::GetUpdateResponse> for Shown {
                 validation: entries(response.validation),
                 production: entries(response.production),
             },
+            withheld: response.withheld.into_iter().map(Withheld::from).collect(),
         }
     }
 }
@@ -120,6 +143,13 @@ impl Answer for Shown {
         }
         if let Some(assessment) = &self.assessment {
             text.push_str(&format!("\n{}", assessment.text()));
+        }
+        if !self.withheld.is_empty() {
+            let rows = self.withheld.iter().map(|one| {
+                let package = one.package.clone().unwrap_or_else(|| "all of it".to_owned());
+                [one.group.clone(), package, one.reason.clone()]
+            });
+            text.push_str(&format!("\n{}", table(["not offered to", "package", "reason"], rows)));
         }
         if !self.description.is_empty() {
             text.push_str(&format!("\n{}\n", clean_lines(self.description.trim_end())));

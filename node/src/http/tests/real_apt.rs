@@ -1,6 +1,6 @@
 //! An unmodified apt, in a root folder of its own, against a built view.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -123,6 +123,7 @@ impl World {
             settled: &settled,
             opening: &[],
             keep,
+            hidden: &BTreeSet::new(),
             now: now(),
             previous: self.previous,
         };

@@ -156,7 +156,8 @@ fn parse_revisions(revisions: &[String]) -> Result<BTreeSet<RevisionId>, Status>
         .collect()
 }
 
-async fn decide(
+/// Decides: the one way from a decision to a generation.
+pub(in crate::rpc) async fn decide(
     primary: &Primary,
     change: impl FnOnce(&mut Draft) -> Result<Vec<Change>, Rejection> + Send + 'static,
 ) -> Result<wire::DecideResponse, Status> {

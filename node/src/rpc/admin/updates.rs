@@ -7,6 +7,7 @@ use patchmesh_topology::approval::{UpdateState, state_of};
 use patchmesh_topology::name::SourceName;
 use patchmesh_topology::node::{Group, Stage};
 use patchmesh_topology::revision::{CatalogueEntry, Revision, RevisionId};
+use patchmesh_topology::view::Withheld;
 use tonic::Status;
 
 use crate::generation::{Generation, read_revision};
@@ -131,9 +132,28 @@ pub(super) async fn get(
             payloads,
             validation: approvals(&known, Stage::Validation, &id),
             production: approvals(&known, Stage::Production, &id),
+            withheld: withheld(&known, &id),
         })
     })
     .await
+}
+
+/// What of a revision views leave out, as far as this node carries them.
+fn withheld(generation: &Generation, id: &RevisionId) -> Vec<wire::WithheldRow> {
+    let views = generation.views.iter();
+    let entries = views.flat_map(|((_, group), view)| {
+        let first = Withheld::whole(id.clone());
+        let entries = view.view.withheld.range(first..);
+        entries.take_while(|(one, _)| one.revision == *id).map(move |entry| (group, entry))
+    });
+    entries
+        .map(|(group, (one, reason))| wire::WithheldRow {
+            group: group.to_string(),
+            package: one.package.clone(),
+            architecture: one.architecture.clone(),
+            reason: crate::generation::withheld_for(reason, group),
+        })
+        .collect()
 }
 
 fn approvals(generation: &Generation, stage: Stage, id: &RevisionId) -> Vec<document::Approval> {
@@ -187,7 +207,9 @@ fn states<'a>(
         .map(|group| {
             let approvals = generation.approvals(group.stage);
             let decision = approvals.and_then(|approvals| approvals.set.get(id, &group.name));
-            (group.stage, group, state_of(decision, entry.ordinal, is_available))
+            let is_withheld = || generation.withheld(group, id).is_some();
+            let is_offered = is_available && !is_withheld();
+            (group.stage, group, state_of(decision, entry.ordinal, is_offered))
         })
         .collect()
 }

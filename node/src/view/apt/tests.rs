@@ -15,6 +15,8 @@ fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
 }
 
+static NOTHING: BTreeSet<(String, Sha256)> = BTreeSet::new();
+
 fn input<'a>(settled: &'a [&'a Revision], keep: &'a Dists) -> Input<'a> {
     Input {
         mesh: "acme",
@@ -22,6 +24,7 @@ fn input<'a>(settled: &'a [&'a Revision], keep: &'a Dists) -> Input<'a> {
         settled,
         opening: &[],
         keep,
+        hidden: &NOTHING,
         now: at(NOW),
         previous: None,
     }

@@ -1,0 +1,237 @@
+//! `patchmesh group`: classes of machines.
+
+use clap::{Args, Subcommand};
+use patchmesh_proto::{admin, wire};
+use patchmesh_topology::name::{BaselineName, GroupName};
+use patchmesh_topology::node::{InstallMode, Stage};
+use serde::Serialize;
+
+use super::output::{Answer, table};
+use super::select::confirm_on_terminal;
+use super::{Context, answer, grpc, stage};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Group {
+    List(List),
+    Add(Add),
+    Set(Set),
+    Remove(Remove),
+}
+
+/// List the groups: what they follow, how they install, what they have
+///
+/// A group without a baseline is not checked for dependencies: nobody knows
+/// what its machines have.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+JSON:
+  {\"groups\": [{\"name\", \"stage\", \"install_mode\", \"baseline\" or null, \"baseline_packages\",
+   \"decisions\", \"withheld\"}]}")]
+pub(crate) struct List {}
+
+/// Add a group
+///
+/// Machines name their group in `client-config --group`; each has exactly one.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  patchmesh group add kiosks --stage production --install-mode automatic --baseline bookworm
+
+JSON:
+  {\"group\", \"generation\"}")]
+pub(crate) struct Add {
+    /// Its name
+    name: GroupName,
+    /// The stage that it follows: validation or production
+    #[arg(long)]
+    stage: Stage,
+    /// How its machines install: automatic, manual or notify
+    #[arg(long, value_name = "MODE", default_value_t = InstallMode::Automatic)]
+    install_mode: InstallMode,
+    /// What its machines have
+    #[arg(long)]
+    baseline: Option<BaselineName>,
+}
+
+/// Change a group
+///
+/// The stage changes only while no decision names the group: what was decided
+/// for one stage says nothing about another.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  patchmesh group set servers --baseline bookworm
+  patchmesh group set servers --no-baseline
+
+JSON:
+  {\"group\", \"generation\"}")]
+pub(crate) struct Set {
+    /// Its name
+    name: GroupName,
+    /// The stage that it follows: validation or production
+    #[arg(long)]
+    stage: Option<Stage>,
+    /// How its machines install: automatic, manual or notify
+    #[arg(long, value_name = "MODE")]
+    install_mode: Option<InstallMode>,
+    /// What its machines have
+    #[arg(long)]
+    baseline: Option<BaselineName>,
+    /// Forget what its machines have; nothing is checked for them then
+    #[arg(long, conflicts_with = "baseline")]
+    no_baseline: bool,
+}
+
+/// Remove a group that no decision names
+#[derive(Debug, Args)]
+#[command(after_help = "\
+JSON:
+  {\"group\", \"generation\"}")]
+pub(crate) struct Remove {
+    /// Its name
+    name: GroupName,
+    /// Do not ask
+    #[arg(long, short)]
+    yes: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Groups {
+    groups: Vec<Row>,
+}
+
+#[derive(Debug, Serialize)]
+struct Row {
+    name: String,
+    stage: &'static str,
+    install_mode: &'static str,
+    baseline: Option<String>,
+    baseline_packages: u64,
+    decisions: u64,
+    withheld: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Changed {
+    group: String,
+    generation: u64,
+}
+
+impl Answer for Changed {
+    fn text(&self) -> String {
+        format!("group {}; generation {}\n", self.group, self.generation)
+    }
+}
+
+impl From<admin::GroupRow> for Row {
+    fn from(row: admin::GroupRow) -> Self {
+        let group = row.group.unwrap_or_default();
+        let install_mode = match group.install_mode() {
+            wire::InstallMode::Automatic => InstallMode::Automatic.as_str(),
+            wire::InstallMode::Manual => InstallMode::Manual.as_str(),
+            wire::InstallMode::Notify => InstallMode::Notify.as_str(),
+            wire::InstallMode::Unspecified => "unknown",
+        };
+        Self {
+            stage: answer::stage(group.stage()),
+            install_mode,
+            name: group.name,
+            baseline: answer::some(group.baseline),
+            baseline_packages: row.baseline_packages,
+            decisions: row.decisions,
+            withheld: row.withheld,
+        }
+    }
+}
+
+impl Answer for Groups {
+    fn text(&self) -> String {
+        table(
+            ["group", "stage", "install mode", "baseline", "decisions", "withheld"],
+            self.groups.iter().map(|row| {
+                let (baseline, withheld) = match &row.baseline {
+                    None => ("none".to_owned(), "not checked".to_owned()),
+                    Some(name) => (
+                        format!("{name} ({} packages)", row.baseline_packages),
+                        row.withheld.to_string(),
+                    ),
+                };
+                [
+                    row.name.clone(),
+                    row.stage.to_owned(),
+                    row.install_mode.to_owned(),
+                    baseline,
+                    row.decisions.to_string(),
+                    withheld,
+                ]
+            }),
+        )
+    }
+}
+
+fn mode(mode: InstallMode) -> i32 {
+    wire::InstallMode::from(mode).into()
+}
+
+impl Group {
+    pub(crate) async fn run(self, context: &Context) -> anyhow::Result<()> {
+        match self {
+            Group::List(List {}) => list(context).await,
+            Group::Add(command) => command.run(context).await,
+            Group::Set(command) => command.run(context).await,
+            Group::Remove(command) => command.run(context).await,
+        }
+    }
+}
+
+async fn list(context: &Context) -> anyhow::Result<()> {
+    let request = admin::ListGroupsRequest {};
+    let response = context.policies()?.list_groups(request).await.map_err(grpc::failure)?;
+    let groups = response.into_inner().groups.into_iter().map(Row::from).collect();
+    context.output.print(&Groups { groups })
+}
+
+impl Add {
+    async fn run(self, context: &Context) -> anyhow::Result<()> {
+        let group = wire::Group {
+            name: self.name.to_string(),
+            stage: stage::to_wire(self.stage).into(),
+            install_mode: mode(self.install_mode),
+            baseline: self.baseline.map(|name| name.to_string()).unwrap_or_default(),
+        };
+        let request = admin::AddGroupRequest { group: Some(group) };
+        let response = context.policies()?.add_group(request).await.map_err(grpc::failure)?;
+        let generation = response.into_inner().generation;
+        context.output.print(&Changed { group: self.name.to_string(), generation })
+    }
+}
+
+impl Set {
+    async fn run(self, context: &Context) -> anyhow::Result<()> {
+        let baseline = match self.no_baseline {
+            true => Some(String::new()),
+            false => self.baseline.map(|name| name.to_string()),
+        };
+        let request = admin::SetGroupRequest {
+            name: self.name.to_string(),
+            stage: self.stage.map_or(0, |stage| stage::to_wire(stage).into()),
+            install_mode: self.install_mode.map_or(0, mode),
+            baseline,
+        };
+        let response = context.policies()?.set_group(request).await.map_err(grpc::failure)?;
+        let generation = response.into_inner().generation;
+        context.output.print(&Changed { group: self.name.to_string(), generation })
+    }
+}
+
+impl Remove {
+    async fn run(self, context: &Context) -> anyhow::Result<()> {
+        if !self.yes {
+            confirm_on_terminal(&format!("Remove group {}?", self.name))?;
+        }
+        let request = admin::RemoveGroupRequest { name: self.name.to_string() };
+        let response = context.policies()?.remove_group(request).await.map_err(grpc::failure)?;
+        let generation = response.into_inner().generation;
+        context.output.print(&Changed { group: self.name.to_string(), generation })
+    }
+}
