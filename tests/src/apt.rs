@@ -142,6 +142,48 @@ impl Apt {
         run(self.tool("apt-get").args(["install", "--download-only"]).args(packages)).await
     }
 
+    /// Installs for real, into the root folder, where nothing is run.
+    ///
+    /// # Errors
+    /// When apt cannot be started.
+    pub async fn install(&self, packages: &[&str]) -> Result<Outcome> {
+        for folder in ["info", "updates", "triggers"] {
+            fs::create_dir_all(self.inside("var/lib/dpkg").join(folder))?;
+        }
+        let root = format!("DPkg::Options::=--root={}", self.root().display());
+        run(self.tool("apt-get").args(["install", "-o", &root]).args(packages)).await
+    }
+
+    /// What the status file has of a package: its version, if it is installed.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn installed(&self, package: &str) -> Result<Option<String>> {
+        let status = fs::read_to_string(self.inside("var/lib/dpkg/status"))?;
+        let first = format!("Package: {package}");
+        let of = status.split("\n\n").find(|stanza| stanza.lines().any(|line| line == first));
+        let lines = of.filter(|stanza| stanza.contains("\nStatus: install ok installed"));
+        let version = lines.and_then(|stanza| {
+            stanza.lines().find_map(|line| line.strip_prefix("Version: ")).map(str::to_owned)
+        });
+        Ok(version)
+    }
+
+    /// Every package and version that the sources offer.
+    ///
+    /// # Errors
+    /// When apt cannot be started.
+    pub async fn offered(&self) -> Result<BTreeSet<(String, String)>> {
+        let outcome = run(self.tool("apt-cache").arg("dumpavail")).await?.success()?;
+        let field = |stanza: &str, name: &str| {
+            stanza.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned)
+        };
+        let stanzas = outcome.stdout.split("\n\n");
+        Ok(stanzas
+            .filter_map(|one| Some((field(one, "Package: ")?, field(one, "Version: ")?)))
+            .collect())
+    }
+
     /// `apt-get upgrade --download-only`.
     ///
     /// # Errors

@@ -259,7 +259,7 @@ impl<'a> Universe<'a> {
                 .qualifier
                 .is_none_or(|one| matches!(one, "any" | "native") || one == self.architecture);
             let plain = Relation { qualifier: None, ..*relation };
-            is_here.then(|| self.meant(&plain, others).collect::<Vec<_>>()).unwrap_or_default()
+            if is_here { self.meant(&plain, others).collect::<Vec<_>>() } else { Vec::new() }
         });
         found.collect()
     }
