@@ -13,6 +13,7 @@ pub mod catalogue;
 pub mod closure;
 pub mod debian;
 pub mod digest;
+pub mod link;
 pub mod name;
 pub mod node;
 pub mod offer;

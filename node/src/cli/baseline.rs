@@ -28,6 +28,9 @@ pub(crate) enum Baseline {
 /// List the baselines and their snapshots
 #[derive(Debug, Args)]
 #[command(after_help = "\
+Example:
+  patchmesh baseline list
+
 JSON:
   {\"baselines\": [{\"name\", \"source\" or null, \"suite\" or null, \"snapshots\": [{\"version\",
    \"taken_at\", \"by\", \"packages\"}]}]}")]
@@ -79,6 +82,9 @@ pub(crate) struct Snapshot {
 /// Take another snapshot of a vendor's release and show what differs
 #[derive(Debug, Args)]
 #[command(after_help = "\
+Example:
+  patchmesh baseline update bookworm
+
 JSON:
   {\"baseline\", \"generation\", \"version\", \"packages\", \"unchanged\", \"added\", \"removed\",
    \"changed\", \"skipped\"}")]
@@ -90,6 +96,9 @@ pub(crate) struct Update {
 /// Remove a baseline that no group has
 #[derive(Debug, Args)]
 #[command(after_help = "\
+Example:
+  patchmesh baseline remove bookworm
+
 JSON:
   {\"baseline\", \"generation\"}")]
 pub(crate) struct Remove {

@@ -24,6 +24,9 @@ pub(crate) enum Group {
 /// what its machines have.
 #[derive(Debug, Args)]
 #[command(after_help = "\
+Example:
+  patchmesh group list
+
 JSON:
   {\"groups\": [{\"name\", \"stage\", \"install_mode\", \"baseline\" or null, \"baseline_packages\",
    \"decisions\", \"withheld\"}]}")]
@@ -85,6 +88,9 @@ pub(crate) struct Set {
 /// Remove a group that no decision names
 #[derive(Debug, Args)]
 #[command(after_help = "\
+Example:
+  patchmesh group remove kiosks
+
 JSON:
   {\"group\", \"generation\"}")]
 pub(crate) struct Remove {

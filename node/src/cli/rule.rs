@@ -37,7 +37,8 @@ Examples:
   patchmesh rule add lab-security --stage validation --classification security
   patchmesh rule add critical-fast --stage production --severity critical --delay 2d --enable
 
-JSON: what the rule comes to now, as `rule run --dry-run` prints it")]
+JSON:
+  what the rule comes to now, as `rule run --dry-run` prints it")]
 pub(crate) struct Add {
     /// Its name
     name: RuleName,
@@ -74,6 +75,9 @@ pub(crate) struct Add {
 /// List the rules
 #[derive(Debug, Args)]
 #[command(after_help = "\
+Example:
+  patchmesh rule list
+
 JSON:
   {\"rules\": [RULE]}
   RULE: {\"name\", \"stage\", \"groups\": [NAME], \"classifications\": [WORD], \"severity\" or null,
@@ -83,7 +87,12 @@ pub(crate) struct List {}
 
 /// Show one rule
 #[derive(Debug, Args)]
-#[command(after_help = "JSON: RULE, as in `rule list`")]
+#[command(after_help = "\
+Example:
+  patchmesh rule show security-fixes
+
+JSON:
+  RULE, as in `rule list`")]
 pub(crate) struct Show {
     /// Its name
     name: RuleName,
@@ -91,7 +100,12 @@ pub(crate) struct Show {
 
 /// Remove a rule; what it decided stands
 #[derive(Debug, Args)]
-#[command(after_help = "JSON:\n  {\"rule\", \"generation\"}")]
+#[command(after_help = "\
+Example:
+  patchmesh rule remove security-fixes
+
+JSON:
+  {\"rule\", \"generation\"}")]
 pub(crate) struct Remove {
     /// Its name
     name: RuleName,
@@ -99,7 +113,12 @@ pub(crate) struct Remove {
 
 /// Let a rule decide by itself
 #[derive(Debug, Args)]
-#[command(after_help = "JSON:\n  {\"rule\", \"generation\"}")]
+#[command(after_help = "\
+Example:
+  patchmesh rule enable security-fixes
+
+JSON:
+  {\"rule\", \"generation\"}")]
 pub(crate) struct Enable {
     /// Its name
     name: RuleName,
@@ -107,7 +126,12 @@ pub(crate) struct Enable {
 
 /// Let a rule decide no more by itself
 #[derive(Debug, Args)]
-#[command(after_help = "JSON:\n  {\"rule\", \"generation\"}")]
+#[command(after_help = "\
+Example:
+  patchmesh rule disable security-fixes
+
+JSON:
+  {\"rule\", \"generation\"}")]
 pub(crate) struct Disable {
     /// Its name
     name: RuleName,

@@ -68,6 +68,10 @@ fn check_message(
     faults: &mut Vec<String>,
 ) {
     let name = message.item.name();
+    // A map's entry is the compiler's own; its field has the comment.
+    if message.item.options.as_ref().is_some_and(|options| options.map_entry()) {
+        return;
+    }
     if !is_pascal_case(name) {
         faults.push(format!("{}: message {name} is not in PascalCase", file.name()));
     }

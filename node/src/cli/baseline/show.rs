@@ -11,6 +11,10 @@ use crate::cli::{Context, grpc};
 /// Show the packages of a snapshot
 #[derive(Debug, Args)]
 #[command(after_help = "\
+Examples:
+  patchmesh baseline show bookworm
+  patchmesh baseline show bookworm 3
+
 JSON:
   {\"baseline\", \"version\", \"packages\": [{\"package\", \"architecture\", \"version\"}]}")]
 pub(crate) struct Show {
