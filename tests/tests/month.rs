@@ -5,11 +5,11 @@
 //! At the end real apt installs all of it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use patchmesh_tests::apt::Apt;
-use patchmesh_tests::cluster::{Cluster, approval_sets_of};
+use patchmesh_tests::cluster::{Cluster, PRIMARY, approval_sets_of, generation_of};
 use patchmesh_tests::http::Curl;
 use patchmesh_tests::run::{Outcome, run};
 use patchmesh_tests::vendor::files::{File, FilesVendor, Update};
@@ -205,6 +205,32 @@ impl Company {
         Ok(())
     }
 
+    async fn back_up(&self) -> Result<PathBuf> {
+        let folder = self.cluster.folder().join("backups");
+        self.headquarters(&["backup", "create", &folder.display().to_string()]).await?;
+        Ok(folder)
+    }
+
+    /// The primary's host is gone for good, disk and all; what was backed up is
+    /// restored under its URL. Nobody who signed has to sign again.
+    async fn lose_the_primary(&mut self, backups: &Path) -> Result<()> {
+        let before = self.cluster.primary()?.status().await?;
+        let primary = self.cluster.node_mut(PRIMARY)?;
+        primary.kill().await?;
+        std::fs::remove_dir_all(&primary.data)?;
+        run(primary.command()?.args(["backup", "restore"]).arg(backups)).await?.success()?;
+        primary.start().await?;
+        let after = self.cluster.primary()?.status().await?;
+        ensure!(approval_sets_of(&after) == approval_sets_of(&before), "decisions were lost");
+        ensure!(generation_of(&after) > generation_of(&before), "its generations went back");
+        self.cluster.converged(NODES).await?;
+        for name in NODES {
+            let log = self.cluster.node(name)?.log_text()?;
+            ensure!(!log.contains("rollback"), "{name} refuses it");
+        }
+        Ok(())
+    }
+
     async fn waiting(&self) -> Result<Vec<String>> {
         let list = self.headquarters(&["pending", "list"]).await?.json()?;
         let rows = list["pending"].as_array().context("no list")?;
@@ -280,6 +306,8 @@ async fn a_month_of_decisions_and_what_branches_offer() -> Result<()> {
     company.approve(&first, "alice", "bob").await?;
     company.check().await?;
 
+    let backups = company.back_up().await?;
+
     // Week 2: what is new needs something that nobody approved yet, and a
     // cumulative update replaces an older one.
     company
@@ -300,6 +328,16 @@ async fn a_month_of_decisions_and_what_branches_offer() -> Result<()> {
     company.check().await?;
     let shown = company.headquarters(&["update", "show", &app.id]).await?;
     ensure!(shown.stdout.contains("pm-codec"), "it does not say what is missing: {}", shown.stdout);
+
+    // In mid-month the primary's host burns down. What two people signed since
+    // the backup, and how they judged it, is known to the branches alone.
+    let judge = ["assess", "set", &app.id, "--risk", "important", "--note", "faces the network"];
+    company.headquarters(&judge).await?;
+    company.check().await?;
+    company.lose_the_primary(&backups).await?;
+    company.check().await?;
+    let shown = company.headquarters(&["update", "show", &app.id]).await?.json()?;
+    ensure!(shown["assessment"]["judgement"]["note"] == "faces the network", "{shown}");
 
     // Week 3: one is released again, another is declined.
     company.debian.release(&[Sample::new("pm-tool", "2.0")]).await?;
