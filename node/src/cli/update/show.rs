@@ -170,8 +170,8 @@ pub(super) async fn run(revision: &RevisionId, context: &Context) -> anyhow::Res
         Err(status) if status.code() == tonic::Code::Unimplemented => Vec::new(),
         Err(status) => return Err(grpc::failure(status).into()),
     };
-    let assessed = assessed.into_iter().map(Assessed::from);
-    shown.assessment = assessed.filter(|one| !one.is_empty()).next();
+    let mut assessed = assessed.into_iter().map(Assessed::from);
+    shown.assessment = assessed.find(|one| !one.is_empty());
     context.output.print(&shown)
 }
 

@@ -5,7 +5,11 @@
 //! what it signed no longer counts is signed anew in the same generation, so that no client ever sees one without the
 //! other.
 
-use super::*;
+use super::{
+    Authority, BTreeMap, Document, Envelope, Error, Header, Instant, Kind, MeshRole, MetaFile,
+    NonZeroU64, Paper, Publication, ROLE_LIFETIME, Repository, RoleKeys, RoleName, Root,
+    TargetEntry, Targets, ceremony, expiry, files, is_due, listed, next, parsed, seal, top_level,
+};
 
 /// What goes into the next generation.
 #[derive(Debug, Clone, Copy)]
