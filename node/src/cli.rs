@@ -13,6 +13,7 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 mod advisory;
+mod alert;
 pub(crate) mod answer;
 mod approvals;
 mod approve;
@@ -182,6 +183,9 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Rule(rule::Rule),
     Status(status::Status),
+    /// What is wrong until it is put right
+    #[command(subcommand)]
+    Alert(alert::Alert),
     /// Stored content
     #[command(subcommand)]
     Blob(blob::Blob),
@@ -334,6 +338,7 @@ async fn dispatch(context: &Context, command: Command) -> anyhow::Result<()> {
         Command::Baseline(command) => command.run(context).await,
         Command::Rule(command) => command.run(context).await,
         Command::Status(command) => command.run(context).await,
+        Command::Alert(command) => command.run(context).await,
         Command::Blob(command) => command.run(context).await,
         Command::ClientConfig(command) => command.run(context).await,
         Command::Remote(command) => command.run(context),

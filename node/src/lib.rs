@@ -1,6 +1,8 @@
 //! Patchmesh as a library: what the `patchmesh` and `tuf-client` binaries are made of.
 
 #[cfg(feature = "server")]
+pub mod alerts;
+#[cfg(feature = "server")]
 pub mod assess;
 #[cfg(feature = "server")]
 mod backoff;

@@ -1,6 +1,7 @@
 //! The gRPC services and who may call them.
 
 pub mod admin;
+pub mod alerts;
 pub mod assessments;
 pub mod backup;
 pub mod context;

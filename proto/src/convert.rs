@@ -5,6 +5,7 @@
 //! the wire could not carry, so `model → wire → model` is the identity.
 
 mod advisory;
+mod alert;
 mod approval;
 mod assessment;
 mod baseline;
@@ -28,6 +29,7 @@ use prost::bytes::Bytes;
 
 use crate::wire;
 
+pub use alert::alert_severity;
 pub use approval::update_state;
 pub use facts::{classification, severity};
 pub use mesh::{install_mode, role, stage, stages};

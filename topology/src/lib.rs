@@ -6,6 +6,7 @@
 //! same functions.
 
 pub mod advisory;
+pub mod alert;
 pub mod approval;
 pub mod assessment;
 pub mod baseline;

@@ -86,6 +86,31 @@ pub(crate) struct OwnWord {
     pub(crate) problem: Option<String>,
     pub(crate) software: String,
     pub(crate) certificate_expires_at: Option<String>,
+    pub(crate) alerts: Vec<Alert>,
+}
+
+/// Something that is wrong until it is put right.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Alert {
+    pub(crate) key: String,
+    pub(crate) severity: &'static str,
+    pub(crate) since: Option<String>,
+    pub(crate) text: String,
+}
+
+impl From<replication::Alert> for Alert {
+    fn from(alert: replication::Alert) -> Self {
+        Self {
+            severity: match alert.severity() {
+                replication::AlertSeverity::Critical => "critical",
+                // What a newer node says in a word not known here weighs something.
+                _ => "warning",
+            },
+            since: time(alert.since.as_ref()),
+            key: alert.key,
+            text: alert.text,
+        }
+    }
 }
 
 impl From<replication::NodeStatus> for OwnWord {
@@ -100,6 +125,7 @@ impl From<replication::NodeStatus> for OwnWord {
             problem: some(status.problem),
             software: status.software,
             certificate_expires_at: time(status.certificate_expires_at.as_ref()),
+            alerts: status.alerts.into_iter().map(Alert::from).collect(),
         }
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use patchmesh_proto::admin::admin_client::AdminClient;
+use patchmesh_proto::admin::alerts_client::AlertsClient;
 use patchmesh_proto::admin::assessments_client::AssessmentsClient;
 use patchmesh_proto::admin::backup_client::BackupClient;
 use patchmesh_proto::admin::people_client::PeopleClient;
@@ -179,6 +180,13 @@ pub(crate) fn standbys(
     target: &Target,
 ) -> anyhow::Result<StandbysClient<InterceptedService<Channel, Deadline>>> {
     Ok(StandbysClient::with_interceptor(channel(target)?, Deadline))
+}
+
+/// A client for alerts.
+pub(crate) fn alerts(
+    target: &Target,
+) -> anyhow::Result<AlertsClient<InterceptedService<Channel, Deadline>>> {
+    Ok(AlertsClient::with_interceptor(channel(target)?, Deadline))
 }
 
 /// The way to a node; it connects with the first call.

@@ -24,7 +24,8 @@ JSON:
    \"subscription\": SUBSCRIPTION as in `patchmesh source list`}
   STATUS: {\"generation\", \"approval_sets\": {STAGE: {\"version\", \"digest\"}},
    \"payloads\": {\"wanted\", \"held\"}, \"bytes\": {\"wanted\", \"held\"}, \"at\", \"stale_since\",
-   \"problem\", \"software\", \"certificate_expires_at\"}")]
+   \"problem\", \"software\", \"certificate_expires_at\", \"alerts\": [ALERT]}
+  ALERT as in `patchmesh alert list --help`, without \"node\" and \"heard_at\"")]
 pub(crate) struct Nodes {}
 
 #[derive(Debug, Serialize)]

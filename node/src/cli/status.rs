@@ -164,6 +164,18 @@ impl Answered {
         ])
     }
 
+    fn alerts(&self) -> String {
+        let rows = self.status.alerts.iter().map(|alert| {
+            [
+                alert.key.clone(),
+                alert.severity.to_owned(),
+                answer::or_dash(alert.since.as_deref()),
+                alert.text.clone(),
+            ]
+        });
+        table(["alert", "severity", "since", "text"], rows)
+    }
+
     fn synchronisations(&self) -> String {
         let rows = self.synchronisations.iter().map(|row| {
             [
@@ -206,6 +218,9 @@ impl Answered {
 impl Answer for Answered {
     fn text(&self) -> String {
         let mut parts = vec![self.facts()];
+        if !self.status.alerts.is_empty() {
+            parts.push(self.alerts());
+        }
         for (rows, text) in [
             (self.roles.len(), self.roles()),
             (self.synchronisations.len(), self.synchronisations()),

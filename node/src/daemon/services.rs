@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use bytes::Bytes;
 use patchmesh_proto::admin::admin_server::AdminServer;
+use patchmesh_proto::admin::alerts_server::AlertsServer;
 use patchmesh_proto::admin::assessments_server::AssessmentsServer;
 use patchmesh_proto::admin::backup_server::BackupServer;
 use patchmesh_proto::admin::people_server::PeopleServer;
@@ -25,6 +26,7 @@ use tonic::service::Routes;
 use super::served::{self, Blobs, Shop};
 use super::upward::Upward;
 use super::{End, Ending, Error, Layout, open, placement, primary};
+use crate::alerts::Alerts;
 use crate::config::Settings;
 use crate::content::{self, Content, Wanted};
 use crate::generation::{Current, retention};
@@ -41,7 +43,8 @@ use crate::replicate::{report, serve};
 use crate::rpc::context::Context;
 use crate::rpc::rights::Guard;
 use crate::rpc::{
-    admin, assessments, backup, people, policies, roles, signatures, standbys, subscriptions,
+    admin, alerts, assessments, backup, people, policies, roles, signatures, standbys,
+    subscriptions,
 };
 use crate::succession::{Ways, announce, records};
 
@@ -77,8 +80,15 @@ impl Parts {
         let upward = Upward::of(&generation, &name, &ca, &credentials)?;
         let (source, sources) = watch::channel(None);
         let content = Content::new(store.clone(), sources, settings.content_fetches);
-        let own =
-            OwnStatus::new(name.clone(), current.clone(), content.clone(), credentials.clone());
+        let alerts = Alerts::open(&store)?;
+        tasks.spawn(alerts.clone().keep(store.clone(), stop.clone()));
+        let own = OwnStatus::new(
+            name.clone(),
+            current.clone(),
+            content.clone(),
+            alerts.clone(),
+            credentials.clone(),
+        );
         let (history, statuses) = (History::default(), Statuses::default());
         let mut primary = None;
         let issuer = match upward {
@@ -178,6 +188,7 @@ impl Parts {
             statuses,
             history,
             own,
+            alerts,
             offline_grace,
             ca_pem,
             primary,
@@ -259,6 +270,7 @@ impl Parts {
             .add_service(
                 RecordsServer::new(records).max_encoding_message_size(records::MAX_MESSAGE),
             )
+            .add_service(AlertsServer::new(alerts::Service::new(context.clone())))
             .add_service(StandbysServer::new(standbys::Service::new(context.clone())))
             .add_service(identity)
             .add_service(admin)

@@ -10,6 +10,7 @@ use patchmesh_topology::name::NodeName;
 use tokio::sync::watch;
 
 use super::report::OwnWord;
+use crate::alerts::Alerts;
 use crate::content::{Content, Readiness};
 use crate::generation::{Current, Generation};
 use crate::identity::tls::Credentials;
@@ -30,6 +31,7 @@ pub struct OwnStatus {
     name: NodeName,
     current: Current,
     content: Content,
+    alerts: Alerts,
     condition: watch::Sender<Condition>,
     credentials: Arc<Credentials>,
 }
@@ -41,12 +43,14 @@ impl OwnStatus {
         name: NodeName,
         current: Current,
         content: Content,
+        alerts: Alerts,
         credentials: Arc<Credentials>,
     ) -> Self {
         Self {
             name,
             current,
             content,
+            alerts,
             condition: watch::Sender::new(Condition::default()),
             credentials,
         }
@@ -89,6 +93,7 @@ impl OwnStatus {
             certificate_expires_at: Some(timestamp_to_wire(
                 self.credentials.certificate().not_after,
             )),
+            alerts: self.alerts.to_wire(),
         }
     }
 }
@@ -120,11 +125,13 @@ impl OwnWord for OwnStatus {
         let mut generations = self.current.watch();
         let mut conditions = self.condition.subscribe();
         let mut readiness = self.content.readiness();
+        let mut alerts = self.alerts.watch();
         // A sender that is gone means that the node shuts down: wait for that elsewhere.
         tokio::select! {
             Ok(()) = generations.changed() => {}
             Ok(()) = conditions.changed() => {}
             Ok(()) = readiness.changed() => {}
+            Ok(()) = alerts.changed() => {}
             else => std::future::pending().await,
         }
     }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 use patchmesh_proto::replication::NodeStatus;
+use patchmesh_topology::alert::MAX_ALERTS;
 use patchmesh_topology::digest::Digest;
 use patchmesh_topology::name::NodeName;
 use patchmesh_topology::node::{Mesh, Stage};
@@ -134,6 +135,11 @@ fn tame(mut status: NodeStatus) -> NodeStatus {
     for set in &mut status.approval_sets {
         set.stage = plain(&set.stage);
         set.digest.truncate(size_of::<Digest>());
+    }
+    status.alerts.truncate(MAX_ALERTS);
+    for alert in &mut status.alerts {
+        alert.key = plain(&alert.key);
+        alert.text = plain(&alert.text);
     }
     status
 }

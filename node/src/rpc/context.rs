@@ -9,6 +9,7 @@ use patchmesh_proto::replication::NodeStatus;
 use patchmesh_topology::digest::Sha256;
 use patchmesh_topology::name::NodeName;
 
+use crate::alerts::Alerts;
 use crate::assess::feeds::Feeds;
 use crate::content::Content;
 use crate::generation::{Current, Generation};
@@ -37,6 +38,8 @@ pub struct Context {
     pub history: History,
     /// What this node says of itself.
     pub own: OwnStatus,
+    /// What is wrong at this node.
+    pub alerts: Alerts,
     /// How long after the timestamp's expiry views stay served.
     pub offline_grace: Duration,
     /// The mesh's CA certificate, PEM.

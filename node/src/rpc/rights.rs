@@ -106,6 +106,7 @@ const RIGHTS: &[(&str, Right)] = &[
     ("/patchmesh.admin.v1.Standbys/SetStandby", Right::Administer),
     // It writes every private key to a folder of the caller's choice.
     ("/patchmesh.admin.v1.Backup/CreateBackup", Right::Host),
+    ("/patchmesh.admin.v1.Alerts/ListAlerts", Right::Read),
     ("/patchmesh.admin.v1.Admin/GetStatus", Right::Read),
     ("/patchmesh.admin.v1.Admin/ListNodes", Right::Read),
     ("/patchmesh.admin.v1.Admin/InviteNode", Right::Sites),

@@ -64,6 +64,8 @@ pub enum Tag {
     Pending = 31,
     /// What a standby keeps of the primary's own records.
     Standby = 36,
+    /// What is wrong at this node until it is put right.
+    Alert = 37,
     /// What a vendor's present release has.
     Release = 23,
 }
@@ -95,6 +97,7 @@ impl Tag {
             Self::Feed => "feed",
             Self::Pending => "pending",
             Self::Standby => "standby",
+            Self::Alert => "alert",
             Self::Release => "release",
         }
     }
