@@ -4,7 +4,8 @@
 //! the node is to hold ([`Content::set_wanted`]) in the background, and at once
 //! those that a machine or child node asks for. What always holds:
 //!
-//! - One fetch per blob, however many ask.
+//! - One fetch per blob, however many ask; small ones that nobody waits for
+//!   come many at a time ([`small`]).
 //! - Every piece is verified before it is written, handed on or served. A source
 //!   that sends anything else is named, distrusted and asked again only after a
 //!   wait; it can't make this node write more than the blob has room for.
@@ -35,6 +36,7 @@ mod read;
 mod receive;
 mod serve;
 mod several;
+mod small;
 mod source;
 mod transfers;
 
@@ -49,7 +51,7 @@ pub use parent::Parent;
 pub use read::ByteStream;
 pub use serve::{FrameStream, PartStream, Server};
 pub use several::{Holder, Several};
-pub use source::{Frames, PieceSource};
+pub use source::{Frames, PieceSource, Small};
 
 use fetch::State;
 use transfers::Transfers;

@@ -20,6 +20,9 @@ pub enum Deceit {
     /// A blob or document with other bytes than its name says.
     #[error("the bytes are not those of its name")]
     Bytes,
+    /// A part of a blob that was not due.
+    #[error("it sent a part of another blob")]
+    Other,
     /// A manifest of another length than the signed one.
     #[error("it states {found} bytes, where {wanted} are signed for")]
     Length {

@@ -1,4 +1,5 @@
-//! Fetches what the node is to hold, a few blobs at a time, and counts.
+//! Fetches what the node is to hold, a few blobs at a time and the small ones in
+//! batches, and counts.
 
 use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
@@ -9,9 +10,11 @@ use futures_util::stream::FuturesUnordered;
 use patchmesh_topology::digest::Digest;
 use tokio::time::{Instant, sleep_until};
 
+use super::small::{self, Outcome};
 use super::{Content, Error, Urgency, Wanted, Wish};
 use crate::backoff::jittered;
 use crate::log::in_one_line;
+
 /// When a payload that failed is tried again; another source or another wish
 /// comes sooner.
 const RETRY: Duration = Duration::from_secs(60);
@@ -44,16 +47,25 @@ impl Readiness {
     }
 }
 
-type Ended = (Wanted, Result<(), Error>);
+/// What ended.
+enum Ended {
+    One(Wanted, Result<(), Error>),
+    Batch(Vec<Wanted>, Outcome),
+}
 
 /// What is still to be fetched.
 #[derive(Default)]
 struct Work {
     queue: VecDeque<Wanted>,
+    /// Those that come in batches.
+    small: VecDeque<Wanted>,
     /// Wanted and not counted as held yet.
     missing: HashSet<Digest>,
     /// In `running`.
     active: HashSet<Digest>,
+    /// How many of `running` are batches, and how many fetches of one.
+    batches: usize,
+    singles: usize,
     running: FuturesUnordered<BoxFuture<'static, Ended>>,
     /// In the order in which they are due.
     failed: VecDeque<(Instant, Wanted)>,
@@ -74,7 +86,7 @@ pub(super) async fn run(content: Content) {
         tokio::select! {
             // The sender lives as long as `content`.
             _ = wishes.changed() => wishes.mark_changed(),
-            Some((wanted, result)) = work.running.next() => work.ended(&content, wanted, result),
+            Some(ended) = work.running.next() => work.ended(&content, ended),
             Ok(()) = sources.changed() => work.retry(None),
             () = sleep_or_never(retry) => work.retry(Some(Instant::now())),
         }
@@ -111,7 +123,7 @@ impl Work {
             Ok((readiness, missing)) => {
                 content.inner.readiness.send_replace(readiness);
                 self.missing = missing.iter().map(|wanted| wanted.digest).collect();
-                self.queue = missing;
+                (self.small, self.queue) = missing.into_iter().partition(small::is_small);
                 self.failed.clear();
             }
             Err(error) => {
@@ -125,16 +137,69 @@ impl Work {
 
     /// Begins fetches while there is room.
     fn start(&mut self, content: &Content) {
-        while self.active.len() < content.inner.background_fetches {
+        while self.batches < small::AT_ONCE && !self.small.is_empty() {
+            let batch = small::next(&mut self.small, &self.active);
+            if batch.is_empty() {
+                continue;
+            }
+            self.active.extend(batch.iter().map(|wanted| wanted.digest));
+            self.batches += 1;
+            let content = content.clone();
+            self.running.push(Box::pin(async move {
+                let outcome = small::fetch(&content, &batch).await;
+                Ended::Batch(batch, outcome)
+            }));
+        }
+        while self.singles < content.inner.background_fetches {
             let Some(wanted) = self.queue.pop_front() else { return };
             if self.active.insert(wanted.digest) {
+                self.singles += 1;
                 let mut fetch = content.ensure(wanted, Urgency::Background);
-                self.running.push(Box::pin(async move { (wanted, fetch.held().await) }));
+                self.running.push(Box::pin(async move { Ended::One(wanted, fetch.held().await) }));
             }
         }
     }
 
-    fn ended(&mut self, content: &Content, wanted: Wanted, result: Result<(), Error>) {
+    fn ended(&mut self, content: &Content, ended: Ended) {
+        match ended {
+            Ended::One(wanted, result) => {
+                self.singles -= 1;
+                self.one_ended(content, wanted, result);
+            }
+            Ended::Batch(batch, outcome) => {
+                self.batches -= 1;
+                self.batch_ended(content, &batch, &outcome);
+            }
+        }
+    }
+
+    /// Counts what came of a batch, once for all of it.
+    fn batch_ended(&mut self, content: &Content, batch: &[Wanted], outcome: &Outcome) {
+        for wanted in batch {
+            self.active.remove(&wanted.digest);
+        }
+        let missing: Vec<Wanted> =
+            batch.iter().filter(|wanted| self.missing.contains(&wanted.digest)).copied().collect();
+        match outcome {
+            Outcome::Stored(held) => {
+                let (held, left): (Vec<Wanted>, Vec<Wanted>) =
+                    missing.into_iter().partition(|wanted| held.contains(&wanted.digest));
+                for wanted in &held {
+                    self.missing.remove(&wanted.digest);
+                }
+                content.inner.readiness.send_modify(|readiness| {
+                    held.iter().for_each(|wanted| readiness.add(*wanted));
+                });
+                self.queue.extend(left);
+            }
+            Outcome::Failed => {
+                let due = Instant::now() + RETRY + jittered(RETRY) / 4;
+                self.failed.extend(missing.into_iter().map(|wanted| (due, wanted)));
+            }
+        }
+    }
+
+    fn one_ended(&mut self, content: &Content, wanted: Wanted, result: Result<(), Error>) {
         self.active.remove(&wanted.digest);
         // It may have been begun for an earlier wish, or counted meanwhile.
         if !self.missing.contains(&wanted.digest) {
@@ -156,7 +221,8 @@ impl Work {
             if now.is_some_and(|now| due > now) {
                 return;
             }
-            self.queue.push_back(wanted);
+            let queue = if small::is_small(&wanted) { &mut self.small } else { &mut self.queue };
+            queue.push_back(wanted);
             self.failed.pop_front();
         }
     }

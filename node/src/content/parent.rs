@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use tonic::Status;
 use tonic::transport::Channel;
 
-use super::{Deceit, Error, Frames, PieceSource, Wanted};
+use super::{Deceit, Error, Frames, PieceSource, Small, Wanted};
 
 /// The largest message taken from a parent: a piece, or the manifest of the
 /// longest blob, and a little around it.
@@ -75,6 +75,30 @@ impl PieceSource for Parent {
         Ok(self.client.clone().get_pieces(request).await?.into_inner().boxed())
     }
 
+    async fn small(&self, wanted: &[Wanted]) -> Result<Vec<Small>, Status> {
+        let digests = wanted.iter().map(|wanted| wire(&wanted.digest)).collect();
+        let request = GetBlobsRequest { digests };
+        let mut stream = self.client.clone().get_blobs(request).await?.into_inner();
+        let mut found = Vec::with_capacity(wanted.len());
+        for wanted in wanted {
+            match next_blob(&self.name, &mut stream, *wanted).await {
+                Ok(Some(bytes)) => found.push(Small::Good(bytes)),
+                Ok(None) => found.push(Small::Absent),
+                Err(Error::Deceit { source, .. }) => {
+                    found.push(Small::Bad(wanted.digest));
+                    // Where the next one begins is known only after a whole one.
+                    if !matches!(*source, Deceit::Bytes) {
+                        break;
+                    }
+                }
+                // What came before is good.
+                Err(Error::Source { source, .. }) if found.is_empty() => return Err(*source),
+                Err(_) => break,
+            }
+        }
+        Ok(found)
+    }
+
     fn distrust(&self) {
         (self.on_distrust)();
     }
@@ -128,7 +152,7 @@ async fn next_blob(
             .map_err(|status| Error::Source { from: from(), digest, source: Box::new(status) })?
             .ok_or_else(|| Error::Truncated { from: from(), digest })?;
         if part.digest != digest.as_bytes().as_slice() {
-            return Err(deceit(Deceit::Bytes));
+            return Err(deceit(Deceit::Other));
         }
         if part.absent {
             return Ok(None);

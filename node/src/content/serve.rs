@@ -20,7 +20,7 @@ use super::read::Reader;
 use super::{Content, Error, Urgency, Wanted};
 use crate::log::in_one_line;
 use crate::store::manifest::{PIECE_LENGTH, piece_count};
-use crate::store::{self, BlobReader, Manifest};
+use crate::store::{self, BlobReader, Manifest, Store};
 
 /// Ranges of one request.
 const MAX_RANGES: usize = 1024;
@@ -28,8 +28,12 @@ const MAX_RANGES: usize = 1024;
 /// Pieces read ahead for one stream, beside what HTTP/2 has in flight.
 const READ_AHEAD: usize = 2;
 
-/// Blobs opened ahead for one stream.
-const OPEN_AHEAD: usize = 8;
+/// Blobs opened at once: small ones are read then, so this bounds the memory of
+/// a stream, and spares a thread's turn for each.
+const OPEN_AT_ONCE: usize = 32;
+
+/// Such sets opened ahead for one stream.
+const OPEN_AHEAD: usize = 2;
 
 /// Frames of pieces, in the order asked.
 pub type FrameStream = BoxStream<'static, Result<GetPiecesResponse, Status>>;
@@ -130,15 +134,21 @@ impl Server {
         let digests: Vec<Digest> =
             request.digests.iter().map(|bytes| digest(bytes)).collect::<Result<_, _>>()?;
         let store = self.content.store().clone();
-        let opened = stream::iter(digests).map(move |digest| {
+        let sets: Vec<Vec<Digest>> = digests.chunks(OPEN_AT_ONCE).map(<[_]>::to_vec).collect();
+        let opened = stream::iter(sets).map(move |set| {
             let store = store.clone();
             async move {
-                let reader = store.run(move |store| store.open_blob(&digest)).await?;
-                Ok::<_, store::Error>((digest, reader))
+                let open = move |store: &Store| {
+                    let open = |digest| Ok((digest, store.open_blob(&digest)?));
+                    set.into_iter().map(open).collect::<Result<Vec<_>, store::Error>>()
+                };
+                store.run(open).await
             }
         });
         let parts = opened
             .buffered(OPEN_AHEAD)
+            .map_ok(|set| stream::iter(set.into_iter().map(Ok::<_, store::Error>)))
+            .try_flatten()
             .map_ok(|(digest, reader)| whole_blob(digest, reader))
             .try_flatten();
         Ok(parts.map_err(|error| Status::from(Error::from(error))).boxed())

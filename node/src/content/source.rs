@@ -3,13 +3,27 @@
 use std::ops::Range;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use patchmesh_proto::replication::{GetManifestResponse, GetPiecesResponse};
 use patchmesh_topology::digest::Digest;
 use tonic::Status;
 
+use super::Wanted;
+
 /// Frames of pieces as they come, not verified.
 pub type Frames = BoxStream<'static, Result<GetPiecesResponse, Status>>;
+
+/// What came of one of many small blobs.
+#[derive(Debug, Clone)]
+pub enum Small {
+    /// Its bytes, verified.
+    Good(Bytes),
+    /// The source does not hold it.
+    Absent,
+    /// What came are not the bytes of its name.
+    Bad(Digest),
+}
 
 /// A node to fetch from. Nothing it says is believed before it is verified.
 #[async_trait]
@@ -28,6 +42,15 @@ pub trait PieceSource: Send + Sync {
     /// # Errors
     /// `NOT_FOUND` when it can't offer the blob.
     async fn pieces(&self, digest: &Digest, ranges: &[Range<u64>]) -> Result<Frames, Status>;
+
+    /// Many small blobs in one call, verified, in the order asked. Fewer than
+    /// were asked for where the source sends no more of them so.
+    ///
+    /// # Errors
+    /// A source that cannot be reached.
+    async fn small(&self, _wanted: &[Wanted]) -> Result<Vec<Small>, Status> {
+        Ok(Vec::new())
+    }
 
     /// Told when it sent what no honest source sends: its connection is to be
     /// dropped.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod deceit;
+mod small;
 mod transfer;
 
 use std::net::SocketAddr;
