@@ -78,6 +78,8 @@ pub fn merge(
         let latest = same_version().map(|one| one.id.release).max().unwrap_or(0);
         revision.id.release = latest.saturating_add(1);
         let ordinal = siblings.iter().map(|one| one.ordinal.saturating_add(1)).max().unwrap_or(0);
+        // Most updates have one revision, and there are as many as a distribution has sources.
+        siblings.reserve_exact(1);
         siblings.push(Known { id: revision.id.clone(), ordinal, fingerprint });
         let list = if ordinal == 0 { &mut merge.new } else { &mut merge.updated };
         list.push(Entering { revision, ordinal, fingerprint });

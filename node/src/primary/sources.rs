@@ -26,6 +26,10 @@ use crate::source::http::{self, Http};
 use crate::source::{self, FetchPolicy, Found, Progress, Round, Source, apt, files};
 use crate::store::{self, Store};
 
+/// Bytes of revisions' documents that are stored in one go: enough that syncing
+/// costs little, few enough that memory stays flat however large the release.
+const MAX_STORED_AT_ONCE: usize = 4 << 20;
+
 /// Why a source could not be added or synchronised.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -254,17 +258,25 @@ impl Sources {
             .map_err(|source| Error::Sync { name: name.clone(), source })?;
         let record = succeeded(state, now);
         let key = name.to_string();
-        let (outcome, generation) = self
+        let published = self
             .publisher
             .publish(move |draft| {
                 let outcome = match revisions {
                     None => Outcome { unchanged: true, ..Outcome::default() },
-                    Some(revisions) => enter(draft, &key, revisions),
+                    Some(revisions) => enter(draft, &key, revisions)?,
                 };
                 draft.put(&records::SYNCS, &key, record);
-                Ok::<_, Absent>(outcome)
+                Ok::<_, store::Error>(outcome)
             })
-            .await?;
+            .await;
+        let (outcome, generation) = match published {
+            Ok(published) => published,
+            Err(publisher::Error::Refused(error)) => return Err(error.into()),
+            Err(publisher::Error::Failed(fault)) => {
+                return Err(publisher::Error::Failed(fault).into());
+            }
+            Err(publisher::Error::Stopped) => return Err(publisher::Error::Stopped.into()),
+        };
         Ok(Outcome { generation: generation.number, ..outcome })
     }
 
@@ -311,7 +323,16 @@ impl Drop for Turn {
 
 /// Enters what a vendor has into the catalogue,
 /// and notes what the release has, for baselines.
-fn enter(draft: &mut Draft, source: &str, revisions: Vec<Revision>) -> Outcome {
+///
+/// The documents are stored on the way, a few megabytes at a time: a whole
+/// distribution in one transaction would stand in memory four times. Nothing
+/// names them until the generation does; should it fail, the next attempt
+/// stores the very same.
+fn enter(
+    draft: &mut Draft,
+    source: &str,
+    revisions: Vec<Revision>,
+) -> Result<Outcome, store::Error> {
     let known = draft.catalogue.clone();
     let merged = catalogue::merge(revisions, |update| catalogue::known_in(&known, update));
     let outcome = Outcome {
@@ -327,9 +348,17 @@ fn enter(draft: &mut Draft, source: &str, revisions: Vec<Revision>) -> Outcome {
     };
     draft.put(&records::RELEASES, source, release);
     let mut entries = Vec::new();
+    let (mut stored, mut bytes_stored) = (draft.store().transaction(), 0);
     for addition in merged.new.into_iter().chain(merged.updated) {
         let bytes = document::encode(&patchmesh_proto::wire::Revision::from(&addition.revision));
-        let document = draft.add_document(bytes);
+        let document = document::reference(&bytes);
+        stored.put_blob(&bytes)?;
+        bytes_stored += bytes.len();
+        if bytes_stored >= MAX_STORED_AT_ONCE {
+            let next = draft.store().transaction();
+            std::mem::replace(&mut stored, next).commit()?;
+            bytes_stored = 0;
+        }
         entries.push((
             addition.revision.id,
             CatalogueEntry {
@@ -340,10 +369,11 @@ fn enter(draft: &mut Draft, source: &str, revisions: Vec<Revision>) -> Outcome {
             },
         ));
     }
+    stored.commit()?;
     if !entries.is_empty() {
         Arc::make_mut(&mut draft.catalogue).extend(entries);
     }
-    outcome
+    Ok(outcome)
 }
 
 fn succeeded(state: Vec<u8>, now: Timestamp) -> SyncRecord {

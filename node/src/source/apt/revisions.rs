@@ -116,6 +116,8 @@ fn revision(group: Group, config: &Config, notes: &mut Vec<String>) -> Revision 
         }
         same
     });
+    // Most have one or two, and all of a distribution's are held at once.
+    payloads.shrink_to_fit();
     let mut architectures: Vec<String> =
         payloads.iter().map(|payload| payload.architecture.clone()).collect();
     architectures.sort();
