@@ -126,3 +126,55 @@ async fn the_relay_relays_cuts_flips_limits_and_goes_down() -> Result<()> {
     ensure!(again.len() == BYTES, "{} bytes after the line came up", again.len());
     Ok(())
 }
+
+/// The time until a source's bytes have come, and those.
+async fn timed(proxy: &Proxy) -> Result<(Duration, Vec<u8>)> {
+    let start = Instant::now();
+    let bytes = read_all(proxy).await?;
+    Ok((start.elapsed(), bytes))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delay_costs_no_bandwidth() -> Result<()> {
+    const BYTES: usize = 25_000_000;
+    let proxy = Proxy::start(source(BYTES).await?).await?;
+    proxy.delay(Duration::from_millis(50));
+    proxy.limit(Some(125_000_000));
+    let (spent, bytes) = timed(&proxy).await?;
+    // 200 ms on the line and 50 ms under way; another second for a busy machine.
+    // Held back part by part it would be 19 s.
+    ensure!(bytes.len() == BYTES, "{} bytes came", bytes.len());
+    ensure!(spent >= Duration::from_millis(240), "too early, after {spent:?}");
+    ensure!(spent < Duration::from_millis(1_250), "too late, after {spent:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_share_one_line() -> Result<()> {
+    const BYTES: usize = 1_000_000;
+    let proxy = Proxy::start(source(BYTES).await?).await?;
+    proxy.limit(Some(4_000_000));
+    let start = Instant::now();
+    let (one, other) = tokio::try_join!(timed(&proxy), timed(&proxy))?;
+    ensure!(one.1.len() == BYTES && other.1.len() == BYTES, "not all came");
+    ensure!(start.elapsed() >= Duration::from_millis(470), "too early: {:?}", start.elapsed());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn later_connections_overtake_and_parts_are_repeated() -> Result<()> {
+    const BYTES: usize = 1 << 20;
+    let proxy = Proxy::start(source(BYTES).await?).await?;
+    proxy.hold_every_other(Duration::from_millis(400));
+    let (first, second) = (timed(&proxy).await?.0, timed(&proxy).await?.0);
+    let late = Duration::from_millis(400);
+    ensure!((first >= late) != (second >= late), "{first:?} and {second:?}");
+    proxy.hold_every_other(Duration::ZERO);
+
+    proxy.repeat_after(1000);
+    let repeated = read_all(&proxy).await?.len();
+    ensure!(repeated > BYTES, "{repeated} bytes came");
+    proxy.swap_after(1000);
+    ensure!(read_all(&proxy).await?.len() == BYTES, "swapped, not lost");
+    Ok(())
+}
