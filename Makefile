@@ -8,13 +8,16 @@ NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 DENY := $(shell $(CARGO) deny --version >/dev/null 2>&1 && echo yes)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo demo-once test bench lint tuf-conformance clean
+.PHONY: help setup setup-bench build demo demo-once test bench lint tuf-conformance clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## install what building and testing need (apt; says what is missing otherwise)
 	@deploy/setup
+
+setup-bench: ## the same, and the peers that `make bench` measures beside
+	@deploy/setup bench
 
 # The whole workspace in one profile, always: another selection would resolve
 # features anew and compile RocksDB a second time.
@@ -35,8 +38,8 @@ else
 endif
 	$(CARGO) test --locked --workspace --doc --quiet
 
-bench: build ## measure beside peers: make bench [ROWS=path]
-	$(TARGET)/debug/patchmesh-bench $(if $(ROWS),--rows $(ROWS))
+bench: setup-bench build ## measure beside peers: make bench [ROWS=transfer] [QUICK=1]
+	$(TARGET)/debug/patchmesh-bench $(if $(ROWS),--rows $(ROWS)) $(if $(QUICK),--quick)
 
 lint: ## formatting, clippy with warnings as errors, licences and sources of dependencies
 	$(CARGO) fmt --all --check

@@ -6,72 +6,49 @@
 
 mod import;
 mod machine;
+mod measurement;
 mod path;
 mod peer;
+mod release;
 mod report;
 mod statistics;
+mod transfer;
 
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
+use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use serde::Serialize;
+use anyhow::{Result, ensure};
+use futures_util::FutureExt;
 
 pub use machine::Machine;
+pub use measurement::Measurement;
 pub use report::{markdown, table};
 
-/// One line of the table and one object of `results.json`.
-#[derive(Debug, Clone, Serialize)]
-pub struct Measurement {
-    /// Topic and number.
-    pub id: String,
-    /// What was measured.
-    pub measure: String,
-    /// What Patchmesh reached.
-    pub ours: f64,
-    /// The unit of both values.
-    pub unit: String,
-    /// What it was measured beside.
-    pub peer: Option<String>,
-    /// What that reached.
-    pub peer_value: Option<f64>,
-    /// Ours divided by the peer's.
-    pub ratio: Option<f64>,
-    /// The bar, in the unit, such as `< 1`.
-    pub required: Option<String>,
-    /// Whether the bar was reached; absent without a bar.
-    pub pass: Option<bool>,
+/// The longest that one row may take. A row that hangs must not lose the others.
+const ROW_DEADLINE: Duration = Duration::from_secs(1200);
+
+type Running = Pin<Box<dyn Future<Output = Result<Vec<Measurement>>>>>;
+type Run = fn(Scale) -> Running;
+
+/// How much is moved and how often.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scale {
+    /// What the table says.
+    Full,
+    /// Little: to check the rows themselves. Its figures mean nothing.
+    Quick,
 }
 
-impl Measurement {
-    fn new(id: &str, measure: &str, ours: f64, unit: &str) -> Self {
-        Self {
-            id: id.to_owned(),
-            measure: measure.to_owned(),
-            ours,
-            unit: unit.to_owned(),
-            peer: None,
-            peer_value: None,
-            ratio: None,
-            required: None,
-            pass: None,
+impl Scale {
+    /// The size of the table, or a small one.
+    fn pick<T>(self, full: T, quick: T) -> T {
+        match self {
+            Self::Full => full,
+            Self::Quick => quick,
         }
     }
-
-    fn beside(mut self, peer: &str, value: f64) -> Self {
-        self.peer = Some(peer.to_owned());
-        self.peer_value = Some(value);
-        self.ratio = Some(self.ours / value);
-        self
-    }
-
-    fn required_below(mut self, bar: f64) -> Self {
-        self.required = Some(format!("< {bar}"));
-        self.pass = Some(self.ours < bar);
-        self
-    }
 }
-
-type Run = fn() -> Pin<Box<dyn Future<Output = Result<Vec<Measurement>>>>>;
 
 /// A row that can be measured.
 #[derive(Clone, Copy)]
@@ -84,12 +61,18 @@ pub struct Row {
 }
 
 impl Row {
-    /// Measures.
-    ///
-    /// # Errors
-    /// When a process does not start or does not do its work.
-    pub async fn measure(&self) -> Result<Vec<Measurement>> {
-        (self.run)().await.with_context(|| format!("row {}", self.id))
+    /// Measures. A row that fails, panics or hangs yields a line that says so.
+    pub async fn measure(&self, scale: Scale) -> Vec<Measurement> {
+        let run = AssertUnwindSafe((self.run)(scale)).catch_unwind();
+        let problem = match tokio::time::timeout(ROW_DEADLINE, run).await {
+            Ok(Ok(Ok(measurements))) => return measurements,
+            Ok(Ok(Err(error))) => format!("{error:#}"),
+            Ok(Err(_)) => "the row panicked".to_owned(),
+            Err(_) => format!("it took longer than {ROW_DEADLINE:?}"),
+        };
+        eprintln!("bench: {} could not be measured: {problem}", self.id);
+        let first = problem.lines().next().unwrap_or_default();
+        vec![Measurement::failed(self.id, self.about, &format!("not measured: {first}"))]
     }
 }
 
@@ -98,22 +81,62 @@ const ROWS: &[Row] = &[
     Row {
         id: "path.1",
         about: "from `approve` until the deepest of four levels serves the set",
-        run: || Box::pin(path::decision_to_deepest()),
+        run: |_| Box::pin(path::decision_to_deepest()),
     },
     Row {
         id: "path.2",
         about: "the rate of a 1 GiB blob over one hop",
-        run: || Box::pin(path::blob_over_one_hop()),
+        run: |_| Box::pin(path::blob_over_one_hop()),
     },
     Row {
         id: "path.3",
         about: "the import of 60,000 packages",
-        run: || Box::pin(import::import_of_a_release()),
+        run: |_| Box::pin(import::import_of_a_release()),
     },
     Row {
         id: "path.4",
         about: "1,000 revisions approved at once, four levels deep",
-        run: || Box::pin(import::a_thousand_decisions()),
+        run: |_| Box::pin(import::a_thousand_decisions()),
+    },
+    Row {
+        id: "transfer.1",
+        about: "one 4 GiB blob over one hop, on disk",
+        run: |scale| Box::pin(transfer::on_disk(scale)),
+    },
+    Row {
+        id: "transfer.2",
+        about: "the same in memory-backed folders",
+        run: |scale| Box::pin(transfer::in_memory(scale)),
+    },
+    Row {
+        id: "transfer.3",
+        about: "20,000 blobs of 16 KiB over one hop",
+        run: |scale| Box::pin(transfer::many_small(scale)),
+    },
+    Row {
+        id: "transfer.6",
+        about: "256 MiB down a chain of four narrow hops",
+        run: |scale| Box::pin(transfer::chain(scale)),
+    },
+    Row {
+        id: "transfer.7",
+        about: "one parent and 16 branches at one site",
+        run: |scale| Box::pin(transfer::one_site(scale)),
+    },
+    Row {
+        id: "transfer.8",
+        about: "memory while 32 large blobs move",
+        run: |scale| Box::pin(transfer::many_blobs(scale)),
+    },
+    Row {
+        id: "transfer.9",
+        about: "1,000 requests for a blob that is still being fetched",
+        run: |scale| Box::pin(transfer::a_thousand_requests(scale)),
+    },
+    Row {
+        id: "transfer.10",
+        about: "1 Gbit/s with a round trip of 100 ms",
+        run: |scale| Box::pin(transfer::long_line(scale)),
     },
 ];
 
@@ -149,12 +172,5 @@ mod tests {
         assert_eq!(ids(Some("path")), ["path.1", "path.2", "path.3", "path.4"]);
         assert_eq!(ids(None).len(), ROWS.len());
         assert!(select(Some("pat")).is_err());
-    }
-
-    #[test]
-    fn a_bar_is_reached_or_not() {
-        assert_eq!(Measurement::new("x.1", "", 0.5, "s").required_below(1.0).pass, Some(true));
-        assert_eq!(Measurement::new("x.1", "", 1.0, "s").required_below(1.0).pass, Some(false));
-        assert_eq!(Measurement::new("x.1", "", 1.0, "s").beside("y", 2.0).ratio, Some(0.5));
     }
 }

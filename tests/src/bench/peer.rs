@@ -3,10 +3,12 @@
 //! Both run on loopback with configurations of their own, write the same file
 //! to the same file system and have it on disk (`fsync`) when the clock stops.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -63,74 +65,205 @@ impl Peer {
 
     /// nginx that serves `folder` over TLS 1.3 with a certificate of the mesh.
     pub(super) async fn nginx(scratch: &Path, folder: &Path, identity: &Path) -> Result<Self> {
+        let server = format!("root {};\n", folder.display());
+        Self::nginx_with(&scratch.join("nginx"), "", &server, identity).await
+    }
+
+    /// nginx that fetches from the server at `above` and keeps what it fetched;
+    /// who asks meanwhile waits for it.
+    pub(super) async fn caching_nginx(
+        scratch: &Path,
+        above: SocketAddr,
+        identity: &Path,
+    ) -> Result<Self> {
+        let scratch = scratch.join("caching-nginx");
+        let cache = format!("proxy_cache_path {}/cache keys_zone=bench:1m;\n", scratch.display());
+        let server = format!(
+            "location / {{\n proxy_pass https://{above};\n proxy_ssl_protocols TLSv1.3;\n proxy_cache bench;\n \
+             proxy_cache_valid 200 1h;\n proxy_cache_lock on;\n proxy_cache_lock_timeout 180s;\n \
+             proxy_cache_lock_age 180s;\n }}\n"
+        );
+        Self::nginx_with(&scratch, &cache, &server, identity).await
+    }
+
+    async fn nginx_with(scratch: &Path, http: &str, server: &str, identity: &Path) -> Result<Self> {
         let address = free_address()?;
-        let scratch = scratch.join("nginx");
-        fs::create_dir_all(&scratch)?;
+        fs::create_dir_all(scratch)?;
         let config = scratch.join("nginx.conf");
         fs::write(
             &config,
             format!(
                 "daemon off;\nmaster_process off;\npid {0}/pid;\nerror_log {0}/error.log;\n\
-                 events {{}}\n\
+                 worker_rlimit_nofile 16384;\nevents {{ worker_connections 8192; }}\n\
                  http {{\n  access_log off;\n  sendfile on;\n  tcp_nopush on;\n\
                  client_body_temp_path {0}/body;\n  proxy_temp_path {0}/proxy;\n\
                  fastcgi_temp_path {0}/fastcgi;\n  uwsgi_temp_path {0}/uwsgi;\n\
-                 scgi_temp_path {0}/scgi;\n\
+                 scgi_temp_path {0}/scgi;\n{http}\
                  server {{\n    listen {address} ssl;\n    ssl_protocols TLSv1.3;\n\
                  ssl_certificate {1}/cert.pem;\n    ssl_certificate_key {1}/key.pem;\n\
-                 root {2};\n  }}\n}}\n",
+                 {server}  }}\n}}\n",
                 scratch.display(),
-                identity.display(),
-                folder.display()
+                identity.display()
             ),
         )?;
         let nginx = if Path::new("/usr/sbin/nginx").exists() { "/usr/sbin/nginx" } else { "nginx" };
         let mut command = Command::new(nginx);
-        command.arg("-p").arg(&scratch).arg("-c").arg(&config);
+        command.arg("-p").arg(scratch).arg("-c").arg(&config);
         Self::start(address, &mut command).await.context("nginx")
+    }
+
+    /// Where it listens.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The same server behind a line.
+    pub(super) fn through(&self, line: SocketAddr) -> Through {
+        Through { address: line }
     }
 
     /// Fetches with the rsync client and has it on disk.
     pub(super) async fn rsync_fetch(&self, file: &str, to: &Path) -> Result<Duration> {
-        let target = fresh(to, "rsync")?;
-        let source = format!("rsync://{}/bench/{file}", self.address);
-        let start = Instant::now();
-        run(Command::new("rsync").args(["--whole-file", "--fsync", &source]).arg(&target))
-            .await?
-            .success()?;
-        finish(start, &target)
+        self.through(self.address).rsync(file, to, &["--whole-file", "--fsync"]).await
     }
 
     /// Fetches with curl over TLS 1.3 and has it on disk.
     pub(super) async fn curl_fetch(&self, file: &str, to: &Path, ca: &Path) -> Result<Duration> {
+        self.through(self.address).curl(file, to, ca, false).await
+    }
+}
+
+/// An address of a peer's server, directly or through a line.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Through {
+    address: SocketAddr,
+}
+
+impl Through {
+    /// Fetches a file, or a folder that ends in `/`, with rsync.
+    pub(super) async fn rsync(&self, file: &str, to: &Path, options: &[&str]) -> Result<Duration> {
+        let target = fresh(to, "rsync")?;
+        let source = format!("rsync://{}/bench/{file}", self.address);
+        let start = Instant::now();
+        peer_run(Command::new("rsync").args(options).arg(&source).arg(&target)).await?;
+        finish(start, &target)
+    }
+
+    /// Fetches with curl over TLS 1.3 and has it on disk; with `verify` also
+    /// reads it again to compute what Patchmesh verifies.
+    pub(super) async fn curl(
+        &self,
+        file: &str,
+        to: &Path,
+        ca: &Path,
+        verify: bool,
+    ) -> Result<Duration> {
         let target = fresh(to, "curl")?;
         let url = format!("https://{}/{file}", self.address);
         let start = Instant::now();
-        run(Command::new("curl")
-            .args(["--silent", "--show-error", "--fail", "--tlsv1.3", "--cacert"])
-            .arg(ca)
-            .arg("--output")
-            .arg(&target)
-            .arg(&url))
-        .await?
-        .success()?;
-        run(Command::new("sync").arg(&target)).await?.success()?;
+        peer_run(
+            Command::new("curl")
+                .args(["--silent", "--show-error", "--fail", "--tlsv1.3", "--cacert"])
+                .arg(ca)
+                .arg("--output")
+                .arg(&target)
+                .arg(&url),
+        )
+        .await?;
+        peer_run(Command::new("sync").arg(&target)).await?;
+        if verify {
+            peer_run(Command::new("b3sum").arg(&target)).await?;
+        }
+        finish(start, &target)
+    }
+
+    /// Fetches with aria2 over TLS and has it on disk.
+    pub(super) async fn aria2(&self, file: &str, to: &Path, ca: &Path) -> Result<Duration> {
+        let target = fresh(to, "aria2")?;
+        let url = format!("https://{}/{file}", self.address);
+        let start = Instant::now();
+        peer_run(
+            Command::new("aria2c")
+                .args(["--quiet", "--file-allocation=none", "--split=4"])
+                .args(["--max-connection-per-server=4", "--ca-certificate"])
+                .arg(ca)
+                .arg("--dir")
+                .arg(to)
+                .args(["--out", "fetched-by-aria2"])
+                .arg(&url),
+        )
+        .await?;
+        peer_run(Command::new("sync").arg(&target)).await?;
         finish(start, &target)
     }
 }
 
+/// Writes a file again with `dd`, which reads it from memory, and syncs it.
+pub(super) async fn plain_write(from: &Path, to: &Path) -> Result<Duration> {
+    let target = fresh(to, "dd")?;
+    let (from, into) = (format!("if={}", from.display()), format!("of={}", target.display()));
+    let start = Instant::now();
+    peer_run(Command::new("dd").args([&from, &into]).args(["bs=1M", "conv=fsync", "status=none"]))
+        .await?;
+    finish(start, &target)
+}
+
+/// Commands that were run, with folders and ports taken out.
+static USED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
+async fn peer_run(command: &mut Command) -> Result<()> {
+    let outcome = run(command).await?.success()?;
+    note(&outcome.command);
+    Ok(())
+}
+
+fn note(command: &str) {
+    let mut used = USED.lock().unwrap_or_else(PoisonError::into_inner);
+    used.insert(general(command));
+}
+
+/// The commands of this run, for the page.
+pub(super) fn used() -> Vec<String> {
+    USED.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+}
+
+/// A command without the names of one run: `FILE` for paths, `HOST` for
+/// addresses on loopback.
+fn general(command: &str) -> String {
+    let words = command.split(' ').map(|word| {
+        let (option, value) = word.split_once('=').unwrap_or(("", word));
+        let value = match value {
+            url if url.contains("://") => {
+                let scheme = url.split("://").next().unwrap_or_default();
+                format!("{scheme}://HOST/FILE")
+            }
+            path if path.starts_with('/') => "FILE".to_owned(),
+            other => other.to_owned(),
+        };
+        if option.is_empty() { value } else { format!("{option}={value}") }
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
 fn fresh(folder: &Path, name: &str) -> Result<PathBuf> {
     let target = folder.join(format!("fetched-by-{name}"));
-    if target.exists() {
-        fs::remove_file(&target)?;
-    }
+    remove(&target)?;
     Ok(target)
 }
 
 fn finish(start: Instant, target: &Path) -> Result<Duration> {
     let spent = start.elapsed();
-    fs::remove_file(target)?;
+    remove(target)?;
     Ok(spent)
+}
+
+fn remove(target: &Path) -> Result<()> {
+    if target.is_dir() {
+        fs::remove_dir_all(target)?;
+    } else if target.exists() {
+        fs::remove_file(target)?;
+    }
+    Ok(())
 }
 
 /// rsync's daemon changes to `nobody` when root starts it; the folder is ours.
@@ -140,4 +273,18 @@ fn rsync_user() -> String {
         metadata.uid()
     });
     id.unwrap_or(0).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_shown_without_this_machines_names() {
+        assert_eq!(
+            general("rsync --fsync rsync://127.0.0.1:12/bench/x /tmp/y"),
+            "rsync --fsync rsync://HOST/FILE FILE"
+        );
+        assert_eq!(general("dd if=/a of=/b bs=1M"), "dd if=FILE of=FILE bs=1M");
+    }
 }

@@ -1,8 +1,9 @@
 //! The table, for a terminal and as `docs/benchmarks.md`.
 
-use super::{Machine, Measurement};
+use super::{Machine, Measurement, peer};
 
-const HEADER: [&str; 8] = ["id", "measure", "ours", "peer", "peer's", "ratio", "required", "pass"];
+const HEADER: [&str; 10] =
+    ["id", "measure", "ours", "peer", "peer's", "ratio", "required", "pass", "turns", "note"];
 
 /// The table for a terminal.
 #[must_use]
@@ -32,7 +33,9 @@ pub fn markdown(machine: &Machine, measurements: &[Measurement]) -> String {
     let mut text = format!(
         "# Benchmarks\n\n\
          Written by `make bench`; [testing.md](testing.md) says how to read it. Peers ran on the same \
-         machine in the same run, in turns with Patchmesh; everything went over loopback.\n\n\
+         machine in the same run, in turns with Patchmesh (ours, peer, ours, peer …); values are medians \
+         of the turns. Everything went over loopback, rows `transfer.11` and `transfer.12` between two \
+         network namespaces. A ratio is ours divided by the peer's.\n\n\
          | | |\n|---|---|\n\
          | date | {} |\n| processor | {}, {} cores |\n| memory | {} GiB |\n| kernel | {} |\n\
          | file system | {} |\n| software | {} |\n\n",
@@ -48,25 +51,38 @@ pub fn markdown(machine: &Machine, measurements: &[Measurement]) -> String {
     for measurement in measurements {
         text.push_str(&format!("| {} |\n", cells(measurement).join(" | ")));
     }
+    let commands = peer::used();
+    if !commands.is_empty() {
+        text.push_str("\n## What the peers ran\n\n```sh\n");
+        for command in commands {
+            text.push_str(&command);
+            text.push('\n');
+        }
+        text.push_str("```\n");
+    }
     text
 }
 
-fn cells(measurement: &Measurement) -> [String; 8] {
+fn cells(measurement: &Measurement) -> [String; 10] {
     let unit = &measurement.unit;
     let dash = || "–".to_owned();
     [
         measurement.id.clone(),
         measurement.measure.clone(),
-        format!("{} {unit}", number(measurement.ours)),
+        measurement.ours.map_or_else(dash, |value| format!("{} {unit}", number(value))),
         measurement.peer.clone().unwrap_or_else(dash),
         measurement.peer_value.map_or_else(dash, |value| format!("{} {unit}", number(value))),
         measurement.ratio.map_or_else(dash, |ratio| format!("{ratio:.2}")),
-        measurement.required.as_ref().map_or_else(dash, |bar| format!("{bar} {unit}")),
+        measurement.required.as_ref().map_or_else(dash, |bar| {
+            if bar.starts_with("ratio") { bar.clone() } else { format!("{bar} {unit}") }
+        }),
         match measurement.pass {
             Some(true) => "yes".to_owned(),
             Some(false) => "NO".to_owned(),
             None => dash(),
         },
+        measurement.turns.map_or_else(dash, |turns| turns.to_string()),
+        measurement.note.as_deref().map_or_else(dash, |note| note.replace('|', "/")),
     ]
 }
 
