@@ -11,6 +11,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use patchmesh_topology::planned::Retries;
+
 pub mod duration;
 mod file;
 mod key;
@@ -47,6 +49,8 @@ pub struct Settings {
     pub offline_grace: Duration,
     /// How often the node asks its parent even when nothing was announced.
     pub poll_interval: Duration,
+    /// How a planned synchronisation that failed is tried again.
+    pub retries: Retries,
     /// How many payloads are fetched at once.
     pub content_fetches: usize,
 }

@@ -9,6 +9,7 @@ pub mod draft;
 pub mod packages;
 pub mod payloads;
 pub mod pending;
+pub mod planned;
 pub mod publisher;
 pub mod records;
 pub mod signing;

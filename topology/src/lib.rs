@@ -20,6 +20,7 @@ pub mod node;
 pub mod offer;
 pub mod partition;
 pub mod person;
+pub mod planned;
 pub mod revision;
 pub mod rollout;
 pub mod rule;

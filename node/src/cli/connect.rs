@@ -13,6 +13,7 @@ use patchmesh_proto::admin::alerts_client::AlertsClient;
 use patchmesh_proto::admin::assessments_client::AssessmentsClient;
 use patchmesh_proto::admin::backup_client::BackupClient;
 use patchmesh_proto::admin::people_client::PeopleClient;
+use patchmesh_proto::admin::plans_client::PlansClient;
 use patchmesh_proto::admin::policies_client::PoliciesClient;
 use patchmesh_proto::admin::roles_client::RolesClient;
 use patchmesh_proto::admin::signatures_client::SignaturesClient;
@@ -187,6 +188,13 @@ pub(crate) fn alerts(
     target: &Target,
 ) -> anyhow::Result<AlertsClient<InterceptedService<Channel, Deadline>>> {
     Ok(AlertsClient::with_interceptor(channel(target)?, Deadline))
+}
+
+/// A client for plans of sources.
+pub(crate) fn plans(
+    target: &Target,
+) -> anyhow::Result<PlansClient<InterceptedService<Channel, Deadline>>> {
+    Ok(PlansClient::with_interceptor(channel(target)?, Deadline))
 }
 
 /// The way to a node; it connects with the first call.

@@ -7,6 +7,7 @@ use super::Context;
 mod add;
 mod files;
 mod list;
+mod plan;
 mod subscribe;
 mod sync;
 
@@ -17,6 +18,7 @@ pub(crate) enum Source {
     Add(Add),
     List(List),
     Sync(Sync),
+    Plan(plan::Plan),
     Subscribe(subscribe::Subscribe),
     Check(files::Check),
     Template(files::Template),
@@ -67,6 +69,7 @@ impl Source {
         match self {
             Source::Add(Add::Apt(command)) => command.run(context).await,
             Source::Add(Add::Files(command)) => command.run(context).await,
+            Source::Plan(command) => command.run(context).await,
             Source::Subscribe(command) => command.run(context).await,
             Source::Check(command) => command.run(context).await,
             Source::Template(command) => command.run(context).await,

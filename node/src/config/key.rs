@@ -15,7 +15,7 @@ pub struct Key {
 }
 
 /// Every key, in the order in which they are shown.
-pub const KEYS: [Key; 9] = [
+pub const KEYS: [Key; 11] = [
     Key {
         name: "data",
         default: None,
@@ -51,6 +51,16 @@ pub const KEYS: [Key; 9] = [
         name: "poll_interval",
         default: Some("15m"),
         meaning: "How often the node asks its parent even when nothing was announced",
+    },
+    Key {
+        name: "retry_times",
+        default: Some("3"),
+        meaning: "How often a planned synchronisation that failed runs again before it is an alert, 0 to 100",
+    },
+    Key {
+        name: "retry_interval",
+        default: Some("30m"),
+        meaning: "How long after a failure it runs again",
     },
     Key {
         name: "content_fetches",

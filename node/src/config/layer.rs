@@ -10,6 +10,9 @@ use figment::providers::{Format as _, Toml};
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider, Source};
 
+use jiff::SignedDuration;
+use patchmesh_topology::planned::Retries;
+
 use super::{DEFAULT_DATA, ENVIRONMENT_PREFIX, Error, KEYS, Key, Settings, duration, key};
 use crate::log;
 
@@ -28,6 +31,11 @@ const OFFLINE_GRACE: (Duration, Duration) =
 /// Bounds of `poll_interval`: faster is what the watch stream is for.
 const POLL_INTERVAL: (Duration, Duration) =
     (Duration::from_secs(1), Duration::from_secs(7 * 86_400));
+/// Bounds of `retry_interval`: sooner is an attack on the vendor, later no retry.
+const RETRY_INTERVAL: (Duration, Duration) =
+    (Duration::from_secs(1), Duration::from_secs(7 * 86_400));
+/// Bounds of `retry_times`: who wants more wants no alert.
+const RETRY_TIMES: (u64, u64) = (0, 100);
 /// Bounds of `content_fetches`: beyond, only memory is spent.
 const CONTENT_FETCHES: (u64, u64) = (1, 64);
 
@@ -174,7 +182,17 @@ impl Layers {
                 .required("certificate_lifetime", within(CERTIFICATE_LIFETIME))?,
             offline_grace: self.required("offline_grace", within(OFFLINE_GRACE))?,
             poll_interval: self.required("poll_interval", within(POLL_INTERVAL))?,
-            content_fetches: self.required("content_fetches", count)?,
+            retries: self.retries()?,
+            content_fetches: self.required("content_fetches", count(CONTENT_FETCHES))?,
+        })
+    }
+
+    fn retries(&self) -> Result<Retries, Error> {
+        let times: usize = self.required("retry_times", count(RETRY_TIMES))?;
+        let interval = self.required("retry_interval", within(RETRY_INTERVAL))?;
+        Ok(Retries {
+            times: u32::try_from(times).unwrap_or(u32::MAX),
+            interval: SignedDuration::try_from(interval).unwrap_or(SignedDuration::MAX),
         })
     }
 
@@ -320,9 +338,8 @@ fn within((least, most): (Duration, Duration)) -> impl Fn(&str) -> Result<Durati
     }
 }
 
-fn count(text: &str) -> Result<usize, String> {
-    let (least, most) = CONTENT_FETCHES;
-    match text.parse::<u64>() {
+fn count((least, most): (u64, u64)) -> impl Fn(&str) -> Result<usize, String> {
+    move |text| match text.parse::<u64>() {
         Ok(number) if (least..=most).contains(&number) => {
             usize::try_from(number).map_err(|error| error.to_string())
         }

@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::Layout;
+use crate::alerts::Alerts;
 use crate::assess::book::Book;
 use crate::assess::feeds::Feeds;
 use crate::config::Settings;
@@ -19,6 +20,7 @@ use crate::identity::authority::{Applicant, Attempt, Authority, Redeemed, Tokens
 use crate::identity::{ca, files};
 use crate::openpgp::{self, SigningKey};
 use crate::primary::payloads::Payloads;
+use crate::primary::planned::Plans;
 use crate::primary::publisher::{Press, Publisher, Worker};
 use crate::primary::signing::{self, Signing};
 use crate::primary::sources::Sources;
@@ -75,12 +77,14 @@ pub(super) struct Parts {
 }
 
 /// Starts the primary's tasks.
+#[allow(clippy::too_many_arguments)] // What the daemon has made before.
 pub(super) fn start(
     settings: &Settings,
     name: &patchmesh_topology::name::NodeName,
     store: &Store,
     current: &Current,
     content: &Content,
+    alerts: &Alerts,
     tasks: &mut JoinSet<()>,
     stop: &CancellationToken,
 ) -> Result<Parts, Error> {
@@ -94,6 +98,8 @@ pub(super) fn start(
     };
     let publisher = Worker::new(press, current.clone()).start(tasks, stop.clone());
     let sources = Sources::new(store.clone(), publisher.clone(), layout.source_cache());
+    let plans = Plans::new(store.clone(), sources.clone(), alerts.clone(), settings.retries);
+    tasks.spawn(plans.clone().run(stop.clone()));
     let payloads = Payloads::start(
         current.clone(),
         publisher.clone(),
@@ -115,7 +121,8 @@ pub(super) fn start(
         current.watch_mesh(),
         settings.certificate_lifetime,
     ));
-    let context = context::Primary { publisher, ca_sha256: ca.sha256(), sources, payloads, feeds };
+    let context =
+        context::Primary { publisher, ca_sha256: ca.sha256(), sources, plans, payloads, feeds };
     Ok(Parts { context, authority })
 }
 

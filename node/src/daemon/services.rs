@@ -9,6 +9,7 @@ use patchmesh_proto::admin::alerts_server::AlertsServer;
 use patchmesh_proto::admin::assessments_server::AssessmentsServer;
 use patchmesh_proto::admin::backup_server::BackupServer;
 use patchmesh_proto::admin::people_server::PeopleServer;
+use patchmesh_proto::admin::plans_server::PlansServer;
 use patchmesh_proto::admin::policies_server::PoliciesServer;
 use patchmesh_proto::admin::roles_server::RolesServer;
 use patchmesh_proto::admin::signatures_server::SignaturesServer;
@@ -43,7 +44,7 @@ use crate::replicate::{report, serve};
 use crate::rpc::context::Context;
 use crate::rpc::rights::Guard;
 use crate::rpc::{
-    admin, alerts, assessments, backup, people, policies, roles, signatures, standbys,
+    admin, alerts, assessments, backup, people, plans, policies, roles, signatures, standbys,
     subscriptions,
 };
 use crate::succession::{Ways, announce, records};
@@ -93,8 +94,9 @@ impl Parts {
         let mut primary = None;
         let issuer = match upward {
             None => {
-                let parts =
-                    primary::start(settings, &name, &store, &current, &content, tasks, stop)?;
+                let parts = primary::start(
+                    settings, &name, &store, &current, &content, &alerts, tasks, stop,
+                )?;
                 primary = Some(parts.context);
                 let (others, watching) = (ways.clone(), current.clone());
                 let (own_name, backing) = (name.clone(), store.clone());
@@ -138,6 +140,8 @@ impl Parts {
                     current: current.clone(),
                     own: own.clone(),
                     history: history.clone(),
+                    alerts: alerts.clone(),
+                    retries: settings.retries,
                     poll_interval: settings.poll_interval,
                 };
                 tasks.spawn(follower.run(stop.clone()));
@@ -271,6 +275,7 @@ impl Parts {
                 RecordsServer::new(records).max_encoding_message_size(records::MAX_MESSAGE),
             )
             .add_service(AlertsServer::new(alerts::Service::new(context.clone())))
+            .add_service(PlansServer::new(plans::Service::new(context.clone())))
             .add_service(StandbysServer::new(standbys::Service::new(context.clone())))
             .add_service(identity)
             .add_service(admin)

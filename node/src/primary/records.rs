@@ -14,6 +14,8 @@ pub static SOURCES: Table<str, Source> = Table::new(Tag::Source, 1);
 pub static SYNCS: Table<str, SyncRecord> = Table::new(Tag::SourceState, 1);
 /// What each source's vendor had at the last synchronisation, by its name.
 pub static RELEASES: Table<str, ReleaseRecord> = Table::new(Tag::Release, 1);
+/// When each source is synchronised by itself, by its name.
+pub static PLANS: Table<str, PlanRecord> = Table::new(Tag::SourcePlan, 1);
 /// The token last handed out for each node, by its name.
 pub static TOKENS: Table<str, TokenRecord> = Table::new(Tag::JoinToken, 1);
 
@@ -93,6 +95,26 @@ pub struct SyncRecord {
     /// Why the last attempt failed; empty when it did not.
     #[prost(string, tag = "4")]
     pub problem: String,
+}
+
+/// When a source is synchronised by itself, and how that went.
+#[derive(Clone, PartialEq, Message)]
+pub struct PlanRecord {
+    /// Seconds from one to the next; 0 where there is a time of day.
+    #[prost(uint64, tag = "1")]
+    pub every_seconds: u64,
+    /// The time of day, `HH:MM`.
+    #[prost(string, tag = "2")]
+    pub at: String,
+    /// The IANA name of its zone.
+    #[prost(string, tag = "3")]
+    pub zone: String,
+    /// Milliseconds since 1970 of the last try, or when the plan was made.
+    #[prost(int64, tag = "4")]
+    pub last_millis: i64,
+    /// Planned tries in a row that failed.
+    #[prost(uint32, tag = "5")]
+    pub failures: u32,
 }
 
 /// What a vendor's present release has.

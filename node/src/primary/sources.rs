@@ -16,6 +16,7 @@ use patchmesh_proto::{admin as wire, document};
 use patchmesh_topology::catalogue;
 use patchmesh_topology::name::SourceName;
 use patchmesh_topology::revision::{CatalogueEntry, Revision, RevisionId};
+use tokio::sync::watch;
 
 use super::draft::Draft;
 use super::publisher::{self, Publisher};
@@ -102,13 +103,21 @@ pub struct Sources {
     https: Arc<Mutex<BTreeMap<SourceName, Http>>>,
     cache: PathBuf,
     busy: Arc<Mutex<BTreeSet<SourceName>>>,
+    ended: watch::Sender<u64>,
 }
 
 impl Sources {
     /// `cache` is a folder for vendors' indices, one folder below it a source.
     #[must_use]
     pub fn new(store: Store, publisher: Publisher, cache: PathBuf) -> Self {
-        Self { store, publisher, https: Arc::default(), cache, busy: Arc::default() }
+        let (https, busy, ended) = (Arc::default(), Arc::default(), watch::Sender::default());
+        Self { store, publisher, https, cache, busy, ended }
+    }
+
+    /// Is told when a synchronisation has ended, however it did.
+    #[must_use]
+    pub fn ended(&self) -> watch::Receiver<u64> {
+        self.ended.subscribe()
     }
 
     /// Every source with how far it was synchronised, by name.
@@ -229,6 +238,7 @@ impl Sources {
                 self.note_failure(name, now, error)?;
             }
         }
+        self.ended.send_modify(|count| *count += 1);
         outcome.map(|outcome| Outcome { took: started.elapsed(), ..outcome })
     }
 

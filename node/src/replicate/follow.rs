@@ -10,16 +10,19 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use patchmesh_proto::replication::replication_client::ReplicationClient;
 use patchmesh_proto::replication::{WatchRequest, WatchResponse};
+use patchmesh_topology::alert::Severity;
 use patchmesh_topology::name::NodeName;
+use patchmesh_topology::planned::Retries;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
 use super::fetch::{self, Parent};
 use super::history::{History, Synchronisation};
 use super::own::{Condition, OwnStatus};
+use crate::alerts::Alerts;
 use crate::backoff::jittered;
 use crate::generation::load::{self, Loaded, Staged};
 use crate::generation::{Current, Generation, storage};
@@ -38,6 +41,9 @@ const MAX_PAUSE: Duration = Duration::from_secs(30);
 /// A watch stream without a sign of life for this long is given up. The
 /// parent sends one at least every 15 s.
 const SILENCE: Duration = Duration::from_secs(45);
+
+/// The key of the alert that nothing can be learned from the parent.
+const ALERT: &str = "parent";
 
 /// Why a synchronisation failed.
 #[derive(Debug, thiserror::Error)]
@@ -95,6 +101,10 @@ pub struct Follower {
     pub own: OwnStatus,
     /// The last synchronisations.
     pub history: History,
+    /// Told when nothing could be learned for all retries.
+    pub alerts: Alerts,
+    /// How long that is. The parent is asked far more often than that.
+    pub retries: Retries,
     /// How often to ask without being told.
     pub poll_interval: Duration,
 }
@@ -202,6 +212,7 @@ impl Follower {
 
     /// Notes that all is well; a transition is logged once.
     fn well(&self) {
+        self.alerts.clear(ALERT);
         if self.own.set_condition(Condition::default()) {
             tracing::info!(parent = %self.parent, "learning from the parent again");
         }
@@ -212,8 +223,13 @@ impl Follower {
         let problem = in_one_line(error);
         let condition = self.own.condition();
         let is_new = condition.problem != problem;
-        let stale_since = condition.stale_since.or_else(|| Some(Timestamp::now()));
-        self.own.set_condition(Condition { problem, stale_since });
+        let now = Timestamp::now();
+        let stale_since = condition.stale_since.unwrap_or(now);
+        if now.duration_since(stale_since) >= patience(self.retries) {
+            let text = format!("nothing can be learned from {}: {problem}", self.parent);
+            self.alerts.raise(ALERT, Severity::Critical, &text);
+        }
+        self.own.set_condition(Condition { problem, stale_since: Some(stale_since) });
         if is_new {
             tracing::warn!(
                 parent = %self.parent,
@@ -223,6 +239,11 @@ impl Follower {
             );
         }
     }
+}
+
+/// How long nothing may be learned before a person is told.
+fn patience(retries: Retries) -> SignedDuration {
+    retries.interval.saturating_mul(i32::try_from(retries.times).unwrap_or(i32::MAX))
 }
 
 /// What a synchronisation brought.

@@ -14,6 +14,7 @@ use crate::assess::feeds::Feeds;
 use crate::content::Content;
 use crate::generation::{Current, Generation};
 use crate::primary::payloads::Payloads;
+use crate::primary::planned::Plans;
 use crate::primary::publisher::Publisher;
 use crate::primary::sources::Sources;
 use crate::replicate::history::History;
@@ -57,6 +58,8 @@ pub struct Primary {
     pub ca_sha256: Sha256,
     /// Vendors.
     pub sources: Sources,
+    /// When vendors are asked by themselves.
+    pub plans: Plans,
     /// Fetches what was approved.
     pub payloads: Payloads,
     /// What is known of vulnerabilities.

@@ -113,6 +113,7 @@ const RIGHTS: &[(&str, Right)] = &[
     ("/patchmesh.admin.v1.Admin/RevokeNode", Right::Sites),
     ("/patchmesh.admin.v1.Admin/AddSource", Right::Operate),
     ("/patchmesh.admin.v1.Admin/ListSources", Right::Read),
+    ("/patchmesh.admin.v1.Plans/PlanSource", Right::Operate),
     ("/patchmesh.admin.v1.Admin/SyncSource", Right::Operate),
     ("/patchmesh.admin.v1.Admin/ListUpdates", Right::Read),
     ("/patchmesh.admin.v1.Admin/GetUpdate", Right::Read),

@@ -58,6 +58,8 @@ pub enum Tag {
     VulnerabilityFacts = 27,
     /// What advisories of vendors and distributions say.
     Statement = 28,
+    /// When each source is synchronised by itself.
+    SourcePlan = 24,
     /// Feeds that are fetched every day.
     Feed = 29,
     /// What waits for people's signatures.
@@ -94,6 +96,7 @@ impl Tag {
             Self::Parent => "parent",
             Self::VulnerabilityFacts => "vulnerability-facts",
             Self::Statement => "statement",
+            Self::SourcePlan => "source-plan",
             Self::Feed => "feed",
             Self::Pending => "pending",
             Self::Standby => "standby",
