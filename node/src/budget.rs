@@ -9,6 +9,8 @@
 use patchmesh_topology::link::Class;
 use patchmesh_topology::name::NodeName;
 
+pub mod window;
+
 /// The longest frame of payload.
 const MAX_FRAME: u64 = 1 << 20;
 

@@ -23,17 +23,22 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use patchmesh_proto::admin;
 use patchmesh_topology::digest::Digest;
+use patchmesh_topology::link::Class;
 use tokio::sync::{Semaphore, watch};
 
+use crate::budget::Budget;
 use crate::store::Store;
 
 mod assemble;
 mod background;
+mod critical;
 mod error;
 mod fetch;
+mod grant;
 pub mod parent;
 mod read;
 mod receive;
+mod send;
 mod serve;
 mod several;
 mod small;
@@ -47,6 +52,7 @@ pub use assemble::Deceit;
 pub use background::Readiness;
 pub use error::Error;
 pub use fetch::Fetch;
+pub use grant::Intake;
 pub use parent::Parent;
 pub use read::ByteStream;
 pub use serve::{FrameStream, PartStream, Server};
@@ -58,6 +64,10 @@ use transfers::Transfers;
 
 /// Fetches at a time that someone waits for. More wait for their turn.
 const URGENT_FETCHES: usize = 16;
+
+/// Pieces that wait for the disk, of all blobs together: enough to keep it busy,
+/// few enough for memory.
+const MAX_WRITES: usize = 12;
 
 /// Fetches that run or wait for their turn; more are refused.
 const MAX_FETCHES: usize = 4096;
@@ -73,6 +83,22 @@ pub struct Wanted {
     pub digest: Digest,
     /// Its bytes.
     pub length: u64,
+    /// How urgent it is between nodes.
+    pub class: Class,
+}
+
+impl Wanted {
+    /// A payload as urgent as any.
+    #[must_use]
+    pub const fn new(digest: Digest, length: u64) -> Self {
+        Self { digest, length, class: Class::Normal }
+    }
+
+    /// The same of another class.
+    #[must_use]
+    pub const fn with_class(self, class: Class) -> Self {
+        Self { class, ..self }
+    }
 }
 
 /// The payloads that a generation calls for.
@@ -102,6 +128,9 @@ struct Inner {
     sources: Sources,
     fetches: Mutex<HashMap<Digest, watch::Receiver<State>>>,
     urgent: Semaphore,
+    budget: Budget,
+    /// Room for pieces that wait for the disk.
+    writes: Arc<Semaphore>,
     transfers: Transfers,
     wish: watch::Sender<Wish>,
     background_fetches: usize,
@@ -115,15 +144,17 @@ impl fmt::Debug for Content {
 }
 
 impl Content {
-    /// Payloads of this store, fetched from `sources`. [`Content::run`] must run
-    /// for those in the background.
+    /// Payloads of this store, fetched from `sources` and sent as `budget`
+    /// allows. [`Content::run`] must run for those in the background.
     #[must_use]
-    pub fn new(store: Store, sources: Sources, background_fetches: usize) -> Self {
+    pub fn new(store: Store, sources: Sources, background_fetches: usize, budget: Budget) -> Self {
         let inner = Inner {
             store,
             sources,
             fetches: Mutex::default(),
             urgent: Semaphore::new(URGENT_FETCHES),
+            budget,
+            writes: Arc::new(Semaphore::new(MAX_WRITES)),
             transfers: Transfers::default(),
             wish: watch::Sender::default(),
             background_fetches,
@@ -145,8 +176,16 @@ impl Content {
     }
 
     /// States which payloads `generation` calls for, in the order in which they
-    /// are to be fetched, and counts anew what it holds.
-    pub fn set_wanted(&self, generation: u64, wanted: Vec<Wanted>) {
+    /// are to be fetched within their class, and counts anew what it holds. What
+    /// is critical is begun at once, beside what runs. Must be called within a
+    /// tokio runtime.
+    pub fn set_wanted(&self, generation: u64, mut wanted: Vec<Wanted>) {
+        // Stable: the order within a class stays.
+        wanted.sort_by_key(|one| one.class);
+        let end = wanted.partition_point(|one| one.class <= Class::Critical);
+        if end > 0 {
+            tokio::spawn(critical::begin(self.clone(), wanted[..end].to_vec()));
+        }
         self.inner.wish.send_replace(Wish { generation, wanted: wanted.into() });
     }
 

@@ -195,6 +195,19 @@ impl Generation {
         found
     }
 
+    /// The payload blobs of approved revisions that can't wait, whoever holds
+    /// them.
+    #[must_use]
+    pub fn pressing_payloads(&self) -> BTreeSet<Digest> {
+        let pressing = self.assessments.iter().filter(|(_, one)| one.is_pressing());
+        pressing
+            .filter_map(|(id, _)| self.revisions.get(id))
+            .flat_map(|revision| &revision.payloads)
+            .filter_map(|payload| self.bindings.get(&payload.sha256))
+            .map(|binding| binding.blob)
+            .collect()
+    }
+
     /// The length of a bound payload by its blob.
     #[must_use]
     pub fn payload_length(&self, blob: &Digest) -> Option<u64> {

@@ -14,13 +14,13 @@ pub mod server;
 #[cfg(test)]
 mod tests;
 
-/// HTTP/2 window of one stream. At 100 ms of delay it lets one transfer reach
-/// 80 MB/s; hyper's default would stop it at 0.6.
-const STREAM_WINDOW: u32 = 8 << 20;
+/// HTTP/2 window of one stream. Payload never meets it: it is granted by the
+/// receiver (see [`crate::content`]), and less of it than this.
+const STREAM_WINDOW: u32 = 32 << 20;
 
-/// HTTP/2 window of a whole connection: two streams at full rate, so that
-/// memory per peer stays bounded.
-const CONNECTION_WINDOW: u32 = 16 << 20;
+/// HTTP/2 window of a whole connection: more than all that a node ever grants
+/// together, so that documents find room beside it.
+const CONNECTION_WINDOW: u32 = 64 << 20;
 
 /// The largest HTTP/2 frame: one piece of content in one frame.
 const MAX_FRAME: u32 = 1 << 20;

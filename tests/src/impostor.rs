@@ -5,6 +5,7 @@
 //! What it tells them has to be refused for what it is.
 
 use std::collections::BTreeMap;
+use std::future::ready;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,14 +20,14 @@ use patchmesh_proto::replication::replication_client::ReplicationClient;
 use patchmesh_proto::replication::replication_server::{Replication, ReplicationServer};
 use patchmesh_proto::replication::{
     GetBlobsRequest, GetBlobsResponse, GetManifestRequest, GetManifestResponse, GetMetadataRequest,
-    GetMetadataResponse, GetPiecesRequest, GetPiecesResponse, ReportStatusRequest,
-    ReportStatusResponse, WatchRequest, WatchResponse,
+    GetMetadataResponse, ReportStatusRequest, ReportStatusResponse, TransferRequest,
+    TransferResponse, WatchRequest, WatchResponse,
 };
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 use tonic::transport::Channel;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 use crate::cluster::Node;
 use crate::tls;
@@ -159,7 +160,7 @@ fn altered(content: &Bytes) -> Bytes {
 impl Replication for Liar {
     type WatchStream = Answers<WatchResponse>;
     type GetBlobsStream = Answers<GetBlobsResponse>;
-    type GetPiecesStream = Answers<GetPiecesResponse>;
+    type TransferStream = Answers<TransferResponse>;
 
     async fn watch(
         &self,
@@ -217,17 +218,22 @@ impl Replication for Liar {
         self.truth.clone().get_manifest(request.into_inner()).await
     }
 
-    async fn get_pieces(
+    async fn transfer(
         &self,
-        request: Request<GetPiecesRequest>,
-    ) -> Result<Response<Self::GetPiecesStream>, Status> {
-        let request = request.into_inner();
+        request: Request<Streaming<TransferRequest>>,
+    ) -> Result<Response<Self::TransferStream>, Status> {
+        let mut requests = request.into_inner();
         let misdeed = self.misdeed();
+        let first = requests.message().await?.unwrap_or_default();
         if misdeed == Misdeed::EndlessPieces {
-            let piece = request.ranges.first().map_or(0, |range| range.start);
+            let piece = first.ranges.first().map_or(0, |range| range.start);
             return Ok(Response::new(endless_piece(piece).boxed()));
         }
-        let answers = self.truth.clone().get_pieces(request).await?.into_inner();
+        // A receiver that fails ends the transfer.
+        let rest =
+            requests.take_while(|said| ready(said.is_ok())).filter_map(|said| ready(said.ok()));
+        let said = stream::iter([first]).chain(rest);
+        let answers = self.truth.clone().transfer(said).await?.into_inner();
         let answers = answers.map(move |answer| {
             answer.map(|mut answer| {
                 if misdeed == Misdeed::AlteredPieces {
@@ -254,9 +260,9 @@ fn endless_blob(digest: Bytes) -> impl Stream<Item = Result<GetBlobsResponse, St
     })
 }
 
-fn endless_piece(piece: u64) -> impl Stream<Item = Result<GetPiecesResponse, Status>> + Send {
+fn endless_piece(piece: u64) -> impl Stream<Item = Result<TransferResponse, Status>> + Send {
     let parts = stream::iter((0_u32..).step_by(PART));
     parts.map(move |offset| {
-        Ok(GetPiecesResponse { piece, offset, data: Bytes::from_static(&[0; PART]) })
+        Ok(TransferResponse { piece, offset, data: Bytes::from_static(&[0; PART]), sent_at: 0 })
     })
 }

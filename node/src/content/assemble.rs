@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
-use patchmesh_proto::replication::GetPiecesResponse;
+use patchmesh_proto::replication::TransferResponse;
 
 use crate::store::manifest::{self, Manifest};
 
@@ -73,11 +73,8 @@ impl Assembler {
     }
 
     /// Takes a frame; gives the piece that it completes, not verified yet.
-    pub(super) fn push(
-        &mut self,
-        frame: GetPiecesResponse,
-    ) -> Result<Option<(u64, Bytes)>, Deceit> {
-        let GetPiecesResponse { piece, offset, data } = frame;
+    pub(super) fn push(&mut self, frame: TransferResponse) -> Result<Option<(u64, Bytes)>, Deceit> {
+        let TransferResponse { piece, offset, data, .. } = frame;
         let wanted = self.due.front().map(|range| range.start);
         if wanted != Some(piece) {
             return Err(Deceit::Unasked { wanted, found: piece });
@@ -131,9 +128,9 @@ mod tests {
         Assembler::new(builder.finish(), asked)
     }
 
-    fn frame(piece: u64, offset: usize, length: usize) -> GetPiecesResponse {
+    fn frame(piece: u64, offset: usize, length: usize) -> TransferResponse {
         let data = vec![7; length].into();
-        GetPiecesResponse { piece, offset: offset as u32, data }
+        TransferResponse { piece, offset: offset as u32, data, sent_at: 0 }
     }
 
     #[test]

@@ -7,18 +7,24 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use futures_util::StreamExt;
+use futures_util::{StreamExt, stream};
 use patchmesh_proto::replication::replication_client::ReplicationClient;
 use patchmesh_proto::replication::{
-    GetBlobsRequest, GetBlobsResponse, GetManifestRequest, GetManifestResponse, GetPiecesRequest,
-    PieceRange,
+    GetBlobsRequest, GetBlobsResponse, GetManifestRequest, GetManifestResponse, PieceRange,
+    TransferOpen, TransferRequest,
 };
 use patchmesh_topology::digest::Digest;
+use patchmesh_topology::name::NodeName;
+use tokio::sync::mpsc;
 use tokio::time::timeout;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 use tonic::transport::Channel;
 
-use super::{Deceit, Error, Frames, PieceSource, Small, Wanted};
+use super::grant::granted;
+use super::{Deceit, Error, Frames, Intake, PieceSource, Small, Wanted};
+use crate::budget::Direction;
+use crate::budget::window::Greedy;
 
 /// The largest message taken from a parent: a piece, or the manifest of the
 /// longest blob, and a little around it.
@@ -27,13 +33,17 @@ const MAX_MESSAGE: usize = 3 << 20;
 /// Documents asked for in one call; the service allows no more.
 pub const MAX_BLOBS: usize = 1024;
 
+/// Grants that wait for the network; more wait in their turn.
+const REQUESTS: usize = 16;
+
 /// How long a parent may send nothing of documents.
 const SILENCE: Duration = Duration::from_secs(30);
 
 /// A parent to fetch from.
 #[derive(Clone)]
 pub struct Parent {
-    name: String,
+    name: NodeName,
+    intake: Intake,
     client: ReplicationClient<Channel>,
     on_distrust: Arc<dyn Fn() + Send + Sync>,
 }
@@ -49,30 +59,44 @@ impl Parent {
     /// when it sends what it must not; it drops the connection.
     #[must_use]
     pub fn new(
-        name: String,
+        name: NodeName,
+        intake: Intake,
         channel: Channel,
         on_distrust: impl Fn() + Send + Sync + 'static,
     ) -> Self {
         let client = ReplicationClient::new(channel).max_decoding_message_size(MAX_MESSAGE);
-        Self { name, client, on_distrust: Arc::new(on_distrust) }
+        Self { name, intake, client, on_distrust: Arc::new(on_distrust) }
     }
 }
 
 #[async_trait]
 impl PieceSource for Parent {
     fn name(&self) -> &str {
-        &self.name
+        self.name.as_str()
     }
 
     async fn manifest(&self, digest: &Digest) -> Result<GetManifestResponse, Status> {
-        let request = GetManifestRequest { digest: wire(digest) };
+        let request = GetManifestRequest { digest: wire(digest), held: false };
         Ok(self.client.clone().get_manifest(request).await?.into_inner())
     }
 
-    async fn pieces(&self, digest: &Digest, ranges: &[Range<u64>]) -> Result<Frames, Status> {
-        let ranges = ranges.iter().map(|r| PieceRange { start: r.start, end: r.end }).collect();
-        let request = GetPiecesRequest { digest: wire(digest), ranges };
-        Ok(self.client.clone().get_pieces(request).await?.into_inner().boxed())
+    async fn pieces(&self, wanted: Wanted, ranges: &[Range<u64>]) -> Result<Frames, Status> {
+        let Wanted { digest, length, class } = wanted;
+        let open = TransferOpen {
+            digest: wire(&digest),
+            class: class.as_str().to_owned(),
+            ..TransferOpen::default()
+        };
+        let asked = ranges.iter().map(|r| PieceRange { start: r.start, end: r.end }).collect();
+        let first = TransferRequest { open: Some(open), ranges: asked, grant: 0 };
+        let (requests, heard) = mpsc::channel(REQUESTS);
+        let said = ReceiverStream::new(heard);
+        // The call returns when the other side answers, which is at once.
+        let opening = stream::once(std::future::ready(first)).chain(said);
+        let frames = self.client.clone().transfer(opening).await?.into_inner().boxed();
+        let pace = self.intake.budget.transfer(&self.name, Direction::In, class);
+        let window = Box::new(Greedy::default());
+        Ok(granted(&self.intake, pace, window, (ranges, length), requests, frames))
     }
 
     async fn small(&self, wanted: &[Wanted]) -> Result<Vec<Small>, Status> {
@@ -81,7 +105,7 @@ impl PieceSource for Parent {
         let mut stream = self.client.clone().get_blobs(request).await?.into_inner();
         let mut found = Vec::with_capacity(wanted.len());
         for wanted in wanted {
-            match next_blob(&self.name, &mut stream, *wanted).await {
+            match next_blob(self.name.as_str(), &mut stream, *wanted).await {
                 Ok(Some(bytes)) => found.push(Small::Good(bytes)),
                 Ok(None) => found.push(Small::Absent),
                 Err(Error::Deceit { source, .. }) => {
@@ -141,7 +165,7 @@ async fn next_blob(
     stream: &mut tonic::Streaming<GetBlobsResponse>,
     wanted: Wanted,
 ) -> Result<Option<Bytes>, Error> {
-    let Wanted { digest, length } = wanted;
+    let Wanted { digest, length, .. } = wanted;
     let from = || name.to_owned();
     let deceit = |source| Error::Deceit { from: from(), digest, source: Box::new(source) };
     let mut bytes = BytesMut::new();

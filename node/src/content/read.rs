@@ -32,7 +32,7 @@ impl Content {
         wanted: Wanted,
         range: Range<u64>,
     ) -> Result<ByteStream, Error> {
-        let Wanted { digest, length } = wanted;
+        let Wanted { digest, length, .. } = wanted;
         if range.start > range.end || range.end > length {
             return Err(Error::Range { digest, start: range.start, end: range.end, length });
         }
@@ -49,7 +49,7 @@ impl Content {
 
     /// Opens a blob that is held, or begins to fetch it.
     pub(super) async fn open(&self, wanted: Wanted) -> Result<Reader, Error> {
-        let Wanted { digest, length: said } = wanted;
+        let Wanted { digest, length: said, .. } = wanted;
         match self.held(digest).await? {
             Some(reader) if reader.length() == said => Ok(Reader::Held(reader)),
             Some(reader) => Err(Error::Length { digest, said, found: reader.length() }),

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tonic::{Code, Status};
@@ -84,7 +84,7 @@ impl Attempt<'_> {
     /// The blob's state from before, or a new one once the source has told the
     /// manifest.
     async fn begin(&self) -> Result<PartialBlob, Error> {
-        let Wanted { digest, length } = self.wanted;
+        let Wanted { digest, length, .. } = self.wanted;
         let store = self.content.store();
         let resumed = store.run(move |store| store.resume(&digest)).await?;
         if let Some(partial) = resumed {
@@ -130,13 +130,17 @@ impl Attempt<'_> {
         &self,
         frames: &mut Frames,
         mut assembler: Assembler,
-        pieces: mpsc::Sender<(u64, Bytes)>,
+        pieces: mpsc::Sender<Queued>,
         checkpoints: &mut Checkpoints,
     ) -> Result<(), Error> {
         while !assembler.is_done() {
             let frame = self.next(frames).await?;
-            let Some(piece) = assembler.push(frame).map_err(|e| self.deceit(e))? else { continue };
-            if pieces.send(piece).await.is_err() {
+            let Some((piece, bytes)) = assembler.push(frame).map_err(|e| self.deceit(e))? else {
+                continue;
+            };
+            let room = self.content.inner.writes.clone().acquire_owned().await;
+            let _room = room.map_err(|_| Error::Stopped)?;
+            if pieces.send(Queued { piece, bytes, _room }).await.is_err() {
                 // The writer has a reason, which it tells itself.
                 return Ok(());
             }
@@ -147,13 +151,13 @@ impl Attempt<'_> {
     }
 
     async fn ask(&self, ranges: &[Range<u64>]) -> Result<Frames, Error> {
-        self.within(self.source.pieces(&self.wanted.digest, ranges)).await
+        self.within(self.source.pieces(self.wanted, ranges)).await
     }
 
     async fn next(
         &self,
         frames: &mut Frames,
-    ) -> Result<patchmesh_proto::replication::GetPiecesResponse, Error> {
+    ) -> Result<patchmesh_proto::replication::TransferResponse, Error> {
         let frame = timeout(SILENCE, frames.next()).await.map_err(|_| self.silent())?;
         match frame {
             Some(frame) => frame.map_err(|status| self.failed(status)),
@@ -197,13 +201,21 @@ impl Attempt<'_> {
     }
 }
 
+/// A piece on its way to the disk.
+struct Queued {
+    piece: u64,
+    bytes: Bytes,
+    /// Given back when it was written.
+    _room: OwnedSemaphorePermit,
+}
+
 type Writer = JoinHandle<Result<(), store::Error>>;
 
 /// Starts the thread that verifies and writes.
-fn spawn_writer(partial: PartialBlob) -> (mpsc::Sender<(u64, Bytes)>, Writer) {
-    let (sender, mut queue) = mpsc::channel::<(u64, Bytes)>(QUEUE);
+fn spawn_writer(partial: PartialBlob) -> (mpsc::Sender<Queued>, Writer) {
+    let (sender, mut queue) = mpsc::channel::<Queued>(QUEUE);
     let writer = tokio::task::spawn_blocking(move || {
-        while let Some((piece, bytes)) = queue.blocking_recv() {
+        while let Some(Queued { piece, bytes, _room }) = queue.blocking_recv() {
             partial.write_piece(piece, &bytes)?;
         }
         Ok(())

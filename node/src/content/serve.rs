@@ -2,31 +2,32 @@
 //! service. Who may call is decided before; these handlers check what is asked.
 
 use std::fmt;
-use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream};
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::{Stream, StreamExt, TryStreamExt};
 use patchmesh_proto::replication::{
-    GetBlobsRequest, GetBlobsResponse, GetManifestRequest, GetManifestResponse, GetPiecesRequest,
-    GetPiecesResponse,
+    GetBlobsRequest, GetBlobsResponse, GetManifestRequest, GetManifestResponse, TransferOpen,
+    TransferRequest, TransferResponse,
 };
 use patchmesh_topology::digest::Digest;
+use patchmesh_topology::link::Class;
+use patchmesh_topology::name::NodeName;
+use tokio::time::timeout;
 use tonic::Status;
 
 use super::parent::MAX_BLOBS;
-use super::read::Reader;
+use super::send::{Sending, Sendings};
 use super::{Content, Error, Urgency, Wanted};
+use crate::budget::Direction;
 use crate::log::in_one_line;
-use crate::store::manifest::{PIECE_LENGTH, piece_count};
+use crate::store::manifest::piece_count;
 use crate::store::{self, BlobReader, Manifest, Store};
 
-/// Ranges of one request.
-const MAX_RANGES: usize = 1024;
-
-/// Pieces read ahead for one stream, beside what HTTP/2 has in flight.
-const READ_AHEAD: usize = 2;
+/// How long a receiver may take to say what it wants.
+const OPENING: Duration = Duration::from_secs(30);
 
 /// Blobs opened at once: small ones are read then, so this bounds the memory of
 /// a stream, and spares a thread's turn for each.
@@ -36,7 +37,7 @@ const OPEN_AT_ONCE: usize = 32;
 const OPEN_AHEAD: usize = 2;
 
 /// Frames of pieces, in the order asked.
-pub type FrameStream = BoxStream<'static, Result<GetPiecesResponse, Status>>;
+pub type FrameStream = BoxStream<'static, Result<TransferResponse, Status>>;
 
 /// Parts of whole blobs, in the order asked.
 pub type PartStream = BoxStream<'static, Result<GetBlobsResponse, Status>>;
@@ -49,6 +50,7 @@ type Offered = dyn Fn(&Digest) -> Option<u64> + Send + Sync;
 pub struct Server {
     content: Content,
     offered: Arc<Offered>,
+    sendings: Sendings,
 }
 
 impl fmt::Debug for Server {
@@ -64,7 +66,7 @@ impl Server {
         content: Content,
         offered: impl Fn(&Digest) -> Option<u64> + Send + Sync + 'static,
     ) -> Self {
-        Self { content, offered: Arc::new(offered) }
+        Self { content, offered: Arc::new(offered), sendings: Sendings::default() }
     }
 
     /// The manifest of a blob that is held or relayed.
@@ -75,52 +77,62 @@ impl Server {
         &self,
         request: GetManifestRequest,
     ) -> Result<GetManifestResponse, Status> {
-        let manifest = self.manifest(digest(&request.digest)?).await?;
+        let manifest = self.manifest(digest(&request.digest)?, request.held).await?;
         let piece_values = manifest.encode().into();
         Ok(GetManifestResponse { length: manifest.length(), piece_values })
     }
 
-    async fn manifest(&self, digest: Digest) -> Result<Manifest, Error> {
+    async fn manifest(&self, digest: Digest, only_held: bool) -> Result<Manifest, Error> {
         let store = self.content.store();
         let known = store.run(move |store| store.manifest(&digest)).await?;
         if let Some(manifest) = known {
             return Ok(manifest);
         }
-        let length = (self.offered)(&digest).ok_or(Error::NotOffered(digest))?;
+        let offered = (self.offered)(&digest).filter(|_| !only_held);
+        let length = offered.ok_or(Error::NotOffered(digest))?;
         if piece_count(length) == 1 {
             return Ok(Manifest::single(digest, length).map_err(store::Error::from)?);
         }
-        let mut fetch = self.content.ensure(Wanted { digest, length }, Urgency::Urgent);
+        let wanted = Wanted::new(digest, length);
+        let mut fetch = self.content.ensure(wanted, Urgency::Urgent);
         fetch.manifest(&self.content).await
     }
 
-    /// Pieces of a blob that is held or relayed, each as soon as it is there.
+    /// Pieces of a blob that is held or relayed, each as soon as it is there and
+    /// granted, to the node `peer`.
     ///
     /// # Errors
-    /// `NOT_FOUND` for blobs that are not offered, `INVALID_ARGUMENT` for ranges
-    /// beyond the end, and those of a fetch.
-    pub async fn get_pieces(&self, request: GetPiecesRequest) -> Result<FrameStream, Status> {
-        let digest = digest(&request.digest)?;
-        if request.ranges.len() > MAX_RANGES {
-            return Err(Status::invalid_argument(format!("more than {MAX_RANGES} ranges")));
-        }
-        let length = self.length(digest).await?;
-        let pieces = piece_count(length);
-        let ranges: Vec<Range<u64>> = request.ranges.iter().map(|r| r.start..r.end).collect();
-        if let Some(range) = ranges.iter().find(|range| range.end > pieces) {
-            let text = format!("pieces {range:?} of a blob of {pieces} pieces");
-            return Err(Status::invalid_argument(text));
-        }
-        let reader = self.content.open(Wanted { digest, length }).await?;
-        let frames = stream::iter(ranges.into_iter().flatten())
-            .map(move |piece| frame(reader.clone(), piece, length))
-            .buffered(READ_AHEAD);
-        Ok(frames.map_err(Status::from).boxed())
+    /// `NOT_FOUND` for blobs that are not offered, `INVALID_ARGUMENT` for what is
+    /// malformed or beyond the end, and those of a fetch.
+    pub async fn transfer(
+        &self,
+        peer: &NodeName,
+        requests: impl Stream<Item = Result<TransferRequest, Status>> + Send + 'static,
+    ) -> Result<FrameStream, Status> {
+        let mut requests = requests.boxed();
+        let first = timeout(OPENING, requests.next())
+            .await
+            .map_err(|_| Status::deadline_exceeded("the transfer was not opened in time"))?
+            .ok_or_else(|| Status::invalid_argument("a transfer without a word"))??;
+        let open = first.open.clone();
+        let open = open.ok_or_else(|| Status::invalid_argument("the first message opens none"))?;
+        // All that is fetched here is fetched from above, so `direct` is kept.
+        let TransferOpen { digest: name, class, direct: _, held } = open;
+        let (digest, class) = (digest(&name)?, read_class(&class)?);
+        let length = self.length(digest, held).await?;
+        let reader = self.content.open(Wanted::new(digest, length).with_class(class)).await?;
+        let pace = self.content.inner.budget.transfer(peer, Direction::Out, class);
+        let sending = Sending::new(reader, length, pace, &self.sendings, first, requests)?;
+        let frames = stream::try_unfold(sending, |mut sending| async move {
+            Ok(sending.next().await?.map(|frame| (frame, sending)))
+        });
+        Ok(frames.boxed())
     }
 
-    async fn length(&self, digest: Digest) -> Result<u64, Error> {
+    async fn length(&self, digest: Digest, only_held: bool) -> Result<u64, Error> {
         let held = self.content.store().run(move |store| store.length(&digest)).await?;
-        held.or_else(|| (self.offered)(&digest)).ok_or(Error::NotOffered(digest))
+        let offered = || (self.offered)(&digest).filter(|_| !only_held);
+        held.or_else(offered).ok_or(Error::NotOffered(digest))
     }
 
     /// Whole blobs that are held; those that are not are marked absent.
@@ -155,10 +167,16 @@ impl Server {
     }
 }
 
-async fn frame(reader: Reader, piece: u64, length: u64) -> Result<GetPiecesResponse, Error> {
-    let start = piece * PIECE_LENGTH;
-    let data = reader.read(start..length.min(start + PIECE_LENGTH)).await?;
-    Ok(GetPiecesResponse { piece, offset: 0, data })
+/// The class that a receiver states; documents have their own ways.
+fn read_class(word: &str) -> Result<Class, Status> {
+    if word.is_empty() {
+        return Ok(Class::Normal);
+    }
+    let class: Class = word.parse().map_err(|error: patchmesh_topology::node::UnknownWord| {
+        Status::invalid_argument(error.to_string())
+    })?;
+    // No payload passes as what a decision travels with.
+    Ok(class.max(Class::Critical))
 }
 
 /// The parts of one blob, or the word that it is absent.

@@ -11,7 +11,7 @@ use patchmesh_topology::digest::Digest;
 use tokio::time::timeout;
 use tonic::Status;
 
-use super::{Frames, PieceSource};
+use super::{Frames, PieceSource, Wanted};
 
 /// How long one of them may think about it. One that does not hold the blob
 /// yet would ask its own parent, which is us.
@@ -59,12 +59,12 @@ impl PieceSource for Several {
         Err(last)
     }
 
-    async fn pieces(&self, digest: &Digest, ranges: &[Range<u64>]) -> Result<Frames, Status> {
+    async fn pieces(&self, wanted: Wanted, ranges: &[Range<u64>]) -> Result<Frames, Status> {
         let mut last = Status::not_found("no node that was asked holds it");
-        for source in self.holding(digest) {
+        for source in self.holding(&wanted.digest) {
             // Whoever has no manifest of it would have to fetch it first.
-            match timeout(PATIENCE, source.manifest(digest)).await {
-                Ok(Ok(_)) => match source.pieces(digest, ranges).await {
+            match timeout(PATIENCE, source.manifest(&wanted.digest)).await {
+                Ok(Ok(_)) => match source.pieces(wanted, ranges).await {
                     Ok(frames) => return Ok(frames),
                     Err(status) => last = status,
                 },

@@ -5,14 +5,14 @@ use std::ops::Range;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
-use patchmesh_proto::replication::{GetManifestResponse, GetPiecesResponse};
+use patchmesh_proto::replication::{GetManifestResponse, TransferResponse};
 use patchmesh_topology::digest::Digest;
 use tonic::Status;
 
 use super::Wanted;
 
 /// Frames of pieces as they come, not verified.
-pub type Frames = BoxStream<'static, Result<GetPiecesResponse, Status>>;
+pub type Frames = BoxStream<'static, Result<TransferResponse, Status>>;
 
 /// What came of one of many small blobs.
 #[derive(Debug, Clone)]
@@ -41,7 +41,7 @@ pub trait PieceSource: Send + Sync {
     ///
     /// # Errors
     /// `NOT_FOUND` when it can't offer the blob.
-    async fn pieces(&self, digest: &Digest, ranges: &[Range<u64>]) -> Result<Frames, Status>;
+    async fn pieces(&self, wanted: Wanted, ranges: &[Range<u64>]) -> Result<Frames, Status>;
 
     /// Many small blobs in one call, verified, in the order asked. Fewer than
     /// were asked for where the source sends no more of them so.

@@ -16,10 +16,11 @@ use patchmesh_proto::replication::replication_client::ReplicationClient;
 use patchmesh_proto::replication::replication_server::{Replication, ReplicationServer};
 use patchmesh_proto::replication::{
     GetBlobsRequest, GetManifestRequest, GetManifestResponse, GetMetadataRequest,
-    GetMetadataResponse, GetPiecesRequest, ReportStatusRequest, ReportStatusResponse, WatchRequest,
+    GetMetadataResponse, ReportStatusRequest, ReportStatusResponse, TransferRequest, WatchRequest,
     WatchResponse,
 };
 use patchmesh_topology::digest::Digest;
+use patchmesh_topology::name::NodeName;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -29,7 +30,8 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response, Status};
 
 use super::serve::{FrameStream, PartStream};
-use super::{Content, Parent, PieceSource, Server, Wanted};
+use super::{Content, Intake, Parent, PieceSource, Server, Wanted};
+use crate::budget::Budget;
 use crate::store::manifest::PIECE_LENGTH;
 use crate::store::{Mode, Store};
 
@@ -44,7 +46,7 @@ type SourceSender = watch::Sender<Option<Arc<dyn PieceSource>>>;
 struct Node {
     content: Content,
     parent: SourceSender,
-    /// Calls of `get_pieces` that were answered.
+    /// Calls of `transfer` that were answered.
     asked: Arc<AtomicU64>,
     _folder: TempDir,
 }
@@ -54,7 +56,7 @@ impl Node {
         let folder = TempDir::new().unwrap();
         let store = Store::open(&folder.path().join("data"), Mode::Create).unwrap();
         let (parent, sources) = watch::channel(None);
-        let content = Content::new(store, sources, 4);
+        let content = Content::new(store, sources, 4, Budget::default());
         Self { content, parent, asked: Arc::default(), _folder: folder }
     }
 
@@ -73,8 +75,8 @@ impl Node {
         let address = listener.local_addr().unwrap();
         let task = tokio::spawn(async move {
             tonic::transport::Server::builder()
-                .initial_stream_window_size(8 << 20)
-                .initial_connection_window_size(16 << 20)
+                .initial_stream_window_size(32 << 20)
+                .initial_connection_window_size(64 << 20)
                 .add_service(ReplicationServer::new(service))
                 .serve_with_incoming(TcpListenerStream::new(listener))
                 .await
@@ -108,13 +110,13 @@ impl Listening {
     fn channel(&self) -> Channel {
         let endpoint = Endpoint::from_shared(format!("http://{}", self.address)).unwrap();
         endpoint
-            .initial_stream_window_size(8 << 20)
-            .initial_connection_window_size(16 << 20)
+            .initial_stream_window_size(32 << 20)
+            .initial_connection_window_size(64 << 20)
             .connect_lazy()
     }
 
     fn parent(&self, name: &str) -> Parent {
-        Parent::new(name.to_owned(), self.channel(), || {})
+        Parent::new(name.parse().unwrap(), Intake::new(Budget::default()), self.channel(), || {})
     }
 
     fn client(&self) -> ReplicationClient<Channel> {
@@ -131,7 +133,7 @@ struct Service {
 impl Replication for Service {
     type WatchStream = tokio_stream::Empty<Result<WatchResponse, Status>>;
     type GetBlobsStream = PartStream;
-    type GetPiecesStream = FrameStream;
+    type TransferStream = FrameStream;
 
     async fn watch(&self, _: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
         Err(Status::unimplemented("not here"))
@@ -158,11 +160,12 @@ impl Replication for Service {
         self.server.get_manifest(request.into_inner()).await.map(Response::new)
     }
 
-    async fn get_pieces(
+    async fn transfer(
         &self,
-        request: Request<GetPiecesRequest>,
+        request: Request<tonic::Streaming<TransferRequest>>,
     ) -> Result<Response<FrameStream>, Status> {
-        let frames = self.server.get_pieces(request.into_inner()).await?;
+        let child: NodeName = "child".parse().unwrap();
+        let frames = self.server.transfer(&child, request.into_inner()).await?;
         self.asked.fetch_add(1, Ordering::Relaxed);
         Ok(Response::new(frames))
     }
@@ -182,7 +185,7 @@ fn sample(seed: usize, length: usize) -> Bytes {
 }
 
 fn wanted(bytes: &[u8]) -> Wanted {
-    Wanted { digest: Digest::of(bytes), length: bytes.len() as u64 }
+    Wanted::new(Digest::of(bytes), bytes.len() as u64)
 }
 
 async fn soon<T>(future: impl Future<Output = T>) -> T {

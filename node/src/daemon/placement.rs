@@ -74,6 +74,7 @@ pub(super) async fn superseded(
 /// payloads: they may hold what the backup does not.
 pub(super) fn offer_payloads(
     ways: &Ways,
+    intake: &content::Intake,
     generation: &Generation,
     names: &[NodeName],
     source: &Source,
@@ -85,7 +86,7 @@ pub(super) fn offer_payloads(
         match ways.to(name, &node.url) {
             // What it sends is verified piece by piece; the connection stays.
             Ok(channel) => {
-                let source = content::Parent::new(name.to_string(), channel, || {});
+                let source = content::Parent::new(name.clone(), intake.clone(), channel, || {});
                 sources.push((Arc::new(source), blobs));
             }
             Err(error) => {

@@ -229,7 +229,7 @@ pub(super) struct Blobs(pub(super) Content);
 #[async_trait]
 impl BlobRead for Blobs {
     async fn read(&self, blob: DocumentRef, range: Range<u64>) -> Result<ByteStream, Unavailable> {
-        let wanted = Wanted { digest: blob.digest, length: blob.length };
+        let wanted = Wanted::new(blob.digest, blob.length);
         let stream = self
             .0
             .read_through(wanted, range)

@@ -18,6 +18,7 @@ use patchmesh_proto::admin::subscriptions_server::SubscriptionsServer;
 use patchmesh_proto::replication::records_server::RecordsServer;
 use patchmesh_proto::replication::replication_server::ReplicationServer;
 use patchmesh_proto::replication::succession_server::SuccessionServer;
+use patchmesh_topology::link::Class;
 use patchmesh_topology::name::NodeName;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -28,6 +29,7 @@ use super::served::{self, Blobs, Shop};
 use super::upward::Upward;
 use super::{End, Ending, Error, Layout, open, placement, primary};
 use crate::alerts::Alerts;
+use crate::budget::Budget;
 use crate::config::Settings;
 use crate::content::{self, Content, Wanted};
 use crate::generation::{Current, retention};
@@ -80,7 +82,10 @@ impl Parts {
         let ways = Ways { ca: ca.clone(), credentials: credentials.clone() };
         let upward = Upward::of(&generation, &name, &ca, &credentials)?;
         let (source, sources) = watch::channel(None);
-        let content = Content::new(store.clone(), sources, settings.content_fetches);
+        let budget = Budget::default();
+        let intake = content::Intake::new(budget.clone());
+        let content =
+            Content::new(store.clone(), sources, settings.content_fetches, budget.clone());
         let alerts = Alerts::open(&store)?;
         tasks.spawn(alerts.clone().keep(store.clone(), stop.clone()));
         let own = OwnStatus::new(
@@ -119,7 +124,7 @@ impl Parts {
                         stop.clone(),
                     ));
                 }
-                placement::offer_payloads(&ways, &generation, &recovered_from, &source);
+                placement::offer_payloads(&ways, &intake, &generation, &recovered_from, &source);
                 // A source is there for as long as the node runs.
                 let kept = stop.clone();
                 tasks.spawn(async move {
@@ -130,7 +135,7 @@ impl Parts {
             }
             Some(upward) => {
                 let source = Arc::new(source);
-                upward.offer_payloads(&source);
+                upward.offer_payloads(&intake, &source);
                 let channel = upward.channel()?;
                 let follower = Follower {
                     name: name.clone(),
@@ -312,7 +317,12 @@ async fn want(content: Content, name: NodeName, current: Current) {
     loop {
         let generation = switches.borrow_and_update().clone();
         let wanted = generation.wanted_payloads(&name);
-        let wanted = wanted.into_iter().map(|(digest, length)| Wanted { digest, length });
+        let pressing = generation.pressing_payloads();
+        let wanted = wanted.into_iter().map(|(digest, length)| {
+            let is_pressing = pressing.contains(&digest);
+            let class = if is_pressing { Class::Critical } else { Class::Normal };
+            Wanted::new(digest, length).with_class(class)
+        });
         content.set_wanted(generation.number, wanted.collect());
         let now_carried = Some(generation.mesh.carried(&name));
         let has_changed = carried.is_some() && carried != now_carried;

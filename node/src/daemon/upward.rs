@@ -56,7 +56,7 @@ impl Upward {
     }
 
     /// Makes the parent the source of payloads, over a new connection.
-    pub(super) fn offer_payloads(self: &Arc<Self>, source: &Arc<Source>) {
+    pub(super) fn offer_payloads(self: &Arc<Self>, intake: &content::Intake, source: &Arc<Source>) {
         let channel = match self.channel() {
             Ok(channel) => channel,
             Err(error) => {
@@ -65,12 +65,14 @@ impl Upward {
             }
         };
         let (way, source_again) = (self.clone(), Arc::downgrade(source));
+        let again = intake.clone();
         let connect_anew = move || {
             if let Some(source) = source_again.upgrade() {
-                way.offer_payloads(&source);
+                way.offer_payloads(&again, &source);
             }
         };
-        let parent = content::Parent::new(self.parent.to_string(), channel, connect_anew);
+        let parent =
+            content::Parent::new(self.parent.clone(), intake.clone(), channel, connect_anew);
         source.send_replace(Some(Arc::new(parent)));
     }
 }

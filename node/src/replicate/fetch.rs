@@ -135,7 +135,7 @@ impl Parent {
         while !rest.is_empty() {
             let (batch, after) = rest.split_at(batch_length(rest));
             let asked: Vec<Wanted> =
-                batch.iter().map(|one| Wanted { digest: one.digest, length: one.length }).collect();
+                batch.iter().map(|one| Wanted::new(one.digest, one.length)).collect();
             let found = parent::get_blobs(self.name.as_str(), &self.client, &asked).await?;
             for (&document, bytes) in batch.iter().zip(found) {
                 let bytes = bytes.ok_or_else(|| Error::Absent {
@@ -162,7 +162,7 @@ impl Parent {
         while !rest.is_empty() {
             let (batch, after) = rest.split_at(batch_length(rest));
             let asked: Vec<Wanted> =
-                batch.iter().map(|one| Wanted { digest: one.digest, length: one.length }).collect();
+                batch.iter().map(|one| Wanted::new(one.digest, one.length)).collect();
             let found = parent::get_blobs(self.name.as_str(), &self.client, &asked).await?;
             let pairs = batch.iter().copied().zip(found);
             held.extend(pairs.filter_map(|(document, bytes)| Some((document, bytes?))));

@@ -140,13 +140,14 @@ impl Replication for Service {
         self.content.get_manifest(request.into_inner()).await.map(Response::new)
     }
 
-    type GetPiecesStream = content::FrameStream;
+    type TransferStream = content::FrameStream;
 
-    async fn get_pieces(
+    async fn transfer(
         &self,
-        request: Request<wire::GetPiecesRequest>,
-    ) -> Result<Response<Self::GetPiecesStream>, Status> {
-        self.content.get_pieces(request.into_inner()).await.map(Response::new)
+        request: Request<tonic::Streaming<wire::TransferRequest>>,
+    ) -> Result<Response<Self::TransferStream>, Status> {
+        let caller = caller(&request)?;
+        self.content.transfer(&caller, request.into_inner()).await.map(Response::new)
     }
 
     async fn report_status(

@@ -96,7 +96,7 @@ const RIGHTS: &[(&str, Right)] = &[
     ("/patchmesh.replication.v1.Replication/GetMetadata", Right::Open),
     ("/patchmesh.replication.v1.Replication/GetBlobs", Right::Node),
     ("/patchmesh.replication.v1.Replication/GetManifest", Right::Node),
-    ("/patchmesh.replication.v1.Replication/GetPieces", Right::Node),
+    ("/patchmesh.replication.v1.Replication/Transfer", Right::Node),
     // A node answers for its own subtree, so only children report to it.
     ("/patchmesh.replication.v1.Replication/ReportStatus", Right::Child),
     // It only says where to look; what is found there counts by its signatures.

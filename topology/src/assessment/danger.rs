@@ -58,6 +58,15 @@ impl Assessment {
             since,
         }
     }
+
+    /// Whether it can't wait for other traffic: known to be exploited, or of
+    /// critical severity, unless the company judged that there is no risk.
+    #[must_use]
+    pub fn is_pressing(&self) -> bool {
+        let exploited = || self.vulnerabilities.values().any(|one| one.exploited.is_some());
+        let severity = self.severity().and_then(|(severity, _)| severity);
+        !self.is_dismissed() && (severity == Some(Severity::Critical) || exploited())
+    }
 }
 
 #[cfg(test)]
@@ -92,6 +101,16 @@ mod tests {
 
     fn danger(assessment: &Assessment, second: i64) -> Danger {
         assessment.danger(&BTreeSet::new(), at(second))
+    }
+
+    #[test]
+    fn what_is_critical_or_exploited_presses() {
+        assert!(with(20, true, 1).is_pressing());
+        assert!(with(95, false, 1).is_pressing());
+        assert!(!with(50, false, 1).is_pressing());
+        let dismissed = Assessment { judgement: Some(judged(Risk::None)), ..with(95, true, 1) };
+        assert!(!dismissed.is_pressing());
+        assert!(!Assessment::default().is_pressing());
     }
 
     #[test]

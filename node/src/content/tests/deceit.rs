@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use patchmesh_proto::replication::{GetManifestResponse, GetPiecesResponse};
+use patchmesh_proto::replication::{GetManifestResponse, TransferResponse};
 use patchmesh_topology::digest::Digest;
 use tonic::Status;
 
@@ -15,7 +15,7 @@ use crate::content::{Error, Frames, PieceSource, Urgency, Wanted};
 use crate::store::manifest::ManifestBuilder;
 
 /// What a scripted source makes of the frames that an honest one would send.
-type Script = fn(Vec<GetPiecesResponse>) -> Frames;
+type Script = fn(Vec<TransferResponse>) -> Frames;
 
 /// A source that follows a script; honest from some attempt on.
 struct Scripted {
@@ -31,16 +31,16 @@ struct Counts {
     distrusted: AtomicU64,
 }
 
-fn frames(blob: &Bytes, ranges: &[Range<u64>]) -> Vec<GetPiecesResponse> {
+fn frames(blob: &Bytes, ranges: &[Range<u64>]) -> Vec<TransferResponse> {
     let frame = |piece: u64| {
         let start = piece as usize * PIECE;
         let data = blob.slice(start..blob.len().min(start + PIECE));
-        GetPiecesResponse { piece, offset: 0, data }
+        TransferResponse { piece, offset: 0, data, sent_at: 0 }
     };
     ranges.iter().cloned().flatten().map(frame).collect()
 }
 
-fn honest(frames: Vec<GetPiecesResponse>) -> Frames {
+fn honest(frames: Vec<TransferResponse>) -> Frames {
     stream::iter(frames.into_iter().map(Ok)).boxed()
 }
 
@@ -58,7 +58,7 @@ impl PieceSource for Scripted {
         Ok(GetManifestResponse { length: manifest.length(), piece_values })
     }
 
-    async fn pieces(&self, _: &Digest, ranges: &[Range<u64>]) -> Result<Frames, Status> {
+    async fn pieces(&self, _: Wanted, ranges: &[Range<u64>]) -> Result<Frames, Status> {
         let attempt = self.counts.attempts.fetch_add(1, Ordering::Relaxed);
         let frames = frames(&self.blob, ranges);
         Ok(if attempt >= self.honest_from { honest(frames) } else { (self.script)(frames) })
@@ -91,7 +91,7 @@ async fn deceives(script: Script, length: usize) {
     assert_eq!(counts.distrusted.load(Ordering::Relaxed), attempts);
 }
 
-fn wrong_bytes(mut frames: Vec<GetPiecesResponse>) -> Frames {
+fn wrong_bytes(mut frames: Vec<TransferResponse>) -> Frames {
     let last = frames.last_mut().unwrap();
     let mut data = last.data.to_vec();
     *data.last_mut().unwrap() ^= 1;
@@ -116,7 +116,7 @@ async fn endless_streams_write_nothing_more() {
     };
     let empty: Script = |frames| {
         let piece = frames[0].piece;
-        stream::repeat_with(move || Ok(GetPiecesResponse { piece, ..Default::default() })).boxed()
+        stream::repeat_with(move || Ok(TransferResponse { piece, ..Default::default() })).boxed()
     };
     let (first, second) = tokio::join!(fetch_from(again, 3 * PIECE), fetch_from(empty, 100));
     for (node, error, _) in [first, second] {
@@ -174,7 +174,7 @@ async fn a_false_manifest_is_deceit() {
     let counts = Arc::new(Counts::default());
     node.set_parent(Scripted { blob: blob.clone(), script: honest, honest_from: 0, counts });
     // Its manifest is of another blob, or of another length, than is signed for.
-    let other = Wanted { digest: Digest::of(b"other"), length: blob.len() as u64 };
+    let other = Wanted::new(Digest::of(b"other"), blob.len() as u64);
     let longer = Wanted { length: blob.len() as u64 + 1, ..wanted(&blob) };
     let (mut other, mut longer) =
         (node.content.ensure(other, Urgency::Urgent), node.content.ensure(longer, Urgency::Urgent));

@@ -30,8 +30,8 @@ impl PieceSource for Careless {
         self.parent.manifest(digest).await
     }
 
-    async fn pieces(&self, digest: &Digest, ranges: &[Range<u64>]) -> Result<Frames, Status> {
-        self.parent.pieces(digest, ranges).await
+    async fn pieces(&self, wanted: Wanted, ranges: &[Range<u64>]) -> Result<Frames, Status> {
+        self.parent.pieces(wanted, ranges).await
     }
 
     async fn small(&self, wanted: &[Wanted]) -> Result<Vec<Small>, Status> {

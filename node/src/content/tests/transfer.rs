@@ -3,8 +3,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use patchmesh_proto::replication::{PieceRange, TransferOpen};
 use patchmesh_topology::digest::Digest;
+use patchmesh_topology::link::Class;
 use tokio::sync::Barrier;
 
 use super::{Listening, Node, PIECE, sample, soon, wanted};
@@ -120,7 +122,7 @@ async fn thousand_readers_one_fetch() {
     assert_eq!(top.asked(), 1);
 }
 
-/// A source that gives way after so many frames, as a parent that is killed does.
+/// A source that gives way after so many pieces, as a parent that is killed does.
 struct Cut {
     parent: Parent,
     after: usize,
@@ -141,11 +143,17 @@ impl crate::content::PieceSource for Cut {
 
     async fn pieces(
         &self,
-        digest: &Digest,
+        wanted: Wanted,
         ranges: &[std::ops::Range<u64>],
     ) -> Result<crate::content::Frames, tonic::Status> {
-        let frames = self.parent.pieces(digest, ranges).await?;
-        Ok(frames.take(self.after).boxed())
+        let frames = self.parent.pieces(wanted, ranges).await?;
+        let limit = self.after * PIECE;
+        let cut = frames.scan(0, move |sent, frame| {
+            let goes_on = *sent < limit;
+            *sent += frame.as_ref().map_or(0, |frame| frame.data.len());
+            std::future::ready(goes_on.then_some(frame))
+        });
+        Ok(cut.boxed())
     }
 
     fn distrust(&self) {}
@@ -212,6 +220,28 @@ async fn wanted_is_fetched_and_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_critical_waits_for_no_turn() {
+    let top = Node::new();
+    let (urgent, bulk) = (sample(1, 3 * PIECE), sample(2, 3 * PIECE));
+    for blob in [&urgent, &bulk] {
+        top.store().put_blob(blob).unwrap();
+    }
+    let serving = top.serve(vec![]).await;
+    let child = child_of(&serving, "top").await;
+    // The background does not run at all.
+    let critical = wanted(&urgent).with_class(Class::Critical);
+    child.content.set_wanted(1, vec![wanted(&bulk), critical]);
+    let arrived = async {
+        while !child.store().has(&critical.digest).unwrap() {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    soon(arrived).await;
+    assert_eq!(top.asked(), 1);
+    assert!(!child.store().has(&wanted(&bulk).digest).unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn documents_come_whole_and_in_order() {
     let top = Node::new();
     let blobs = [sample(1, 10), sample(2, 0), sample(3, 3 * PIECE + 1)];
@@ -236,31 +266,57 @@ async fn malformed_requests_are_refused() {
     let digest = top.store().put_blob(&blob).unwrap();
     let serving = top.serve(vec![]).await;
     let mut client = serving.client();
-    let manifest =
-        client.get_manifest(super::GetManifestRequest { digest: Bytes::from_static(b"x") });
+    let manifest = client
+        .get_manifest(super::GetManifestRequest { digest: Bytes::from_static(b"x"), held: false });
     assert_eq!(manifest.await.unwrap_err().code(), tonic::Code::InvalidArgument);
-    let pieces = |digest: Bytes, ranges: &[(u64, u64)]| super::GetPiecesRequest {
-        digest,
-        ranges: ranges
-            .iter()
-            .map(|(start, end)| patchmesh_proto::replication::PieceRange {
-                start: *start,
-                end: *end,
-            })
-            .collect(),
+    let open = |ranges: &[(u64, u64)], grant| super::TransferRequest {
+        open: Some(TransferOpen {
+            digest: Bytes::copy_from_slice(digest.as_bytes()),
+            ..TransferOpen::default()
+        }),
+        ranges: ranges.iter().map(|(start, end)| PieceRange { start: *start, end: *end }).collect(),
+        grant,
     };
-    let name = Bytes::copy_from_slice(digest.as_bytes());
-    for (ranges, code) in [
-        (vec![(0, 4)], tonic::Code::InvalidArgument),
-        (vec![(0, u64::MAX)], tonic::Code::InvalidArgument),
-        (vec![(0, 1); 2000], tonic::Code::InvalidArgument),
-    ] {
-        let result = client.get_pieces(pieces(name.clone(), &ranges)).await;
-        assert_eq!(result.unwrap_err().code(), code);
+    let once = |request| stream::iter([request]);
+    for ranges in [vec![(0, 4)], vec![(0, u64::MAX)], vec![(0, 1); 2000]] {
+        let result = client.transfer(once(open(&ranges, 1))).await;
+        assert_eq!(result.unwrap_err().code(), tonic::Code::InvalidArgument);
     }
-    let nothing = pieces(name, &[(2, 1)]);
-    let mut frames = client.get_pieces(nothing).await.unwrap().into_inner();
+    for request in [
+        super::TransferRequest::default(),
+        super::TransferRequest { open: Some(TransferOpen::default()), ..open(&[], 0) },
+        super::TransferRequest {
+            open: open(&[], 0).open.map(|open| TransferOpen { class: "fast".to_owned(), ..open }),
+            ..open(&[], 0)
+        },
+    ] {
+        let result = client.transfer(once(request)).await;
+        assert_eq!(result.unwrap_err().code(), tonic::Code::InvalidArgument);
+    }
+    assert_eq!(
+        client.transfer(stream::empty()).await.unwrap_err().code(),
+        tonic::Code::InvalidArgument
+    );
+    let mut frames = client.transfer(once(open(&[(2, 1)], 1))).await.unwrap().into_inner();
     assert!(frames.message().await.unwrap().is_none());
+    // What was not granted is not sent.
+    let mut frames = client.transfer(once(open(&[(1, 2)], 1000))).await.unwrap().into_inner();
+    let mut sent = 0;
+    while let Some(frame) = soon(frames.message()).await.unwrap() {
+        assert_eq!((frame.piece, u64::from(frame.offset)), (1, sent));
+        sent += frame.data.len() as u64;
+    }
+    assert_eq!(sent, 1000);
+    let unknown = super::TransferRequest {
+        open: Some(TransferOpen {
+            digest: Bytes::copy_from_slice(wanted(b"unknown").digest.as_bytes()),
+            held: true,
+            ..TransferOpen::default()
+        }),
+        ..open(&[], 0)
+    };
+    let result = client.transfer(once(unknown)).await;
+    assert_eq!(result.unwrap_err().code(), tonic::Code::NotFound);
     let many = super::GetBlobsRequest { digests: vec![Bytes::from_static(&[0; 32]); 1025] };
     assert!(client.get_blobs(many).await.is_err());
     assert_eq!(fs::read_dir(top.store().path().join("incoming")).unwrap().count(), 0);

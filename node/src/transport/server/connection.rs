@@ -44,7 +44,7 @@ const DATE_CHECK: Duration = Duration::from_secs(600);
 const MAX_HEAD: usize = 64 << 10;
 
 /// Bytes that HTTP/2 holds back per stream for a slow reader.
-const SEND_BUFFER: usize = 2 << 20;
+const SEND_BUFFER: usize = 256 << 10;
 
 /// What is spoken on a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,0 +1,205 @@
+//! Grants: how a receiver paces what another node sends it.
+//!
+//! A source sends only bytes that were granted. [`granted`] sits between the
+//! network and whoever puts pieces together, and grants more as bytes come in:
+//!
+//! - never more under way than the [`Window`] says, so that a slow line has no
+//!   long queue and a long one is filled;
+//! - only what the node's budget lets in at that moment;
+//! - for all transfers of a node together at most [`MAX_PIECES`] at a time, so
+//!   that memory stays bounded however many blobs move.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::{BoxStream, unfold};
+use futures_util::{FutureExt, StreamExt};
+use jiff::Timestamp;
+use patchmesh_proto::replication::{TransferRequest, TransferResponse};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tonic::Status;
+
+use super::Frames;
+use crate::budget::window::{Arrival, Window};
+use crate::budget::{Budget, Pace};
+use crate::store::manifest::PIECE_LENGTH;
+
+/// Pieces that may be granted and not taken over, for all transfers of a node:
+/// it fills a line of 1 Gbit/s and 100 ms twice.
+const MAX_PIECES: usize = 24;
+
+/// Grants that share a window at least: with fewer the line would run dry
+/// between two of them.
+const GRANTS: u64 = 4;
+
+/// What a node has to take things in: its budget, and room for what was granted.
+#[derive(Debug, Clone)]
+pub struct Intake {
+    pub(super) budget: Budget,
+    room: Arc<Semaphore>,
+}
+
+impl Intake {
+    /// Room for a node with this budget.
+    #[must_use]
+    pub fn new(budget: Budget) -> Self {
+        Self { budget, room: Arc::new(Semaphore::new(MAX_PIECES)) }
+    }
+}
+
+/// One transfer as its receiver paces it.
+pub(super) struct Granting {
+    frames: BoxStream<'static, Result<TransferResponse, Status>>,
+    requests: mpsc::Sender<TransferRequest>,
+    window: Box<dyn Window>,
+    pace: Arc<Pace>,
+    room: Arc<Semaphore>,
+    /// Lengths of the pieces that were asked for and are not granted whole, as
+    /// bytes that are left.
+    due: VecDeque<u64>,
+    /// Whether room was had for the first of them.
+    begun: bool,
+    /// Room for pieces that were granted and have not come whole.
+    held: VecDeque<OwnedSemaphorePermit>,
+    /// Granted and not come.
+    under_way: u64,
+    next: Option<BoxFuture<'static, (u64, Option<OwnedSemaphorePermit>)>>,
+}
+
+/// Lengths of the pieces of `ranges` in a blob of this length.
+fn lengths(ranges: &[Range<u64>], length: u64) -> VecDeque<u64> {
+    let piece = |piece: u64| length.saturating_sub(piece * PIECE_LENGTH).min(PIECE_LENGTH);
+    ranges.iter().cloned().flatten().map(piece).collect()
+}
+
+/// The frames of a transfer that was opened for `ranges` of a blob of `length`
+/// bytes, granted by and by over `requests`.
+pub(super) fn granted(
+    intake: &Intake,
+    pace: Pace,
+    window: Box<dyn Window>,
+    (ranges, length): (&[Range<u64>], u64),
+    requests: mpsc::Sender<TransferRequest>,
+    frames: BoxStream<'static, Result<TransferResponse, Status>>,
+) -> Frames {
+    let granting = Granting {
+        frames,
+        requests,
+        window,
+        pace: Arc::new(pace),
+        room: intake.room.clone(),
+        due: lengths(ranges, length),
+        begun: false,
+        held: VecDeque::new(),
+        under_way: 0,
+        next: None,
+    };
+    unfold(granting, |mut granting| async move {
+        let frame = granting.frame().await?;
+        Some((frame, granting))
+    })
+    .boxed()
+}
+
+impl Granting {
+    async fn frame(&mut self) -> Option<Result<TransferResponse, Status>> {
+        loop {
+            self.begin_grant();
+            let granted = tokio::select! {
+                frame = self.frames.next() => {
+                    if let Some(Ok(frame)) = &frame {
+                        self.came(frame);
+                    }
+                    return frame;
+                }
+                granted = pending_grant(&mut self.next) => granted,
+            };
+            self.next = None;
+            self.grant(granted).await;
+        }
+    }
+
+    /// Prepares the next grant, where the window has room for it.
+    fn begin_grant(&mut self) {
+        if self.next.is_some() {
+            return;
+        }
+        let Some(left) = self.due.front().copied() else { return };
+        let window = self.window.bytes();
+        let bytes = left.min(self.pace.frame()).min(window / GRANTS);
+        if self.under_way > 0 && self.under_way + bytes > window {
+            return;
+        }
+        let (pace, room) = (self.pace.clone(), (!self.begun).then(|| self.room.clone()));
+        self.next = Some(
+            async move {
+                let permit = match room {
+                    // The semaphore is never closed.
+                    Some(room) => room.acquire_owned().await.ok(),
+                    None => None,
+                };
+                pace.take(bytes).await;
+                (bytes, permit)
+            }
+            .boxed(),
+        );
+    }
+
+    async fn grant(&mut self, (bytes, permit): (u64, Option<OwnedSemaphorePermit>)) {
+        self.begun = true;
+        self.held.extend(permit);
+        if let Some(left) = self.due.front_mut() {
+            *left -= bytes.min(*left);
+            if *left == 0 {
+                self.due.pop_front();
+                self.begun = false;
+            }
+        }
+        self.under_way += bytes;
+        self.window.granted(Instant::now(), bytes);
+        let request = TransferRequest { grant: bytes, ..TransferRequest::default() };
+        // Where the other side has gone, the frames say so.
+        let _ = self.requests.send(request).await;
+    }
+
+    fn came(&mut self, frame: &TransferResponse) {
+        let bytes = frame.data.len() as u64;
+        self.under_way = self.under_way.saturating_sub(bytes);
+        let here = Timestamp::now().as_microsecond();
+        let there = i64::try_from(frame.sent_at).unwrap_or(i64::MAX);
+        let delay_micros = here.saturating_sub(there);
+        self.window.arrived(Arrival { at: Instant::now(), bytes, delay_micros });
+        // The room of a piece is free when the next one begins to come.
+        if frame.offset == 0 && self.is_behind() {
+            self.held.pop_front();
+        }
+    }
+
+    /// Whether more room is held than what is under way needs.
+    fn is_behind(&self) -> bool {
+        let needed = self.under_way.div_ceil(PIECE_LENGTH) + 1;
+        self.held.len() as u64 > needed
+    }
+}
+
+async fn pending_grant<T>(next: &mut Option<BoxFuture<'static, T>>) -> T {
+    match next {
+        Some(next) => next.await,
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::single_range_in_vec_init, reason = "lists of ranges are what is tested")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_piece_is_short() {
+        assert_eq!(lengths(&[0..1, 2..3], 2 * PIECE_LENGTH + 5), [PIECE_LENGTH, 5]);
+        assert_eq!(lengths(&[0..1], 0), [0]);
+    }
+}

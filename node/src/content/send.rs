@@ -1,0 +1,227 @@
+//! The sending side of one transfer: pieces in the order asked, as far as they
+//! were granted, each as soon as it is there.
+//!
+//! Nothing is read that was not granted, and little ahead of what the network
+//! takes. With many transfers at a time each gets smaller frames, so that all
+//! of them together hold no more than [`MEMORY`].
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use jiff::Timestamp;
+use patchmesh_proto::replication::{TransferRequest, TransferResponse};
+use tokio::task::JoinHandle;
+use tonic::Status;
+
+use super::Error;
+use super::read::Reader;
+use crate::budget::Pace;
+use crate::store::manifest::{PIECE_LENGTH, piece_count};
+
+/// Ranges that may be asked for and not sent.
+const MAX_RANGES: usize = 1024;
+
+/// Bytes that all transfers of a node hold at most, about.
+const MEMORY: u64 = 32 << 20;
+
+/// Frames that one transfer holds: one read ahead, one encoded, one that the
+/// network has begun with.
+const FRAMES: u64 = 3;
+
+/// The least frame when many share the memory.
+const LEAST_FRAME: u64 = 64 << 10;
+
+/// What a receiver says.
+pub(super) type Requests = BoxStream<'static, Result<TransferRequest, Status>>;
+
+/// The transfers that a node sends; counts them.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Sendings {
+    count: Arc<AtomicU64>,
+}
+
+impl Sendings {
+    fn begin(&self) -> Counted {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        Counted(self.clone())
+    }
+}
+
+/// One of them, until it is dropped.
+struct Counted(Sendings);
+
+impl Counted {
+    fn frame(&self) -> u64 {
+        let count = self.0.count.load(Ordering::Relaxed).max(1);
+        (MEMORY / FRAMES / count).clamp(LEAST_FRAME, PIECE_LENGTH)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.count.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A part of a piece that is being read or was.
+struct Part {
+    piece: u64,
+    offset: u32,
+    reading: Reading,
+}
+
+/// A read that ends when nobody waits for it any more.
+struct Reading(JoinHandle<Result<Bytes, Error>>);
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// One transfer.
+pub(super) struct Sending {
+    requests: Requests,
+    reader: Reader,
+    length: u64,
+    pace: Pace,
+    counted: Counted,
+    asked: VecDeque<Range<u64>>,
+    /// Where the first piece of them goes on.
+    offset: u64,
+    /// Granted and not read.
+    credit: u64,
+    /// Being read, in order.
+    parts: VecDeque<Part>,
+    /// The receiver has said all.
+    ended: bool,
+}
+
+impl Sending {
+    pub(super) fn new(
+        reader: Reader,
+        length: u64,
+        pace: Pace,
+        sendings: &Sendings,
+        first: TransferRequest,
+        requests: Requests,
+    ) -> Result<Self, Status> {
+        let mut sending = Self {
+            requests,
+            reader,
+            length,
+            pace,
+            counted: sendings.begin(),
+            asked: VecDeque::new(),
+            offset: 0,
+            credit: 0,
+            parts: VecDeque::new(),
+            ended: false,
+        };
+        sending.told(first)?;
+        Ok(sending)
+    }
+
+    /// The next frame; nothing when all was sent.
+    pub(super) async fn next(&mut self) -> Result<Option<TransferResponse>, Status> {
+        loop {
+            self.read_ahead();
+            let Some(part) = self.parts.front_mut() else {
+                if self.ended {
+                    return Ok(None);
+                }
+                self.listen().await?;
+                continue;
+            };
+            let read = tokio::select! {
+                biased;
+                read = &mut part.reading.0 => read,
+                request = self.requests.next(), if !self.ended => {
+                    self.heard(request)?;
+                    continue;
+                }
+            };
+            let data = read.map_err(|_| Error::Stopped)??;
+            // It is there: it was polled just now.
+            let Some(part) = self.parts.pop_front() else { continue };
+            self.read_ahead();
+            self.pace.take(data.len() as u64).await;
+            let now = Timestamp::now().as_microsecond();
+            let sent_at = u64::try_from(now).unwrap_or(0);
+            let (piece, offset) = (part.piece, part.offset);
+            return Ok(Some(TransferResponse { piece, offset, data, sent_at }));
+        }
+    }
+
+    async fn listen(&mut self) -> Result<(), Status> {
+        let request = self.requests.next().await;
+        self.heard(request)
+    }
+
+    fn heard(&mut self, request: Option<Result<TransferRequest, Status>>) -> Result<(), Status> {
+        match request {
+            Some(request) => self.told(request?),
+            None => {
+                self.ended = true;
+                Ok(())
+            }
+        }
+    }
+
+    fn told(&mut self, request: TransferRequest) -> Result<(), Status> {
+        let pieces = piece_count(self.length);
+        for range in request.ranges {
+            if range.end > pieces {
+                let (start, end) = (range.start, range.end);
+                let text = format!("pieces {start} to {end} of a blob of {pieces} pieces");
+                return Err(Status::invalid_argument(text));
+            }
+            if range.start < range.end {
+                self.asked.push_back(range.start..range.end);
+            }
+        }
+        if self.asked.len() > MAX_RANGES {
+            return Err(Status::invalid_argument(format!("more than {MAX_RANGES} ranges")));
+        }
+        self.credit = self.credit.saturating_add(request.grant);
+        Ok(())
+    }
+
+    /// Begins to read what is due and granted: the part that is sent next and
+    /// one more.
+    fn read_ahead(&mut self) {
+        while self.parts.len() < 2 {
+            let Some(range) = self.asked.front_mut() else { return };
+            let piece = range.start;
+            let start = piece * PIECE_LENGTH;
+            let left = self.length.saturating_sub(start).min(PIECE_LENGTH) - self.offset;
+            let length = left.min(self.credit).min(self.pace.frame()).min(self.counted.frame());
+            // An empty blob has one empty piece, which needs no grant.
+            if length == 0 && self.length > 0 {
+                return;
+            }
+            let at = start + self.offset;
+            let reading = self.reader.clone().read(at..at + length);
+            self.parts.push_back(Part {
+                piece,
+                // Within a piece.
+                offset: u32::try_from(self.offset).unwrap_or(u32::MAX),
+                reading: Reading(tokio::spawn(reading)),
+            });
+            self.credit -= length;
+            self.offset += length;
+            if length == left {
+                self.offset = 0;
+                range.start += 1;
+                if range.is_empty() {
+                    self.asked.pop_front();
+                }
+            }
+        }
+    }
+}
