@@ -19,6 +19,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use bytes::Bytes;
@@ -28,6 +29,7 @@ use prost::Message;
 mod blob;
 mod checkpoint;
 mod database;
+mod disk;
 mod error;
 mod folder;
 mod import;
@@ -55,6 +57,7 @@ pub use table::{Key, Table, Tag};
 pub use transaction::Transaction;
 
 use database::{Database, Order, Space};
+use disk::Disk;
 use folder::Folder;
 
 /// Whether the data folder is to be made or must be there.
@@ -65,6 +68,9 @@ pub enum Mode {
     /// Open it; refuse to make one.
     Existing,
 }
+
+/// Locks for blobs whose names come or go: enough that two seldom meet.
+const NAMING_LOCKS: usize = 16;
 
 /// A handle to the opened data folder; cheap to clone. The folder is closed
 /// and unlocked when the last handle, reader, writer and partial blob is gone.
@@ -78,6 +84,10 @@ struct Inner {
     database: Database,
     /// Blobs that are being received now, so that all share one state.
     partials: Mutex<HashMap<Digest, Weak<partial::Inner>>>,
+    /// Bytes of them that are written and in no journal yet.
+    at_risk: AtomicU64,
+    /// See [`Store::naming`].
+    naming: [Mutex<()>; NAMING_LOCKS],
     folder: Folder,
 }
 
@@ -94,12 +104,22 @@ impl Store {
     /// When the folder is in use, foreign, missing, there already, of a newer
     /// format, read-only or damaged; each with words for the person at hand.
     pub fn open(path: &Path, mode: Mode) -> Result<Self, Error> {
-        let folder = Folder::open(path, mode)?;
+        Self::open_on(path, mode, Disk::default())
+    }
+
+    fn open_on(path: &Path, mode: Mode, disk: Disk) -> Result<Self, Error> {
+        let folder = Folder::open(path, mode, disk)?;
         let database = Database::open(&folder.database(), mode == Mode::Create)?;
         if mode == Mode::Create {
             folder.complete()?;
         }
-        let inner = Inner { database, partials: Mutex::default(), folder };
+        let inner = Inner {
+            database,
+            partials: Mutex::default(),
+            at_risk: AtomicU64::new(0),
+            naming: Default::default(),
+            folder,
+        };
         let store = Self { inner: Arc::new(inner) };
         store.recover()?;
         Ok(store)
@@ -268,6 +288,14 @@ impl Store {
 
     fn folder(&self) -> &Folder {
         &self.inner.folder
+    }
+
+    /// The right to name a blob, or to take its name away. Its file and its
+    /// record change together under it, so that neither is there without the
+    /// other, whoever else removes or receives the same blob.
+    fn naming(&self, digest: &Digest) -> MutexGuard<'_, ()> {
+        let lock = usize::from(digest.as_bytes()[0]) % NAMING_LOCKS;
+        self.inner.naming[lock].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn partials(&self) -> MutexGuard<'_, HashMap<Digest, Weak<partial::Inner>>> {

@@ -12,7 +12,10 @@ use futures_util::stream::try_unfold;
 use patchmesh_topology::digest::Digest;
 
 use super::database::Space;
+use super::disk::Disk;
 use super::manifest::{Manifest, PIECE_LENGTH};
+use super::partial::{JOURNAL, journal};
+use super::piece_set::PieceSet;
 use super::table::{Table, Tag};
 use super::{Error, Store, off_thread};
 
@@ -122,7 +125,7 @@ impl Store {
     /// # Errors
     /// [`Error::DiskFull`], or a failing disk.
     pub fn ensure_space(&self, bytes: u64) -> Result<(), Error> {
-        self.folder().ensure_space(bytes)
+        self.folder().ensure_space(bytes, self.promised())
     }
 
     /// The length of a blob that is held.
@@ -157,8 +160,9 @@ impl Store {
             Place::Database => Source::Memory(self.small_blob(digest)?),
             Place::File => {
                 let path = self.folder().blob(digest);
-                let file = File::open(&path).map_err(|e| Error::io("open", &path, e))?;
-                Source::File(Arc::new(BlobFile { file, path }))
+                let disk = self.folder().disk().clone();
+                let file = disk.open(&path, false).map_err(|e| Error::io("open", &path, e))?;
+                Source::File(Arc::new(BlobFile { file, path, disk }))
             }
             Place::Unspecified => {
                 return Err(Error::Record { table: Tag::Blob.name(), source: None });
@@ -243,23 +247,51 @@ impl Store {
     /// # Errors
     /// A failing disk.
     pub fn remove_blob(&self, digest: &Digest) -> Result<bool, Error> {
+        let _naming = self.naming(digest);
         let Some(record) = self.get(&BLOBS, digest)? else { return Ok(false) };
+        self.forget(digest, record.place())?;
+        Ok(true)
+    }
+
+    /// Takes its name from a blob with bad pieces; whether it was held. The good
+    /// pieces stay: the blob is one on its way again, and only the bad ones have
+    /// to be fetched. A blob without good pieces is removed.
+    ///
+    /// # Errors
+    /// A failing disk.
+    pub fn unname_damaged(&self, digest: &Digest, bad_pieces: &[u64]) -> Result<bool, Error> {
+        let _naming = self.naming(digest);
+        let Some(record) = self.get(&BLOBS, digest)? else { return Ok(false) };
+        let manifest = self.manifest(digest)?.ok_or(Error::NotHeld(*digest))?;
+        let mut good = PieceSet::new(manifest.piece_count());
+        for piece in (0..manifest.piece_count()).filter(|piece| !bad_pieces.contains(piece)) {
+            good.insert(piece);
+        }
+        if record.place() != Place::File || good.len() == 0 || !self.folder().blob(digest).exists()
+        {
+            self.forget(digest, record.place())?;
+            return Ok(true);
+        }
+        // A crash in between leaves a file in its place that only a journal
+        // names, which recovery takes back.
+        let mut transaction = self.transaction();
+        transaction.put(&JOURNAL, digest, &journal(&manifest, &good)).delete(&BLOBS, digest);
+        transaction.commit()?;
+        self.folder().take_back(digest)?;
+        Ok(true)
+    }
+
+    fn forget(&self, digest: &Digest, place: Place) -> Result<(), Error> {
         // The record goes first: a file without a record is waste, a record
         // without a file would be a lie.
         let mut transaction = self.transaction();
         transaction.delete(&BLOBS, digest).delete(&MANIFESTS, digest);
         transaction.delete_small(digest);
         transaction.commit()?;
-        if record.place() == Place::File {
-            let path = self.folder().blob(digest);
-            match std::fs::remove_file(&path) {
-                Err(error) if error.kind() != ErrorKind::NotFound => {
-                    return Err(Error::io("remove", &path, error));
-                }
-                _ => {}
-            }
+        match place {
+            Place::File => self.folder().remove(&self.folder().blob(digest)),
+            Place::Database | Place::Unspecified => Ok(()),
         }
-        Ok(true)
     }
 
     fn small_blob(&self, digest: &Digest) -> Result<Bytes, Error> {
@@ -287,6 +319,7 @@ enum Source {
 pub(super) struct BlobFile {
     pub(super) file: File,
     pub(super) path: PathBuf,
+    pub(super) disk: Disk,
 }
 
 impl BlobReader {
@@ -354,13 +387,12 @@ impl BlobFile {
         let mut bytes = Vec::with_capacity(wanted);
         while bytes.len() < wanted {
             let at = offset + bytes.len() as u64;
-            match rustix::io::pread(&self.file, rustix::buffer::spare_capacity(&mut bytes), at) {
+            match self.disk.read(&self.file, &self.path, &mut bytes, at) {
                 Ok(0) => {
                     return Err(Error::Damaged { digest, piece: Some(at / PIECE_LENGTH) });
                 }
                 Ok(_) => {}
-                Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(Error::io("read", &self.path, error.into())),
+                Err(error) => return Err(Error::io("read", &self.path, error)),
             }
         }
         // The vector may have had more room than was asked for.

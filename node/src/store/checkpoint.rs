@@ -13,6 +13,7 @@ use patchmesh_topology::digest::Digest;
 
 use super::blob::{BLOBS, MANIFESTS, Place};
 use super::database::{Database, Order, Space};
+use super::disk::Disk;
 use super::folder::Folder;
 use super::record::GENERATIONS;
 use super::{Error, Mode, Store};
@@ -157,7 +158,7 @@ impl NewFolder {
             }
             return Err(Error::Foreign { path: root.to_owned(), found: entry.file_name() });
         }
-        Ok(Self { folder: Folder::open(root, Mode::Create)? })
+        Ok(Self { folder: Folder::open(root, Mode::Create, Disk::default())? })
     }
 
     /// Makes it a data folder, once everything in it is durable.

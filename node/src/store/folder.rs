@@ -10,17 +10,20 @@
 //! ```
 //!
 //! Other things (keys, sockets) may lie beside these once the folder is made.
+//! The folders of `blobs/` are made and made durable when the folder is opened,
+//! so that a blob's place never hangs on an entry that a crash may undo.
+//!
 //! A folder is made only where nothing is: one that holds other things and no
 //! marker is refused, so that a mistyped path can't harm it. A folder whose
 //! making was cut short has no marker yet but only our names, and is finished.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use patchmesh_topology::digest::Digest;
 
+use super::disk::Disk;
 use super::{Error, Mode};
 
 /// The format this program writes. A newer one is refused.
@@ -47,23 +50,26 @@ const CONTROL_RESERVE: u64 = 64 << 20;
 #[derive(Debug)]
 pub(super) struct Folder {
     root: PathBuf,
+    disk: Disk,
     /// Held for its lock.
     _lock: File,
 }
 
 impl Folder {
-    pub(super) fn open(root: &Path, mode: Mode) -> Result<Self, Error> {
-        match mode {
-            Mode::Create => Self::create(root),
+    pub(super) fn open(root: &Path, mode: Mode, disk: Disk) -> Result<Self, Error> {
+        let folder = match mode {
+            Mode::Create => Self::create(root, disk)?,
             Mode::Existing => {
                 check_marker(root)?;
-                Ok(Self { root: root.to_owned(), _lock: lock(root)? })
+                Self { root: root.to_owned(), disk, _lock: lock(root)? }
             }
-        }
+        };
+        folder.make_shards()?;
+        Ok(folder)
     }
 
-    fn create(root: &Path) -> Result<Self, Error> {
-        make_folder(root)?;
+    fn create(root: &Path, disk: Disk) -> Result<Self, Error> {
+        make_folder(&disk, root)?;
         // Before all else in it: others keep their files in a data folder too.
         if root.join(MARKER).exists() {
             check_marker(root)?;
@@ -75,11 +81,25 @@ impl Folder {
                 return Err(Error::Foreign { path: root.to_owned(), found: name });
             }
         }
-        let folder = Self { root: root.to_owned(), _lock: lock(root)? };
-        make_folder(&folder.database())?;
-        make_folder(&folder.incoming())?;
-        make_folder(&root.join(BLOBS))?;
+        let folder = Self { root: root.to_owned(), disk, _lock: lock(root)? };
+        make_folder(&folder.disk, &folder.database())?;
+        make_folder(&folder.disk, &folder.incoming())?;
         Ok(folder)
+    }
+
+    /// Makes the folders that blobs lie in, and makes them durable: a process
+    /// that was killed may have left some that are not.
+    fn make_shards(&self) -> Result<(), Error> {
+        let blobs = self.root.join(BLOBS);
+        make_folder(&self.disk, &blobs)?;
+        for shard in 0..=u8::MAX {
+            let shard = blobs.join(format!("{shard:02x}"));
+            if !shard.exists() {
+                make_folder(&self.disk, &shard)?;
+            }
+        }
+        self.sync(&blobs)?;
+        self.sync(&self.root)
     }
 
     /// Marks a folder that [`Folder::create`] made as complete.
@@ -93,7 +113,21 @@ impl Folder {
             fs::rename(&draft, &marker)
         };
         write().map_err(|e| Error::io("write", &marker, e))?;
-        sync_folder(&self.root)
+        self.sync(&self.root)?;
+        // The folder itself is an entry of another one.
+        match self.root.canonicalize().ok().as_deref().and_then(Path::parent) {
+            Some(above) => self.sync(above),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) const fn disk(&self) -> &Disk {
+        &self.disk
+    }
+
+    /// Makes the entries of a folder durable.
+    pub(super) fn sync(&self, folder: &Path) -> Result<(), Error> {
+        self.disk.sync_folder(folder).map_err(|e| Error::io("sync", folder, e))
     }
 
     pub(super) fn root(&self) -> &Path {
@@ -127,20 +161,39 @@ impl Folder {
     /// Puts a complete and synced file into its place, durably.
     pub(super) fn adopt(&self, file: &Path, digest: &Digest) -> Result<(), Error> {
         let place = self.blob(digest);
-        if let Some(shard) = place.parent().filter(|shard| !shard.exists()) {
-            make_folder(shard)?;
-            sync_folder(&self.root.join(BLOBS))?;
-        }
-        fs::rename(file, &place).map_err(|e| Error::io("rename into place", &place, e))?;
-        place.parent().map_or(Ok(()), sync_folder)
+        self.disk.rename(file, &place).map_err(|e| Error::io("rename into place", &place, e))?;
+        self.sync_shard(digest)
     }
 
-    /// Whether payloads may take this many bytes more.
-    pub(super) fn ensure_space(&self, bytes: u64) -> Result<(), Error> {
+    /// Makes it durable that a blob's file is in its place, or that it is not.
+    pub(super) fn sync_shard(&self, digest: &Digest) -> Result<(), Error> {
+        self.blob(digest).parent().map_or(Ok(()), |shard| self.sync(shard))
+    }
+
+    /// Takes a blob's file out of its place, to be received further.
+    pub(super) fn take_back(&self, digest: &Digest) -> Result<(), Error> {
+        let (from, to) = (self.blob(digest), self.partial(digest));
+        self.disk.rename(&from, &to).map_err(|e| Error::io("take back", &from, e))?;
+        self.sync(&self.incoming())?;
+        self.sync_shard(digest)
+    }
+
+    /// Removes a file, if it is there.
+    pub(super) fn remove(&self, path: &Path) -> Result<(), Error> {
+        self.disk.remove(path).map_err(|e| Error::io("remove", path, e))
+    }
+
+    /// Whether payloads may take this many bytes more, when so many are promised
+    /// to others already.
+    pub(super) fn ensure_space(&self, bytes: u64, promised: u64) -> Result<(), Error> {
         let path = &self.root;
         let disk = rustix::fs::statvfs(path).map_err(|e| Error::io("examine", path, e.into()))?;
         let reserve = CONTROL_RESERVE.min(disk.f_blocks.saturating_mul(disk.f_frsize) / 20);
-        let free = disk.f_bavail.saturating_mul(disk.f_frsize).saturating_sub(reserve);
+        let free = disk
+            .f_bavail
+            .saturating_mul(disk.f_frsize)
+            .saturating_sub(reserve)
+            .saturating_sub(promised);
         if bytes <= free {
             Ok(())
         } else {
@@ -149,18 +202,9 @@ impl Folder {
     }
 }
 
-/// Makes the entries of a folder durable.
-pub(super) fn sync_folder(path: &Path) -> Result<(), Error> {
-    File::open(path).and_then(|folder| folder.sync_all()).map_err(|e| Error::io("sync", path, e))
-}
-
 /// Makes a folder that only its owner can enter, since keys lie in it.
-fn make_folder(path: &Path) -> Result<(), Error> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(|e| Error::io("make", path, e))
+fn make_folder(disk: &Disk, path: &Path) -> Result<(), Error> {
+    disk.make_folder(path).map_err(|e| Error::io("make", path, e))
 }
 
 fn check_marker(root: &Path) -> Result<(), Error> {

@@ -5,8 +5,6 @@
 //! record. A crash before the record leaves at worst an unnamed file, which the
 //! same import overwrites.
 
-use std::io::{BufWriter, Write};
-
 use aws_lc_rs::digest as sha;
 use bytes::Bytes;
 use patchmesh_topology::digest::{Digest, Sha256};
@@ -15,6 +13,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::blob::{BLOBS, BlobRecord, MANIFESTS, ManifestRecord, Place, SMALL_BLOB};
+use super::disk::{Disk, Step};
 use super::manifest::{MAX_BLOB_LENGTH, Manifest, ManifestBuilder, PIECE_LENGTH};
 use super::partial::JOURNAL;
 use super::{Error, Store};
@@ -145,8 +144,35 @@ struct Import {
 enum Sink {
     /// Until it is known to be more than a small blob.
     Memory(Vec<u8>),
-    /// Removed when dropped.
-    File(BufWriter<NamedTempFile>),
+    File(Draft),
+}
+
+/// A file without a name; removed when dropped.
+struct Draft {
+    file: NamedTempFile,
+    /// Bytes that are to be written next, so that each write is a large one.
+    waiting: Vec<u8>,
+    /// Bytes that were written.
+    written: u64,
+}
+
+impl Draft {
+    fn write(&mut self, disk: &Disk, bytes: &[u8]) -> Result<(), Error> {
+        if self.waiting.len() + bytes.len() > PART {
+            self.flush(disk)?;
+        }
+        self.waiting.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self, disk: &Disk) -> Result<(), Error> {
+        let path = self.file.path();
+        disk.write(self.file.as_file(), path, &self.waiting, self.written)
+            .map_err(|e| Error::io("write", path, e))?;
+        self.written += self.waiting.len() as u64;
+        self.waiting.clear();
+        Ok(())
+    }
 }
 
 impl Import {
@@ -185,20 +211,22 @@ impl Import {
     /// Goes on in a file.
     fn spill(&self) -> Result<Sink, Error> {
         let folder = self.store.folder().incoming();
+        let disk = self.store.folder().disk();
+        disk.step(Step::Make(&folder)).map_err(|e| Error::io("make a file in", &folder, e))?;
         let file = tempfile::Builder::new()
             .suffix(IMPORT_SUFFIX)
             .tempfile_in(&folder)
             .map_err(|e| Error::io("make a file in", &folder, e))?;
-        Ok(Sink::File(BufWriter::with_capacity(PART, file)))
+        Ok(Sink::File(Draft { file, waiting: Vec::with_capacity(PART), written: 0 }))
     }
 
     fn write_file(&mut self, bytes: &[u8], length: u64) -> Result<(), Error> {
         let Sink::File(file) = &mut self.sink else { return Ok(()) };
         if length > self.room {
-            self.store.folder().ensure_space(SPACE_STEP)?;
+            self.store.ensure_space(SPACE_STEP)?;
             self.room = length + SPACE_STEP;
         }
-        file.write_all(bytes).map_err(|e| Error::io("write", file.get_ref().path(), e))
+        file.write(self.store.folder().disk(), bytes)
     }
 
     fn finish(self) -> Result<Imported, Error> {
@@ -216,13 +244,14 @@ impl Import {
                 transaction.put_blob(&bytes.into())?;
                 transaction.commit()?;
             }
-            Sink::File(file) => {
-                let folder = self.store.folder().incoming();
-                let file = file
-                    .into_inner()
-                    .map_err(|e| Error::io("write in", &folder, e.into_error()))?;
-                file.as_file().sync_all().map_err(|e| Error::io("sync", file.path(), e))?;
-                // The temporary name is gone then, so dropping `file` removes nothing.
+            Sink::File(mut draft) => {
+                let disk = self.store.folder().disk();
+                draft.flush(disk)?;
+                let file = &draft.file;
+                disk.sync(file.as_file(), file.path())
+                    .map_err(|e| Error::io("sync", file.path(), e))?;
+                let _naming = self.store.naming(&digest);
+                // The temporary name is gone then, so dropping it removes nothing.
                 self.store.folder().adopt(file.path(), &digest)?;
                 record(&self.store, &manifest)?;
             }
@@ -231,7 +260,8 @@ impl Import {
     }
 }
 
-/// Names a blob whose file is in its place.
+/// Names a blob whose file is in its place, durably. The caller holds
+/// [`Store::naming`].
 pub(super) fn record(store: &Store, manifest: &Manifest) -> Result<(), Error> {
     let digest = manifest.digest();
     let blob = BlobRecord { length: manifest.length(), place: Place::File.into() };

@@ -4,36 +4,42 @@
 //! machines and child nodes alike. What survives a crash is told by a journal
 //! record, which is written only after the pieces it lists were synced
 //! ([`PartialBlob::checkpoint`]). The last steps are those of every blob: sync,
-//! rename into place, sync the folder, write the record.
+//! rename into place, sync the folder, write the record. What always holds:
+//!
+//! - The journal never lists a piece that is not durable.
+//! - All blobs together have at most [`MAX_AT_RISK`] bytes that are written and
+//!   not in a journal: a writer that would exceed it syncs first.
+//! - After a failed sync, whatever was not in the journal is fetched again.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::ErrorKind;
+use std::fs::File;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use patchmesh_topology::digest::Digest;
-use rustix::fs::FallocateFlags;
-use rustix::io::Errno;
 use tokio::sync::watch;
 
 use super::blob::{BlobFile, MANIFESTS, ManifestRecord};
-use super::folder::sync_folder;
+use super::disk::Room;
 use super::manifest::{Manifest, PIECE_LENGTH};
 use super::piece_set::PieceSet;
 use super::table::{Table, Tag};
 use super::{Error, Store, import, off_thread};
 
-/// Bytes that may be written before a checkpoint is due, hence fetched again
-/// after a crash (together with as many that come in while it syncs).
-const CHECKPOINT: u64 = 32 << 20;
+/// Bytes of one blob that may be written before a checkpoint is due. Well below
+/// [`MAX_AT_RISK`], so that pieces come in while it syncs.
+const CHECKPOINT: u64 = 24 << 20;
 
 /// The longest that written bytes wait for a checkpoint: on a thin line those
 /// of [`CHECKPOINT`] are worth minutes.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(3);
+
+/// Bytes of all blobs that may be written and not in a journal. With the pieces
+/// between network and disk it stays below the 64 MiB that a crash may cost.
+const MAX_AT_RISK: u64 = 48 << 20;
 
 pub(super) const JOURNAL: Table<Digest, JournalRecord> = Table::new(Tag::Journal, 1);
 
@@ -59,7 +65,11 @@ pub(super) struct Inner {
     store: Store,
     manifest: Manifest,
     file: BlobFile,
+    /// Whether the disk keeps the room for what lacks.
+    room: Room,
     state: Mutex<State>,
+    /// Held by whoever syncs: one checkpoint or the end at a time.
+    turn: Mutex<()>,
     /// Number of pieces that can be read.
     arrived: watch::Sender<u64>,
 }
@@ -68,12 +78,26 @@ pub(super) struct Inner {
 struct State {
     /// Verified and written.
     present: PieceSet,
+    /// What the journal lists.
+    durable: PieceSet,
     /// Bytes written since the last checkpoint began.
     unsynced: u64,
+    /// Bytes that the checkpoint under way makes durable.
+    syncing: u64,
     /// When the last checkpoint began.
     checkpoint_at: Instant,
-    syncing: bool,
+    /// Failed syncs; a write that began before one counts for nothing.
+    failures: u64,
+    /// Whether the file is in its place.
+    adopted: bool,
     finished: bool,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        self.store.inner.at_risk.fetch_sub(state.unsynced + state.syncing, Ordering::Relaxed);
+    }
 }
 
 impl Store {
@@ -83,25 +107,32 @@ impl Store {
     /// A disk without room for the whole blob, or a failing one.
     pub fn partial(&self, manifest: &Manifest) -> Result<PartialBlob, Error> {
         let digest = manifest.digest();
+        self.take_back_unnamed(&digest)?;
         let mut partials = self.partials();
         if let Some(inner) = partials.get(&digest).and_then(Weak::upgrade) {
             return Ok(PartialBlob { inner });
         }
         let path = self.folder().partial(&digest);
-        let (file, present) = match self.reopen(manifest, &path)? {
+        let promised = promised(&partials);
+        let (file, present, room) = match self.reopen(manifest, &path)? {
             Some(opened) => opened,
-            None => self.reserve(manifest, &path)?,
+            None => self.reserve(manifest, &path, promised)?,
         };
         let inner = Arc::new(Inner {
             store: self.clone(),
             manifest: manifest.clone(),
-            file: BlobFile { file, path },
+            file: BlobFile { file, path, disk: self.folder().disk().clone() },
+            room,
             arrived: watch::Sender::new(present.len()),
+            turn: Mutex::default(),
             state: Mutex::new(State {
+                durable: present.clone(),
                 present,
                 unsynced: 0,
+                syncing: 0,
                 checkpoint_at: Instant::now(),
-                syncing: false,
+                failures: 0,
+                adopted: false,
                 finished: false,
             }),
         });
@@ -136,56 +167,97 @@ impl Store {
     /// # Errors
     /// A failing disk.
     pub fn discard_partial(&self, digest: &Digest) -> Result<(), Error> {
-        let mut partials = self.partials();
+        let _naming = self.naming(digest);
         if self.get(&JOURNAL, digest)?.is_none() {
             return Ok(());
         }
-        partials.remove(digest);
+        self.partials().remove(digest);
         let mut transaction = self.transaction();
-        transaction.delete(&JOURNAL, digest).delete(&MANIFESTS, digest);
+        transaction.delete(&JOURNAL, digest);
+        // A blob that came another way meanwhile needs it.
+        if !self.has(digest)? {
+            transaction.delete(&MANIFESTS, digest);
+        }
         transaction.commit()?;
-        let path = self.folder().partial(digest);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                Err(Error::io("remove", &path, error))
+        self.folder().remove(&self.folder().partial(digest))
+    }
+
+    /// Bytes of blobs on their way that the disk does not keep room for.
+    pub(super) fn promised(&self) -> u64 {
+        promised(&self.partials())
+    }
+
+    /// Makes what was received of all blobs survive a crash. Blocks.
+    fn checkpoint_all(&self) {
+        let open: Vec<_> = self.partials().values().filter_map(Weak::upgrade).collect();
+        for inner in open {
+            let partial = PartialBlob { inner };
+            if let Err(error) = partial.checkpoint() {
+                // Whoever receives it is told by its own next checkpoint or piece.
+                tracing::warn!(
+                    digest = %partial.inner.manifest.digest(),
+                    error = &error as &dyn std::error::Error,
+                    "what was received could not be made durable; it is fetched again",
+                );
             }
-            _ => Ok(()),
         }
     }
 
-    fn reopen(&self, manifest: &Manifest, path: &Path) -> Result<Option<(File, PieceSet)>, Error> {
+    fn reopen(
+        &self,
+        manifest: &Manifest,
+        path: &Path,
+    ) -> Result<Option<(File, PieceSet, Room)>, Error> {
         let Some(record) = self.get(&JOURNAL, &manifest.digest())? else { return Ok(None) };
         let present = PieceSet::decode(manifest.piece_count(), &record.pieces);
         let (Some(present), true) = (present, path.exists()) else { return Ok(None) };
-        let file = OpenOptions::new().read(true).write(true).open(path);
-        Ok(Some((file.map_err(|e| Error::io("open", path, e))?, present)))
+        let disk = self.folder().disk();
+        let file = disk.open(path, true).map_err(|e| Error::io("open", path, e))?;
+        // The length of a new file is no more durable than its bytes.
+        let room = disk
+            .allocate(&file, path, manifest.length())
+            .map_err(|e| Error::io("reserve room for", path, e))?;
+        Ok(Some((file, present, room)))
     }
 
     /// Takes the room for the whole blob, so that it is not missing at its end.
-    fn reserve(&self, manifest: &Manifest, path: &Path) -> Result<(File, PieceSet), Error> {
+    fn reserve(
+        &self,
+        manifest: &Manifest,
+        path: &Path,
+        promised: u64,
+    ) -> Result<(File, PieceSet, Room), Error> {
         let length = manifest.length();
-        self.folder().ensure_space(length)?;
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(true);
-        let file = options.open(path).map_err(|e| Error::io("make", path, e))?;
-        let reserved = match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, length) {
-            // Not every file system can; then the length must do.
-            Err(Errno::OPNOTSUPP | Errno::INVAL) => file.set_len(length),
-            result => result.map_err(Into::into),
+        self.folder().ensure_space(length, promised)?;
+        let disk = self.folder().disk();
+        let file = disk.make(path).map_err(|e| Error::io("make", path, e))?;
+        let room = match disk.allocate(&file, path, length) {
+            Ok(room) => room,
+            Err(error) => {
+                // The failure to tell is the first one.
+                let _ = disk.remove(path);
+                return Err(Error::io("reserve room for", path, error));
+            }
         };
-        if let Err(error) = reserved {
-            // The failure to tell is the first one.
-            let _ = fs::remove_file(path);
-            return Err(Error::io("reserve room for", path, error));
-        }
-        sync_folder(&self.folder().incoming())?;
+        // Before the journal: a record without a file would be a lie.
+        self.folder().sync(&self.folder().incoming())?;
         let present = PieceSet::new(manifest.piece_count());
         let mut transaction = self.transaction();
         transaction.put(&MANIFESTS, &manifest.digest(), &ManifestRecord::from(manifest));
         transaction.put(&JOURNAL, &manifest.digest(), &journal(manifest, &present));
+        // Nothing was received yet, so nothing is lost with it; the journal of
+        // the first checkpoint makes both durable.
         transaction.commit_relaxed()?;
-        Ok((file, present))
+        Ok((file, present, room))
     }
+}
+
+/// Bytes that blobs on their way lack and the disk keeps no room for.
+fn promised(partials: &std::collections::HashMap<Digest, Weak<Inner>>) -> u64 {
+    let open = partials.values().filter_map(Weak::upgrade);
+    open.filter(|inner| inner.room == Room::Promised)
+        .map(|inner| inner.manifest.length().saturating_sub(PartialBlob { inner }.received()))
+        .sum()
 }
 
 impl PartialBlob {
@@ -212,7 +284,8 @@ impl PartialBlob {
         if state.present.contains(count - 1) { full - rest } else { full }
     }
 
-    /// Verifies and writes a piece; whether it was new. Blocks.
+    /// Verifies and writes a piece; whether it was new. Blocks, also while too
+    /// much waits to be made durable.
     ///
     /// # Errors
     /// [`Error::Manifest`] for bytes that are not this piece, or a failing disk.
@@ -222,10 +295,16 @@ impl PartialBlob {
         if self.has(piece) {
             return Ok(false);
         }
+        let length = bytes.len() as u64;
+        if inner.store.inner.at_risk.load(Ordering::Relaxed) + length > MAX_AT_RISK {
+            inner.store.checkpoint_all();
+        }
+        let failures = self.state().failures;
         // Two writers of one piece write the same bytes.
-        let written = inner.file.file.write_all_at(bytes, piece * PIECE_LENGTH);
-        written.map_err(|e| Error::io("write", &inner.file.path, e))?;
-        let new = self.mark(piece, bytes.len() as u64);
+        let file = &inner.file;
+        let written = file.disk.write(&file.file, &file.path, bytes, piece * PIECE_LENGTH);
+        written.map_err(|e| Error::io("write", &file.path, e))?;
+        let new = self.mark(piece, length, failures);
         if new {
             // Not under the lock of the state: those who wait take it inside
             // the channel's.
@@ -274,46 +353,52 @@ impl PartialBlob {
     pub fn checkpoint_due(&self) -> bool {
         let state = self.state();
         let waited = state.checkpoint_at.elapsed() >= CHECKPOINT_INTERVAL;
-        !state.syncing && (state.unsynced >= CHECKPOINT || (waited && state.unsynced > 0))
+        state.syncing == 0 && (state.unsynced >= CHECKPOINT || (waited && state.unsynced > 0))
     }
 
-    /// Makes the pieces written so far survive a crash. Blocks; pieces may be
-    /// written meanwhile.
+    /// Makes the pieces written so far survive a crash. Blocks, also while
+    /// another checkpoint is under way; pieces may be written meanwhile.
     ///
     /// # Errors
-    /// A full or failing disk.
+    /// A full or failing disk. When the disk could not be synced, the pieces
+    /// that were not durable count as missing again.
     pub fn checkpoint(&self) -> Result<(), Error> {
-        let (snapshot, bytes) = {
+        let _turn = self.turn();
+        let snapshot = {
             let mut state = self.state();
-            if state.syncing || state.finished || state.unsynced == 0 {
+            if state.finished || state.unsynced == 0 {
                 return Ok(());
             }
-            state.syncing = true;
             state.checkpoint_at = Instant::now();
-            (state.present.clone(), std::mem::take(&mut state.unsynced))
+            state.syncing = std::mem::take(&mut state.unsynced);
+            state.present.clone()
         };
-        let result = self.sync().and_then(|()| {
-            let record = journal(&self.inner.manifest, &snapshot);
-            self.inner.store.put(&JOURNAL, &self.inner.manifest.digest(), &record)
-        });
+        self.sync()?;
+        let record = journal(&self.inner.manifest, &snapshot);
+        let kept = self.inner.store.put(&JOURNAL, &self.inner.manifest.digest(), &record);
         let mut state = self.state();
-        state.syncing = false;
-        if result.is_err() {
+        let bytes = std::mem::take(&mut state.syncing);
+        if kept.is_ok() {
+            state.durable = snapshot;
+            self.inner.store.inner.at_risk.fetch_sub(bytes, Ordering::Relaxed);
+        } else {
+            // They are on the disk, and the next journal may say so.
             state.unsynced += bytes;
         }
-        result
+        kept
     }
 
-    /// Makes the whole blob durable and names it. Blocks. No checkpoint may be
-    /// under way.
+    /// Makes the whole blob durable and names it. Blocks.
     ///
     /// # Errors
-    /// [`Error::Incomplete`], or a full or failing disk.
+    /// [`Error::Incomplete`], or a full or failing disk; see
+    /// [`PartialBlob::checkpoint`] for what counts as missing then.
     pub fn finish(&self) -> Result<(), Error> {
         let inner = &self.inner;
         let digest = inner.manifest.digest();
-        {
-            let state = self.state();
+        let _turn = self.turn();
+        let adopted = {
+            let mut state = self.state();
             if state.finished {
                 return Ok(());
             }
@@ -321,30 +406,57 @@ impl PartialBlob {
             if missing > 0 {
                 return Err(Error::Incomplete { digest, missing });
             }
+            state.syncing += std::mem::take(&mut state.unsynced);
+            state.adopted
+        };
+        if !adopted {
+            self.sync()?;
         }
-        self.sync()?;
-        let mut partials = inner.store.partials();
-        if inner.file.path.exists() {
+        let _naming = inner.store.naming(&digest);
+        if !adopted {
             inner.store.folder().adopt(&inner.file.path, &digest)?;
+            self.state().adopted = true;
         }
         import::record(&inner.store, &inner.manifest)?;
-        self.state().finished = true;
-        partials.remove(&digest);
+        let bytes = {
+            let mut state = self.state();
+            state.finished = true;
+            std::mem::take(&mut state.syncing)
+        };
+        inner.store.inner.at_risk.fetch_sub(bytes, Ordering::Relaxed);
+        inner.store.partials().remove(&digest);
         Ok(())
     }
 
-    fn mark(&self, piece: u64, bytes: u64) -> bool {
+    fn mark(&self, piece: u64, bytes: u64, failures: u64) -> bool {
         let mut state = self.state();
-        let new = state.present.insert(piece);
+        // A sync that failed meanwhile may have lost these bytes.
+        let new = state.failures == failures && state.present.insert(piece);
         if new {
             state.unsynced += bytes;
+            self.inner.store.inner.at_risk.fetch_add(bytes, Ordering::Relaxed);
         }
         new
     }
 
+    /// Syncs the file. The turn is held.
     fn sync(&self) -> Result<(), Error> {
         let file = &self.inner.file;
-        file.file.sync_data().map_err(|e| Error::io("sync", &file.path, e))
+        let synced = file.disk.sync(&file.file, &file.path);
+        synced.map_err(|error| {
+            // The system may have dropped what it could not write, and would
+            // call the next sync a success all the same.
+            let mut state = self.state();
+            state.present = state.durable.clone();
+            state.failures += 1;
+            let bytes = std::mem::take(&mut state.syncing) + std::mem::take(&mut state.unsynced);
+            self.inner.store.inner.at_risk.fetch_sub(bytes, Ordering::Relaxed);
+            Error::io("sync", &file.path, error)
+        })
+    }
+
+    fn turn(&self) -> MutexGuard<'_, ()> {
+        self.inner.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -354,6 +466,6 @@ impl PartialBlob {
     }
 }
 
-fn journal(manifest: &Manifest, pieces: &PieceSet) -> JournalRecord {
+pub(super) fn journal(manifest: &Manifest, pieces: &PieceSet) -> JournalRecord {
     JournalRecord { length: manifest.length(), pieces: pieces.encode().into() }
 }

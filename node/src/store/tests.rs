@@ -4,6 +4,7 @@
 #![allow(clippy::single_range_in_vec_init, reason = "lists of ranges are what is tested")]
 
 mod blob;
+mod faults;
 mod folder;
 mod partial;
 mod record;

@@ -6,6 +6,7 @@ use prost::Message;
 
 use super::blob::{self, BLOBS, BlobRecord, SMALL_BLOB};
 use super::database::{Batch, Space};
+use super::disk::Step;
 use super::table::{Key, Table};
 use super::{Error, Store};
 
@@ -100,6 +101,9 @@ impl Transaction {
         if self.batch.is_empty() {
             return Ok(());
         }
+        let path = self.store.path();
+        let disk = self.store.folder().disk();
+        disk.step(Step::Commit).map_err(|e| Error::io("write to the database of", path, e))?;
         self.store.database().write(self.batch, sync)
     }
 }

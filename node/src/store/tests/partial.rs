@@ -67,11 +67,12 @@ fn resumes_from_the_last_checkpoint() {
     let bytes = sample(40 * PIECE + 1);
     let manifest = manifest(&bytes);
     let partial = store.partial(&manifest).unwrap();
-    write(&partial, &bytes, 0..31);
+    write(&partial, &bytes, 0..23);
     assert!(!partial.checkpoint_due());
-    write(&partial, &bytes, [31]);
+    write(&partial, &bytes, 23..32);
     assert!(partial.checkpoint_due());
     partial.checkpoint().unwrap();
+    assert!(!partial.checkpoint_due());
     write(&partial, &bytes, [35]);
     drop(partial);
     let store = reopen(store);
@@ -101,6 +102,70 @@ fn a_blob_renamed_but_not_recorded_is_named_at_open() {
     drop(partial);
     let store = reopen(store);
     assert_eq!(store.get_blob(&manifest.digest()).unwrap(), Some(bytes));
+}
+
+#[test]
+fn a_blob_renamed_although_not_whole_is_taken_back() {
+    let (_folder, store) = new_store();
+    let bytes = sample(3 * PIECE);
+    let manifest = manifest(&bytes);
+    let partial = store.partial(&manifest).unwrap();
+    write(&partial, &bytes, [0, 2]);
+    let name = manifest.digest().to_string();
+    let from = store.path().join("incoming").join(format!("{name}.pieces"));
+    fs::rename(from, store.path().join("blobs").join(&name[..2]).join(&name)).unwrap();
+    drop(partial);
+    let store = reopen(store);
+    let partial = store.resume(&manifest.digest()).unwrap().unwrap();
+    assert_eq!(partial.missing(), [1..2]);
+    write(&partial, &bytes, [1]);
+    partial.finish().unwrap();
+    assert_eq!(store.get_blob(&manifest.digest()).unwrap(), Some(bytes));
+}
+
+#[test]
+fn a_crash_costs_a_bounded_number_of_bytes() {
+    let (_folder, store) = new_store();
+    // Nobody asks whether a checkpoint is due.
+    let bytes = sample(120 * PIECE);
+    let manifest = manifest(&bytes);
+    let partial = store.partial(&manifest).unwrap();
+    write(&partial, &bytes, 0..119);
+    drop(partial);
+    let store = reopen(store);
+    let partial = store.resume(&manifest.digest()).unwrap().unwrap();
+    let lost = 119 * PIECE_LENGTH - partial.received();
+    assert!(lost <= 48 << 20, "{lost} bytes come again");
+}
+
+#[tokio::test]
+async fn only_bad_pieces_of_a_damaged_blob_come_again() {
+    let (_folder, store) = new_store();
+    let bytes = sample(3 * PIECE + 9);
+    let digest = store.put_blob(&bytes).unwrap();
+    let manifest = store.manifest(&digest).unwrap().unwrap();
+    let reader = store.open_blob(&digest).unwrap().unwrap();
+    assert!(store.unname_damaged(&digest, &[1]).unwrap());
+    assert!(!store.unname_damaged(&digest, &[1]).unwrap());
+    assert!(!store.has(&digest).unwrap());
+    // Whoever reads it already goes on.
+    assert_eq!(reader.read(0, 5).await.unwrap(), bytes[..5]);
+    let store = {
+        drop(reader);
+        reopen(store)
+    };
+    let partial = store.resume(&digest).unwrap().unwrap();
+    assert_eq!(partial.missing(), [1..2]);
+    assert_eq!(partial.manifest(), &manifest);
+    write(&partial, &bytes, [1]);
+    partial.finish().unwrap();
+    assert_eq!(store.get_blob(&digest).unwrap(), Some(bytes));
+    for one in [sample(100), sample(100_000)] {
+        let digest = store.put_blob(&one).unwrap();
+        assert!(store.unname_damaged(&digest, &[0]).unwrap());
+        assert!(!store.has(&digest).unwrap());
+        assert!(store.resume(&digest).unwrap().is_none());
+    }
 }
 
 #[test]
