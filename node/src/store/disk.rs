@@ -133,13 +133,14 @@ impl Disk {
 
     /// Makes a file's bytes and length durable.
     pub(super) fn sync(&self, file: &File, path: &Path) -> io::Result<()> {
-        if let Err(error) = self.step(Step::Sync(path)) {
-            #[cfg(test)]
-            if let Some(faults) = &self.faults {
-                faults.lose(file, path)?;
-            }
-            return Err(error);
+        let step = self.step(Step::Sync(path));
+        #[cfg(test)]
+        if step.is_err()
+            && let Some(faults) = &self.faults
+        {
+            faults.lose(file, path)?;
         }
+        step?;
         file.sync_data()?;
         #[cfg(test)]
         if let Some(faults) = &self.faults {
