@@ -114,6 +114,16 @@ const ROWS: &[Row] = &[
         run: |scale| Box::pin(transfer::many_small(scale)),
     },
     Row {
+        id: "transfer.4",
+        about: "nothing changed among 20,000 revisions",
+        run: |scale| Box::pin(transfer::nothing_changed(scale)),
+    },
+    Row {
+        id: "transfer.5",
+        about: "one approval more among 20,000 revisions",
+        run: |scale| Box::pin(transfer::one_approval(scale)),
+    },
+    Row {
         id: "transfer.6",
         about: "256 MiB down a chain of four narrow hops",
         run: |scale| Box::pin(transfer::chain(scale)),
@@ -137,6 +147,30 @@ const ROWS: &[Row] = &[
         id: "transfer.10",
         about: "1 Gbit/s with a round trip of 100 ms",
         run: |scale| Box::pin(transfer::long_line(scale)),
+    },
+    Row {
+        id: "transfer.11",
+        about: "error of limits of 1, 10 and 100 Mbit/s",
+        run: |_| {
+            Box::pin(async {
+                Ok(transfer::without_a_command(
+                    "transfer.11",
+                    "error of limits of 1, 10 and 100 Mbit/s",
+                ))
+            })
+        },
+    },
+    Row {
+        id: "transfer.12",
+        about: "a transfer beside a foreground flow at 20 Mbit/s",
+        run: |_| {
+            Box::pin(async {
+                Ok(transfer::without_a_command(
+                    "transfer.12",
+                    "a transfer beside a foreground flow at 20 Mbit/s",
+                ))
+            })
+        },
     },
 ];
 

@@ -18,6 +18,7 @@ use anyhow::{Context, Result, ensure};
 use patchmesh_proto::admin::GetStatusResponse;
 use tempfile::TempDir;
 
+use crate::netns::{End, Pair};
 use crate::run::{Outcome, run};
 use crate::wait::{PATIENCE, until};
 
@@ -201,6 +202,37 @@ impl Cluster {
         node.listen = listen;
         node.url = format!("https://{via}");
         node.arguments.clone_from(&spec.serve);
+        command::join(&node, &token).await?.success()?;
+        self.nodes.insert(spec.name.clone(), node);
+        self.node_mut(&spec.name)?.start().await
+    }
+
+    /// A mesh with a running primary at the near end of a line.
+    ///
+    /// # Errors
+    /// When the primary does not start.
+    pub async fn start_at(pair: &Pair, listen: SocketAddr) -> Result<Self> {
+        let mut cluster = Self::empty()?;
+        let mut node = Node::new(&cluster.folder, PRIMARY)?;
+        node.listen = listen;
+        node.url = format!("https://{listen}");
+        node.namespace = Some(pair.namespace(End::Near));
+        command::init(&node).await?;
+        cluster.nodes.insert(PRIMARY.to_owned(), node);
+        cluster.node_mut(PRIMARY)?.start().await?;
+        Ok(cluster)
+    }
+
+    /// Invites, joins and starts a node at the far end.
+    ///
+    /// # Errors
+    /// When one of these fails.
+    pub async fn add_at(&mut self, spec: &Spec, pair: &Pair, listen: SocketAddr) -> Result<()> {
+        let token = self.invite(spec).await?;
+        let mut node = Node::new(&self.folder, &spec.name)?;
+        node.listen = listen;
+        node.url = format!("https://{listen}");
+        node.namespace = Some(pair.namespace(End::Far));
         command::join(&node, &token).await?.success()?;
         self.nodes.insert(spec.name.clone(), node);
         self.node_mut(&spec.name)?.start().await

@@ -12,6 +12,7 @@ pub mod binaries;
 pub mod cluster;
 pub mod http;
 pub mod impostor;
+pub mod netns;
 pub mod proxy;
 pub mod run;
 pub mod tls;

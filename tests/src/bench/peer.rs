@@ -149,6 +149,17 @@ impl Through {
         finish(start, &target)
     }
 
+    /// Fetches a folder with rsync beside what was fetched before, and leaves it
+    /// there.
+    pub(super) async fn rsync_again(&self, folder: &str, to: &Path) -> Result<Duration> {
+        let source = format!("rsync://{}/bench/{folder}", self.address);
+        let target = to.join("kept-by-rsync");
+        let start = Instant::now();
+        peer_run(Command::new("rsync").args(["--recursive", "--times"]).arg(&source).arg(&target))
+            .await?;
+        Ok(start.elapsed())
+    }
+
     /// Fetches with curl over TLS 1.3 and has it on disk; with `verify` also
     /// reads it again to compute what Patchmesh verifies.
     pub(super) async fn curl(

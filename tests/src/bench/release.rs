@@ -19,6 +19,9 @@ use crate::wait::until;
 /// The longest that the primary may take to fetch and bind.
 const IMPORT: Duration = Duration::from_secs(600);
 
+/// Revisions named on one command line.
+const NAMES: usize = 2_000;
+
 /// Bytes hashed at a time.
 const PART: usize = 1 << 20;
 
@@ -77,8 +80,7 @@ impl Release {
 
     /// Opens revisions for production and waits until the primary holds them.
     pub(super) async fn open(&self, cluster: &Cluster, revisions: &[String]) -> Result<()> {
-        // Some thousand names are more than a command line takes.
-        for some in revisions.chunks(500) {
+        for some in revisions.chunks(NAMES) {
             cluster.approve("validation", some).await?;
             cluster.approve("production", some).await?;
         }

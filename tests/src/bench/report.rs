@@ -34,8 +34,7 @@ pub fn markdown(machine: &Machine, measurements: &[Measurement]) -> String {
         "# Benchmarks\n\n\
          Written by `make bench`; [testing.md](testing.md) says how to read it. Peers ran on the same \
          machine in the same run, in turns with Patchmesh (ours, peer, ours, peer …); values are medians \
-         of the turns. Everything went over loopback, rows `transfer.11` and `transfer.12` between two \
-         network namespaces. A ratio is ours divided by the peer's.\n\n\
+         of the turns. Everything went over loopback. A ratio is ours divided by the peer's.\n\n\
          | | |\n|---|---|\n\
          | date | {} |\n| processor | {}, {} cores |\n| memory | {} GiB |\n| kernel | {} |\n\
          | file system | {} |\n| software | {} |\n\n",

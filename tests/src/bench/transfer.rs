@@ -1,10 +1,11 @@
-//! How bytes travel: rows `transfer.1` to `transfer.10`, each beside its peers.
+//! How bytes travel: rows `transfer.1` to `transfer.12`, each beside its peers.
 //!
 //! Times are a node's own records of its transfers, checked by a clock outside
 //! of it; bytes are counted by the line between the nodes.
 
 mod blob;
 mod crowd;
+mod documents;
 mod fanout;
 mod lines;
 mod memory;
@@ -15,12 +16,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
+use super::Measurement;
 use super::release::{finished, interval};
 use crate::cluster::{Cluster, PRIMARY, Spec};
 use crate::wait::until;
 
 pub(super) use blob::{in_memory, on_disk};
 pub(super) use crowd::a_thousand_requests;
+pub(super) use documents::{nothing_changed, one_approval};
 pub(super) use fanout::one_site;
 pub(super) use lines::{chain, long_line};
 pub(super) use memory::many_blobs;
@@ -32,6 +35,13 @@ const DEADLINE: Duration = Duration::from_secs(300);
 /// How far a node's record may be from what was seen outside, in seconds: the
 /// outside looks every few dozen milliseconds, and a busy machine answers late.
 const CLOCK_DIFFERENCE: f64 = 1.0;
+
+/// transfer.11 and transfer.12, which stay in the table although this version has
+/// no command that limits a link or puts a transfer into the class `background`.
+pub(super) fn without_a_command(id: &str, measure: &str) -> Vec<Measurement> {
+    let note = "not measured: this version has no command that limits a link or chooses a class";
+    vec![Measurement::missing(id, measure, note)]
+}
 
 /// A new child of the primary fetches the only payload there is, of `bytes`
 /// bytes, and goes: seconds by its own record, which must agree with the clock

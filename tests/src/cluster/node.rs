@@ -39,6 +39,8 @@ pub struct Node {
     pub arguments: Vec<String>,
     /// More environment for `serve`.
     pub environment: Vec<(String, String)>,
+    /// The network namespace that it runs in.
+    pub namespace: Option<String>,
     child: Option<Child>,
 }
 
@@ -57,6 +59,7 @@ impl Node {
             log: folder.join(format!("{name}.log")),
             arguments: Vec::new(),
             environment: Vec::new(),
+            namespace: None,
             child: None,
         })
     }
@@ -66,7 +69,15 @@ impl Node {
     /// # Errors
     /// When the program was not built.
     pub fn command(&self) -> Result<Command> {
-        let mut command = Command::new(binaries::patchmesh()?);
+        let program = binaries::patchmesh()?;
+        let mut command = match &self.namespace {
+            None => Command::new(program),
+            Some(namespace) => {
+                let mut command = Command::new("ip");
+                command.args(["netns", "exec", namespace]).arg(program);
+                command
+            }
+        };
         command.arg("--data").arg(&self.data).kill_on_drop(true);
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("PATCHMESH_")) {
             command.env_remove(name);
