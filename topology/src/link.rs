@@ -1,4 +1,16 @@
 //! Lines between nodes: what may pass, how fast, and what goes first.
+//!
+//! A line is that between a node and those above it, and it belongs to the node
+//! below. Its [`profile`] says what it may carry and when; [`queue`] decides who
+//! goes next on all lines of a node.
+
+pub mod bucket;
+pub mod gauge;
+pub mod hours;
+pub mod profile;
+pub mod queue;
+pub mod rate;
+pub mod zone;
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,0 +1,271 @@
+//! Hours of the week, such as `Mon-Fri 08:00-18:00`, by the clock on the wall.
+//!
+//! Hours that end at or before they begin go on past midnight and belong to the
+//! day on which they begin. The clock on the wall decides alone: an hour that
+//! it shows twice, when summer time ends, counts twice, and one that it leaves
+//! out does not come.
+
+use std::fmt;
+use std::str::FromStr;
+
+use jiff::civil::DateTime;
+
+/// Minutes of a day.
+pub(super) const DAY: u16 = 24 * 60;
+
+/// Minutes of a week.
+pub(super) const WEEK: u16 = 7 * DAY;
+
+const NAMES: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
+
+/// All days, one bit each, Monday the lowest.
+const DAILY: u8 = 0x7f;
+
+/// Some hours on some days of the week; never none.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Hours {
+    /// One bit a day, Monday the lowest.
+    days: u8,
+    /// Minutes after midnight, below 24 hours.
+    from: u16,
+    /// Minutes after midnight, up to 24 hours; not `from`.
+    to: u16,
+}
+
+/// Why a text names no hours.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// Another form.
+    #[error(
+        "{0:?} are not hours; write days and times, such as `Mon-Fri 08:00-18:00`, `Sat,Sun 00:00-24:00` or `22:00-06:00`"
+    )]
+    Form(String),
+    /// The end is the beginning.
+    #[error("{0:?} would be over as soon as they begin; a whole day is 00:00-24:00")]
+    Never(String),
+}
+
+impl Hours {
+    /// At any time.
+    pub const ALWAYS: Self = Self { days: DAILY, from: 0, to: DAY };
+
+    /// The hours of these days, a bit each, Monday the lowest.
+    ///
+    /// # Errors
+    /// Hours that never come.
+    pub fn new(days: u8, from: u16, to: u16) -> Result<Self, Error> {
+        let hours = Self { days, from, to };
+        if days > DAILY || from >= DAY || to > DAY {
+            return Err(Error::Form(format!("days {days:#x}, minutes {from} to {to}")));
+        }
+        if days == 0 || from == to {
+            return Err(Error::Never(hours.to_string()));
+        }
+        Ok(hours)
+    }
+
+    /// The days on which they begin, a bit each, Monday the lowest.
+    #[must_use]
+    pub const fn days(self) -> u8 {
+        self.days
+    }
+
+    /// When they begin, in minutes after midnight.
+    #[must_use]
+    pub const fn from(self) -> u16 {
+        self.from
+    }
+
+    /// When they end, in minutes after midnight.
+    #[must_use]
+    pub const fn to(self) -> u16 {
+        self.to
+    }
+
+    /// Whether the clock on the wall is within them.
+    #[must_use]
+    pub fn contain(self, wall: DateTime) -> bool {
+        self.contain_minute(minute_of_week(wall))
+    }
+
+    /// The same by minutes after Monday, 00:00.
+    pub(super) fn contain_minute(self, minute: u16) -> bool {
+        let (day, minute) = (minute / DAY, minute % DAY);
+        let is_on = |day: u16| self.days >> (day % 7) & 1 == 1;
+        if self.from < self.to {
+            return is_on(day) && (self.from..self.to).contains(&minute);
+        }
+        is_on(day) && minute >= self.from || is_on(day + 6) && minute < self.to
+    }
+}
+
+/// Minutes since Monday, 00:00.
+pub(super) fn minute_of_week(wall: DateTime) -> u16 {
+    let number = |value: i8| u16::try_from(value).unwrap_or_default();
+    let day = number(wall.date().weekday().to_monday_zero_offset());
+    day * DAY + number(wall.hour()) * 60 + number(wall.minute())
+}
+
+impl fmt::Debug for Hours {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Hours({self})")
+    }
+}
+
+impl fmt::Display for Hours {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let time = |minutes: u16| format!("{:02}:{:02}", minutes / 60, minutes % 60);
+        let times = format!("{}-{}", time(self.from), time(self.to));
+        if self.days == DAILY {
+            return f.pad(&times);
+        }
+        f.pad(&format!("{} {times}", days(self.days)))
+    }
+}
+
+/// `Mon-Fri`, `Mon,Wed`, `Fri-Mon`: runs of three and more are drawn together.
+fn days(bits: u8) -> String {
+    let is_on = |day: usize| bits >> (day % 7) & 1 == 1;
+    // A run over Sunday begins where the day before it is off.
+    let start = (0..7).find(|&day| is_on(day) && !is_on(day + 6)).unwrap_or(0);
+    let mut words: Vec<String> = Vec::new();
+    let mut day = start;
+    while day < start + 7 {
+        if !is_on(day) {
+            day += 1;
+            continue;
+        }
+        let length = (0..7).take_while(|&step| day + step < start + 7 && is_on(day + step)).count();
+        let name = |day: usize| NAMES[day % 7];
+        match length {
+            1 => words.push(name(day).to_owned()),
+            2 => words.extend([name(day).to_owned(), name(day + 1).to_owned()]),
+            _ => words.push(format!("{}-{}", name(day), name(day + length - 1))),
+        }
+        day += length;
+    }
+    words.join(",")
+}
+
+impl FromStr for Hours {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let form = || Error::Form(text.to_owned());
+        let mut words = text.split_whitespace();
+        let (first, second) = (words.next().ok_or_else(form)?, words.next());
+        if words.next().is_some() {
+            return Err(form());
+        }
+        let (days, times) = match second {
+            None => (DAILY, first),
+            Some(times) => (read_days(first).ok_or_else(form)?, times),
+        };
+        let (from, to) = times.split_once('-').ok_or_else(form)?;
+        let (from, to) = (minutes(from).ok_or_else(form)?, minutes(to).ok_or_else(form)?);
+        if from >= DAY || to > DAY {
+            return Err(form());
+        }
+        if from == to {
+            return Err(Error::Never(text.to_owned()));
+        }
+        Self::new(days, from, to)
+    }
+}
+
+fn read_days(text: &str) -> Option<u8> {
+    let mut bits = 0_u8;
+    if text.eq_ignore_ascii_case("daily") {
+        return Some(DAILY);
+    }
+    for part in text.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last) = (day(first)?, day(last)?);
+        let length = (last + 7 - first) % 7;
+        bits |= (first..=first + length).fold(0, |bits, day| bits | 1 << (day % 7));
+    }
+    Some(bits)
+}
+
+fn day(text: &str) -> Option<usize> {
+    NAMES.iter().position(|name| name.eq_ignore_ascii_case(text))
+}
+
+fn minutes(text: &str) -> Option<u16> {
+    let (hours, minutes) = text.split_once(':')?;
+    let number = |text: &str| {
+        let is_plain = text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit());
+        is_plain.then(|| text.parse::<u16>().ok()).flatten()
+    };
+    let (hours, minutes) = (number(hours)?, number(minutes)?);
+    (hours <= 24 && minutes < 60 && hours * 60 + minutes <= DAY).then_some(hours * 60 + minutes)
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::civil::date;
+    use proptest::{prop_assert_eq, prop_assume, proptest};
+
+    use super::{DAILY, DAY, Error, Hours};
+
+    fn hours(text: &str) -> Hours {
+        text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
+    }
+
+    #[test]
+    fn reads_what_people_write() {
+        for (text, shown) in [
+            ("Mon-Fri 08:00-18:00", "Mon-Fri 08:00-18:00"),
+            ("mon,tue 08:00-18:00", "Mon,Tue 08:00-18:00"),
+            ("Fri-Mon 22:30-06:00", "Fri-Mon 22:30-06:00"),
+            ("Sat,Mon,Tue,Wed 00:00-24:00", "Mon-Wed,Sat 00:00-24:00"),
+            ("Mon-Sun 01:00-02:00", "01:00-02:00"),
+            ("daily 01:00-02:00", "01:00-02:00"),
+            ("20:00-06:00", "20:00-06:00"),
+        ] {
+            assert_eq!(hours(text).to_string(), shown, "{text}");
+            assert_eq!(hours(shown), hours(text), "{text}");
+        }
+        for text in ["", "Mon", "Mon 8-18", "Mon 8:00-18:00", "Mon 08:00-25:00", "Mo 08:00-18:00"] {
+            assert!(matches!(text.parse::<Hours>(), Err(Error::Form(_))), "{text}");
+        }
+        for text in ["Mon 24:00-06:00", "08:00-18:60", "Mon 08:00-18:00 x", "Mon- 08:00-18:00"] {
+            assert!(matches!(text.parse::<Hours>(), Err(Error::Form(_))), "{text}");
+        }
+    }
+
+    #[test]
+    fn hours_that_never_come_are_refused_with_words() {
+        let error = "Mon-Fri 08:00-08:00".parse::<Hours>().expect_err("no time");
+        assert!(error.to_string().contains("a whole day is 00:00-24:00"), "{error}");
+        assert!(matches!(Hours::new(0, 60, 120), Err(Error::Never(_))));
+        assert!(matches!(Hours::new(0x80, 60, 120), Err(Error::Form(_))));
+        assert!(matches!(Hours::new(1, DAY, 120), Err(Error::Form(_))));
+    }
+
+    #[test]
+    fn hours_past_midnight_belong_to_the_day_they_begin() {
+        let night = hours("Fri 20:00-06:00");
+        // 2026-11-27 is a Friday.
+        let at = |day, hour, minute| date(2026, 11, day).at(hour, minute, 0, 0);
+        assert!(!night.contain(at(27, 5, 0)) && !night.contain(at(27, 19, 59)));
+        assert!(night.contain(at(27, 20, 0)) && night.contain(at(28, 5, 59)));
+        assert!(!night.contain(at(28, 6, 0)) && !night.contain(at(28, 20, 0)));
+        let sunday = hours("Sun 20:00-06:00");
+        assert!(sunday.contain(at(30, 5, 0)), "past the end of the week");
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_shown_reads_as_the_same(days in 1..=DAILY, from in 0..DAY, to in 0..=DAY) {
+            prop_assume!(from != to);
+            let hours = Hours::new(days, from, to).expect("hours");
+            prop_assert_eq!(hours.to_string().parse::<Hours>(), Ok(hours));
+        }
+
+        #[test]
+        fn nothing_makes_it_panic(text in "\\PC{0,32}") {
+            let _ = text.parse::<Hours>();
+        }
+    }
+}
