@@ -93,6 +93,11 @@ pub(super) async fn run(content: Content) {
     }
 }
 
+/// When what fails now is tried again.
+fn next_round() -> Instant {
+    Instant::now() + RETRY + jittered(RETRY) / 4
+}
+
 async fn sleep_or_never(until: Option<Instant>) {
     match until {
         Some(until) => sleep_until(until).await,
@@ -193,7 +198,7 @@ impl Work {
                 self.queue.extend(left);
             }
             Outcome::Failed => {
-                let due = Instant::now() + RETRY + jittered(RETRY) / 4;
+                let due = next_round();
                 self.failed.extend(missing.into_iter().map(|wanted| (due, wanted)));
             }
         }
@@ -211,7 +216,7 @@ impl Work {
                 content.inner.readiness.send_modify(|readiness| readiness.add(wanted));
             }
             // The fetch has told why.
-            Err(_) => self.failed.push_back((Instant::now() + RETRY + jittered(RETRY) / 4, wanted)),
+            Err(_) => self.failed.push_back((next_round(), wanted)),
         }
     }
 

@@ -21,11 +21,11 @@ use crate::store::{Manifest, PartialBlob};
 
 /// Attempts in a row that bring nothing new before a fetch fails: enough to
 /// outlast a parent's restart, few enough that a reader gets its answer.
-const ATTEMPTS: u32 = 6;
+pub(super) const ATTEMPTS: u32 = 6;
 /// The wait before the second attempt; it doubles from there.
-const FIRST_WAIT: Duration = Duration::from_millis(200);
+pub(super) const FIRST_WAIT: Duration = Duration::from_millis(200);
 /// The longest wait between attempts.
-const LONGEST_WAIT: Duration = Duration::from_secs(5);
+pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// How long a fetch waits for a parent to be connected.
 const SOURCE_WAIT: Duration = Duration::from_secs(5);
 

@@ -25,7 +25,7 @@ use tonic::Status;
 use super::Frames;
 use crate::budget::window::{Arrival, Window};
 use crate::budget::{Budget, Pace};
-use crate::store::manifest::PIECE_LENGTH;
+use crate::store::manifest::{PIECE_LENGTH, piece_length};
 
 /// Pieces that may be granted and not taken over, for all transfers of a node:
 /// it fills a line of 1 Gbit/s and 100 ms twice.
@@ -71,8 +71,7 @@ pub(super) struct Granting {
 
 /// Lengths of the pieces of `ranges` in a blob of this length.
 fn lengths(ranges: &[Range<u64>], length: u64) -> VecDeque<u64> {
-    let piece = |piece: u64| length.saturating_sub(piece * PIECE_LENGTH).min(PIECE_LENGTH);
-    ranges.iter().cloned().flatten().map(piece).collect()
+    ranges.iter().cloned().flatten().map(|piece| piece_length(length, piece)).collect()
 }
 
 /// The frames of a transfer that was opened for `ranges` of a blob of `length`

@@ -21,7 +21,7 @@ use tonic::Status;
 use super::Error;
 use super::read::Reader;
 use crate::budget::Pace;
-use crate::store::manifest::{PIECE_LENGTH, piece_count};
+use crate::store::manifest::{PIECE_LENGTH, piece_count, piece_length};
 
 /// Ranges that may be asked for and not sent.
 const MAX_RANGES: usize = 1024;
@@ -198,14 +198,13 @@ impl Sending {
         while self.parts.len() < 2 {
             let Some(range) = self.asked.front_mut() else { return };
             let piece = range.start;
-            let start = piece * PIECE_LENGTH;
-            let left = self.length.saturating_sub(start).min(PIECE_LENGTH) - self.offset;
+            let left = piece_length(self.length, piece) - self.offset;
             let length = left.min(self.credit).min(self.pace.frame()).min(self.counted.frame());
             // An empty blob has one empty piece, which needs no grant.
             if length == 0 && self.length > 0 {
                 return;
             }
-            let at = start + self.offset;
+            let at = piece * PIECE_LENGTH + self.offset;
             let reading = self.reader.clone().read(at..at + length);
             self.parts.push_back(Part {
                 piece,

@@ -12,13 +12,13 @@
 //!   It is written twice then, alike both times.
 
 use std::collections::{HashSet, VecDeque};
-use std::time::Duration;
 
 use bytes::Bytes;
 use patchmesh_topology::digest::Digest;
 use tokio::time::sleep;
 use tonic::Status;
 
+use super::fetch::{ATTEMPTS, FIRST_WAIT, LONGEST_WAIT};
 use super::{Content, Error, PieceSource, Small, Wanted};
 use crate::backoff::jittered;
 use crate::log::in_one_line;
@@ -33,16 +33,6 @@ const MAX_BYTES: u64 = 8 << 20;
 
 /// Batches under way at once: one is written while the next one comes.
 pub(super) const AT_ONCE: usize = 2;
-
-/// Tries of a batch whose source cannot be reached, before it waits for the
-/// next round of what failed: enough to outlast a parent's restart.
-const ATTEMPTS: u32 = 6;
-
-/// The wait before the second try; doubles up to [`LONGEST_WAIT`].
-const FIRST_WAIT: Duration = Duration::from_millis(200);
-
-/// The longest wait between tries.
-const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// What became of a batch.
 #[derive(Debug)]
@@ -75,7 +65,8 @@ pub(super) fn next(queue: &mut VecDeque<Wanted>, active: &HashSet<Digest>) -> Ve
     batch
 }
 
-/// Fetches and stores a batch.
+/// Fetches and stores a batch. It is tried as often as a fetch of one blob, then
+/// waits for the next round of what failed.
 pub(super) async fn fetch(content: &Content, batch: &[Wanted]) -> Outcome {
     let mut wait = FIRST_WAIT;
     for attempt in 1..=ATTEMPTS {

@@ -167,7 +167,7 @@ impl Manifest {
         if piece >= count {
             return Err(Error::NoSuchPiece { digest: self.digest, piece, count });
         }
-        Ok((self.length - piece * PIECE_LENGTH).min(PIECE_LENGTH))
+        Ok(piece_length(self.length, piece))
     }
 
     /// Whether these are the bytes of this piece.
@@ -193,6 +193,12 @@ impl Manifest {
 #[must_use]
 pub fn piece_count(length: u64) -> u64 {
     length.div_ceil(PIECE_LENGTH).max(1)
+}
+
+/// Bytes of one piece of a blob of this length; 0 beyond its end.
+#[must_use]
+pub fn piece_length(length: u64, piece: u64) -> u64 {
+    length.saturating_sub(piece.saturating_mul(PIECE_LENGTH)).min(PIECE_LENGTH)
 }
 
 /// Number of values in the manifest of a blob of this length.

@@ -18,7 +18,8 @@ use anyhow::{Result, ensure};
 
 use super::Measurement;
 use super::release::{finished, interval};
-use crate::cluster::{Cluster, PRIMARY, Spec};
+use crate::cluster::{Cluster, PRIMARY, Spec, free_address};
+use crate::proxy::Proxy;
 use crate::wait::until;
 
 pub(super) use blob::{in_memory, on_disk};
@@ -64,6 +65,22 @@ async fn fetch_by_child(cluster: &mut Cluster, name: &str, bytes: u64) -> Result
     );
     leave(cluster, name).await?;
     Ok(end - start)
+}
+
+/// Adds nodes one below the other, the first below the primary, each behind a
+/// line of its own; the lines from the top.
+async fn add_chain(cluster: &mut Cluster, names: &[&str]) -> Result<Vec<Proxy>> {
+    let mut lines = Vec::new();
+    let mut parent = PRIMARY;
+    for &name in names {
+        let listen = free_address()?;
+        let line = Proxy::start(listen).await?;
+        let spec = Spec::branch(name, parent, "emea");
+        cluster.add_behind(&spec, listen, line.address()).await?;
+        lines.push(line);
+        parent = name;
+    }
+    Ok(lines)
 }
 
 /// Stops a node and removes what it holds, so that the next turn finds the same

@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use tokio::time::sleep;
 
+use super::add_chain;
 use crate::bench::peer::Peer;
 use crate::bench::release::Release;
 use crate::bench::statistics::{median, percentile};
 use crate::bench::{Measurement, Scale};
-use crate::cluster::{Cluster, PRIMARY, Spec, free_address};
+use crate::cluster::{Cluster, PRIMARY, free_address};
 use crate::proxy::Proxy;
 use crate::wait::until;
 
@@ -69,15 +70,7 @@ impl Large {
             release.open(&cluster, &open).await?;
             releases.push(release);
         }
-        let mut parent = PRIMARY;
-        for name in CHAIN {
-            let listen = free_address()?;
-            let line = Proxy::start(listen).await?;
-            let spec = Spec::branch(name, parent, "emea");
-            cluster.add_behind(&spec, listen, line.address()).await?;
-            lines.push(line);
-            parent = name;
-        }
+        lines.extend(add_chain(&mut cluster, &CHAIN).await?);
         let generation = cluster.generation().await?;
         for name in CHAIN {
             cluster.reached(name, generation, ARRIVAL).await?;

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::{DEADLINE, rate};
+use super::{DEADLINE, add_chain, rate};
 use crate::bench::peer::Peer;
 use crate::bench::release::{Release, file_name, finished, interval};
 use crate::bench::statistics::median;
 use crate::bench::{Measurement, Scale};
-use crate::cluster::{Cluster, PRIMARY, Spec, free_address};
+use crate::cluster::{Cluster, PRIMARY, free_address};
 use crate::proxy::Proxy;
 use crate::wait::until;
 
@@ -38,15 +38,7 @@ impl Chain {
         let via = lines[0].address();
         let mut cluster = Cluster::init_behind(listen, via).await?;
         cluster.node_mut(PRIMARY)?.start().await?;
-        let mut parent = PRIMARY;
-        for name in CHAIN.into_iter().take(depth) {
-            let listen = free_address()?;
-            let line = Proxy::start(listen).await?;
-            let spec = Spec::branch(name, parent, "emea");
-            cluster.add_behind(&spec, listen, line.address()).await?;
-            lines.push(line);
-            parent = name;
-        }
+        lines.extend(add_chain(&mut cluster, &CHAIN[..depth]).await?);
         Ok(Self { cluster, lines })
     }
 
