@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use patchmesh_topology::link::rate::Rate;
 use patchmesh_topology::planned::Retries;
 
 pub mod duration;
@@ -53,6 +54,10 @@ pub struct Settings {
     pub retries: Retries,
     /// How many payloads are fetched at once.
     pub content_fetches: usize,
+    /// The most that comes from other nodes, all together.
+    pub limit_down: Rate,
+    /// The most that goes to other nodes, all together.
+    pub limit_up: Rate,
 }
 
 /// Why there are no settings.

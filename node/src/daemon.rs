@@ -151,7 +151,9 @@ async fn run(
     let tls = tls::server(parts.identity_ca(), parts.credentials())?;
     let policy = Arc::new(parts.policy());
     let router = parts.router().await?;
-    tasks.spawn(server::serve_tls(listener, tls, policy, router, options(), stop.clone()));
+    let meters = Some(parts.meters());
+    let secured = server::serve_tls(listener, tls, policy, router, options(), meters, stop.clone());
+    tasks.spawn(secured);
     let services = parts.services().await?;
     tasks.spawn(server::serve_unix(socket, services, options(), stop.clone()));
     if let Some(plain) = plain {

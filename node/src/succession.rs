@@ -30,6 +30,7 @@ use patchmesh_topology::name::NodeName;
 use rustls_pki_types::CertificateDer;
 use tonic::transport::Channel;
 
+use crate::budget::Budget;
 use crate::identity::tls::{self, Credentials, Expected};
 use crate::transport::{address, channel};
 
@@ -40,6 +41,8 @@ pub struct Ways {
     pub ca: CertificateDer<'static>,
     /// What this node presents.
     pub credentials: Arc<Credentials>,
+    /// Told what passes.
+    pub budget: Budget,
 }
 
 impl std::fmt::Debug for Ways {
@@ -87,6 +90,6 @@ impl Ways {
     ) -> Result<Channel, WayError> {
         let url = url.parse().map_err(|error| WayError::Url(name.clone(), error))?;
         let tls = tls::client(&self.ca, credentials, Expected::Node(name.clone()))?;
-        Ok(channel::to_node(&url, tls)?)
+        Ok(channel::to_metered_node(&url, tls, Some(self.budget.meter(name)))?)
     }
 }

@@ -263,6 +263,11 @@ fn endless_blob(digest: Bytes) -> impl Stream<Item = Result<GetBlobsResponse, St
 fn endless_piece(piece: u64) -> impl Stream<Item = Result<TransferResponse, Status>> + Send {
     let parts = stream::iter((0_u32..).step_by(PART));
     parts.map(move |offset| {
-        Ok(TransferResponse { piece, offset, data: Bytes::from_static(&[0; PART]), sent_at: 0 })
+        Ok(TransferResponse {
+            piece,
+            offset,
+            data: Bytes::from_static(&[0; PART]),
+            ..TransferResponse::default()
+        })
     })
 }

@@ -15,7 +15,7 @@ pub struct Key {
 }
 
 /// Every key, in the order in which they are shown.
-pub const KEYS: [Key; 11] = [
+pub const KEYS: [Key; 13] = [
     Key {
         name: "data",
         default: None,
@@ -66,6 +66,16 @@ pub const KEYS: [Key; 11] = [
         name: "content_fetches",
         default: Some("4"),
         meaning: "How many payloads are fetched at the same time, 1 to 64",
+    },
+    Key {
+        name: "limit_down",
+        default: Some("unlimited"),
+        meaning: "The most that comes from nodes of other sites, all together: a rate such as 10Mbit/s or 1.5MB/s",
+    },
+    Key {
+        name: "limit_up",
+        default: Some("unlimited"),
+        meaning: "The most that goes to nodes of other sites, all together",
     },
 ];
 

@@ -11,6 +11,7 @@ use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider, Source};
 
 use jiff::SignedDuration;
+use patchmesh_topology::link::rate::{self, Rate};
 use patchmesh_topology::planned::Retries;
 
 use super::{DEFAULT_DATA, ENVIRONMENT_PREFIX, Error, KEYS, Key, Settings, duration, key};
@@ -184,6 +185,8 @@ impl Layers {
             poll_interval: self.required("poll_interval", within(POLL_INTERVAL))?,
             retries: self.retries()?,
             content_fetches: self.required("content_fetches", count(CONTENT_FETCHES))?,
+            limit_down: self.required("limit_down", rate)?,
+            limit_up: self.required("limit_up", rate)?,
         })
     }
 
@@ -336,6 +339,10 @@ fn within((least, most): (Duration, Duration)) -> impl Fn(&str) -> Result<Durati
             duration::format(most)
         ))
     }
+}
+
+fn rate(text: &str) -> Result<Rate, String> {
+    text.parse().map_err(|error: rate::Error| error.to_string())
 }
 
 fn count((least, most): (u64, u64)) -> impl Fn(&str) -> Result<usize, String> {

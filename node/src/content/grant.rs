@@ -7,19 +7,26 @@
 //!   long queue and a long one is filled;
 //! - only what the node's budget lets in at that moment;
 //! - for all transfers of a node together at most [`MAX_PIECES`] at a time, so
-//!   that memory stays bounded however many blobs move.
+//!   that memory stays bounded however many blobs move; what is critical has
+//!   room of its own ([`CRITICAL_PIECES`]), so that bulk never stands in its way.
+//!
+//! While the budget lets nothing in, [`granted`] says so every few seconds with
+//! a message that only has `held` set, as a source does.
 
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{BoxStream, unfold};
 use futures_util::{FutureExt, StreamExt};
 use jiff::Timestamp;
 use patchmesh_proto::replication::{TransferRequest, TransferResponse};
+use patchmesh_topology::link::Class;
+use patchmesh_topology::link::queue::Hold;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::sleep;
 use tonic::Status;
 
 use super::Frames;
@@ -31,6 +38,13 @@ use crate::store::manifest::{PIECE_LENGTH, piece_length};
 /// it fills a line of 1 Gbit/s and 100 ms twice.
 const MAX_PIECES: usize = 24;
 
+/// The same for critical content alone.
+const CRITICAL_PIECES: usize = 6;
+
+/// How often it is said that nothing may come: often enough for a person who
+/// looks, and far below the time after which a source counts as gone.
+pub(super) const NOTE: Duration = Duration::from_secs(3);
+
 /// Grants that share a window at least: with fewer the line would run dry
 /// between two of them.
 const GRANTS: u64 = 4;
@@ -40,13 +54,19 @@ const GRANTS: u64 = 4;
 pub struct Intake {
     pub(super) budget: Budget,
     room: Arc<Semaphore>,
+    critical: Arc<Semaphore>,
 }
 
 impl Intake {
     /// Room for a node with this budget.
     #[must_use]
     pub fn new(budget: Budget) -> Self {
-        Self { budget, room: Arc::new(Semaphore::new(MAX_PIECES)) }
+        let room = |pieces| Arc::new(Semaphore::new(pieces));
+        Self { budget, room: room(MAX_PIECES), critical: room(CRITICAL_PIECES) }
+    }
+
+    fn room(&self, class: Class) -> Arc<Semaphore> {
+        if class <= Class::Critical { self.critical.clone() } else { self.room.clone() }
     }
 }
 
@@ -78,7 +98,7 @@ fn lengths(ranges: &[Range<u64>], length: u64) -> VecDeque<u64> {
 /// bytes, granted by and by over `requests`.
 pub(super) fn granted(
     intake: &Intake,
-    pace: Pace,
+    (pace, class): (Pace, Class),
     window: Box<dyn Window>,
     (ranges, length): (&[Range<u64>], u64),
     requests: mpsc::Sender<TransferRequest>,
@@ -89,7 +109,7 @@ pub(super) fn granted(
         requests,
         window,
         pace: Arc::new(pace),
-        room: intake.room.clone(),
+        room: intake.room(class),
         due: lengths(ranges, length),
         begun: false,
         held: VecDeque::new(),
@@ -115,6 +135,13 @@ impl Granting {
                     return frame;
                 }
                 granted = pending_grant(&mut self.next) => granted,
+                // Began anew whenever anything moves.
+                () = sleep(NOTE), if self.next.is_some() && self.under_way == 0 => {
+                    if let Some(hold) = self.pace.held() {
+                        return Some(Ok(note(hold)));
+                    }
+                    continue;
+                }
             };
             self.next = None;
             self.grant(granted).await;
@@ -127,8 +154,8 @@ impl Granting {
             return;
         }
         let Some(left) = self.due.front().copied() else { return };
-        let window = self.window.bytes();
-        let bytes = left.min(self.pace.frame()).min(window / GRANTS);
+        let window = self.window.bytes().min(self.pace.in_flight());
+        let bytes = left.min(self.pace.frame()).min(window / GRANTS).max(left.min(1));
         if self.under_way > 0 && self.under_way + bytes > window {
             return;
         }
@@ -167,6 +194,10 @@ impl Granting {
     fn came(&mut self, frame: &TransferResponse) {
         let bytes = frame.data.len() as u64;
         self.under_way = self.under_way.saturating_sub(bytes);
+        if bytes == 0 {
+            return;
+        }
+        self.pace.came(bytes);
         let here = Timestamp::now().as_microsecond();
         let there = i64::try_from(frame.sent_at).unwrap_or(i64::MAX);
         let delay_micros = here.saturating_sub(there);
@@ -182,6 +213,11 @@ impl Granting {
         let needed = self.under_way.div_ceil(PIECE_LENGTH) + 1;
         self.held.len() as u64 > needed
     }
+}
+
+/// A message that only says what holds a transfer back.
+pub(super) fn note(hold: Hold) -> TransferResponse {
+    TransferResponse { held: hold.as_str().to_owned(), ..TransferResponse::default() }
 }
 
 async fn pending_grant<T>(next: &mut Option<BoxFuture<'static, T>>) -> T {

@@ -14,6 +14,7 @@ use patchmesh_proto::replication::{
     TransferOpen, TransferRequest,
 };
 use patchmesh_topology::digest::Digest;
+use patchmesh_topology::link::Class;
 use patchmesh_topology::name::NodeName;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -23,8 +24,8 @@ use tonic::transport::Channel;
 
 use super::grant::granted;
 use super::{Deceit, Error, Frames, Intake, PieceSource, Small, Wanted};
-use crate::budget::Direction;
 use crate::budget::window::Greedy;
+use crate::budget::{Direction, Pace};
 
 /// The largest message taken from a parent: a piece, or the manifest of the
 /// longest blob, and a little around it.
@@ -96,17 +97,54 @@ impl PieceSource for Parent {
         let frames = self.client.clone().transfer(opening).await?.into_inner().boxed();
         let pace = self.intake.budget.transfer(&self.name, Direction::In, class);
         let window = Box::new(Greedy::default());
+        let pace = (pace, class);
         Ok(granted(&self.intake, pace, window, (ranges, length), requests, frames))
     }
 
     async fn small(&self, wanted: &[Wanted]) -> Result<Vec<Small>, Status> {
+        let Some(class) = wanted.iter().map(|one| one.class).min() else { return Ok(Vec::new()) };
+        let pace = self.intake.budget.transfer(&self.name, Direction::In, class);
+        let (mut found, mut rest) = (Vec::with_capacity(wanted.len()), wanted);
+        while !rest.is_empty() {
+            let (some, after) = rest.split_at(count_within(rest, pace.in_flight()));
+            pace.take(some.iter().map(|one| one.length).sum()).await;
+            match self.ask_small(some, class, &pace).await {
+                Ok(more) => found.extend(more),
+                // What came before is good.
+                Err(_) if !found.is_empty() => break,
+                Err(status) => return Err(status),
+            }
+            if found.len() + after.len() < wanted.len() {
+                break;
+            }
+            rest = after;
+        }
+        Ok(found)
+    }
+
+    fn distrust(&self) {
+        (self.on_distrust)();
+    }
+}
+
+impl Parent {
+    /// Small blobs in one call, which the budget has let in.
+    async fn ask_small(
+        &self,
+        wanted: &[Wanted],
+        class: Class,
+        pace: &Pace,
+    ) -> Result<Vec<Small>, Status> {
         let digests = wanted.iter().map(|wanted| wire(&wanted.digest)).collect();
-        let request = GetBlobsRequest { digests };
+        let request = GetBlobsRequest { digests, class: class.as_str().to_owned() };
         let mut stream = self.client.clone().get_blobs(request).await?.into_inner();
         let mut found = Vec::with_capacity(wanted.len());
         for wanted in wanted {
             match next_blob(self.name.as_str(), &mut stream, *wanted).await {
-                Ok(Some(bytes)) => found.push(Small::Good(bytes)),
+                Ok(Some(bytes)) => {
+                    pace.came(bytes.len() as u64);
+                    found.push(Small::Good(bytes));
+                }
                 Ok(None) => found.push(Small::Absent),
                 Err(Error::Deceit { source, .. }) => {
                     found.push(Small::Bad(wanted.digest));
@@ -122,10 +160,13 @@ impl PieceSource for Parent {
         }
         Ok(found)
     }
+}
 
-    fn distrust(&self) {
-        (self.on_distrust)();
-    }
+/// How many of these are `bytes` together: at least one.
+fn count_within(wanted: &[Wanted], bytes: u64) -> usize {
+    let mut left = bytes;
+    let fits = |one: &&Wanted| left.checked_sub(one.length).inspect(|rest| left = *rest).is_some();
+    wanted.iter().take_while(fits).count().max(1)
 }
 
 /// Fetches whole blobs, verified, in the order asked; nothing for those that the
@@ -144,7 +185,8 @@ pub async fn get_blobs(
     let digests = wanted.iter().map(|wanted| wire(&wanted.digest)).collect();
     let mut client = client.clone().max_decoding_message_size(MAX_MESSAGE);
     let call = async {
-        let mut stream = client.get_blobs(GetBlobsRequest { digests }).await?.into_inner();
+        let mut stream =
+            client.get_blobs(GetBlobsRequest { digests, class: String::new() }).await?.into_inner();
         let mut blobs = Vec::with_capacity(wanted.len());
         for wanted in wanted {
             blobs.push(next_blob(name, &mut stream, *wanted).await);

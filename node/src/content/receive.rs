@@ -158,10 +158,18 @@ impl Attempt<'_> {
         &self,
         frames: &mut Frames,
     ) -> Result<patchmesh_proto::replication::TransferResponse, Error> {
-        let frame = timeout(SILENCE, frames.next()).await.map_err(|_| self.silent())?;
-        match frame {
-            Some(frame) => frame.map_err(|status| self.failed(status)),
-            None => Err(Error::Truncated { from: self.name(), digest: self.wanted.digest }),
+        loop {
+            let frame = timeout(SILENCE, frames.next()).await.map_err(|_| self.silent())?;
+            let frame = match frame {
+                Some(frame) => frame.map_err(|status| self.failed(status))?,
+                None => {
+                    return Err(Error::Truncated { from: self.name(), digest: self.wanted.digest });
+                }
+            };
+            // No part of a piece, but word that one is held back for now.
+            if frame.held.is_empty() {
+                return Ok(frame);
+            }
         }
     }
 

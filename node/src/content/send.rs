@@ -11,14 +11,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
+use futures_util::{FutureExt, StreamExt};
 use jiff::Timestamp;
 use patchmesh_proto::replication::{TransferRequest, TransferResponse};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tonic::Status;
 
 use super::Error;
+use super::grant::{NOTE, note};
 use super::read::Reader;
 use crate::budget::Pace;
 use crate::store::manifest::{PIECE_LENGTH, piece_count, piece_length};
@@ -75,6 +78,23 @@ struct Part {
     reading: Reading,
 }
 
+/// A part that goes as soon as the budget lets it.
+struct Due {
+    piece: u64,
+    offset: u32,
+    data: Bytes,
+    taking: BoxFuture<'static, ()>,
+}
+
+impl Due {
+    fn frame(self) -> TransferResponse {
+        let now = Timestamp::now().as_microsecond();
+        let sent_at = u64::try_from(now).unwrap_or(0);
+        let Self { piece, offset, data, .. } = self;
+        TransferResponse { piece, offset, data, sent_at, held: String::new() }
+    }
+}
+
 /// A read that ends when nobody waits for it any more.
 struct Reading(JoinHandle<Result<Bytes, Error>>);
 
@@ -89,7 +109,7 @@ pub(super) struct Sending {
     requests: Requests,
     reader: Reader,
     length: u64,
-    pace: Pace,
+    pace: Arc<Pace>,
     counted: Counted,
     asked: VecDeque<Range<u64>>,
     /// Where the first piece of them goes on.
@@ -98,6 +118,8 @@ pub(super) struct Sending {
     credit: u64,
     /// Being read, in order.
     parts: VecDeque<Part>,
+    /// Read, and waits for the budget.
+    due: Option<Due>,
     /// The receiver has said all.
     ended: bool,
 }
@@ -115,12 +137,13 @@ impl Sending {
             requests,
             reader,
             length,
-            pace,
+            pace: Arc::new(pace),
             counted: sendings.begin(),
             asked: VecDeque::new(),
             offset: 0,
             credit: 0,
             parts: VecDeque::new(),
+            due: None,
             ended: false,
         };
         sending.told(first)?;
@@ -131,6 +154,16 @@ impl Sending {
     pub(super) async fn next(&mut self) -> Result<Option<TransferResponse>, Status> {
         loop {
             self.read_ahead();
+            if let Some(due) = &mut self.due {
+                let taken = timeout(NOTE, &mut due.taking).await;
+                if taken.is_err() {
+                    if let Some(hold) = self.pace.held() {
+                        return Ok(Some(note(hold)));
+                    }
+                    continue;
+                }
+                return Ok(self.due.take().map(Due::frame));
+            }
             let Some(part) = self.parts.front_mut() else {
                 if self.ended {
                     return Ok(None);
@@ -149,12 +182,10 @@ impl Sending {
             let data = read.map_err(|_| Error::Stopped)??;
             // It is there: it was polled just now.
             let Some(part) = self.parts.pop_front() else { continue };
-            self.read_ahead();
-            self.pace.take(data.len() as u64).await;
-            let now = Timestamp::now().as_microsecond();
-            let sent_at = u64::try_from(now).unwrap_or(0);
             let (piece, offset) = (part.piece, part.offset);
-            return Ok(Some(TransferResponse { piece, offset, data, sent_at }));
+            let (pace, bytes) = (self.pace.clone(), data.len() as u64);
+            let taking = async move { pace.take(bytes).await }.boxed();
+            self.due = Some(Due { piece, offset, data, taking });
         }
     }
 

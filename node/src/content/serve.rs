@@ -138,8 +138,19 @@ impl Server {
     /// Whole blobs that are held; those that are not are marked absent.
     ///
     /// # Errors
-    /// `INVALID_ARGUMENT` for too many or malformed digests.
-    pub fn get_blobs(&self, request: &GetBlobsRequest) -> Result<PartStream, Status> {
+    /// `INVALID_ARGUMENT` for too many or malformed digests, or an unknown class.
+    pub fn get_blobs(
+        &self,
+        peer: &NodeName,
+        request: &GetBlobsRequest,
+    ) -> Result<PartStream, Status> {
+        // Documents are what decisions travel with: they are counted, not held.
+        let pace = if request.class.is_empty() {
+            None
+        } else {
+            let class = read_class(&request.class)?;
+            Some(self.content.inner.budget.transfer(peer, Direction::Out, class))
+        };
         if request.digests.len() > MAX_BLOBS {
             return Err(Status::invalid_argument(format!("more than {MAX_BLOBS} digests")));
         }
@@ -163,7 +174,17 @@ impl Server {
             .try_flatten()
             .map_ok(|(digest, reader)| whole_blob(digest, reader))
             .try_flatten();
-        Ok(parts.map_err(|error| Status::from(Error::from(error))).boxed())
+        let parts = parts.map_err(|error| Status::from(Error::from(error)));
+        let Some(pace) = pace else { return Ok(parts.boxed()) };
+        let pace = Arc::new(pace);
+        let paced = parts.and_then(move |part| {
+            let pace = pace.clone();
+            async move {
+                pace.take(part.data.len() as u64).await;
+                Ok(part)
+            }
+        });
+        Ok(paced.boxed())
     }
 }
 

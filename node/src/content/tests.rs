@@ -150,7 +150,7 @@ impl Replication for Service {
         &self,
         request: Request<GetBlobsRequest>,
     ) -> Result<Response<PartStream>, Status> {
-        self.server.get_blobs(request.get_ref()).map(Response::new)
+        self.server.get_blobs(&"child".parse().unwrap(), request.get_ref()).map(Response::new)
     }
 
     async fn get_manifest(

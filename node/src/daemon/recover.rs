@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::open::Node;
 use super::{Layout, primary};
+use crate::budget::Budget;
 use crate::config::Settings;
 use crate::generation::{Generation, past, storage};
 use crate::identity::ca::Request;
@@ -145,7 +146,7 @@ fn by_hand(data: &std::path::Path, generation: &Generation) -> Result<Mark, Erro
 /// Asks the nodes directly below whether somebody else signs.
 async fn check(node: &Node) -> Result<(), Error> {
     let Ok(credentials) = Credentials::new(&node.identity) else { return Ok(()) };
-    let ways = Ways { ca: node.identity.ca().clone(), credentials };
+    let ways = Ways { ca: node.identity.ca().clone(), credentials, budget: Budget::default() };
     let (root, at) = trusted(&node.store).await?;
     let look = watch::look(&ways, &node.name, &node.generation, &root, at);
     match tokio::time::timeout(watch::PATIENCE, look).await {
@@ -190,7 +191,7 @@ async fn recover(
     let identity = certify(settings, &name, &generation.mesh, mark, identity).await?;
     let credentials =
         Credentials::new(&identity).map_err(|error| Error::Certificate(error.into()))?;
-    let ways = Ways { ca: identity.ca().clone(), credentials };
+    let ways = Ways { ca: identity.ca().clone(), credentials, budget: Budget::default() };
     let old = generation.mesh.primary().ok_or(Error::NoRoot)?.name.clone();
     refuse_while_alive(&ways, &old, &generation.mesh).await?;
     let (root, at) = trusted(&store).await?;

@@ -50,6 +50,7 @@ use crate::rpc::{
     subscriptions,
 };
 use crate::succession::{Ways, announce, records};
+use crate::transport::server::Meters;
 
 /// Largest admin request: tens of thousands of revisions decided at once.
 const MAX_ADMIN_REQUEST: usize = 16 << 20;
@@ -79,10 +80,11 @@ impl Parts {
         let ca = identity.ca().clone();
         let credentials = Credentials::new(&identity)?;
         let current = Current::new(generation.clone());
-        let ways = Ways { ca: ca.clone(), credentials: credentials.clone() };
-        let upward = Upward::of(&generation, &name, &ca, &credentials)?;
+        let budget = Budget::new(settings.limit_down, settings.limit_up);
+        let ways =
+            Ways { ca: ca.clone(), credentials: credentials.clone(), budget: budget.clone() };
+        let upward = Upward::of(&generation, &name, &ca, &credentials, &budget)?;
         let (source, sources) = watch::channel(None);
-        let budget = Budget::default();
         let intake = content::Intake::new(budget.clone());
         let content =
             Content::new(store.clone(), sources, settings.content_fetches, budget.clone());
@@ -218,6 +220,12 @@ impl Parts {
 
     pub(super) fn credentials(&self) -> Arc<Credentials> {
         self.credentials.clone()
+    }
+
+    /// What counts the connections of nodes.
+    pub(super) fn meters(&self) -> Meters {
+        let budget = self.ways.budget.clone();
+        Arc::new(move |name| budget.meter(name))
     }
 
     /// Who is let in, by the mesh document of the moment.

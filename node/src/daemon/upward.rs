@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tonic::transport::Channel;
 
 use super::Error;
+use crate::budget::Budget;
 use crate::content::{self, PieceSource};
 use crate::generation::Generation;
 use crate::identity::tls::{self, Credentials, Expected};
@@ -28,6 +29,7 @@ pub(super) struct Upward {
     parent: NodeName,
     url: NodeUrl,
     tls: Arc<ClientConfig>,
+    budget: Budget,
 }
 
 impl Upward {
@@ -37,13 +39,14 @@ impl Upward {
         name: &NodeName,
         ca: &CertificateDer<'static>,
         credentials: &Arc<Credentials>,
+        budget: &Budget,
     ) -> Result<Option<Arc<Self>>, Error> {
         let this = generation.mesh.node(name).ok_or_else(|| Error::NotInMesh(name.clone()))?;
         let Some(parent) = &this.parent else { return Ok(None) };
         let node = generation.mesh.node(parent).ok_or_else(|| Error::NotInMesh(parent.clone()))?;
         let url = node.url.parse().map_err(Error::ParentUrl)?;
         let tls = tls::client(ca, Some(credentials.clone()), Expected::Node(parent.clone()))?;
-        Ok(Some(Arc::new(Self { parent: parent.clone(), url, tls })))
+        Ok(Some(Arc::new(Self { parent: parent.clone(), url, tls, budget: budget.clone() })))
     }
 
     pub(super) const fn parent(&self) -> &NodeName {
@@ -52,7 +55,8 @@ impl Upward {
 
     /// A new connection.
     pub(super) fn channel(&self) -> Result<Channel, Error> {
-        Ok(channel::to_node(&self.url, self.tls.clone())?)
+        let meter = Some(self.budget.meter(&self.parent));
+        Ok(channel::to_metered_node(&self.url, self.tls.clone(), meter)?)
     }
 
     /// Makes the parent the source of payloads, over a new connection.

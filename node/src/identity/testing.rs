@@ -169,7 +169,7 @@ impl Running {
         let policy = Arc::new(PeerPolicy::new(mesh.subscribe()));
         let shutdown = CancellationToken::new();
         let serve =
-            server::serve_tls(listener, tls, policy, app.clone(), options, shutdown.clone());
+            server::serve_tls(listener, tls, policy, app.clone(), options, None, shutdown.clone());
         let task = tokio::spawn(serve);
         Self { url, app, credentials, mesh, shutdown, task }
     }

@@ -130,7 +130,8 @@ impl Replication for Service {
         &self,
         request: Request<wire::GetBlobsRequest>,
     ) -> Result<Response<Self::GetBlobsStream>, Status> {
-        self.content.get_blobs(request.get_ref()).map(Response::new)
+        let caller = caller(&request)?;
+        self.content.get_blobs(&caller, request.get_ref()).map(Response::new)
     }
 
     async fn get_manifest(

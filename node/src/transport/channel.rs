@@ -21,6 +21,7 @@ use tokio_rustls::client::TlsStream;
 use tonic::transport::{Channel, Endpoint};
 
 use super::address::{Host, NodeUrl};
+use super::metered::{Meter, Metered};
 use super::{
     CONNECTION_WINDOW, KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT, MAX_FRAME, MAX_HEADERS,
     STREAM_WINDOW,
@@ -113,12 +114,24 @@ pub enum Error {
 /// # Errors
 /// [`Error::Url`]; everything else shows when the channel is used.
 pub fn to_node(url: &NodeUrl, tls: Arc<ClientConfig>) -> Result<Channel, Error> {
+    to_metered_node(url, tls, None)
+}
+
+/// The same, counting what passes.
+///
+/// # Errors
+/// As [`to_node`].
+pub fn to_metered_node(
+    url: &NodeUrl,
+    tls: Arc<ClientConfig>,
+    meter: Option<Arc<dyn Meter>>,
+) -> Result<Channel, Error> {
     let endpoint = Endpoint::from_shared(url.as_str().to_owned())
         .map_err(|source| Error::Url(url.clone(), source))?;
     let url = url.clone();
     let connector = tower::service_fn(move |_: Uri| {
-        let (url, tls) = (url.clone(), Arc::clone(&tls));
-        async move { dial(&url, tls).await.map(TokioIo::new) }
+        let (url, tls, meter) = (url.clone(), Arc::clone(&tls), meter.clone());
+        async move { dial(&url, tls, meter).await.map(TokioIo::new) }
     });
     Ok(tuned(endpoint).connect_with_connector_lazy(connector))
 }
@@ -186,13 +199,17 @@ fn tuned(endpoint: Endpoint) -> Endpoint {
     endpoint.clone().user_agent(USER_AGENT).unwrap_or(endpoint)
 }
 
-async fn dial(url: &NodeUrl, tls: Arc<ClientConfig>) -> Result<TlsStream<TcpStream>, Error> {
+async fn dial(
+    url: &NodeUrl,
+    tls: Arc<ClientConfig>,
+    meter: Option<Arc<dyn Meter>>,
+) -> Result<TlsStream<Metered<TcpStream>>, Error> {
     let attempt = async {
         let tcp = reach(url).await?;
         // Small messages matter more than full packets; failure only costs time.
         let _ = tcp.set_nodelay(true);
         TlsConnector::from(tls)
-            .connect(url.server_name(), tcp)
+            .connect(url.server_name(), Metered::new(tcp, meter))
             .await
             .map_err(|error| tls_error(url.authority(), error))
     };

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use patchmesh_topology::name::NodeName;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -24,7 +25,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::connection::{Connection, Guest, Protocol};
-use crate::identity::certificate::Certificate;
+use super::metered::{Meter, Metered};
+use crate::identity::certificate::{Certificate, Subject};
 use crate::identity::peer::{Peer, PeerPolicy};
 
 mod connection;
@@ -118,6 +120,9 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
     TcpListener::bind(address).await.map_err(|source| Error::Bind { address, source })
 }
 
+/// Says what counts the connections of a node.
+pub type Meters = Arc<dyn Fn(&NodeName) -> Arc<dyn Meter> + Send + Sync>;
+
 /// Serves `app` over TLS until `shutdown`.
 pub async fn serve_tls(
     listener: TcpListener,
@@ -125,10 +130,11 @@ pub async fn serve_tls(
     policy: Arc<PeerPolicy>,
     app: Router,
     options: Options,
+    meters: Option<Meters>,
     shutdown: CancellationToken,
 ) {
     let limit = options.max_connections;
-    let door = Arc::new(Door::new(tls, policy, app, options, shutdown.clone()));
+    let door = Arc::new(Door::new(tls, policy, app, options, meters, shutdown.clone()));
     serve_all(listener, limit, shutdown, |tcp| Arc::clone(&door).welcome(tcp)).await;
 }
 
@@ -238,6 +244,7 @@ struct Door {
     anonymous: Arc<Semaphore>,
     handshakes: Semaphore,
     options: Options,
+    meters: Option<Meters>,
     shutdown: CancellationToken,
 }
 
@@ -247,6 +254,7 @@ impl Door {
         policy: Arc<PeerPolicy>,
         app: Router,
         options: Options,
+        meters: Option<Meters>,
         shutdown: CancellationToken,
     ) -> Self {
         let anonymous = options.max_connections.saturating_sub(options.reserved_for_peers);
@@ -257,6 +265,7 @@ impl Door {
             anonymous: Arc::new(Semaphore::new(anonymous)),
             handshakes: Semaphore::new(options.max_handshakes),
             options,
+            meters,
             shutdown,
         }
     }
@@ -276,25 +285,28 @@ impl Door {
         }
     }
 
-    async fn handshake(&self, tcp: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+    async fn handshake(&self, tcp: TcpStream) -> io::Result<TlsStream<Metered<TcpStream>>> {
         let attempt = async {
             // The semaphore is never closed.
             let _permit = self.handshakes.acquire().await.map_err(io::Error::other)?;
-            self.acceptor.accept(tcp).await
+            self.acceptor.accept(Metered::new(tcp, None)).await
         };
         timeout(self.options.handshake_timeout, attempt).await?
     }
 
-    async fn serve(&self, tls: TlsStream<TcpStream>) -> io::Result<()> {
+    async fn serve(&self, mut tls: TlsStream<Metered<TcpStream>>) -> io::Result<()> {
         let (_, session) = tls.get_ref();
         let protocol = match session.alpn_protocol() {
             Some(b"h2") => Protocol::Http2,
             _ => Protocol::Http1,
         };
-        let offered = session.peer_certificates().and_then(<[_]>::first);
+        let offered = session.peer_certificates().and_then(<[_]>::first).cloned();
         let (guest, _permit) = match offered {
             Some(der) => {
-                let certificate = Certificate::parse(der).map_err(io::Error::other)?;
+                let certificate = Certificate::parse(&der).map_err(io::Error::other)?;
+                if let (Subject::Node(name), Some(meters)) = (&certificate.subject, &self.meters) {
+                    tls.get_mut().0.set_meter(meters(name));
+                }
                 let policy = Arc::clone(&self.policy);
                 (Guest::Certified { certificate: Arc::new(certificate), policy }, None)
             }

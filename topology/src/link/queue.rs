@@ -17,6 +17,7 @@
 //! Time is a duration since any start.
 
 use std::collections::BTreeMap;
+use std::str::FromStr;
 use std::time::Duration;
 
 use super::Class;
@@ -24,6 +25,7 @@ use super::bucket::Bucket;
 use super::gauge::Gauge;
 use super::rate::Rate;
 use crate::name::NodeName;
+use crate::node::UnknownWord;
 
 /// How long a class counts as moving after it moved last: longer than the pause
 /// between two frames, shorter than a person waits.
@@ -85,6 +87,32 @@ pub enum Hold {
     Line,
     /// The node's limit.
     Node,
+}
+
+impl Hold {
+    /// The word used between nodes.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Urgent(class) => class.as_str(),
+            Self::Line => "line",
+            Self::Node => "node",
+        }
+    }
+}
+
+impl FromStr for Hold {
+    type Err = UnknownWord;
+
+    fn from_str(text: &str) -> Result<Self, UnknownWord> {
+        match text {
+            "closed" => Ok(Self::Closed),
+            "line" => Ok(Self::Line),
+            "node" => Ok(Self::Node),
+            class => class.parse().map(Self::Urgent),
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -334,10 +362,14 @@ impl Queue {
         self.limit_of(line).bytes_in(FRAME_TIME).clamp(MIN_FRAME, MAX_FRAME)
     }
 
-    /// How much may be under way on a line; everything where nothing limits.
+    /// How much each transfer on a line may have under way; everything where
+    /// nothing limits.
     #[must_use]
     pub fn window(&self, line: &NodeName) -> u64 {
-        self.limit_of(line).bytes_in(IN_FLIGHT_TIME).max(MIN_FRAME)
+        let lanes = self.lines.get(line).map(|line| &line.classes);
+        let transfers: usize = lanes.into_iter().flatten().map(|lane| lane.transfers).sum();
+        let window = self.limit_of(line).bytes_in(IN_FLIGHT_TIME);
+        if window == u64::MAX { window } else { (window / transfers.max(1) as u64).max(MIN_FRAME) }
     }
 
     fn turn(&self, transfer: &Transfer, now: Duration) -> Turn {

@@ -35,6 +35,7 @@ fn an_empty_folder_has_the_defaults() {
     assert_eq!(settings.http_listen, None);
     assert_eq!(settings.certificate_lifetime, Duration::from_secs(90 * 86_400));
     assert_eq!(settings.content_fetches, 4);
+    assert!(settings.limit_down.is_unlimited() && settings.limit_up.is_unlimited());
     assert_eq!(settings.data, folder.0.path());
 }
 
@@ -43,7 +44,7 @@ fn each_layer_wins_over_the_one_below() {
     let folder = Folder::new();
     folder.write(
         "patchmesh.toml",
-        "listen = '127.0.0.1:1'\npoll_interval = '1m'\ncontent_fetches = 2\n",
+        "listen = '127.0.0.1:1'\npoll_interval = '1m'\ncontent_fetches = 2\nlimit_up = '10Mbit/s'\n",
     );
     folder.write("patchmesh.d/10-a.toml", "listen = '127.0.0.1:2'\noffline_grace = '2d'\n");
     folder.write("patchmesh.d/20-b.toml", "listen = '127.0.0.1:3'\n");
@@ -61,6 +62,7 @@ fn each_layer_wins_over_the_one_below() {
     assert_eq!(settings.poll_interval, Duration::from_secs(60));
     assert_eq!(settings.offline_grace, Duration::from_secs(2 * 86_400));
     assert_eq!(settings.content_fetches, 2);
+    assert_eq!(settings.limit_up.bits(), Some(10_000_000));
 }
 
 #[test]

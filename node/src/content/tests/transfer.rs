@@ -317,7 +317,10 @@ async fn malformed_requests_are_refused() {
     };
     let result = client.transfer(once(unknown)).await;
     assert_eq!(result.unwrap_err().code(), tonic::Code::NotFound);
-    let many = super::GetBlobsRequest { digests: vec![Bytes::from_static(&[0; 32]); 1025] };
+    let many = super::GetBlobsRequest {
+        digests: vec![Bytes::from_static(&[0; 32]); 1025],
+        ..super::GetBlobsRequest::default()
+    };
     assert!(client.get_blobs(many).await.is_err());
     assert_eq!(fs::read_dir(top.store().path().join("incoming")).unwrap().count(), 0);
 }

@@ -96,10 +96,14 @@ fn limits_are_kept_within_two_percent() {
 
 #[test]
 fn frames_follow_the_limit() {
-    let world = World::with(&[("slow", "100kbit/s"), ("lyon", "8Mbit/s"), ("fast", "unlimited")]);
+    let mut world =
+        World::with(&[("slow", "100kbit/s"), ("lyon", "8Mbit/s"), ("fast", "unlimited")]);
     let frame = |line: &str| world.queue.frame(&name(line));
     assert_eq!((frame("slow"), frame("lyon"), frame("fast")), (1024, 50_000, 1 << 20));
     assert_eq!(world.queue.window(&name("lyon")), 250_000);
+    world.begin("lyon", Class::Normal);
+    world.begin("lyon", Class::Background);
+    assert_eq!(world.queue.window(&name("lyon")), 125_000, "all together no more than that");
     assert_eq!(world.queue.window(&name("fast")), u64::MAX);
 }
 
