@@ -17,7 +17,7 @@ mod progress;
 
 use serde::{Deserialize, Serialize};
 
-pub use kind::{Error, Found, Round, Source};
+pub use kind::{Error, Found, Revisions, Round, Source};
 pub use progress::{Progress, Step};
 
 /// When the payloads of a source's revisions are fetched.

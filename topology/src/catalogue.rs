@@ -31,49 +31,34 @@ pub struct Entering {
     pub fingerprint: Digest,
 }
 
-/// What came of merging, each list in the order of the input.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Merge {
-    /// The first revision of an update.
-    pub new: Vec<Entering>,
-    /// Another revision of a known update.
-    pub updated: Vec<Entering>,
+/// What a vendor's release is to the catalogue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "each is taken apart at once, and most enter")]
+pub enum Met {
     /// Nothing changed: the revision of the catalogue that this is.
-    pub known: Vec<RevisionId>,
+    Known(RevisionId),
+    /// The first revision of an update, with ordinal 0, or another one of a known update.
+    Entering(Entering),
 }
 
-impl Merge {
-    /// All that enters, new ones first.
-    pub fn entering(&self) -> impl Iterator<Item = &Entering> {
-        self.new.iter().chain(&self.updated)
-    }
-
-    /// Whether the catalogue stays as it is.
-    #[must_use]
-    pub fn is_unchanged(&self) -> bool {
-        self.new.is_empty() && self.updated.is_empty()
-    }
-}
-
-/// Sorts `incoming` into what is new, what is changed and what is known.
+/// Tells what each of `incoming` is, one after the other: a whole distribution
+/// passes without standing in memory twice.
 ///
 /// `known` gives every revision of an update that the catalogue has. The
 /// release numbers of `incoming` are not looked at.
 pub fn merge(
     incoming: impl IntoIterator<Item = Revision>,
     known: impl Fn(&UpdateId) -> Vec<Known>,
-) -> Merge {
-    let mut merge = Merge::default();
+) -> impl Iterator<Item = Met> {
     // What is known of each update met so far, what entered before included.
     let mut met: BTreeMap<UpdateId, Vec<Known>> = BTreeMap::new();
-    for mut revision in incoming {
+    incoming.into_iter().map(move |mut revision| {
         let fingerprint = revision.fingerprint();
         let update = revision.id.update.clone();
         let siblings = met.entry(update).or_insert_with_key(&known);
         let same_version = || siblings.iter().filter(|one| one.id.version == revision.id.version);
         if let Some(same) = same_version().find(|one| one.fingerprint == fingerprint) {
-            merge.known.push(same.id.clone());
-            continue;
+            return Met::Known(same.id.clone());
         }
         let latest = same_version().map(|one| one.id.release).max().unwrap_or(0);
         revision.id.release = latest.saturating_add(1);
@@ -81,10 +66,8 @@ pub fn merge(
         // Most updates have one revision, and there are as many as a distribution has sources.
         siblings.reserve_exact(1);
         siblings.push(Known { id: revision.id.clone(), ordinal, fingerprint });
-        let list = if ordinal == 0 { &mut merge.new } else { &mut merge.updated };
-        list.push(Entering { revision, ordinal, fingerprint });
-    }
-    merge
+        Met::Entering(Entering { revision, ordinal, fingerprint })
+    })
 }
 
 /// Every revision of `update` in a catalogue held as a map.
@@ -124,44 +107,53 @@ mod tests {
     struct Catalogue(Vec<Known>);
 
     impl Catalogue {
-        fn enter(&mut self, incoming: impl IntoIterator<Item = Revision>) -> Merge {
+        fn enter(&mut self, incoming: impl IntoIterator<Item = Revision>) -> Vec<Met> {
+            let before = self.0.clone();
             let of = |update: &UpdateId| {
-                self.0.iter().filter(|known| known.id.update == *update).cloned().collect()
+                before.iter().filter(|known| known.id.update == *update).cloned().collect()
             };
-            let merge = merge(incoming, of);
-            self.0.extend(merge.entering().map(|one| Known {
-                id: one.revision.id.clone(),
-                ordinal: one.ordinal,
-                fingerprint: one.fingerprint,
+            let met: Vec<Met> = merge(incoming, of).collect();
+            self.0.extend(met.iter().filter_map(|one| match one {
+                Met::Known(_) => None,
+                Met::Entering(Entering { revision, ordinal, fingerprint }) => Some(Known {
+                    id: revision.id.clone(),
+                    ordinal: *ordinal,
+                    fingerprint: *fingerprint,
+                }),
             }));
-            merge
+            met
         }
     }
 
-    fn ids(entering: &[Entering]) -> Vec<(String, u32)> {
-        entering.iter().map(|one| (one.revision.id.to_string(), one.ordinal)).collect()
+    /// `new`, `updated` or `known`, with the name.
+    fn told(met: &[Met]) -> Vec<String> {
+        met.iter()
+            .map(|one| match one {
+                Met::Known(id) => format!("known {id}"),
+                Met::Entering(one) if one.ordinal == 0 => format!("new {}", one.revision.id),
+                Met::Entering(one) => format!("updated {} {}", one.revision.id, one.ordinal),
+            })
+            .collect()
     }
 
     #[test]
     fn tells_new_from_updated_from_known() {
         let mut catalogue = Catalogue::default();
-        let merge = catalogue.enter([revision("a", "1", "x"), revision("b", "1", "x")]);
-        assert_eq!((merge.new.len(), merge.updated.len()), (2, 0));
-        let merge = catalogue.enter([revision("a", "2", "x"), revision("b", "1", "x")]);
-        assert_eq!(ids(&merge.updated), [("deb:stable/a@2".to_owned(), 1)]);
-        assert_eq!(merge.known, [revision("b", "1", "x").id]);
-        let merge = catalogue.enter([revision("a", "2", "other bytes")]);
-        assert_eq!(ids(&merge.updated), [("deb:stable/a@2#2".to_owned(), 2)]);
-        let merge = catalogue.enter([revision("a", "2", "x")]);
-        assert!(merge.is_unchanged(), "a vendor that goes back releases nothing new");
+        let met = catalogue.enter([revision("a", "1", "x"), revision("b", "1", "x")]);
+        assert_eq!(told(&met), ["new deb:stable/a@1", "new deb:stable/b@1"]);
+        let met = catalogue.enter([revision("a", "2", "x"), revision("b", "1", "x")]);
+        assert_eq!(told(&met), ["updated deb:stable/a@2 1", "known deb:stable/b@1"]);
+        let met = catalogue.enter([revision("a", "2", "other bytes")]);
+        assert_eq!(told(&met), ["updated deb:stable/a@2#2 2"]);
+        let met = catalogue.enter([revision("a", "2", "x")]);
+        assert_eq!(told(&met), ["known deb:stable/a@2"], "going back releases nothing new");
     }
 
     #[test]
     fn two_releases_in_one_input_are_two_revisions() {
         let mut catalogue = Catalogue::default();
-        let merge = catalogue.enter([revision("a", "1", "x"), revision("a", "1", "y")]);
-        assert_eq!(ids(&merge.new), [("deb:stable/a@1".to_owned(), 0)]);
-        assert_eq!(ids(&merge.updated), [("deb:stable/a@1#2".to_owned(), 1)]);
+        let met = catalogue.enter([revision("a", "1", "x"), revision("a", "1", "y")]);
+        assert_eq!(told(&met), ["new deb:stable/a@1", "updated deb:stable/a@1#2 1"]);
     }
 
     fn inputs() -> impl Strategy<Value = Vec<Vec<Revision>>> {
@@ -176,10 +168,9 @@ mod tests {
             let mut catalogue = Catalogue::default();
             for input in inputs {
                 let count = input.len();
-                let merge = catalogue.enter(input.clone());
-                prop_assert_eq!(merge.entering().count() + merge.known.len(), count);
+                prop_assert_eq!(catalogue.enter(input.clone()).len(), count);
                 let again = catalogue.enter(input);
-                prop_assert!(again.is_unchanged());
+                prop_assert!(again.iter().all(|one| matches!(one, Met::Known(_))));
             }
             let mut ids: Vec<_> = catalogue.0.iter().map(|known| known.id.clone()).collect();
             let all = ids.len();

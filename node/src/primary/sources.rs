@@ -13,9 +13,9 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 use patchmesh_proto::{admin as wire, document};
-use patchmesh_topology::catalogue;
+use patchmesh_topology::catalogue::{self, Entering, Met};
 use patchmesh_topology::name::SourceName;
-use patchmesh_topology::revision::{CatalogueEntry, Revision, RevisionId};
+use patchmesh_topology::revision::{CatalogueEntry, DocumentRef, Revision, RevisionId};
 use tokio::sync::watch;
 
 use super::draft::Draft;
@@ -25,7 +25,7 @@ use crate::generation::{Generation, read_revision};
 use crate::log::in_one_line;
 use crate::source::http::{self, Http};
 use crate::source::{self, FetchPolicy, Found, Progress, Round, Source, apt, files};
-use crate::store::{self, Store};
+use crate::store::{self, Store, Transaction};
 
 /// Bytes of revisions' documents that are stored in one go: enough that syncing
 /// costs little, few enough that memory stays flat however large the release.
@@ -333,57 +333,73 @@ impl Drop for Turn {
 
 /// Enters what a vendor has into the catalogue,
 /// and notes what the release has, for baselines.
-///
-/// The documents are stored on the way, a few megabytes at a time: a whole
-/// distribution in one transaction would stand in memory four times. Nothing
-/// names them until the generation does; should it fail, the next attempt
-/// stores the very same.
 fn enter(
     draft: &mut Draft,
     source: &str,
-    revisions: Vec<Revision>,
+    revisions: source::Revisions,
 ) -> Result<Outcome, store::Error> {
     let known = draft.catalogue.clone();
-    let merged = catalogue::merge(revisions, |update| catalogue::known_in(&known, update));
-    let outcome = Outcome {
-        new: merged.new.len() as u64,
-        updated: merged.updated.len() as u64,
-        known: merged.known.len() as u64,
-        ..Outcome::default()
-    };
-    let release = merged.known.iter().chain(merged.entering().map(|one| &one.revision.id));
-    let release = ReleaseRecord {
-        revisions: release.map(ToString::to_string).collect(),
-        at: draft.now.as_second(),
-    };
-    draft.put(&records::RELEASES, source, release);
-    let mut entries = Vec::new();
-    let (mut stored, mut bytes_stored) = (draft.store().transaction(), 0);
-    for addition in merged.new.into_iter().chain(merged.updated) {
-        let bytes = document::encode(&patchmesh_proto::wire::Revision::from(&addition.revision));
-        let document = document::reference(&bytes);
-        stored.put_blob(&bytes)?;
-        bytes_stored += bytes.len();
-        if bytes_stored >= MAX_STORED_AT_ONCE {
-            let next = draft.store().transaction();
-            std::mem::replace(&mut stored, next).commit()?;
-            bytes_stored = 0;
-        }
+    let (mut outcome, mut release, mut entries) = (Outcome::default(), Vec::new(), Vec::new());
+    let mut documents = Documents::new(draft.store().clone());
+    for met in catalogue::merge(revisions, |update| catalogue::known_in(&known, update)) {
+        let Entering { revision, ordinal, fingerprint } = match met {
+            Met::Entering(entering) => entering,
+            Met::Known(id) => {
+                outcome.known += 1;
+                release.push(id.to_string());
+                continue;
+            }
+        };
+        *if ordinal == 0 { &mut outcome.new } else { &mut outcome.updated } += 1;
+        release.push(revision.id.to_string());
+        let document = documents.put(&revision)?;
         entries.push((
-            addition.revision.id,
-            CatalogueEntry {
-                document,
-                entered_at: draft.now,
-                ordinal: addition.ordinal,
-                fingerprint: addition.fingerprint,
-            },
+            revision.id,
+            CatalogueEntry { document, entered_at: draft.now, ordinal, fingerprint },
         ));
     }
-    stored.commit()?;
+    documents.finish()?;
+    let release = ReleaseRecord { revisions: release, at: draft.now.as_second() };
+    draft.put(&records::RELEASES, source, release);
+    drop(known);
     if !entries.is_empty() {
         Arc::make_mut(&mut draft.catalogue).extend(entries);
     }
     Ok(outcome)
+}
+
+/// Revisions' documents on their way into the store, a few megabytes at a time:
+/// a whole distribution in one transaction would stand in memory four times.
+/// Nothing names them until a generation does; should it fail, the next attempt
+/// stores the very same.
+struct Documents {
+    store: Store,
+    transaction: Transaction,
+    /// Of the open transaction.
+    bytes: usize,
+}
+
+impl Documents {
+    fn new(store: Store) -> Self {
+        let transaction = store.transaction();
+        Self { store, transaction, bytes: 0 }
+    }
+
+    fn put(&mut self, revision: &Revision) -> Result<DocumentRef, store::Error> {
+        let bytes = document::encode(&patchmesh_proto::wire::Revision::from(revision));
+        self.transaction.put_blob(&bytes)?;
+        self.bytes += bytes.len();
+        if self.bytes >= MAX_STORED_AT_ONCE {
+            let next = self.store.transaction();
+            std::mem::replace(&mut self.transaction, next).commit()?;
+            self.bytes = 0;
+        }
+        Ok(document::reference(&bytes))
+    }
+
+    fn finish(self) -> Result<(), store::Error> {
+        self.transaction.commit()
+    }
 }
 
 fn succeeded(state: Vec<u8>, now: Timestamp) -> SyncRecord {

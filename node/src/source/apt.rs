@@ -25,12 +25,12 @@ mod stanza;
 use std::path::Path;
 
 use jiff::Timestamp;
-use patchmesh_topology::revision::Revision;
 use serde::{Deserialize, Serialize};
 
 pub use config::{Config, Options, Suite};
 pub use error::Error;
 pub use payload::{fetch_payload, fetch_payload_to, payload_url};
+pub use revisions::Revisions;
 
 use crate::openpgp::Signer;
 use crate::source::Progress;
@@ -95,7 +95,7 @@ pub enum Outcome {
     /// All revisions of the suite as it is now, sorted by name and version.
     Changed {
         /// Every one, not only the new.
-        revisions: Vec<Revision>,
+        revisions: Revisions,
         /// To be kept once the revisions are.
         state: SyncState,
         /// About the vendor's metadata.

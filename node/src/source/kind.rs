@@ -34,11 +34,13 @@ pub enum Error {
     State(#[from] serde_json::Error),
 }
 
+/// The revisions that a source has now, each made when it is taken.
+pub type Revisions = Box<dyn Iterator<Item = Revision> + Send>;
+
 /// What a synchronisation found.
-#[derive(Debug)]
 pub struct Found {
     /// All revisions as they are now; `None` where they are those of last time.
-    pub revisions: Option<Vec<Revision>>,
+    pub revisions: Option<Revisions>,
     /// To be kept, once the revisions are, for the next synchronisation.
     pub state: Vec<u8>,
 }
@@ -89,7 +91,7 @@ impl Source {
                 match found.map_err(Box::new)? {
                     apt::Outcome::Unchanged { state } => written(None, &state),
                     apt::Outcome::Changed { revisions, state, .. } => {
-                        written(Some(revisions), &state)
+                        written(Some(Box::new(revisions)), &state)
                     }
                 }
             }
@@ -99,7 +101,7 @@ impl Source {
                 match found.map_err(Box::new)? {
                     files::Outcome::Unchanged { state } => written(None, &state),
                     files::Outcome::Changed { revisions, state } => {
-                        written(Some(revisions), &state)
+                        written(Some(Box::new(revisions.into_iter())), &state)
                     }
                 }
             }
@@ -134,6 +136,6 @@ fn read<T: DeserializeOwned + Default>(state: &[u8]) -> Result<T, Error> {
     if state.is_empty() { Ok(T::default()) } else { Ok(serde_json::from_slice(state)?) }
 }
 
-fn written<T: Serialize>(revisions: Option<Vec<Revision>>, state: &T) -> Result<Found, Error> {
+fn written<T: Serialize>(revisions: Option<Revisions>, state: &T) -> Result<Found, Error> {
     Ok(Found { revisions, state: serde_json::to_vec(state)? })
 }

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 
 use patchmesh_topology::digest::Sha256;
+use patchmesh_topology::name::SourceName;
 use patchmesh_topology::revision::{Facts, Payload, Revision, RevisionId, UpdateId};
 
 use super::Error;
@@ -19,6 +20,10 @@ const MAX_PACKAGES: usize = 1_000_000;
 
 /// The most remarks kept about one synchronisation.
 const MAX_NOTES: usize = 20;
+
+/// Up to this many packages a group grows one by one: most sources build one or
+/// two, and all of a distribution's are held at once.
+const FEW: usize = 4;
 
 /// The longest description kept, in bytes; it is for people's overview.
 const MAX_DESCRIPTION: usize = 4096;
@@ -34,6 +39,7 @@ pub(super) struct Collector {
     packages: usize,
 }
 
+#[derive(Debug)]
 struct Group {
     name: String,
     version: String,
@@ -43,7 +49,7 @@ struct Group {
 /// What a synchronisation yields.
 pub(super) struct Gathered {
     /// Sorted by name, then version as text.
-    pub(super) revisions: Vec<Revision>,
+    pub(super) revisions: Revisions,
     /// How many packages the indices have, without repetitions.
     pub(super) packages: usize,
     /// What an operator should know about the vendor's indices.
@@ -71,6 +77,9 @@ impl Collector {
             self.groups.len() - 1
         });
         let payloads = &mut self.groups[group].payloads;
+        if payloads.len() < FEW {
+            payloads.reserve_exact(1);
+        }
         // Both are below `MAX_PACKAGES`, so they fit.
         self.by_file.entry(binary.payload.sha256).or_insert((group as u32, payloads.len() as u32));
         payloads.push(binary.payload);
@@ -84,9 +93,35 @@ impl Collector {
         groups.retain(|group| wanted(group, config));
         groups.sort_by(|a, b| (&a.name, &a.version).cmp(&(&b.name, &b.version)));
         let mut notes = Vec::new();
+        for group in &mut groups {
+            put_in_order(&mut group.payloads, &mut notes);
+        }
+        let suite = config.suite.label().to_owned();
         let revisions =
-            groups.into_iter().map(|group| revision(group, config, &mut notes)).collect();
+            Revisions { groups: groups.into_iter(), source: config.name.clone(), suite };
         Gathered { revisions, packages, notes }
+    }
+}
+
+/// The revisions of a suite, each made when it is taken: a whole distribution
+/// stands in memory once, as its packages.
+#[derive(Debug)]
+pub struct Revisions {
+    groups: std::vec::IntoIter<Group>,
+    source: SourceName,
+    suite: String,
+}
+
+impl Iterator for Revisions {
+    type Item = Revision;
+
+    fn next(&mut self) -> Option<Revision> {
+        let group = self.groups.next()?;
+        Some(revision(group, self.source.clone(), self.suite.clone()))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.groups.size_hint()
     }
 }
 
@@ -103,8 +138,8 @@ fn wanted(group: &Group, config: &Config) -> bool {
     })
 }
 
-fn revision(group: Group, config: &Config, notes: &mut Vec<String>) -> Revision {
-    let Group { name, version, mut payloads } = group;
+/// Sorted, and each once.
+fn put_in_order(payloads: &mut Vec<Payload>, notes: &mut Vec<String>) {
     payloads.sort_by(|a, b| identity(a).cmp(&identity(b)).then_with(|| a.sha256.cmp(&b.sha256)));
     payloads.dedup_by(|second, first| {
         let same = identity(second) == identity(first);
@@ -116,15 +151,16 @@ fn revision(group: Group, config: &Config, notes: &mut Vec<String>) -> Revision 
         }
         same
     });
-    // Most have one or two, and all of a distribution's are held at once.
-    payloads.shrink_to_fit();
+}
+
+fn revision(group: Group, source: SourceName, suite: String) -> Revision {
+    let Group { name, version, payloads } = group;
     let mut architectures: Vec<String> =
         payloads.iter().map(|payload| payload.architecture.clone()).collect();
     architectures.sort();
     architectures.dedup();
     let (title, description) = words(&name, &payloads);
-    let update =
-        UpdateId { source: config.name.clone(), suite: config.suite.label().to_owned(), name };
+    let update = UpdateId { source, suite, name };
     Revision {
         id: RevisionId { update, version, release: 1 },
         title,

@@ -19,7 +19,7 @@ fn revisions(outcome: Result<Outcome, Error>) -> Vec<Revision> {
 
 fn changed(outcome: Result<Outcome, Error>) -> (Vec<Revision>, SyncState) {
     match outcome {
-        Ok(Outcome::Changed { revisions, state, .. }) => (revisions, state),
+        Ok(Outcome::Changed { revisions, state, .. }) => (revisions.collect(), state),
         other => panic!("expected revisions, got {other:?}"),
     }
 }

@@ -30,6 +30,7 @@ async fn one_revision_is_one_source_version_with_all_its_packages() {
     else {
         panic!("expected revisions")
     };
+    let revisions: Vec<_> = revisions.collect();
     assert_eq!(
         ids(&revisions),
         [
@@ -208,5 +209,6 @@ async fn a_contradiction_in_the_indices_is_noted() {
     else {
         panic!("expected revisions")
     };
+    let revisions: Vec<_> = revisions.collect();
     assert_eq!((revisions[0].payloads.len(), release.notes.len()), (1, 1));
 }
