@@ -10,6 +10,7 @@ pub mod apt;
 pub mod bench;
 pub mod binaries;
 pub mod cluster;
+pub mod dice;
 pub mod http;
 pub mod impostor;
 pub mod netns;
