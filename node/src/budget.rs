@@ -20,6 +20,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use patchmesh_topology::link::Class;
 use patchmesh_topology::link::queue::{Hold, Id, Queue};
 use patchmesh_topology::link::rate::Rate;
@@ -30,9 +31,13 @@ use tokio::time::{Instant, sleep_until};
 use crate::transport::metered::Meter;
 
 mod ledger;
+mod lines;
 pub mod window;
 
+pub use lines::follow;
+
 use ledger::Ledger;
+use lines::Lines;
 
 /// How long nothing was held against anybody until what passed meanwhile is
 /// forgotten: it belongs to a time when nobody waited.
@@ -65,6 +70,8 @@ struct Inner {
 struct State {
     incoming: Lane,
     outgoing: Lane,
+    /// Which lines there are; unknown before the mesh document was looked at.
+    lines: Option<Lines>,
     /// By the node at the other end. Only nodes of the mesh have one.
     ledgers: BTreeMap<NodeName, Arc<Ledger>>,
     is_driven: bool,
@@ -101,11 +108,26 @@ impl Budget {
     /// link until the [`Pace`] is dropped.
     #[must_use]
     pub fn transfer(&self, peer: &NodeName, direction: Direction, class: Class) -> Pace {
+        let now = self.inner.now();
         let mut state = self.inner.state();
-        let id = state.lane(direction).queue.join(peer, class);
+        let line = state.line(peer, direction, now);
+        let id = state.lane(direction).queue.join(&line, class);
         let ledger = state.ledger(peer);
         let turn = tokio::sync::Mutex::new(());
-        Pace { inner: Arc::clone(&self.inner), peer: peer.clone(), direction, id, ledger, turn }
+        Pace { inner: Arc::clone(&self.inner), line, direction, id, ledger, turn }
+    }
+
+    /// Puts the lines of another mesh document in force.
+    fn set_lines(&self, lines: Lines) {
+        self.inner.state().lines = Some(lines);
+        self.apply();
+    }
+
+    /// Puts in force what holds on each line now.
+    fn apply(&self) {
+        let now = self.inner.now();
+        self.inner.state().apply(now);
+        self.inner.changed.notify_one();
     }
 
     /// Counts what passes the connections with `peer`.
@@ -154,6 +176,29 @@ impl State {
         }
     }
 
+    /// The line to a node, with what holds on it.
+    fn line(&mut self, peer: &NodeName, direction: Direction, now: Duration) -> NodeName {
+        let Some(lines) = &self.lines else { return peer.clone() };
+        let (line, is_local) = lines.to(peer);
+        let terms = lines.terms(&line, is_local, direction, Timestamp::now());
+        self.lane(direction).queue.set_line(&line, terms, now);
+        line
+    }
+
+    /// Puts in force what holds on the lines that were used.
+    fn apply(&mut self, now: Duration) {
+        let Some(lines) = self.lines.clone() else { return };
+        let clock = Timestamp::now();
+        for direction in [Direction::In, Direction::Out] {
+            let queue = &mut self.lane(direction).queue;
+            let used: Vec<NodeName> = queue.lines().cloned().collect();
+            for line in used {
+                let is_local = lines.is_local(&line);
+                queue.set_line(&line, lines.terms(&line, is_local, direction, clock), now);
+            }
+        }
+    }
+
     fn ledger(&mut self, peer: &NodeName) -> Arc<Ledger> {
         self.ledgers.entry(peer.clone()).or_default().clone()
     }
@@ -163,6 +208,7 @@ impl State {
         let is_recent = now.saturating_sub(self.settled) <= FORGOTTEN;
         self.settled = now;
         for (peer, ledger) in &self.ledgers {
+            let line = self.lines.as_ref().map_or_else(|| peer.clone(), |lines| lines.to(peer).0);
             for direction in [Direction::In, Direction::Out] {
                 let bytes = ledger.settle(direction);
                 if bytes > 0 && is_recent {
@@ -170,7 +216,7 @@ impl State {
                         Direction::In => &mut self.incoming,
                         Direction::Out => &mut self.outgoing,
                     };
-                    lane.queue.charge(peer, bytes, now);
+                    lane.queue.charge(&line, bytes, now);
                 }
             }
         }
@@ -223,7 +269,7 @@ async fn drive(inner: Weak<Inner>) {
 #[derive(Debug)]
 pub struct Pace {
     inner: Arc<Inner>,
-    peer: NodeName,
+    line: NodeName,
     direction: Direction,
     id: Id,
     ledger: Arc<Ledger>,
@@ -258,13 +304,13 @@ impl Pace {
     /// is kept smoothly and the urgent overtakes soon.
     #[must_use]
     pub fn frame(&self) -> u64 {
-        self.inner.state().lane(self.direction).queue.frame(&self.peer)
+        self.inner.state().lane(self.direction).queue.frame(&self.line)
     }
 
     /// How much this transfer may have under way at most right now.
     #[must_use]
     pub fn in_flight(&self) -> u64 {
-        self.inner.state().lane(self.direction).queue.window(&self.peer)
+        self.inner.state().lane(self.direction).queue.window(&self.line)
     }
 
     /// What the transfer waits for, or waited for within the last moments.

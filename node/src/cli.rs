@@ -35,6 +35,7 @@ pub(crate) mod grpc;
 mod init;
 mod invite;
 mod join;
+mod link;
 mod node;
 mod nodes;
 mod output;
@@ -182,6 +183,9 @@ pub(crate) enum Command {
     /// What is approved by itself
     #[command(subcommand)]
     Rule(rule::Rule),
+    /// Lines between nodes: what they may carry, and when
+    #[command(subcommand)]
+    Link(link::Link),
     Status(status::Status),
     /// What is wrong until it is put right
     #[command(subcommand)]
@@ -337,6 +341,7 @@ async fn dispatch(context: &Context, command: Command) -> anyhow::Result<()> {
         Command::Group(command) => command.run(context).await,
         Command::Baseline(command) => command.run(context).await,
         Command::Rule(command) => command.run(context).await,
+        Command::Link(command) => command.run(context).await,
         Command::Status(command) => command.run(context).await,
         Command::Alert(command) => command.run(context).await,
         Command::Blob(command) => command.run(context).await,

@@ -5,6 +5,7 @@ pub mod alerts;
 pub mod assessments;
 pub mod backup;
 pub mod context;
+pub mod links;
 pub mod people;
 pub mod plans;
 pub mod policies;

@@ -11,6 +11,7 @@ mod assessment;
 mod baseline;
 mod catalogue;
 mod facts;
+mod link;
 mod mesh;
 mod person;
 mod policy;
@@ -32,6 +33,7 @@ use crate::wire;
 pub use alert::alert_severity;
 pub use approval::update_state;
 pub use facts::{classification, severity};
+pub use link::{link, link_to_wire};
 pub use mesh::{install_mode, role, stage, stages};
 pub use person::user_roles;
 pub use policy::rule;
@@ -84,6 +86,23 @@ pub enum Fault {
     /// Not a subscription.
     #[error("cannot be subscribed to")]
     Subscription(#[from] patchmesh_topology::subscription::Error),
+    /// Not a rate.
+    #[error("is no rate of a line")]
+    Rate(#[source] patchmesh_topology::link::rate::Error),
+    /// Not hours of the week.
+    #[error("are no hours of the week")]
+    Hours(#[source] patchmesh_topology::link::hours::Error),
+    /// Not a time zone.
+    #[error("is no time zone")]
+    Zone(#[source] patchmesh_topology::link::zone::UnknownZone),
+    /// A word that is not known here.
+    #[error("is no {kind}")]
+    Text {
+        /// Of what.
+        kind: &'static str,
+        /// Which there are.
+        source: node::UnknownWord,
+    },
     /// The nodes are not one tree.
     #[error("does not hold together")]
     Mesh(#[from] node::tree::Error),

@@ -7,6 +7,7 @@
 pub mod bucket;
 pub mod gauge;
 pub mod hours;
+pub mod mesh;
 pub mod profile;
 pub mod queue;
 pub mod rate;

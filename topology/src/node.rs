@@ -13,6 +13,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::digest::Sha256;
+use crate::link::profile::Profile;
 use crate::name::{BaselineName, GroupName, NodeName, Site, SourceName, UserName};
 use crate::person::User;
 use crate::subscription::Subscription;
@@ -245,4 +246,7 @@ pub struct Mesh {
     pub epoch: u64,
     /// Nodes that keep everything, to take the primary's place.
     pub standbys: BTreeSet<NodeName>,
+    /// What the line between a node and its parents may carry, by the node;
+    /// others carry anything.
+    pub links: BTreeMap<NodeName, Profile>,
 }

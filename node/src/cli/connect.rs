@@ -12,6 +12,7 @@ use patchmesh_proto::admin::admin_client::AdminClient;
 use patchmesh_proto::admin::alerts_client::AlertsClient;
 use patchmesh_proto::admin::assessments_client::AssessmentsClient;
 use patchmesh_proto::admin::backup_client::BackupClient;
+use patchmesh_proto::admin::links_client::LinksClient;
 use patchmesh_proto::admin::people_client::PeopleClient;
 use patchmesh_proto::admin::plans_client::PlansClient;
 use patchmesh_proto::admin::policies_client::PoliciesClient;
@@ -181,6 +182,13 @@ pub(crate) fn standbys(
     target: &Target,
 ) -> anyhow::Result<StandbysClient<InterceptedService<Channel, Deadline>>> {
     Ok(StandbysClient::with_interceptor(channel(target)?, Deadline))
+}
+
+/// A client for link profiles.
+pub(crate) fn links(
+    target: &Target,
+) -> anyhow::Result<LinksClient<InterceptedService<Channel, Deadline>>> {
+    Ok(LinksClient::with_interceptor(channel(target)?, Deadline))
 }
 
 /// A client for alerts.

@@ -8,6 +8,7 @@ use patchmesh_proto::admin::admin_server::AdminServer;
 use patchmesh_proto::admin::alerts_server::AlertsServer;
 use patchmesh_proto::admin::assessments_server::AssessmentsServer;
 use patchmesh_proto::admin::backup_server::BackupServer;
+use patchmesh_proto::admin::links_server::LinksServer;
 use patchmesh_proto::admin::people_server::PeopleServer;
 use patchmesh_proto::admin::plans_server::PlansServer;
 use patchmesh_proto::admin::policies_server::PoliciesServer;
@@ -29,7 +30,7 @@ use super::served::{self, Blobs, Shop};
 use super::upward::Upward;
 use super::{End, Ending, Error, Layout, open, placement, primary};
 use crate::alerts::Alerts;
-use crate::budget::Budget;
+use crate::budget::{self, Budget};
 use crate::config::Settings;
 use crate::content::{self, Content, Wanted};
 use crate::generation::{Current, retention};
@@ -46,8 +47,8 @@ use crate::replicate::{report, serve};
 use crate::rpc::context::Context;
 use crate::rpc::rights::Guard;
 use crate::rpc::{
-    admin, alerts, assessments, backup, people, plans, policies, roles, signatures, standbys,
-    subscriptions,
+    admin, alerts, assessments, backup, links, people, plans, policies, roles, signatures,
+    standbys, subscriptions,
 };
 use crate::succession::{Ways, announce, records};
 use crate::transport::server::Meters;
@@ -86,6 +87,11 @@ impl Parts {
         let upward = Upward::of(&generation, &name, &ca, &credentials, &budget)?;
         let (source, sources) = watch::channel(None);
         let intake = content::Intake::new(budget.clone());
+        spawn_until(
+            tasks,
+            stop,
+            budget::follow(budget.clone(), name.clone(), current.watch_mesh()),
+        );
         let content =
             Content::new(store.clone(), sources, settings.content_fetches, budget.clone());
         let alerts = Alerts::open(&store)?;
@@ -288,6 +294,7 @@ impl Parts {
                 RecordsServer::new(records).max_encoding_message_size(records::MAX_MESSAGE),
             )
             .add_service(AlertsServer::new(alerts::Service::new(context.clone())))
+            .add_service(LinksServer::new(links::Service::new(context.clone())))
             .add_service(PlansServer::new(plans::Service::new(context.clone())))
             .add_service(StandbysServer::new(standbys::Service::new(context.clone())))
             .add_service(identity)
@@ -326,9 +333,10 @@ async fn want(content: Content, name: NodeName, current: Current) {
         let generation = switches.borrow_and_update().clone();
         let wanted = generation.wanted_payloads(&name);
         let pressing = generation.pressing_payloads();
+        let ahead = generation.mesh.link(&name).ahead;
         let wanted = wanted.into_iter().map(|(digest, length)| {
             let is_pressing = pressing.contains(&digest);
-            let class = if is_pressing { Class::Critical } else { Class::Normal };
+            let class = if is_pressing { Class::Critical } else { ahead };
             Wanted::new(digest, length).with_class(class)
         });
         content.set_wanted(generation.number, wanted.collect());

@@ -102,6 +102,7 @@ impl TestMesh {
             source_subscriptions: BTreeMap::new(),
             epoch: 0,
             standbys: Default::default(),
+            links: Default::default(),
         }
     }
 }

@@ -6,6 +6,7 @@ use patchmesh_topology::name::NodeName;
 use patchmesh_topology::node::{Group, InstallMode, Membership, Mesh, Node, Role, Stage};
 use patchmesh_topology::person::User;
 
+use super::link::{link_to_wire, links};
 use super::subscription::{of_sources, optional, optional_to_wire};
 use super::{At, Error, Fault, each, sha256, sha256_to_wire, sorted};
 use crate::wire;
@@ -211,6 +212,7 @@ impl TryFrom<wire::Topology> for Mesh {
             )?,
             epoch: value.epoch,
             standbys: standbys(value.standbys)?,
+            links: links(value.links)?,
         };
         mesh.validate()?;
         Ok(mesh)
@@ -243,6 +245,7 @@ impl From<&Mesh> for wire::Topology {
                 .collect(),
             epoch: mesh.epoch,
             standbys: mesh.standbys.iter().map(ToString::to_string).collect(),
+            links: mesh.links.iter().map(|(node, profile)| link_to_wire(node, profile)).collect(),
         }
     }
 }

@@ -5,6 +5,10 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use patchmesh_topology::approval::{Approval, ApprovalSet, Decision};
 use patchmesh_topology::digest::{Digest, Sha256};
+use patchmesh_topology::link::Class;
+use patchmesh_topology::link::hours::Hours;
+use patchmesh_topology::link::profile::{Limits, Profile, Rule};
+use patchmesh_topology::link::rate::Rate;
 use patchmesh_topology::name::{GroupName, NodeName, RolloutName, Site};
 use patchmesh_topology::node::membership::Invitation;
 use patchmesh_topology::node::{Mesh, Role, Stage};
@@ -113,10 +117,50 @@ fn subscription() -> impl Strategy<Value = Subscription> {
     )
 }
 
+fn hours() -> impl Strategy<Value = Hours> {
+    (1..0x80_u8, 0..1440_u16, 0..=1440_u16)
+        .prop_filter_map("they never come", |(days, from, to)| Hours::new(days, from, to).ok())
+}
+
+fn rate() -> impl Strategy<Value = Rate> {
+    prop_oneof![
+        Just(Rate::UNLIMITED),
+        (8_000..1_000_000_000_u64).prop_map(|bits| Rate::from_bits(bits).expect("a rate")),
+    ]
+}
+
+fn limits() -> impl Strategy<Value = Limits> {
+    let rule = (hours(), rate()).prop_map(|(hours, rate)| Rule { hours, rate });
+    (rate(), option::of(rule))
+        .prop_map(|(default, rule)| Limits { default, rules: rule.into_iter().collect() })
+}
+
+fn link() -> impl Strategy<Value = Profile> {
+    let zones = select(vec!["UTC", "Europe/Paris", "Pacific/Kiritimati"]);
+    let zone = zones.prop_map(|name| name.parse().expect("a zone"));
+    let ahead = select(vec![Class::Normal, Class::Background]);
+    (zone, limits(), limits(), vec(hours(), 0..3), any::<bool>(), ahead).prop_map(
+        |(zone, down, up, bulk, critical_waits, ahead)| Profile {
+            zone,
+            down,
+            up,
+            critical_waits: critical_waits && !bulk.is_empty(),
+            bulk,
+            ahead,
+        },
+    )
+}
+
 /// The same with some of its nodes and sources narrowed.
 pub(crate) fn subscribed_mesh() -> impl Strategy<Value = Mesh> {
     let of_sources = btree_map("[a-z]{1,4}", subscription(), 0..3);
-    (mesh(), vec(subscription(), 0..6), of_sources).prop_map(|(mut mesh, nodes, sources)| {
+    let parts = (mesh(), vec(subscription(), 0..6), of_sources, vec(link(), 0..4));
+    parts.prop_map(|(mut mesh, nodes, sources, links)| {
+        let below: Vec<NodeName> =
+            mesh.nodes.keys().filter(|node| node.as_str() != "hq").cloned().collect();
+        for (node, profile) in below.iter().zip(links) {
+            mesh = mesh.set_link(node, profile).expect("a profile");
+        }
         for (node, subscription) in mesh.nodes.values_mut().zip(nodes) {
             node.subscription = subscription;
         }

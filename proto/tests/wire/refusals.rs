@@ -37,6 +37,7 @@ fn topology() -> wire::Topology {
         source_subscriptions: Vec::new(),
         epoch: 0,
         standbys: Vec::new(),
+        links: Vec::new(),
     }
 }
 
@@ -57,6 +58,26 @@ fn faults_of_a_mesh_name_their_field() {
     assert_eq!(path(|mesh| mesh.nodes[1].stages = vec![1, 9]), "nodes[1].stages[1]");
     assert_eq!(path(|mesh| mesh.nodes[1].key_sha256.clear()), "nodes[1].key_sha256");
     assert_eq!(path(|mesh| mesh.nodes[1].membership = 3), "nodes[1].key_sha256");
+    let link = |mesh: &mut wire::Topology, change: fn(&mut wire::Link)| {
+        let hours = wire::LinkHours { days: 1, from: 0, to: 60 };
+        let mut link =
+            wire::Link { node: "hub".to_owned(), bulk: vec![hours], ..wire::Link::default() };
+        change(&mut link);
+        mesh.links = vec![link];
+    };
+    assert_eq!(path(|mesh| mesh.links = vec![wire::Link::default()]), "links[0].node");
+    let path = |change| refused(|mesh| link(mesh, change)).path().to_owned();
+    assert_eq!(path(|link| link.zone = "Mars/Olympus".to_owned()), "links[0].zone");
+    assert_eq!(path(|link| link.bulk[0].days = 300), "links[0].bulk[0].days");
+    assert_eq!(path(|link| link.bulk[0].to = 0), "links[0].bulk[0]");
+    assert_eq!(path(|link| link.ahead = "later".to_owned()), "links[0].ahead");
+    let slow = |link: &mut wire::Link| {
+        link.up = Some(wire::LinkLimits { bits_per_second: 1, rules: Vec::new() });
+    };
+    assert_eq!(path(slow), "links[0].up.bits_per_second");
+    // What is well formed but cannot be used is the mesh's fault.
+    assert_eq!(path(|link| link.node = "nobody".to_owned()), "");
+    assert_eq!(path(|link| link.ahead = "critical".to_owned()), "");
     let error = refused(|mesh| mesh.nodes[1].role = 77);
     assert_eq!(
         error.to_string(),

@@ -54,6 +54,12 @@ impl Zone {
         [ambiguous().earlier(), ambiguous().later()].into_iter().filter_map(Result::ok)
     }
 
+    /// The first instant at which the clock shows this time, or would.
+    #[must_use]
+    pub fn instant(&self, wall: DateTime) -> Option<Timestamp> {
+        self.instants(wall).next()
+    }
+
     /// The day on which an instant is here.
     pub(super) fn date(&self, at: Timestamp) -> Date {
         self.wall(at).date()

@@ -122,6 +122,7 @@ impl Mesh {
             source_subscriptions: BTreeMap::new(),
             epoch: 0,
             standbys: BTreeSet::new(),
+            links: BTreeMap::new(),
         })
     }
 

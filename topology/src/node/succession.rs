@@ -65,6 +65,8 @@ impl Mesh {
             }
         }
         mesh.standbys.remove(name);
+        // Nobody is above it any more.
+        mesh.links.remove(name);
         mesh.epoch += 1;
         mesh.validate().map_err(Rejection::Invalid)?;
         Ok(mesh)

@@ -54,6 +54,17 @@ pub enum Error {
         /// The validation node above it, or itself.
         validation: NodeName,
     },
+    /// The line of a node that is not in the mesh.
+    #[error("a link profile names {0}, which is not in the mesh")]
+    LinkOfNobody(NodeName),
+    /// A line whose profile cannot be used.
+    #[error("the link profile of {node} cannot be used")]
+    Link {
+        /// Whose.
+        node: NodeName,
+        /// Why.
+        source: crate::link::profile::Error,
+    },
     /// Two nodes claim one address.
     #[error("nodes {first} and {second} have the same URL {url}")]
     SameUrl {
@@ -196,7 +207,8 @@ impl Mesh {
         self.check_top()?;
         self.check_parents()?;
         self.check_stages()?;
-        self.check_distinct()
+        self.check_distinct()?;
+        self.check_links()
     }
 
     fn check_filing(&self) -> Result<(), Error> {
@@ -211,6 +223,16 @@ impl Mesh {
         }
         if self.groups.len() > MAX_GROUPS {
             return Err(Error::TooManyGroups(self.groups.len()));
+        }
+        Ok(())
+    }
+
+    fn check_links(&self) -> Result<(), Error> {
+        for (node, profile) in &self.links {
+            if !self.nodes.contains_key(node) {
+                return Err(Error::LinkOfNobody(node.clone()));
+            }
+            profile.validate().map_err(|source| Error::Link { node: node.clone(), source })?;
         }
         Ok(())
     }
@@ -325,4 +347,4 @@ fn arrows(names: &[NodeName]) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

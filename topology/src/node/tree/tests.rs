@@ -45,11 +45,12 @@ fn mesh(nodes: impl IntoIterator<Item = Node>) -> Mesh {
         source_subscriptions: BTreeMap::new(),
         epoch: 0,
         standbys: BTreeSet::new(),
+        links: BTreeMap::new(),
     }
 }
 
 /// 0 ◄ 1 ◄ 2 ◄ 3, and 4 below 1.
-fn chain() -> Mesh {
+pub(crate) fn chain() -> Mesh {
     mesh([node(0, None), node(1, Some(0)), node(2, Some(1)), node(3, Some(2)), node(4, Some(1))])
 }
 
