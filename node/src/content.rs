@@ -11,13 +11,16 @@
 //!   wait; it can't make this node write more than the blob has room for.
 //! - A piece is handed on as soon as it is verified, so depth costs a piece and
 //!   not a blob.
+//! - Nodes beside each other fetch a payload from above about once together
+//!   ([`patchmesh_topology::share`]); what one of them is relied on for it gets
+//!   from above, so that they never wait for each other in a circle.
 //! - Each wait has a limit and each fetch a bounded number of attempts. What
 //!   failed is recorded, and in the background tried again later.
 //!
 //! Documents do not come this way: they belong to a generation and are fetched
 //! with it ([`parent::get_blobs`]), so that they never wait behind payloads.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -29,12 +32,15 @@ use tokio::sync::{Semaphore, watch};
 use crate::budget::Budget;
 use crate::store::Store;
 
+mod ask;
 mod assemble;
 mod background;
 mod critical;
 mod error;
 mod fetch;
+mod gather;
 mod grant;
+mod near;
 pub mod parent;
 mod read;
 mod receive;
@@ -44,6 +50,7 @@ mod several;
 mod small;
 mod source;
 mod transfers;
+mod writer;
 
 #[cfg(test)]
 mod tests;
@@ -53,13 +60,14 @@ pub use background::Readiness;
 pub use error::Error;
 pub use fetch::Fetch;
 pub use grant::Intake;
+pub use near::Neighbour;
 pub use parent::Parent;
 pub use read::ByteStream;
 pub use serve::{FrameStream, PartStream, Server};
 pub use several::{Holder, Several};
-pub use source::{Frames, PieceSource, Small};
+pub use source::{Conduct, Frames, PieceSource, Small};
 
-use fetch::State;
+use fetch::Running;
 use transfers::Transfers;
 
 /// Fetches at a time that someone waits for. More wait for their turn.
@@ -106,6 +114,7 @@ impl Wanted {
 struct Wish {
     generation: u64,
     wanted: Arc<[Wanted]>,
+    names: Arc<HashSet<Digest>>,
 }
 
 /// How soon a fetch begins.
@@ -126,7 +135,8 @@ pub struct Content {
 struct Inner {
     store: Store,
     sources: Sources,
-    fetches: Mutex<HashMap<Digest, watch::Receiver<State>>>,
+    fetches: Mutex<HashMap<Digest, Running>>,
+    near: near::Near,
     urgent: Semaphore,
     budget: Budget,
     /// Room for pieces that wait for the disk.
@@ -152,6 +162,7 @@ impl Content {
             store,
             sources,
             fetches: Mutex::default(),
+            near: near::Near::default(),
             urgent: Semaphore::new(URGENT_FETCHES),
             budget,
             writes: Arc::new(Semaphore::new(MAX_WRITES)),
@@ -186,7 +197,13 @@ impl Content {
         if end > 0 {
             tokio::spawn(critical::begin(self.clone(), wanted[..end].to_vec()));
         }
-        self.inner.wish.send_replace(Wish { generation, wanted: wanted.into() });
+        let names = Arc::new(wanted.iter().map(|one| one.digest).collect());
+        self.inner.wish.send_replace(Wish { generation, wanted: wanted.into(), names });
+    }
+
+    /// Whether the node is to hold this payload.
+    fn wishes_for(&self, digest: &Digest) -> bool {
+        self.inner.wish.borrow().names.contains(digest)
     }
 
     /// How much of what is wanted is held; changes as blobs arrive. Counted by
@@ -208,20 +225,20 @@ impl Content {
     #[must_use]
     pub fn ensure(&self, wanted: Wanted, urgency: Urgency) -> Fetch {
         let mut fetches = self.fetches();
-        if let Some(state) = fetches.get(&wanted.digest) {
-            return Fetch::new(wanted, state.clone());
+        if let Some(running) = fetches.get(&wanted.digest) {
+            return Fetch::new(wanted, running.clone());
         }
         if fetches.len() >= MAX_FETCHES {
             return Fetch::refused(wanted, Error::Busy { fetches: MAX_FETCHES });
         }
-        let (sender, state) = watch::channel(State::Starting);
-        fetches.insert(wanted.digest, state.clone());
+        let (sender, running) = Running::new();
+        fetches.insert(wanted.digest, running.clone());
         drop(fetches);
-        fetch::spawn(self.clone(), wanted, urgency, sender);
-        Fetch::new(wanted, state)
+        fetch::spawn(self.clone(), wanted, urgency, sender, running.pins.clone());
+        Fetch::new(wanted, running)
     }
 
-    fn fetches(&self) -> MutexGuard<'_, HashMap<Digest, watch::Receiver<State>>> {
+    fn fetches(&self) -> MutexGuard<'_, HashMap<Digest, Running>> {
         // The map is whole after every statement, so a panic elsewhere does
         // not spoil it.
         self.inner.fetches.lock().unwrap_or_else(PoisonError::into_inner)

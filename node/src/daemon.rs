@@ -7,6 +7,7 @@
 pub mod init;
 pub mod join;
 mod layout;
+mod near;
 mod open;
 mod placement;
 mod primary;

@@ -24,6 +24,7 @@ pub mod planned;
 pub mod revision;
 pub mod rollout;
 pub mod rule;
+pub mod share;
 pub mod subscription;
 pub mod supersedence;
 pub mod view;

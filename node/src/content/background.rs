@@ -108,7 +108,7 @@ async fn sleep_or_never(until: Option<Instant>) {
 impl Work {
     /// Takes a new wish: counts what is held and queues the rest.
     async fn replace(&mut self, content: &Content, wish: &Wish) {
-        let Wish { generation, wanted: asked } = wish.clone();
+        let Wish { generation, wanted: asked, .. } = wish.clone();
         let counted = content.store().run(move |store| {
             let mut readiness = Readiness { generation, ..Readiness::default() };
             let mut missing = VecDeque::new();

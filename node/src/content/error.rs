@@ -111,6 +111,11 @@ impl From<store::Error> for Error {
 }
 
 impl Error {
+    /// Whether this source sent what no honest one sends.
+    pub(super) fn is_deceit_of(&self, name: &str) -> bool {
+        matches!(self, Self::Deceit { from, .. } if from == name)
+    }
+
     /// Whether another attempt, at this or another source, may help at once.
     pub(super) fn is_worth_another_attempt(&self) -> bool {
         matches!(

@@ -13,8 +13,9 @@ use patchmesh_topology::digest::Digest;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
+use super::near::{self, Pins};
 use super::transfers::Transfer;
-use super::{Content, Error, PieceSource, Sources, Urgency, Wanted, receive};
+use super::{Conduct, Content, Error, PieceSource, Sources, Urgency, Wanted, receive};
 use crate::backoff::jittered;
 use crate::log::in_one_line;
 use crate::store::{Manifest, PartialBlob};
@@ -42,22 +43,37 @@ pub(super) enum State {
     Failed(Error),
 }
 
+/// A fetch under way, as it is registered.
+#[derive(Debug, Clone)]
+pub(super) struct Running {
+    pub(super) state: watch::Receiver<State>,
+    pub(super) pins: Pins,
+}
+
+impl Running {
+    pub(super) fn new() -> (watch::Sender<State>, Self) {
+        let (sender, state) = watch::channel(State::Starting);
+        (sender, Self { state, pins: Pins::default() })
+    }
+}
+
 /// A blob that is being fetched, or was already there.
 #[derive(Debug, Clone)]
 pub struct Fetch {
     wanted: Wanted,
     state: watch::Receiver<State>,
+    pins: Pins,
 }
 
 impl Fetch {
-    pub(super) fn new(wanted: Wanted, state: watch::Receiver<State>) -> Self {
-        Self { wanted, state }
+    pub(super) fn new(wanted: Wanted, Running { state, pins }: Running) -> Self {
+        Self { wanted, state, pins }
     }
 
     /// A fetch that was never begun.
     pub(super) fn refused(wanted: Wanted, error: Error) -> Self {
         let (_, state) = watch::channel(State::Failed(error));
-        Self { wanted, state }
+        Self { wanted, state, pins: Pins::default() }
     }
 
     /// Waits until the blob is held.
@@ -88,6 +104,12 @@ impl Fetch {
         }
     }
 
+    /// Says that a node beside relies on this one for a piece, which is therefore
+    /// fetched from above.
+    pub(super) fn pin(&self, piece: u64) {
+        self.pins.add(piece);
+    }
+
     pub(super) fn digest(&self) -> Digest {
         self.wanted.digest
     }
@@ -112,10 +134,11 @@ pub(super) fn spawn(
     wanted: Wanted,
     urgency: Urgency,
     state: watch::Sender<State>,
+    pins: Pins,
 ) {
     tokio::spawn(async move {
         let registered = Registered { content: &content, digest: wanted.digest };
-        let result = run(&content, wanted, urgency, &state).await;
+        let result = run(&content, wanted, urgency, &state, &pins).await;
         // Whoever asks from now on finds the blob held, or begins anew.
         drop(registered);
         state.send_replace(match result {
@@ -142,6 +165,7 @@ async fn run(
     wanted: Wanted,
     urgency: Urgency,
     state: &watch::Sender<State>,
+    pins: &Pins,
 ) -> Result<(), Error> {
     let _turn = match urgency {
         Urgency::Urgent => Some(content.inner.urgent.acquire().await.map_err(|_| Error::Stopped)?),
@@ -152,7 +176,7 @@ async fn run(
         return Ok(());
     }
     let transfer = content.inner.transfers.begin(wanted);
-    let result = fetch(content, wanted, state, &transfer).await;
+    let result = fetch(content, wanted, state, pins, &transfer).await;
     if let Err(error) = &result {
         tracing::warn!(%digest, error = in_one_line(error), "gave up on a payload for now");
     }
@@ -166,25 +190,29 @@ async fn fetch(
     content: &Content,
     wanted: Wanted,
     state: &watch::Sender<State>,
+    pins: &Pins,
     transfer: &Transfer,
 ) -> Result<(), Error> {
-    let mut sources = content.inner.sources.clone();
+    let mut above = content.inner.sources.clone();
     let mut attempt = 1;
     loop {
         let before = transfer.received();
-        let source = current(&mut sources, wanted.digest).await?;
-        transfer.set_source(source.name());
-        let error = match receive::blob(content, source.as_ref(), wanted, state, transfer).await {
-            Ok(()) => return Ok(()),
-            Err(error) => error,
-        };
-        let deceived = matches!(error, Error::Deceit { .. });
-        if deceived {
+        let source = current(&mut above).await;
+        let sources = near::Sources::now(content, source.clone());
+        if sources.is_empty() {
+            return Err(near::nobody(wanted.digest));
+        }
+        transfer.set_source(&sources.to_string());
+        let attempted = receive::blob(content, sources, wanted, state, pins, transfer).await;
+        let Err(error) = attempted else { return Ok(()) };
+        let liar = source.filter(|source| error.is_deceit_of(source.name()));
+        let deceived = liar.is_some();
+        if let Some(liar) = liar {
             tracing::error!(
-                digest = %wanted.digest, from = source.name(), error = in_one_line(&error),
+                digest = %wanted.digest, from = liar.name(), error = in_one_line(&error),
                 "a source sent what it must not; its connection is dropped",
             );
-            source.distrust();
+            liar.judged(Conduct::Lied);
         }
         if transfer.received() > before {
             attempt = 1;
@@ -197,17 +225,16 @@ async fn fetch(
             // A new connection to the same liar does not shorten this wait.
             sleep(wait_after(attempt)).await;
         } else {
-            pause(wait_after(attempt), &mut sources).await;
+            pause(wait_after(attempt), &mut above).await;
         }
         attempt += 1;
     }
 }
 
-/// The source to ask, once there is one.
-async fn current(sources: &mut Sources, digest: Digest) -> Result<Arc<dyn PieceSource>, Error> {
+/// The node above, once there is one.
+async fn current(sources: &mut Sources) -> Option<Arc<dyn PieceSource>> {
     let connected = timeout(SOURCE_WAIT, sources.wait_for(Option::is_some)).await;
-    let source = connected.ok().and_then(Result::ok).and_then(|source| source.clone());
-    source.ok_or(Error::NoSource { digest })
+    connected.ok().and_then(Result::ok).and_then(|source| source.clone())
 }
 
 /// The wait before the next attempt; another source cuts it short.

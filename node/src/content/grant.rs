@@ -38,6 +38,13 @@ use crate::store::manifest::{PIECE_LENGTH, piece_length};
 /// it fills a line of 1 Gbit/s and 100 ms twice.
 const MAX_PIECES: usize = 24;
 
+/// The same for pieces from nodes beside this one: a few for each of a site's.
+/// They have room of their own. Each such node may be waiting for the node above
+/// to send on what it was asked for; if what it asks above had to wait for room
+/// that is held by what it asks beside, two of them could wait for each other for
+/// ever.
+const MAX_PIECES_BESIDE: usize = 24;
+
 /// The same for critical content alone.
 const CRITICAL_PIECES: usize = 6;
 
@@ -53,20 +60,39 @@ const GRANTS: u64 = 4;
 #[derive(Debug, Clone)]
 pub struct Intake {
     pub(super) budget: Budget,
-    room: Arc<Semaphore>,
+    above: Rooms,
+    beside: Rooms,
+}
+
+/// Room for pieces of one kind of source.
+#[derive(Debug, Clone)]
+struct Rooms {
+    bulk: Arc<Semaphore>,
     critical: Arc<Semaphore>,
+}
+
+impl Rooms {
+    fn of(pieces: usize) -> Self {
+        let room = |pieces| Arc::new(Semaphore::new(pieces));
+        Self { bulk: room(pieces), critical: room(CRITICAL_PIECES) }
+    }
 }
 
 impl Intake {
     /// Room for a node with this budget.
     #[must_use]
     pub fn new(budget: Budget) -> Self {
-        let room = |pieces| Arc::new(Semaphore::new(pieces));
-        Self { budget, room: room(MAX_PIECES), critical: room(CRITICAL_PIECES) }
+        Self { budget, above: Rooms::of(MAX_PIECES), beside: Rooms::of(MAX_PIECES_BESIDE) }
+    }
+
+    /// The same node as it takes things in from nodes beside it.
+    pub(super) fn from_beside(&self) -> Self {
+        Self { above: self.beside.clone(), ..self.clone() }
     }
 
     fn room(&self, class: Class) -> Arc<Semaphore> {
-        if class <= Class::Critical { self.critical.clone() } else { self.room.clone() }
+        let Rooms { bulk, critical } = &self.above;
+        if class <= Class::Critical { critical.clone() } else { bulk.clone() }
     }
 }
 
@@ -202,16 +228,17 @@ impl Granting {
         let there = i64::try_from(frame.sent_at).unwrap_or(i64::MAX);
         let delay_micros = here.saturating_sub(there);
         self.window.arrived(Arrival { at: Instant::now(), bytes, delay_micros });
-        // The room of a piece is free when the next one begins to come.
-        if frame.offset == 0 && self.is_behind() {
-            self.held.pop_front();
-        }
+        self.give_back();
     }
 
-    /// Whether more room is held than what is under way needs.
-    fn is_behind(&self) -> bool {
-        let needed = self.under_way.div_ceil(PIECE_LENGTH) + 1;
-        self.held.len() as u64 > needed
+    /// Gives back the room that what is under way, or a piece that is granted in
+    /// part, needs no more. A transfer that waits for room holds none beyond
+    /// that: many of them would wait for each other.
+    fn give_back(&mut self) {
+        let needed = self.under_way.div_ceil(PIECE_LENGTH) + u64::from(self.begun);
+        while self.held.len() as u64 > needed {
+            self.held.pop_front();
+        }
     }
 }
 

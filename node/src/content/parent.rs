@@ -1,8 +1,9 @@
-//! A parent node as a source, over gRPC.
+//! Another node as a source, over gRPC: the parent, or one beside this node.
 
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -19,11 +20,12 @@ use patchmesh_topology::name::NodeName;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Status;
+use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
+use tonic::{Code, Status};
 
 use super::grant::granted;
-use super::{Deceit, Error, Frames, Intake, PieceSource, Small, Wanted};
+use super::{Conduct, Deceit, Error, Frames, Intake, PieceSource, Small, Wanted};
 use crate::budget::window::Greedy;
 use crate::budget::{Direction, Pace};
 
@@ -40,13 +42,19 @@ const REQUESTS: usize = 16;
 /// How long a parent may send nothing of documents.
 const SILENCE: Duration = Duration::from_secs(30);
 
-/// A parent to fetch from.
+/// A node to fetch from.
 #[derive(Clone)]
 pub struct Parent {
     name: NodeName,
     intake: Intake,
     client: ReplicationClient<Channel>,
-    on_distrust: Arc<dyn Fn() + Send + Sync>,
+    /// Whether it is beside this node, and is relied on for what it is asked.
+    is_beside: bool,
+    /// Ends what comes from it when it is to be asked no more.
+    stop: CancellationToken,
+    /// It lied over this connection; what is good of it is no excuse.
+    lied: Arc<AtomicBool>,
+    on_conduct: Arc<dyn Fn(Conduct) + Send + Sync>,
 }
 
 impl fmt::Debug for Parent {
@@ -56,17 +64,30 @@ impl fmt::Debug for Parent {
 }
 
 impl Parent {
-    /// The node `name` at the other end of a channel. `on_distrust` is called
-    /// when it sends what it must not; it drops the connection.
+    /// The parent `name` at the other end of a channel. `on_conduct` is told how
+    /// it behaves; it drops the connection to a liar.
     #[must_use]
     pub fn new(
         name: NodeName,
         intake: Intake,
         channel: Channel,
-        on_distrust: impl Fn() + Send + Sync + 'static,
+        on_conduct: impl Fn(Conduct) + Send + Sync + 'static,
     ) -> Self {
         let client = ReplicationClient::new(channel).max_decoding_message_size(MAX_MESSAGE);
-        Self { name, intake, client, on_distrust: Arc::new(on_distrust) }
+        let on_conduct = Arc::new(on_conduct);
+        let (is_beside, stop, lied) = (false, CancellationToken::new(), Arc::default());
+        Self { name, intake, client, is_beside, stop, lied, on_conduct }
+    }
+
+    /// The same as a node beside this one, until `stop`.
+    #[must_use]
+    pub fn beside(self, stop: CancellationToken) -> Self {
+        Self { is_beside: true, intake: self.intake.from_beside(), stop, ..self }
+    }
+
+    fn open(&self, digest: &Digest, class: Class, held: bool) -> TransferOpen {
+        let class = class.as_str().to_owned();
+        TransferOpen { digest: wire(digest), class, direct: self.is_beside, held }
     }
 }
 
@@ -77,24 +98,21 @@ impl PieceSource for Parent {
     }
 
     async fn manifest(&self, digest: &Digest) -> Result<GetManifestResponse, Status> {
-        let request = GetManifestRequest { digest: wire(digest), held: false };
+        let request = GetManifestRequest { digest: wire(digest), held: self.is_beside };
         Ok(self.client.clone().get_manifest(request).await?.into_inner())
     }
 
     async fn pieces(&self, wanted: Wanted, ranges: &[Range<u64>]) -> Result<Frames, Status> {
         let Wanted { digest, length, class } = wanted;
-        let open = TransferOpen {
-            digest: wire(&digest),
-            class: class.as_str().to_owned(),
-            ..TransferOpen::default()
-        };
+        let open = self.open(&digest, class, false);
         let asked = ranges.iter().map(|r| PieceRange { start: r.start, end: r.end }).collect();
         let first = TransferRequest { open: Some(open), ranges: asked, grant: 0 };
         let (requests, heard) = mpsc::channel(REQUESTS);
         let said = ReceiverStream::new(heard);
         // The call returns when the other side answers, which is at once.
         let opening = stream::once(std::future::ready(first)).chain(said);
-        let frames = self.client.clone().transfer(opening).await?.into_inner().boxed();
+        let frames = self.client.clone().transfer(opening).await?.into_inner();
+        let frames = frames.take_until(self.stop.clone().cancelled_owned()).boxed();
         let pace = self.intake.budget.transfer(&self.name, Direction::In, class);
         let window = Box::new(Greedy::default());
         let pace = (pace, class);
@@ -122,8 +140,22 @@ impl PieceSource for Parent {
         Ok(found)
     }
 
-    fn distrust(&self) {
-        (self.on_distrust)();
+    async fn holds(&self, wanted: Wanted) -> Result<bool, Status> {
+        let open = Some(self.open(&wanted.digest, wanted.class, true));
+        let request = TransferRequest { open, ..TransferRequest::default() };
+        // It asks for nothing, so it ends when it has been answered.
+        match self.client.clone().transfer(stream::iter([request])).await {
+            Ok(_) => Ok(true),
+            Err(status) if status.code() == Code::NotFound => Ok(false),
+            Err(status) => Err(status),
+        }
+    }
+
+    fn judged(&self, conduct: Conduct) {
+        let lied = self.lied.fetch_or(conduct == Conduct::Lied, Ordering::Relaxed);
+        if conduct == Conduct::Lied || !lied {
+            (self.on_conduct)(conduct);
+        }
     }
 }
 

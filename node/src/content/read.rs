@@ -55,8 +55,24 @@ impl Content {
             Some(reader) => Err(Error::Length { digest, said, found: reader.length() }),
             None => {
                 let fetch = self.ensure(wanted, Urgency::Urgent);
-                Ok(Reader::Coming { content: self.clone(), fetch })
+                Ok(Reader::Coming { content: self.clone(), fetch, pins: false })
             }
+        }
+    }
+
+    /// Opens a blob for a node beside, which relies on this one: it is fetched
+    /// only where this node is to have it anyway, and never from beside.
+    pub(super) async fn open_relied(&self, wanted: Wanted) -> Result<Reader, Error> {
+        let Wanted { digest, length: said, .. } = wanted;
+        match self.held(digest).await? {
+            Some(reader) if reader.length() == said => Ok(Reader::Held(reader)),
+            Some(reader) => Err(Error::Length { digest, said, found: reader.length() }),
+            None if self.wishes_for(&digest) => {
+                // Its turn is not waited for: those here may wait for theirs.
+                let fetch = self.ensure(wanted, Urgency::Background);
+                Ok(Reader::Coming { content: self.clone(), fetch, pins: true })
+            }
+            None => Err(Error::NotOffered(digest)),
         }
     }
 
@@ -92,7 +108,12 @@ fn parts(range: Range<u64>) -> impl Iterator<Item = Range<u64>> + Send {
 #[derive(Debug, Clone)]
 pub(super) enum Reader {
     Held(BlobReader),
-    Coming { content: Content, fetch: Fetch },
+    /// A read pins its piece where a node beside relies on this one.
+    Coming {
+        content: Content,
+        fetch: Fetch,
+        pins: bool,
+    },
 }
 
 impl Reader {
@@ -100,7 +121,12 @@ impl Reader {
     pub(super) async fn read(self, part: Range<u64>) -> Result<Bytes, Error> {
         match self {
             Self::Held(reader) => Ok(reader.read(part.start, part.end - part.start).await?),
-            Self::Coming { content, fetch } => read_coming(&content, fetch, part).await,
+            Self::Coming { content, fetch, pins } => {
+                if pins {
+                    fetch.pin(part.start / PIECE_LENGTH);
+                }
+                read_coming(&content, fetch, part).await
+            }
         }
     }
 }

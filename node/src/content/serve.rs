@@ -1,4 +1,4 @@
-//! What child nodes ask of a node's blobs: the payload half of the replication
+//! What child nodes, and nodes beside, ask of a node's blobs: the payload half of the replication
 //! service. Who may call is decided before; these handlers check what is asked.
 
 use std::fmt;
@@ -116,11 +116,15 @@ impl Server {
             .ok_or_else(|| Status::invalid_argument("a transfer without a word"))??;
         let open = first.open.clone();
         let open = open.ok_or_else(|| Status::invalid_argument("the first message opens none"))?;
-        // All that is fetched here is fetched from above, so `direct` is kept.
-        let TransferOpen { digest: name, class, direct: _, held } = open;
+        let TransferOpen { digest: name, class, direct, held } = open;
         let (digest, class) = (digest(&name)?, read_class(&class)?);
         let length = self.length(digest, held).await?;
-        let reader = self.content.open(Wanted::new(digest, length).with_class(class)).await?;
+        let wanted = Wanted::new(digest, length).with_class(class);
+        let reader = if direct {
+            self.content.open_relied(wanted).await?
+        } else {
+            self.content.open(wanted).await?
+        };
         let pace = self.content.inner.budget.transfer(peer, Direction::Out, class);
         let sending = Sending::new(reader, length, pace, &self.sendings, first, requests)?;
         let frames = stream::try_unfold(sending, |mut sending| async move {

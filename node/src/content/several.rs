@@ -1,5 +1,6 @@
 //! Several nodes as one source: each that should hold a blob is asked in turn.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -11,11 +12,14 @@ use patchmesh_topology::digest::Digest;
 use tokio::time::timeout;
 use tonic::Status;
 
-use super::{Frames, PieceSource, Wanted};
+use super::{Conduct, Frames, PieceSource, Small, Wanted};
 
 /// How long one of them may think about it. One that does not hold the blob
 /// yet would ask its own parent, which is us.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a batch of small ones may take: it is a few MiB, and the line thin.
+const BATCH_PATIENCE: Duration = Duration::from_secs(120);
 
 /// One of them, and the blobs that it should hold.
 pub type Holder = (Arc<dyn PieceSource>, Arc<BTreeMap<Digest, u64>>);
@@ -75,7 +79,27 @@ impl PieceSource for Several {
         Err(last)
     }
 
-    fn distrust(&self) {
-        self.holders.iter().for_each(|(source, _)| source.distrust());
+    async fn small(&self, wanted: &[Wanted]) -> Result<Vec<Small>, Status> {
+        let mut last = Status::not_found("no node that was asked holds them");
+        let holds = |blobs: &BTreeMap<Digest, u64>| {
+            wanted.iter().filter(|one| blobs.contains_key(&one.digest)).count()
+        };
+        let mut holders: Vec<_> =
+            self.holders.iter().map(|(source, blobs)| (holds(blobs), source)).collect();
+        // Whoever should hold most of them; the others are asked one by one for
+        // what lacks.
+        holders.sort_by_key(|(count, _)| Reverse(*count));
+        for (_, source) in holders.into_iter().filter(|(count, _)| *count > 0) {
+            match timeout(BATCH_PATIENCE, source.small(wanted)).await {
+                Ok(Ok(found)) => return Ok(found),
+                Ok(Err(status)) => last = status,
+                Err(_) => last = Status::deadline_exceeded("the node took too long"),
+            }
+        }
+        Err(last)
+    }
+
+    fn judged(&self, conduct: Conduct) {
+        self.holders.iter().for_each(|(source, _)| source.judged(conduct));
     }
 }

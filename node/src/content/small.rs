@@ -19,7 +19,7 @@ use tokio::time::sleep;
 use tonic::Status;
 
 use super::fetch::{ATTEMPTS, FIRST_WAIT, LONGEST_WAIT};
-use super::{Content, Error, PieceSource, Small, Wanted};
+use super::{Conduct, Content, Error, PieceSource, Small, Wanted};
 use crate::backoff::jittered;
 use crate::log::in_one_line;
 use crate::store::SMALL_BLOB;
@@ -106,7 +106,7 @@ async fn ask(source: &dyn PieceSource, batch: &[Wanted]) -> Result<Vec<Bytes>, S
             %digest, bad = bad.len(), from = source.name(),
             "a source sent small payloads with other bytes than their names say",
         );
-        source.distrust();
+        source.judged(Conduct::Lied);
     }
     Ok(good)
 }

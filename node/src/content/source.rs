@@ -25,6 +25,15 @@ pub enum Small {
     Bad(Digest),
 }
 
+/// How a source behaves, as its pieces show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Conduct {
+    /// It sent what no honest source sends: its connection is to be dropped.
+    Lied,
+    /// What it sent proved itself.
+    Honest,
+}
+
 /// A node to fetch from. Nothing it says is believed before it is verified.
 #[async_trait]
 pub trait PieceSource: Send + Sync {
@@ -52,7 +61,14 @@ pub trait PieceSource: Send + Sync {
         Ok(Vec::new())
     }
 
-    /// Told when it sent what no honest source sends: its connection is to be
-    /// dropped.
-    fn distrust(&self);
+    /// Whether it holds the whole blob, so that nothing has to be fetched for it.
+    ///
+    /// # Errors
+    /// A source that cannot be reached.
+    async fn holds(&self, _wanted: Wanted) -> Result<bool, Status> {
+        Ok(false)
+    }
+
+    /// Told how it behaved.
+    fn judged(&self, conduct: Conduct);
 }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod beside;
 mod deceit;
 mod small;
 mod transfer;
@@ -116,7 +117,7 @@ impl Listening {
     }
 
     fn parent(&self, name: &str) -> Parent {
-        Parent::new(name.parse().unwrap(), Intake::new(Budget::default()), self.channel(), || {})
+        Parent::new(name.parse().unwrap(), Intake::new(Budget::default()), self.channel(), |_| {})
     }
 
     fn client(&self) -> ReplicationClient<Channel> {

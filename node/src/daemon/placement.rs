@@ -86,7 +86,7 @@ pub(super) fn offer_payloads(
         match ways.to(name, &node.url) {
             // What it sends is verified piece by piece; the connection stays.
             Ok(channel) => {
-                let source = content::Parent::new(name.clone(), intake.clone(), channel, || {});
+                let source = content::Parent::new(name.clone(), intake.clone(), channel, |_| {});
                 sources.push((Arc::new(source), blobs));
             }
             Err(error) => {

@@ -1,5 +1,6 @@
 //! The running node: its tasks, and the routes by which it is reached.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::Router;
@@ -26,6 +27,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
+use super::near::Beside;
 use super::served::{self, Blobs, Shop};
 use super::upward::Upward;
 use super::{End, Ending, Error, Layout, open, placement, primary};
@@ -143,7 +145,17 @@ impl Parts {
             }
             Some(upward) => {
                 let source = Arc::new(source);
-                upward.offer_payloads(&intake, &source);
+                upward.offer_payloads(&intake, &source, &alerts);
+                let (near, told) = watch::channel(BTreeSet::new());
+                let beside = Beside {
+                    name: name.clone(),
+                    ways: ways.clone(),
+                    intake: intake.clone(),
+                    content: content.clone(),
+                    current: current.clone(),
+                    alerts: alerts.clone(),
+                };
+                spawn_until(tasks, stop, beside.keep(told));
                 let channel = upward.channel()?;
                 let follower = Follower {
                     name: name.clone(),
@@ -156,6 +168,7 @@ impl Parts {
                     alerts: alerts.clone(),
                     retries: settings.retries,
                     poll_interval: settings.poll_interval,
+                    near,
                 };
                 tasks.spawn(follower.run(stop.clone()));
                 tasks.spawn(records::run(

@@ -12,9 +12,10 @@ use rustls_pki_types::CertificateDer;
 use tokio::sync::watch;
 use tonic::transport::Channel;
 
-use super::Error;
+use super::{Error, near};
+use crate::alerts::Alerts;
 use crate::budget::Budget;
-use crate::content::{self, PieceSource};
+use crate::content::{self, Conduct, PieceSource};
 use crate::generation::Generation;
 use crate::identity::tls::{self, Credentials, Expected};
 use crate::log::in_one_line;
@@ -60,7 +61,12 @@ impl Upward {
     }
 
     /// Makes the parent the source of payloads, over a new connection.
-    pub(super) fn offer_payloads(self: &Arc<Self>, intake: &content::Intake, source: &Arc<Source>) {
+    pub(super) fn offer_payloads(
+        self: &Arc<Self>,
+        intake: &content::Intake,
+        source: &Arc<Source>,
+        alerts: &Alerts,
+    ) {
         let channel = match self.channel() {
             Ok(channel) => channel,
             Err(error) => {
@@ -69,14 +75,16 @@ impl Upward {
             }
         };
         let (way, source_again) = (self.clone(), Arc::downgrade(source));
-        let again = intake.clone();
-        let connect_anew = move || {
-            if let Some(source) = source_again.upgrade() {
-                way.offer_payloads(&again, &source);
+        let (again, told) = (intake.clone(), alerts.clone());
+        let on_conduct = move |conduct| {
+            near::tell(&told, &way.parent, conduct);
+            if conduct == Conduct::Lied
+                && let Some(source) = source_again.upgrade()
+            {
+                way.offer_payloads(&again, &source, &told);
             }
         };
-        let parent =
-            content::Parent::new(self.parent.clone(), intake.clone(), channel, connect_anew);
+        let parent = content::Parent::new(self.parent.clone(), intake.clone(), channel, on_conduct);
         source.send_replace(Some(Arc::new(parent)));
     }
 }

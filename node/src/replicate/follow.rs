@@ -7,6 +7,7 @@
 //! it fails anywhere the node stays in the generation it was in, which is
 //! whole.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,8 @@ use patchmesh_proto::replication::{WatchRequest, WatchResponse};
 use patchmesh_topology::alert::Severity;
 use patchmesh_topology::name::NodeName;
 use patchmesh_topology::planned::Retries;
+use patchmesh_topology::share::MAX_BESIDE;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
@@ -107,6 +110,8 @@ pub struct Follower {
     pub retries: Retries,
     /// How often to ask without being told.
     pub poll_interval: Duration,
+    /// Told which nodes are beside this one, as the parent says.
+    pub near: watch::Sender<BTreeSet<NodeName>>,
 }
 
 impl Follower {
@@ -158,6 +163,14 @@ impl Follower {
     }
 
     async fn told(&self, message: &WatchResponse) -> Result<(), Error> {
+        // A name that is none is no node's; more than a parent tells are not read.
+        let near = message.near.iter().take(MAX_BESIDE);
+        let near: BTreeSet<NodeName> = near.filter_map(|name| name.parse().ok()).collect();
+        self.near.send_if_modified(|present| {
+            let is_new = *present != near;
+            *present = near;
+            is_new
+        });
         let here = self.current.get();
         if message.timestamp_version == here.timestamp_version {
             // That is no proof that what was wrong is mended: every stream

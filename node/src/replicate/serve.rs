@@ -10,12 +10,14 @@ use patchmesh_proto::convert::timestamp_to_wire;
 use patchmesh_proto::replication as wire;
 use patchmesh_proto::replication::replication_server::Replication;
 use patchmesh_topology::name::NodeName;
+use patchmesh_topology::share;
 use tokio_stream::wrappers::WatchStream;
 use tonic::{Request, Response, Status};
 
 use crate::content;
 use crate::generation::{Current, Generation, storage};
 use crate::identity::peer::Peer;
+use crate::replicate::followers::Followers;
 use crate::replicate::status::Statuses;
 use crate::rpc::blocking;
 use crate::rpc::status::field;
@@ -33,6 +35,7 @@ pub struct Service {
     store: Store,
     content: content::Server,
     statuses: Statuses,
+    followers: Followers,
     shutdown: tokio_util::sync::CancellationToken,
 }
 
@@ -41,14 +44,15 @@ type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 impl Service {
     /// Serves what `current`, `store` and `content` hold.
     #[must_use]
-    pub const fn new(
+    pub fn new(
         current: Current,
         store: Store,
         content: content::Server,
         statuses: Statuses,
         shutdown: tokio_util::sync::CancellationToken,
     ) -> Self {
-        Self { current, store, content, statuses, shutdown }
+        let followers = Followers::default();
+        Self { current, store, content, statuses, followers, shutdown }
     }
 }
 
@@ -60,11 +64,12 @@ fn caller<T>(request: &Request<T>) -> Result<NodeName, Status> {
     }
 }
 
-fn notice(generation: &Generation) -> wire::WatchResponse {
+fn notice(generation: &Generation, near: &[NodeName]) -> wire::WatchResponse {
     wire::WatchResponse {
         generation: generation.number,
         timestamp_version: generation.timestamp_version,
         now: Some(timestamp_to_wire(Timestamp::now())),
+        near: near.iter().map(ToString::to_string).collect(),
     }
 }
 
@@ -72,6 +77,8 @@ fn notice(generation: &Generation) -> wire::WatchResponse {
 enum Event {
     Generation(std::sync::Arc<Generation>),
     Tick,
+    /// A node came or went.
+    Followers,
     Shutdown,
 }
 
@@ -91,20 +98,29 @@ impl Replication for Service {
         let events = stream::select_all([
             WatchStream::new(current.watch()).map(Event::Generation).boxed(),
             tokio_stream::wrappers::IntervalStream::new(ticks).map(|_| Event::Tick).boxed(),
+            WatchStream::from_changes(self.followers.watch()).map(|_| Event::Followers).boxed(),
             stream::once(shutdown.cancelled_owned()).map(|()| Event::Shutdown).boxed(),
         ]);
-        let messages = events.scan((), move |(), event| {
+        let present = self.followers.enter(caller.clone());
+        let followers = self.followers.clone();
+        let messages = events.scan((present, Vec::new()), move |(_, told), event| {
+            let is_news = !matches!(event, Event::Followers);
             let generation = match event {
                 Event::Generation(generation) => generation,
-                Event::Tick => current.get(),
+                Event::Tick | Event::Followers => current.get(),
                 Event::Shutdown => return std::future::ready(None),
             };
             // A node that was revoked or moved away meanwhile is told no more.
             let joined = generation.mesh.node(&caller).is_some_and(|node| {
                 matches!(node.membership, patchmesh_topology::node::Membership::Joined(_))
             });
-            std::future::ready(joined.then(|| Ok(notice(&generation))))
+            let near = share::beside(&generation.mesh, &followers.now(), &caller);
+            let is_news = is_news || near != *told;
+            *told = near;
+            std::future::ready(joined.then(|| is_news.then(|| Ok(notice(&generation, told)))))
         });
+        // Whoever comes or goes elsewhere is no news.
+        let messages = messages.filter_map(std::future::ready);
         Ok(Response::new(messages.boxed()))
     }
 

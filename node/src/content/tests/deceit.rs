@@ -11,7 +11,7 @@ use patchmesh_topology::digest::Digest;
 use tonic::Status;
 
 use super::{Node, PIECE, sample, soon, wanted};
-use crate::content::{Error, Frames, PieceSource, Urgency, Wanted};
+use crate::content::{Conduct, Error, Frames, PieceSource, Urgency, Wanted};
 use crate::store::manifest::ManifestBuilder;
 
 /// What a scripted source makes of the frames that an honest one would send.
@@ -64,8 +64,9 @@ impl PieceSource for Scripted {
         Ok(if attempt >= self.honest_from { honest(frames) } else { (self.script)(frames) })
     }
 
-    fn distrust(&self) {
-        self.counts.distrusted.fetch_add(1, Ordering::Relaxed);
+    fn judged(&self, conduct: Conduct) {
+        let lied = u64::from(conduct == Conduct::Lied);
+        self.counts.distrusted.fetch_add(lied, Ordering::Relaxed);
     }
 }
 

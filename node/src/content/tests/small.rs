@@ -11,7 +11,7 @@ use patchmesh_topology::digest::Digest;
 use tonic::Status;
 
 use super::{Node, sample, soon, wanted};
-use crate::content::{Frames, Parent, PieceSource, Small, Wanted};
+use crate::content::{Conduct, Frames, Parent, PieceSource, Small, Wanted};
 
 /// An honest parent but for one batch, of which one is bad and one absent.
 struct Careless {
@@ -47,8 +47,9 @@ impl PieceSource for Careless {
         }
     }
 
-    fn distrust(&self) {
-        self.distrusted.fetch_add(1, Ordering::Relaxed);
+    fn judged(&self, conduct: Conduct) {
+        let lied = u64::from(conduct == Conduct::Lied);
+        self.distrusted.fetch_add(lied, Ordering::Relaxed);
     }
 }
 

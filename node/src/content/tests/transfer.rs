@@ -10,7 +10,7 @@ use patchmesh_topology::link::Class;
 use tokio::sync::Barrier;
 
 use super::{Listening, Node, PIECE, sample, soon, wanted};
-use crate::content::{Error, Parent, Urgency, Wanted, parent};
+use crate::content::{Conduct, Error, Parent, Urgency, Wanted, parent};
 
 async fn child_of(parent: &Listening, name: &str) -> Node {
     let node = Node::new();
@@ -156,7 +156,7 @@ impl crate::content::PieceSource for Cut {
         Ok(cut.boxed())
     }
 
-    fn distrust(&self) {}
+    fn judged(&self, _: Conduct) {}
 }
 
 #[tokio::test(flavor = "multi_thread")]
