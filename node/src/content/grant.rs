@@ -86,7 +86,7 @@ impl Intake {
     }
 
     /// The same node as it takes things in from nodes beside it.
-    pub(super) fn from_beside(&self) -> Self {
+    pub(super) fn for_beside(&self) -> Self {
         Self { above: self.beside.clone(), ..self.clone() }
     }
 

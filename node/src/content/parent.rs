@@ -82,7 +82,7 @@ impl Parent {
     /// The same as a node beside this one, until `stop`.
     #[must_use]
     pub fn beside(self, stop: CancellationToken) -> Self {
-        Self { is_beside: true, intake: self.intake.from_beside(), stop, ..self }
+        Self { is_beside: true, intake: self.intake.for_beside(), stop, ..self }
     }
 
     fn open(&self, digest: &Digest, class: Class, held: bool) -> TransferOpen {

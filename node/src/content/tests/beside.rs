@@ -179,7 +179,7 @@ async fn a_site_fetches_a_blob_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_comes_later_asks_nothing_from_above() {
     let blob = sample(1, 10 * PIECE);
-    let site = Site::of(3, &[blob.clone()]).await;
+    let site = Site::of(3, std::slice::from_ref(&blob)).await;
     for own in 0..2 {
         soon(site.fetch(own, &blob).held()).await.unwrap();
     }
@@ -191,7 +191,7 @@ async fn one_that_comes_later_asks_nothing_from_above() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_learns_of_a_blob_later_keeps_its_share() {
     let blob = sample(1, 24 * PIECE);
-    let site = Site::of(3, &[blob.clone()]).await;
+    let site = Site::of(3, std::slice::from_ref(&blob)).await;
     site.nodes[2].content.set_wanted(1, vec![]);
     let mut first = site.fetch(0, &blob);
     // Once its own share and the other's have come it waits for the third.
@@ -227,7 +227,7 @@ async fn two_that_wait_for_each_other_get_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_false_bit_from_beside_costs_a_piece() {
     let blob = sample(1, 24 * PIECE);
-    let site = Site::of(2, &[blob.clone()]).await;
+    let site = Site::of(2, std::slice::from_ref(&blob)).await;
     site.meet(0, |way| Way { lies: true, ..way });
     soon(site.fetch(0, &blob).held()).await.unwrap();
     assert_eq!(site.lied.load(Ordering::Relaxed), 1);
@@ -240,7 +240,7 @@ async fn a_false_bit_from_beside_costs_a_piece() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_is_lost_is_replaced_by_the_others_and_above() {
     let blob = sample(1, 32 * PIECE);
-    let site = Site::of(3, &[blob.clone()]).await;
+    let site = Site::of(3, std::slice::from_ref(&blob)).await;
     site.meet(0, |way| Way { breaks_after: Some(PIECE as u64), ..way });
     site.all_fetch(&blob).await;
     assert!(site.above() < 2 * blob.len() as u64);
