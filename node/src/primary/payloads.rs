@@ -29,15 +29,20 @@ use crate::generation::{Current, Generation};
 use crate::log::in_one_line;
 use crate::source::Progress;
 
-/// Payloads fetched at a time, over all sources.
-const CONCURRENT: usize = 2;
-/// Payloads looked at before the list is made anew, so that what was approved
-/// last does not wait behind everything approved before.
-const ROUND: usize = 64;
+/// Payloads fetched at a time, over all sources: small ones wait for syncing
+/// more than for the vendor, whose connections are bounded on their own.
+const CONCURRENT: usize = 8;
+/// Payloads, and bytes of them, that are fetched before the list is made anew, so
+/// that what was approved last does not wait behind everything approved before.
+const ROUND: usize = 4096;
+const ROUND_BYTES: u64 = 256 << 20;
 /// Bindings published at once at most.
-const BATCH: usize = 256;
-/// A fetched payload waits for others at most this long before it is bound.
+const BATCH: usize = 4096;
+/// A fetched payload waits for others at most this long before it is bound…
 const GATHER: Duration = Duration::from_millis(500);
+/// …or so many times as long as publishing the last batch took: a large mesh
+/// spends a fifth of its time on publishing bindings, not all of it.
+const GATHER_FACTOR: u32 = 4;
 /// Pause before the first repetition; doubles up to [`MAX_PAUSE`].
 const MIN_PAUSE: Duration = Duration::from_secs(5);
 /// Longest pause between repetitions.
@@ -85,6 +90,7 @@ impl Payloads {
             publisher,
             fetcher: Fetcher { sources, content, board: board.clone() },
             retry_at: HashMap::new(),
+            publishing_took: Duration::ZERO,
             is_swept: false,
         };
         tasks.spawn(worker.run(cancel));
@@ -213,6 +219,7 @@ struct Worker {
     publisher: Publisher,
     fetcher: Fetcher,
     retry_at: HashMap<Sha256, Instant>,
+    publishing_took: Duration,
     is_swept: bool,
 }
 
@@ -246,7 +253,8 @@ impl Worker {
         let fetched = stream::iter(due)
             .map(move |wanted| fetcher.clone().fetch(wanted))
             .buffer_unordered(CONCURRENT);
-        let fetched = tokio_stream::StreamExt::chunks_timeout(fetched, BATCH, GATHER);
+        let gather = GATHER.max(self.publishing_took * GATHER_FACTOR);
+        let fetched = tokio_stream::StreamExt::chunks_timeout(fetched, BATCH, gather);
         tokio::pin!(fetched);
         while let Some(batch) = fetched.next().await {
             let mut bindings = Vec::with_capacity(batch.len());
@@ -270,6 +278,7 @@ impl Worker {
             return;
         }
         let bound: Vec<Sha256> = bindings.iter().map(|binding| binding.sha256).collect();
+        let started = Instant::now();
         let published = self
             .publisher
             .publish(move |draft| {
@@ -278,6 +287,7 @@ impl Worker {
                 Ok::<_, Absent>(())
             })
             .await;
+        self.publishing_took = started.elapsed();
         match published {
             Ok(_) => {
                 self.fetcher.board.forget(&bound);
@@ -321,11 +331,14 @@ impl Worker {
         }
         let now = Instant::now();
         let waits = |sha256: &Sha256| self.retry_at.get(sha256).is_some_and(|at| *at > now);
-        wanted
-            .into_iter()
-            .filter(|(sha256, _)| !waits(sha256))
-            .map(|(_, one)| one)
-            .take(ROUND)
+        let due = wanted.into_iter().filter(|(sha256, _)| !waits(sha256)).map(|(_, one)| one);
+        let mut bytes = 0_u64;
+        due.take(ROUND)
+            .take_while(|one| {
+                let is_first = bytes == 0;
+                bytes = bytes.saturating_add(one.payload.length);
+                is_first || bytes <= ROUND_BYTES
+            })
             .collect()
     }
 }
