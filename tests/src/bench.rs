@@ -23,6 +23,7 @@ use futures_util::FutureExt;
 
 pub use machine::Machine;
 pub use measurement::Measurement;
+pub use peer::used as commands;
 pub use report::{markdown, table};
 
 /// The longest that one row may take. A row that hangs must not lose the others.
@@ -174,6 +175,20 @@ const ROWS: &[Row] = &[
     },
 ];
 
+/// The whole table in the order of the rows: what was measured now, else what
+/// an earlier run measured, else a line that says that nobody did.
+#[must_use]
+pub fn complete(earlier: &[Measurement], now: &[Measurement]) -> Vec<Measurement> {
+    let of = |measured: &[Measurement], row: &Row| -> Vec<Measurement> {
+        measured.iter().filter(|one| one.id == row.id).cloned().collect()
+    };
+    let lines = ROWS.iter().flat_map(|row| {
+        let found = [of(now, row), of(earlier, row)].into_iter().find(|lines| !lines.is_empty());
+        found.unwrap_or_else(|| vec![Measurement::missing(row.id, row.about, "not measured yet")])
+    });
+    lines.collect()
+}
+
 /// The rows that a selection names: ids or topics, separated by commas; all of
 /// them when nothing is named.
 ///
@@ -195,6 +210,18 @@ pub fn select(names: Option<&str>) -> Result<Vec<Row>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_run_of_some_rows_keeps_the_others() {
+        let line = |id: &str, value| Measurement::new(id, "", value, "s");
+        let earlier = [line("path.1", 1.0), line("path.2", 1.0), line("gone.1", 1.0)];
+        let table = complete(&earlier, &[line("path.2", 2.0), line("path.2", 3.0)]);
+        let values: Vec<_> = table[..4].iter().map(|one| (one.id.as_str(), one.ours)).collect();
+        let third = ("path.3", None);
+        let second = [("path.2", Some(2.0)), ("path.2", Some(3.0))];
+        assert_eq!(values, [("path.1", Some(1.0)), second[0], second[1], third]);
+        assert_eq!(table.len(), ROWS.len() + 1);
+    }
 
     #[test]
     fn rows_are_selected_by_id_or_topic() {

@@ -1,9 +1,9 @@
 //! One line of the table: what was measured, beside whom, and the bar.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// One line of the table and one object of `results.json`.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Measurement {
     /// Topic and number.
     pub id: String,
@@ -27,6 +27,8 @@ pub struct Measurement {
     pub turns: Option<usize>,
     /// What else is to be known: why it falls short, why it was not measured.
     pub note: Option<String>,
+    /// When it was measured: UTC, to the minute.
+    pub at: String,
 }
 
 impl Measurement {
@@ -43,6 +45,7 @@ impl Measurement {
             pass: None,
             turns: None,
             note: None,
+            at: jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M").to_string(),
         }
     }
 

@@ -233,8 +233,9 @@ fn note(command: &str) {
     used.insert(general(command));
 }
 
-/// The commands of this run, for the page.
-pub(super) fn used() -> Vec<String> {
+/// The commands that peers ran in this run, for the page.
+#[must_use]
+pub fn used() -> Vec<String> {
     USED.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
 }
 

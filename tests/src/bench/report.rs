@@ -1,9 +1,11 @@
 //! The table, for a terminal and as `docs/benchmarks.md`.
 
-use super::{Machine, Measurement, peer};
+use std::collections::BTreeSet;
 
-const HEADER: [&str; 10] =
-    ["id", "measure", "ours", "peer", "peer's", "ratio", "required", "pass", "turns", "note"];
+use super::{Machine, Measurement};
+
+const HEADER: [&str; 11] =
+    ["id", "measure", "ours", "peer", "peer's", "ratio", "required", "pass", "turns", "at", "note"];
 
 /// The table for a terminal.
 #[must_use]
@@ -29,14 +31,19 @@ pub fn table(measurements: &[Measurement]) -> String {
 
 /// The page of the documentation.
 #[must_use]
-pub fn markdown(machine: &Machine, measurements: &[Measurement]) -> String {
+pub fn markdown(
+    machine: &Machine,
+    measurements: &[Measurement],
+    commands: &BTreeSet<String>,
+) -> String {
     let mut text = format!(
         "# Benchmarks\n\n\
          Written by `make bench`; [testing.md](testing.md) says how to read it. Peers ran on the same \
          machine in the same run, in turns with Patchmesh (ours, peer, ours, peer …); values are medians \
-         of the turns. Everything went over loopback. A ratio is ours divided by the peer's.\n\n\
+         of the turns. Everything went over loopback. A ratio is ours divided by the peer's. `at` (UTC) tells \
+         which run a row is of.\n\n\
          | | |\n|---|---|\n\
-         | date | {} |\n| processor | {}, {} cores |\n| memory | {} GiB |\n| kernel | {} |\n\
+         | last run | {} |\n| processor | {}, {} cores |\n| memory | {} GiB |\n| kernel | {} |\n\
          | file system | {} |\n| software | {} |\n\n",
         machine.date,
         machine.processor,
@@ -50,11 +57,10 @@ pub fn markdown(machine: &Machine, measurements: &[Measurement]) -> String {
     for measurement in measurements {
         text.push_str(&format!("| {} |\n", cells(measurement).join(" | ")));
     }
-    let commands = peer::used();
     if !commands.is_empty() {
         text.push_str("\n## What the peers ran\n\n```sh\n");
         for command in commands {
-            text.push_str(&command);
+            text.push_str(command);
             text.push('\n');
         }
         text.push_str("```\n");
@@ -62,7 +68,7 @@ pub fn markdown(machine: &Machine, measurements: &[Measurement]) -> String {
     text
 }
 
-fn cells(measurement: &Measurement) -> [String; 10] {
+fn cells(measurement: &Measurement) -> [String; 11] {
     let unit = &measurement.unit;
     let dash = || "–".to_owned();
     [
@@ -81,6 +87,7 @@ fn cells(measurement: &Measurement) -> [String; 10] {
             None => dash(),
         },
         measurement.turns.map_or_else(dash, |turns| turns.to_string()),
+        measurement.at.clone(),
         measurement.note.as_deref().map_or_else(dash, |note| note.replace('|', "/")),
     ]
 }
