@@ -82,6 +82,8 @@ impl Spec {
 pub struct Cluster {
     folder: PathBuf,
     nodes: BTreeMap<String, Node>,
+    /// Which of them is the primary now.
+    primary: String,
     passed: bool,
     // Removed last.
     _removed: Option<TempDir>,
@@ -147,7 +149,13 @@ impl Cluster {
         } else {
             (folder.path().to_owned(), Some(folder))
         };
-        Ok(Self { folder: path, nodes: BTreeMap::new(), passed: false, _removed: removed })
+        Ok(Self {
+            folder: path,
+            nodes: BTreeMap::new(),
+            primary: PRIMARY.to_owned(),
+            passed: false,
+            _removed: removed,
+        })
     }
 
     async fn init(&mut self, addresses: Option<(SocketAddr, SocketAddr)>) -> Result<()> {
@@ -276,7 +284,12 @@ impl Cluster {
     /// # Errors
     /// When it was not set up.
     pub fn primary(&self) -> Result<&Node> {
-        self.node(PRIMARY)
+        self.node(&self.primary)
+    }
+
+    /// From now on this node is the primary: it took the other's place.
+    pub fn succeeded_by(&mut self, name: &str) {
+        name.clone_into(&mut self.primary);
     }
 
     /// Runs `patchmesh ARGUMENTS --output json` at a node.

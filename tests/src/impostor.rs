@@ -43,6 +43,8 @@ pub enum Misdeed {
     EndlessMetadata,
     /// It tells of the oldest timestamp that it remembers.
     Rollback,
+    /// It answers with files that were signed with stolen keys.
+    Forged,
     /// One bit of each document is turned over.
     AlteredDocuments,
     /// Documents have no end.
@@ -71,6 +73,8 @@ struct Shared {
     misdeed: Mutex<Misdeed>,
     /// The first content seen of each signed file.
     oldest: Mutex<BTreeMap<String, Bytes>>,
+    /// Files signed with stolen keys.
+    forged: Mutex<BTreeMap<String, Bytes>>,
 }
 
 /// The server; it stops when dropped.
@@ -97,12 +101,19 @@ impl Impostor {
         let shared = Arc::new(Shared {
             misdeed: Mutex::new(Misdeed::None),
             oldest: Mutex::new(BTreeMap::new()),
+            forged: Mutex::new(BTreeMap::new()),
         });
         let truth = ReplicationClient::new(channel).max_decoding_message_size(64 << 20);
         let liar = Liar { truth, shared: shared.clone() };
         let acceptor = TlsAcceptor::from(tls::server(&certificate)?);
         let task = tokio::spawn(serve(listen(node.listen).await?, acceptor, liar));
         Ok(Self { shared, task })
+    }
+
+    /// What it answers for `file` while it commits [`Misdeed::Forged`].
+    pub fn forge(&self, file: &str, content: Bytes) {
+        let mut forged = self.shared.forged.lock().unwrap_or_else(PoisonError::into_inner);
+        forged.insert(file.to_owned(), content);
     }
 
     /// From now on it does this.
@@ -137,6 +148,11 @@ type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 impl Liar {
     fn misdeed(&self) -> Misdeed {
         *self.shared.misdeed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn forged(&self, file: &str) -> Option<Bytes> {
+        let forged = self.shared.forged.lock().unwrap_or_else(PoisonError::into_inner);
+        forged.get(file).cloned()
     }
 
     /// Remembers the first content of a file, and returns it.
@@ -176,6 +192,11 @@ impl Replication for Liar {
     ) -> Result<Response<GetMetadataResponse>, Status> {
         let request = request.into_inner();
         let file = request.file.clone();
+        if self.misdeed() == Misdeed::Forged
+            && let Some(content) = self.forged(&file)
+        {
+            return Ok(Response::new(GetMetadataResponse { content }));
+        }
         let mut answer = self.truth.clone().get_metadata(request).await?.into_inner();
         let oldest = self.oldest(&file, &answer.content);
         match self.misdeed() {

@@ -1,10 +1,15 @@
 //! TUF clients that follow a node from outside: our `tuf-client`, and
 //! python-tuf, which knows nothing of us.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use aws_lc_rs::signature::Ed25519KeyPair;
+use rustls_pki_types::PrivatePkcs8KeyDer;
+use rustls_pki_types::pem::PemObject;
+use serde_json::Value;
 use tokio::process::Command;
 
 use crate::binaries;
@@ -104,6 +109,52 @@ impl Follower {
         command.arg("--metadata-dir").arg(&self.metadata).env("SSL_CERT_FILE", &self.ca);
         Ok(command)
     }
+}
+
+/// A signed file that says something else, signed with `key` (PEM) in the
+/// place of its only signature.
+///
+/// # Errors
+/// When it is no signed file, or the key cannot be used.
+pub fn signed_anew(file: &[u8], key: &Path, change: impl FnOnce(&mut Value)) -> Result<Vec<u8>> {
+    let mut file: Value = serde_json::from_slice(file)?;
+    change(&mut file["signed"]);
+    let key = PrivatePkcs8KeyDer::from_pem_file(key).context("no private key")?;
+    let key = Ed25519KeyPair::from_pkcs8_maybe_unchecked(key.secret_pkcs8_der())?;
+    let signature = key.sign(canonical(&file["signed"])?.as_bytes());
+    file["signatures"][0]["sig"] = hex(signature.as_ref()).into();
+    Ok(serde_json::to_vec(&file)?)
+}
+
+/// Canonical JSON of what has no control characters: members in order, no
+/// blanks.
+fn canonical(value: &Value) -> Result<String> {
+    Ok(match value {
+        Value::Object(members) => {
+            let sorted: BTreeMap<_, _> = members.iter().collect();
+            let one = |(name, value): (&String, &Value)| {
+                Ok(format!("{}:{}", quoted(name), canonical(value)?))
+            };
+            let members: Vec<_> = sorted.into_iter().map(one).collect::<Result<_>>()?;
+            format!("{{{}}}", members.join(","))
+        }
+        Value::Array(entries) => {
+            let entries: Vec<_> = entries.iter().map(canonical).collect::<Result<_>>()?;
+            format!("[{}]", entries.join(","))
+        }
+        Value::String(text) => quoted(text),
+        other => serde_json::to_string(other)?,
+    })
+}
+
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+/// Hexadecimal digits.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A python that has python-tuf, in an environment of its own in the target

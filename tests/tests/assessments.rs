@@ -275,6 +275,64 @@ async fn the_primary_fetches_feeds_and_shows_no_password() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn every_kind_of_feed_is_fetched_by_the_primary() -> Result<()> {
+    let world = World::start().await?;
+    let cluster = &world.cluster;
+    let pool = world.vendor.repository.base().join("pool");
+    let base = format!("{}/pool", world.vendor.url().trim_end_matches('/'));
+    // JSON lines are one file; a folder has no URL.
+    let mut served = Vec::new();
+    for (kind, file) in world.feeds().await? {
+        let name = format!("feed{kind}");
+        if file.is_dir() {
+            let mut lines = String::new();
+            for entry in std::fs::read_dir(&file)? {
+                lines.push_str(std::fs::read_to_string(entry?.path())?.trim());
+                lines.push('\n');
+            }
+            std::fs::write(pool.join(&name), lines)?;
+        } else {
+            std::fs::copy(&file, pool.join(&name))?;
+        }
+        served.push((kind, name));
+    }
+    for (kind, name) in &served {
+        let half = std::fs::read(pool.join(name))?;
+        std::fs::write(pool.join("half"), &half[..half.len() / 2])?;
+        let cut = ["assess", "import", kind, &format!("{base}/half")];
+        let refused = cluster.patchmesh(PRIMARY, &cut).await?;
+        let refused = refused.failure_that_says(&["half", "nothing has changed"])?;
+        ensure!(refused.code == 65, "{kind}: {refused:?}");
+    }
+    let nothing = json(cluster, PRIMARY, &["assess", "show", "CVE-2024-3333"]).await;
+    ensure!(nothing.is_err(), "half a feed counted: {nothing:?}");
+
+    // At once by `import`, and as feeds that are asked every day.
+    for (kind, name) in &served {
+        let url = format!("{base}/{name}");
+        let imported = json(cluster, PRIMARY, &["assess", "import", kind, &url]).await?;
+        ensure!(imported["entries"].as_u64().is_some_and(|count| count > 0), "{kind}: {imported}");
+        let kind = kind.trim_start_matches('-');
+        let add = ["assess", "feed", "add", kind, "--kind", kind, "--url", &url];
+        cluster.patchmesh(PRIMARY, &add).await?.success()?;
+    }
+    let refreshed = json(cluster, PRIMARY, &["assess", "feed", "refresh"]).await?;
+    let feeds = refreshed["feeds"].as_array().context("no feeds")?;
+    ensure!(feeds.len() == 4, "{refreshed:#}");
+    let listed = json(cluster, PRIMARY, &["assess", "feed", "list"]).await?;
+    for feed in listed["feeds"].as_array().context("no feeds")? {
+        ensure!(feed["problem"].is_null(), "{feed}");
+        ensure!(feed["entries"].as_u64().is_some_and(|count| count > 0), "{feed}");
+    }
+    let order = watched(cluster, PRIMARY, &[]).await?;
+    ensure!(order == ["sample-tool", "sample-app", "sample-lib"], "{order:?}");
+    let list = json(cluster, PRIMARY, &["watch", "list"]).await?;
+    ensure!(list["revisions"][1]["epss"] == 0.1, "{list:#}");
+    world.cluster.passed();
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_advisory_reaches_a_branch_two_levels_down() -> Result<()> {
     let mut world = World::start().await?;
     let cluster = &mut world.cluster;

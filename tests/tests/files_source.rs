@@ -348,6 +348,13 @@ async fn every_bad_manifest_is_explained_and_changes_nothing() -> Result<()> {
     let text = std::fs::read_to_string(vendor.manifest())?;
     let circle = text.replace("id = \"KB1\"", "id = \"KB1\"\nsupersedes = [\"KB2\"]");
     let twice = format!("{text}\n{}", &text[text.find("[[revision]]").context("a revision")?..]);
+    // All of it at once, of the manifest and of the files.
+    let everything = circle.replace("KB1.cab", "KB9.cab").replace("severity", "severty");
+    vendor.publish(&everything).await?;
+    let said = check(vendor.folder(), &[]).await?.stdout;
+    for words in ["in a circle", "is missing; put the file", "did you mean `severity`?"] {
+        ensure!(said.contains(words), "{words:?} is not told: {said}");
+    }
     let faults: [(&str, String, &str); 7] = [
         ("an unknown field", text.replace("severity", "severty"), "did you mean `severity`?"),
         ("a missing payload", text.replace("KB1.cab", "KB9.cab"), "is missing; put the file"),
@@ -409,6 +416,11 @@ async fn every_bad_manifest_is_explained_and_changes_nothing() -> Result<()> {
     let states = state(&cluster, &revision).await?;
     ensure!(states.contains(&"UPDATE_STATE_TEMPORARILY_UNAVAILABLE"), "{states:?}");
     let generation_after = cluster.generation().await?;
+
+    // Machines have packages, so there is no baseline of files.
+    let snapshot = ["baseline", "snapshot", "windows", "--source", "windows"];
+    let refused = cluster.patchmesh("hq", &snapshot).await?;
+    ensure!(refused.failure_that_says(&["no package"])?.code == 2, "another exit code");
 
     // Signed by somebody else, by nobody, and a link that leads elsewhere.
     vendor.release(&good).await?;

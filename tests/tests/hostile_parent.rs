@@ -4,17 +4,24 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use aws_lc_rs::digest;
 use patchmesh_proto::replication::NodeStatus;
 use patchmesh_tests::cluster::{Cluster, PRIMARY, Spec};
+use patchmesh_tests::http::Curl;
 use patchmesh_tests::impostor::{Impostor, Misdeed};
+use patchmesh_tests::tuf::{hex, signed_anew};
 use patchmesh_tests::vendor::{Sample, Vendor};
 use patchmesh_tests::wait::{PATIENCE, holds, until};
+use serde_json::json;
 
 /// The child of the hub that was broken into.
 const LEAF: &str = "lyon";
 
 /// Enough for several pieces.
 const CONTENT: usize = 3 << 20;
+
+/// A version that the primary would never reach.
+const FAR_AHEAD: u64 = 1_000_000_000;
 
 /// How long a lie is told.
 const LIE: Duration = Duration::from_secs(2);
@@ -139,6 +146,75 @@ async fn content_that_is_wrong_never_arrives_and_holds_nothing_up() -> Result<()
     for misdeed in [Misdeed::AlteredPieces, Misdeed::EndlessPieces] {
         broken.keeps_content_out(misdeed).await?;
     }
+    broken.cluster.passed();
+    Ok(())
+}
+
+/// The keys of `snapshot` and `timestamp` were stolen, and what they signed is
+/// so far ahead that no honest version ever passes it.
+#[tokio::test(flavor = "multi_thread")]
+async fn stolen_keys_that_ran_ahead_are_overtaken_by_a_new_root() -> Result<()> {
+    let mut broken = broken_into().await?;
+    let hq = broken.cluster.primary()?;
+    let (keys, base) = (hq.data.join("keys"), format!("{}/tuf/metadata", hq.url));
+    let curl = Curl::trusting(&broken.cluster)?;
+    let get = async |file: &str| {
+        Ok::<_, anyhow::Error>(curl.get(&format!("{base}/{file}"), &[]).await?.ok()?.body)
+    };
+    let generation = broken.cluster.generation().await?;
+    let snapshot = get(&format!("{generation}.snapshot.json")).await?;
+    let snapshot = signed_anew(&snapshot, &keys.join("snapshot.pem"), |signed| {
+        signed["version"] = FAR_AHEAD.into();
+    })?;
+    let timestamp = get("timestamp.json").await?;
+    let timestamp = signed_anew(&timestamp, &keys.join("timestamp.pem"), |signed| {
+        signed["version"] = FAR_AHEAD.into();
+        let digest = hex(digest::digest(&digest::SHA256, &snapshot).as_ref());
+        signed["meta"]["snapshot.json"] = json!({
+            "hashes": {"sha256": digest}, "length": snapshot.len(), "version": FAR_AHEAD,
+        });
+    })?;
+    broken.impostor.forge(&format!("{FAR_AHEAD}.snapshot.json"), snapshot.into());
+    broken.impostor.forge("timestamp.json", timestamp.into());
+    broken.impostor.commit(Misdeed::Forged);
+    broken.change().await?;
+    until("the leaf to follow the thief", PATIENCE, async || {
+        Ok((broken.leaf().await?.generation == FAR_AHEAD).then_some(()))
+    })
+    .await?;
+
+    // What the primary signs is a rollback now: the leaf learns nothing.
+    broken.impostor.commit(Misdeed::None);
+    broken.change().await?;
+    until("the leaf to refuse the primary", PATIENCE, async || {
+        Ok((!broken.leaf().await?.problem.is_empty()).then_some(()))
+    })
+    .await?;
+    ensure!(broken.leaf().await?.generation == FAR_AHEAD, "it went back by itself");
+
+    // Two new keys, and the root key says so: what the stolen ones signed is
+    // dropped, in memory and on disk.
+    let file = broken.cluster.folder().join("new.json").display().to_string();
+    let root = keys.join("root.pem").display().to_string();
+    for arguments in [
+        &["root", "prepare", "--out", &file, "--rotate", "snapshot", "--rotate", "timestamp"][..],
+        &["root", "sign", &file, "--yes", "--key", &root],
+        &["root", "publish", &file],
+    ] {
+        broken.cluster.patchmesh(PRIMARY, arguments).await?.success()?;
+    }
+    let honest = broken.cluster.generation().await?;
+    ensure!(honest < FAR_AHEAD, "the primary ran ahead itself");
+    until("the leaf to come back", PATIENCE, async || {
+        let leaf = broken.leaf().await?;
+        Ok((leaf.generation >= honest && leaf.generation < FAR_AHEAD).then_some(()))
+    })
+    .await?;
+    broken.cluster.node_mut(LEAF)?.restart().await?;
+    broken.change().await?;
+    broken.cluster.converged(&[LEAF]).await?;
+    // The thief's words are worth nothing any more.
+    broken.is_refused(Misdeed::Forged).await?;
     broken.cluster.passed();
     Ok(())
 }

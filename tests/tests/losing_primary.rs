@@ -1,5 +1,6 @@
 //! The primary's host is gone, and the mesh goes on.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -12,6 +13,7 @@ use patchmesh_tests::wait::{PATIENCE, until};
 /// Exit codes of the command line.
 const REFUSED: i32 = 2;
 const BAD_DATA: i32 = 65;
+const EXISTS: i32 = 73;
 
 /// A company in mid-month: a lab, a hub with two levels below it, one update
 /// approved for all and backed up.
@@ -383,6 +385,14 @@ async fn standby(node: &Node, arguments: &[&str]) -> Result<Outcome> {
     run(node.command()?.args(["--output", "json", "standby"]).args(arguments)).await
 }
 
+/// The files of the signed roles' keys at a node.
+fn role_keys(node: &Node) -> Result<BTreeSet<String>> {
+    let names = fs::read_dir(node.data.join("keys"))?.map(|entry| Ok(entry?.file_name()));
+    let names: Vec<_> = names.collect::<Result<_>>()?;
+    let names = names.into_iter().map(|name| name.to_string_lossy().into_owned());
+    Ok(names.filter(|name| name.ends_with(".pem")).collect())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_standby_takes_the_primarys_place() -> Result<()> {
     let mut company = Company::start().await?;
@@ -392,7 +402,12 @@ async fn a_standby_takes_the_primarys_place() -> Result<()> {
     let refused = refused.failure_that_says(&["directly below the primary"])?;
     ensure!(refused.code == REFUSED, "exit code {}", refused.code);
     let safe = company.cluster.folder().join("safe").display().to_string();
-    standby(company.cluster.primary()?, &["export-keys", "--to", &safe]).await?.success()?;
+    let export = ["export-keys", "--to", &safe];
+    standby(company.cluster.primary()?, &export).await?.success()?;
+    let again = standby(company.cluster.primary()?, &export).await?;
+    let again = again.failure_that_says(&["never overwritten"])?;
+    ensure!(again.code == EXISTS, "exit code {}", again.code);
+    company.back_up(&[]).await?;
 
     // Decided, and merely entered, since then.
     company.approve("app-b", true).await?;
@@ -413,8 +428,17 @@ async fn a_standby_takes_the_primarys_place() -> Result<()> {
     let spare = company.cluster.node("spare")?;
     standby(spare, &promote).await?.failure_that_says(&["--root-key"])?;
     let hidden = hidden.display().to_string();
+    // Run twice: the second time counts, and what was said the first time and
+    // not again stays.
+    let url = spare.url.replace("127.0.0.1", "localhost");
+    let first = [&promote[..], &["--root-key", &hidden, "--url", &url]].concat();
+    standby(spare, &first).await?.success()?;
+    let keys = role_keys(spare)?;
     let promoted = standby(spare, &[&promote[..], &["--root-key", &hidden]].concat()).await?;
     let promoted = promoted.success()?.json()?;
+    let fresh = role_keys(spare)?;
+    ensure!(keys.len() == 8 && fresh.len() == 8, "keys are left over: {keys:?} {fresh:?}");
+    ensure!(keys.is_disjoint(&fresh), "an old key was kept: {keys:?} {fresh:?}");
     ensure!(promoted["instead_of"] == PRIMARY && promoted["has_records"] == true, "{promoted}");
     let spare = company.cluster.node_mut("spare")?;
     spare.spawn()?;
@@ -428,6 +452,11 @@ async fn a_standby_takes_the_primarys_place() -> Result<()> {
     let after = spare.status().await?;
     ensure!(approval_sets_of(&after) == approval_sets_of(&before), "decisions were lost");
     company.all_follow(spare, BELOW).await?;
+    let listed = patchmesh(spare, &["nodes"]).await?;
+    let nodes = listed["nodes"].as_array().context("no nodes")?;
+    let own = nodes.iter().find(|node| node["name"] == "spare").context("no spare")?;
+    ensure!(own["url"] == url.as_str(), "its URL was forgotten: {own}");
+    ensure!(role_keys(spare)? == fresh, "other keys than those that were promised");
 
     // It decides, and fetches from the vendor, as the old one did.
     let rows = patchmesh(spare, &["update", "list"]).await?.to_string();
@@ -455,6 +484,16 @@ async fn a_standby_takes_the_primarys_place() -> Result<()> {
     ensure!(code == REFUSED, "exit code {code}");
     let log = old.log_text()?;
     ensure!(log.contains("no longer the primary"), "{log}");
+
+    // Nor does a backup of it take over again.
+    let mut host = company.new_host("hq-again")?;
+    let url = host.url.clone();
+    company.restore(&host, &["--url", &url]).await?.success()?;
+    host.spawn()?;
+    let code = host.wait_for_end(PATIENCE).await?;
+    ensure!(code == REFUSED, "exit code {code}");
+    let log = host.log_text()?;
+    ensure!(log.contains("has shut this node out"), "{log}");
 
     // The new one starts again like any other.
     company.cluster.node_mut("spare")?.restart().await?;

@@ -8,14 +8,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use patchmesh_proto::admin::GetStatusResponse;
 use patchmesh_tests::apt::Apt;
-use patchmesh_tests::cluster::{Cluster, PRIMARY, approval_sets_of, generation_of};
+use patchmesh_tests::cluster::{Cluster, PRIMARY, Spec, approval_sets_of, generation_of};
 use patchmesh_tests::http::Curl;
 use patchmesh_tests::run::{Outcome, run};
 use patchmesh_tests::vendor::files::{File, FilesVendor, Update};
 use patchmesh_tests::vendor::{Sample, Vendor};
 
 const NODES: &[&str] = &["lab", "hub", "lyon", "annecy"];
+/// Stands by for the primary.
+const SPARE: &str = "spare";
 const BRANCHES: &[&str] = &["hub", "lyon", "annecy"];
 /// The group that is looked at.
 const GROUP: &str = "workstations";
@@ -111,6 +114,7 @@ impl Company {
     async fn found(first: &[Update]) -> Result<Self> {
         let mut cluster = Cluster::start().await?;
         cluster.add_company().await?;
+        cluster.add(&Spec::branch(SPARE, PRIMARY, "emea/spare")).await?;
         let debian = Vendor::start().await?;
         let windows = FilesVendor::with(first).await?;
         let machine = Apt::new(&[]).await?;
@@ -130,7 +134,8 @@ impl Company {
     }
 
     async fn headquarters(&self, arguments: &[&str]) -> Result<Outcome> {
-        self.cluster.patchmesh("hq", arguments).await?.success()
+        let primary = &self.cluster.primary()?.name;
+        self.cluster.patchmesh(primary, arguments).await?.success()
     }
 
     /// Every group's machines have what the machine has.
@@ -220,14 +225,47 @@ impl Company {
         std::fs::remove_dir_all(&primary.data)?;
         run(primary.command()?.args(["backup", "restore"]).arg(backups)).await?.success()?;
         primary.start().await?;
+        self.goes_on_from(&before).await
+    }
+
+    /// The other host is gone too, and nobody has a backup: the node that
+    /// stands by takes its place, with the keys that were kept elsewhere.
+    async fn promote_the_spare(&mut self, safe: &str) -> Result<()> {
+        let before = self.cluster.primary()?.status().await?;
+        let kept = "the primary's own records are kept here";
+        self.cluster.logged(SPARE, kept).await?;
+        self.cluster.converged(&[NODES, &[SPARE]].concat()).await?;
+        let primary = self.cluster.node_mut(PRIMARY)?;
+        primary.kill().await?;
+        std::fs::remove_dir_all(&primary.data)?;
+        let spare = self.cluster.node_mut(SPARE)?;
+        spare.stop().await?;
+        let promote = ["standby", "promote", "--keys", safe];
+        run(spare.command()?.args(promote)).await?.success()?;
+        spare.start().await?;
+        self.cluster.succeeded_by(SPARE);
+        self.goes_on_from(&before).await
+    }
+
+    /// No decision is lost and no child refuses what follows.
+    async fn goes_on_from(&self, before: &GetStatusResponse) -> Result<()> {
         let after = self.cluster.primary()?.status().await?;
-        ensure!(approval_sets_of(&after) == approval_sets_of(&before), "decisions were lost");
-        ensure!(generation_of(&after) > generation_of(&before), "its generations went back");
+        ensure!(approval_sets_of(&after) == approval_sets_of(before), "decisions were lost");
+        ensure!(generation_of(&after) > generation_of(before), "its generations went back");
         self.cluster.converged(NODES).await?;
         for name in NODES {
             let log = self.cluster.node(name)?.log_text()?;
             ensure!(!log.contains("rollback"), "{name} refuses it");
         }
+        Ok(())
+    }
+
+    /// `update show` says what is offered instead of what was approved.
+    async fn replaces(&self, old: &str, new: &str) -> Result<()> {
+        let shown = self.headquarters(&["update", "show", old]).await?.json()?;
+        let rows = shown["replaced"].as_array().context("no list")?;
+        let of_group = rows.iter().find(|row| row["group"] == GROUP);
+        ensure!(of_group.is_some_and(|row| row["by"] == new), "{old}: {shown}");
         Ok(())
     }
 
@@ -307,6 +345,9 @@ async fn a_month_of_decisions_and_what_branches_offer() -> Result<()> {
     company.check().await?;
 
     let backups = company.back_up().await?;
+    company.headquarters(&["standby", "add", SPARE]).await?;
+    let safe = company.cluster.folder().join("safe").display().to_string();
+    company.headquarters(&["standby", "export-keys", "--to", &safe]).await?;
 
     // Week 2: what is new needs something that nobody approved yet, and a
     // cumulative update replaces an older one.
@@ -328,6 +369,10 @@ async fn a_month_of_decisions_and_what_branches_offer() -> Result<()> {
     company.check().await?;
     let shown = company.headquarters(&["update", "show", &app.id]).await?;
     ensure!(shown.stdout.contains("pm-codec"), "it does not say what is missing: {}", shown.stdout);
+    company.replaces("windows:stable/KB1@1", "windows:stable/KB3@1").await?;
+    // What can't be installed replaces nothing.
+    let shown = company.headquarters(&["update", "show", &first[0].id]).await?.json()?;
+    ensure!(shown["replaced"] == serde_json::json!([]), "{shown}");
 
     // In mid-month the primary's host burns down. What two people signed since
     // the backup, and how they judged it, is known to the branches alone.
@@ -351,6 +396,12 @@ async fn a_month_of_decisions_and_what_branches_offer() -> Result<()> {
     refused.failure_that_says(&["validation"])?;
     company.approve(&[file("KB2", 2, &[])], "carol", "alice").await?;
     company.check().await?;
+
+    // The host that it was restored on does not last the month.
+    company.promote_the_spare(&safe).await?;
+    company.check().await?;
+    let shown = company.headquarters(&["update", "show", &app.id]).await?.json()?;
+    ensure!(shown["assessment"]["judgement"]["note"] == "faces the network", "{shown}");
 
     // Week 4: the dependency at last, and a library under everything.
     company.debian.release(&[Sample::new("pm-lib", "1.1")]).await?;

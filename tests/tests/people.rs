@@ -126,6 +126,12 @@ async fn two_of_three_people_decide_on_production() -> Result<()> {
     let twice = [&["stage", "set", "production"][..], &twice].concat();
     cluster.patchmesh(PRIMARY, &twice).await?.failure_that_says(&["twice"])?;
 
+    // Whoever could not hand a signature in holds no stage.
+    let auditor = Person::join(&cluster, "audrey", &["auditor"], PRIMARY).await?;
+    let mute = ["stage", "set", "production", "--threshold", "1", "--approver", &auditor.name];
+    let refused = cluster.patchmesh(PRIMARY, &mute).await?;
+    refused.failure_that_says(&["does not decide on production", "approver:production"])?;
+
     // The root key signs; two of the new holders sign what they now hold.
     let set = ["stage", "set", "production", "--threshold", "2", "--approver", "alice"];
     let set = [&set[..], &["--approver", "bob", "--approver", "carol"]].concat();
@@ -134,6 +140,13 @@ async fn two_of_three_people_decide_on_production() -> Result<()> {
     alice.signs(&cluster, handover).await?.success()?;
     let done = bob.signs(&cluster, handover).await?.success()?.json()?;
     ensure!(done["state"] == "published", "{done}");
+    // What it was can still be read.
+    let kept = primary(&cluster, &["pending", "show", &handover.to_string()]).await?;
+    let summary = kept["summary"].as_array().context("no summary")?;
+    ensure!(
+        summary.len() == 1 && summary[0].as_str().is_some_and(|one| one.contains("2 of alice")),
+        "{kept}"
+    );
     let production = roles_of(&cluster, "production").await?;
     ensure!(production["threshold"] == 2 && production["online"] == false, "{production}");
     follows(&mut cluster, "lyon").await?;
@@ -162,6 +175,12 @@ async fn two_of_three_people_decide_on_production() -> Result<()> {
     ensure!(revoked["holds"][0] == "production", "{revoked}");
     let removal = revoked["pending"].as_u64().context("the rest have to sign again")?;
     bob.signs(&cluster, decision).await?.failure_that_says(&["revoked"])?;
+    let shown = primary(&cluster, &["pending", "show", &decision.to_string()]).await?;
+    ensure!(names(&shown["missing"]) == ["carol"], "nobody waits for bob: {shown}");
+    // A key that holds nothing is told what it does not hold.
+    let (number, stray) = (removal.to_string(), auditor.key());
+    let sign = ["pending", "sign", &number, "--yes", "--key", &stray];
+    alice.asks(&cluster, &sign).await?.failure_that_says(&["does not hold the role production"])?;
 
     // Alice and Carol sign that Bob holds nothing any more, and what they hold.
     alice.signs(&cluster, removal).await?.success()?;

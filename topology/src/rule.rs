@@ -215,8 +215,17 @@ pub struct State<'a> {
 pub struct Outcome {
     /// What it approves now: revisions by the groups that they are for.
     pub due: BTreeMap<BTreeSet<GroupName>, BTreeSet<RevisionId>>,
-    /// What waits for its delay, and until when.
-    pub waiting: BTreeMap<RevisionId, Timestamp>,
+    /// What waits for its delay.
+    pub waiting: BTreeMap<RevisionId, Waiting>,
+}
+
+/// How a revision waits for a rule's delay.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// Until when.
+    pub until: Timestamp,
+    /// For which groups.
+    pub groups: BTreeSet<GroupName>,
 }
 
 /// What `rule` approves now among `fitting`: revisions that it
@@ -255,7 +264,8 @@ pub fn evaluate<'a>(
         if due_at <= state.now {
             outcome.due.entry(undecided).or_default().insert(revision.clone());
         } else {
-            outcome.waiting.insert(revision.clone(), due_at);
+            let waiting = Waiting { until: due_at, groups: undecided };
+            outcome.waiting.insert(revision.clone(), waiting);
         }
     }
     outcome

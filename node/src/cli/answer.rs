@@ -164,9 +164,11 @@ impl super::output::Answer for Decided {
     fn text(&self) -> String {
         let sets =
             self.approval_sets.iter().map(|(stage, set)| format!(", {stage} {}", set.short()));
+        // What waits is not decided; of several stages one may be.
         let decided = format!(
-            "{} decided; generation {}{}\n",
+            "{} {}; generation {}{}\n",
             counted(self.changed, "revision"),
+            if self.pending.is_empty() { "decided" } else { "asked for" },
             self.generation,
             sets.collect::<String>()
         );
@@ -311,7 +313,7 @@ mod tests {
         let text = super::super::output::Answer::text(&decided);
         assert_eq!(
             text,
-            "1 revision decided; generation 7, validation v3 abababab\n\
+            "1 revision asked for; generation 7, validation v3 abababab\n\
              Waiting for signatures: patchmesh pending sign 7 --key FILE\n"
         );
     }

@@ -11,7 +11,7 @@ use serde::Serialize;
 use tonic::Status;
 
 use super::output::Form;
-use crate::daemon::RecoverError;
+use crate::daemon::{RecoverError, promote};
 use crate::identity::{files, join, token};
 use crate::succession::census;
 use crate::succession::watch::Superseded;
@@ -149,6 +149,22 @@ pub(crate) fn of(error: &anyhow::Error) -> Exit {
     error.chain().find_map(of_cause).unwrap_or(Exit::Failed)
 }
 
+/// What a cause says itself comes from the chain.
+fn of_promotion(fault: &promote::Fault) -> Option<Exit> {
+    use promote::Fault;
+    match fault {
+        Fault::NoPrimary(_) => Some(Exit::NotFound),
+        Fault::Taken(_) => Some(Exit::Exists),
+        Fault::List(_)
+        | Fault::OtherMesh { .. }
+        | Fault::OtherCa
+        | Fault::OtherRepositoryKey(_)
+        | Fault::RepositoryKey { .. } => Some(Exit::BadData),
+        Fault::RootKeys { .. } | Fault::Offline(_) | Fault::Tree(_) => Some(Exit::Refused),
+        _ => None,
+    }
+}
+
 fn of_cause(cause: &(dyn StdError + 'static)) -> Option<Exit> {
     if let Some(failure) = cause.downcast_ref::<Failure>() {
         return Some(failure.exit);
@@ -177,7 +193,11 @@ fn of_cause(cause: &(dyn StdError + 'static)) -> Option<Exit> {
     if cause.is::<Superseded>() {
         return Some(Exit::Refused);
     }
+    if let Some(fault) = cause.downcast_ref::<promote::Fault>() {
+        return of_promotion(fault);
+    }
     match cause.downcast_ref::<census::Error>() {
+        Some(census::Error::ShutOut { .. }) => return Some(Exit::Refused),
         Some(census::Error::Silent(_)) => return Some(Exit::TryLater),
         Some(census::Error::Stopped) => return Some(Exit::Interrupted),
         None => {}

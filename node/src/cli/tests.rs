@@ -1,3 +1,5 @@
+use std::path::Path;
+
 use clap::CommandFactory;
 
 use super::*;
@@ -126,4 +128,65 @@ fn wrong_arguments_exit_as_documented() {
     assert_eq!(code(&["patchmesh", "decline", "v:s/n@1"]), expected(Exit::Usage));
     assert_eq!(code(&["patchmesh", "decline", "v:s/n@1", "--comment", ""]), expected(Exit::Usage));
     assert_eq!(code(&["patchmesh", "--help"]), expected(Exit::Success));
+}
+
+/// The command lines of a page's blocks of code, continued lines joined.
+fn commands_of(page: &str) -> Vec<String> {
+    let joined = page.replace("\\\n", " ");
+    let mut is_fenced = false;
+    let mut found = Vec::new();
+    for line in joined.lines() {
+        if line.trim_start().starts_with("```") {
+            is_fenced = !is_fenced;
+            continue;
+        }
+        let line = match (is_fenced, line.strip_prefix("    ")) {
+            (true, _) => line.trim(),
+            (false, Some(line)) => line.trim(),
+            (false, None) => continue,
+        };
+        let line = line.strip_prefix("runuser -u patchmesh -- ").unwrap_or(line);
+        // What comes after a pipe is a command of its own.
+        let parts = line.split(" | ").map(str::trim);
+        found.extend(parts.filter(|part| part.starts_with("patchmesh ")).map(str::to_owned));
+    }
+    found
+}
+
+#[test]
+fn every_command_in_the_documentation_parses() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut pages = vec![root.join("README.md")];
+    for entry in std::fs::read_dir(root.join("docs")).expect("docs") {
+        let path = entry.expect("an entry").path();
+        // Made from the help itself.
+        let is_reference = path.ends_with("cli.md");
+        pages.extend(
+            (path.extension().is_some_and(|one| one == "md") && !is_reference).then_some(path),
+        );
+    }
+    // What a reader fills in.
+    const FILLED_IN: [(&str, &str); 5] = [
+        ("https://…", "https://a"),
+        ("$MIRROR", "https://a"),
+        ("REVISION", "vendor:stable/app@1"),
+        (" URL", " https://a"),
+        (" …", ""),
+    ];
+    let (mut count, mut faults) = (0, String::new());
+    for page in pages {
+        for command in commands_of(&std::fs::read_to_string(&page).expect("a page")) {
+            // Without a remark, the sign of a job in the background, and the
+            // brackets around what may be left out.
+            let line = command.split(" #").next().unwrap_or_default();
+            let line = line.split(" &").next().unwrap_or_default().replace(['[', ']'], "");
+            let line = FILLED_IN.iter().fold(line, |line, (blank, word)| line.replace(blank, word));
+            if let Err(error) = Cli::try_parse_from(words(&line)) {
+                faults.push_str(&format!("{}: {command}\n{error}\n", page.display()));
+            }
+            count += 1;
+        }
+    }
+    assert_eq!(faults, "");
+    assert!(count > 50, "only {count} commands were found");
 }

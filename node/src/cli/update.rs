@@ -61,7 +61,9 @@ JSON:
   \"payloads\": [{\"package\", \"version\", \"architecture\", \"component\", \"filename\", \"bytes\",
    \"language\", \"sha256\", \"blob\" or null, \"held\"}],
   \"approvals\": {\"validation\": [APPROVAL], \"production\": [APPROVAL]},
-  \"assessment\": ASSESSMENT or null
+  \"assessment\": ASSESSMENT or null,
+  \"withheld\": [{\"group\", \"package\" or null, \"architecture\" or null, \"reason\"}],
+  \"replaced\": [{\"group\", \"by\": REVISION}]: approved, but something newer is offered
   ASSESSMENT as in `patchmesh assess show --help`; APPROVAL as in `patchmesh approvals show --help`")]
 pub(crate) struct Show {
     /// The revision, as `update list` shows it

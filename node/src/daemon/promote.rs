@@ -52,6 +52,9 @@ pub enum Fault {
     /// Not a primary's folder.
     #[error("{} holds no keys of a primary", .0.display())]
     NoPrimary(PathBuf),
+    /// An export is there already.
+    #[error("{} is there already: exported keys are never overwritten; name a new folder", .0.display())]
+    Taken(PathBuf),
     /// A file.
     #[error("cannot {operation} {}", path.display())]
     Io {
@@ -161,6 +164,11 @@ pub fn export(data: &Path, to: &Path) -> Result<ExportReport, Fault> {
             online.insert(SigningKey::read(&file)?.id().to_string());
         }
     }
+    let places = copied.iter().map(|file| to.join(file.file_name().unwrap_or_default()));
+    // All or nothing: keys of two exports in one folder would be worth neither.
+    if let Some(taken) = places.chain([to.join(LIST)]).find(|place| place.exists()) {
+        return Err(Fault::Taken(taken));
+    }
     make_folder(to)?;
     let mut files = Vec::new();
     for file in copied {
@@ -205,11 +213,15 @@ pub struct PromoteReport {
 /// Brings the keys together and marks the data folder; `serve` does the rest.
 /// Blocks.
 ///
+/// It may be run again before that: the new keys take the place of those of
+/// the run before, and what is not said anew (the URL) stays.
+///
 /// # Errors
 /// See [`Fault`]; the node is what it was then.
 pub fn promote(options: &PromoteOptions) -> Result<PromoteReport, Fault> {
     let layout = Layout::new(&options.data);
     let store = Store::open(&options.data, Mode::Existing)?;
+    let previous = Mark::read(&options.data)?;
     let identity = Identity::load(&layout.identity())?;
     let name = match &identity.certificate().subject {
         Subject::Node(name) => name.clone(),
@@ -267,10 +279,11 @@ pub fn promote(options: &PromoteOptions) -> Result<PromoteReport, Fault> {
         made_at: now,
         restored_at: now,
         generation: generation.number,
-        url: options.url.clone(),
-        promotion: Some(Promotion { papers }),
+        url: options.url.clone().or_else(|| previous.and_then(|one| one.url)),
+        promotion: Some(Promotion { papers: papers.clone() }),
     };
     mark.write(&options.data)?;
+    remove_idle(&repository, &papers, &folder)?;
     Ok(PromoteReport { node: name, old, roles, has_records })
 }
 
@@ -334,6 +347,32 @@ fn replace(
         }
     }
     Ok((papers, roles))
+}
+
+/// Removes the keys that hold no role once `papers` count: those that a run
+/// before made. The mark no longer names them, so a crash on the way only
+/// leaves some of them for the next run.
+fn remove_idle(
+    repository: &Repository,
+    papers: &[paper::Paper],
+    folder: &Path,
+) -> Result<(), Fault> {
+    let (root, top) = repository.after(papers)?;
+    for role in ceremony::roles() {
+        let Some(holding) = ceremony::holding(&root, &top, &role) else { continue };
+        for file in role_key_files(&role, folder)? {
+            let key = SigningKey::read(&file)?;
+            if holding.keys.iter().any(|one| one.id().is_ok_and(|id| id == *key.id())) {
+                continue;
+            }
+            fs::remove_file(&file).map_err(|source| Fault::Io {
+                operation: "remove",
+                path: file.clone(),
+                source,
+            })?;
+        }
+    }
+    Ok(())
 }
 
 /// Roles whose keys are meant to be kept offline.

@@ -196,7 +196,10 @@ async fn recover(
     refuse_while_alive(&ways, &old, &generation.mesh).await?;
     let (root, at) = trusted(&store).await?;
     let accept = &start.accept;
-    let census = Census { ways: &ways, own: &name, old: &old, root: &root, at, accept };
+    let root_version =
+        generation.roles.iter().find(|one| one.role == "root").map_or(0, |one| one.version);
+    let census =
+        Census { ways: &ways, own: &name, old: &old, root: &root, root_version, at, accept };
     let heard = census.hear(&generation.mesh, stop).await?;
     let (mut adopted, metadata) = newest(&store, &name, &generation, &heard).await?;
     // It may name another place than the backup does.

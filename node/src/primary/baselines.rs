@@ -46,6 +46,11 @@ pub enum Error {
     /// More packages than a baseline has.
     #[error("a baseline has at most {MAX_PACKAGES} packages, this would have {0}")]
     Many(usize),
+    /// Nothing in it.
+    #[error(
+        "there is no package in it: a baseline lists packages that apt installs; other vendors' files are approved by name, or by a rule"
+    )]
+    Empty,
     /// The set refused.
     #[error(transparent)]
     Rejected(#[from] Rejection),
@@ -140,6 +145,10 @@ pub fn enter(
     packages: &Packages,
     by: String,
 ) -> Result<Taken, Error> {
+    // With nothing as its baseline a group could install next to nothing.
+    if packages.is_empty() {
+        return Err(Error::Empty);
+    }
     let before = match draft.baselines.baselines.get(name).and_then(|one| one.last()) {
         Some((_, last)) => {
             let index = last.index;

@@ -15,7 +15,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use patchmesh_proto::admin as wire;
 use patchmesh_topology::name::UserName;
-use patchmesh_topology::node::{Membership, Mesh};
+use patchmesh_topology::node::{Membership, Mesh, Stage};
+use patchmesh_topology::person::User;
 
 use super::pending::{self, Outlook, Pending};
 use super::publisher::{Fault, Worker};
@@ -48,6 +49,16 @@ pub enum Error {
     /// Somebody who was shut out.
     #[error("user {0} was revoked: they can't hold a role")]
     Revoked(UserName),
+    /// Somebody who could never hand a signature in.
+    #[error(
+        "user {user} does not decide on {stage}: they could sign, but not hand it in; invite them with --role approver:{stage}, after `patchmesh user revoke {user}`"
+    )]
+    NoApprover {
+        /// Who.
+        user: UserName,
+        /// What they would hold.
+        stage: Stage,
+    },
     /// Not a key.
     #[error("a public key given can't be used")]
     Key(#[from] key::Error),
@@ -192,17 +203,14 @@ fn wanted_holding(
     for bytes in &holders.public_keys {
         let key = Key::ed25519(bytes);
         key.fingerprint()?;
-        let owner = mesh.signer(bytes);
-        if let Some(user) = owner.filter(|user| user.membership == Membership::Revoked) {
-            return Err(Error::Revoked(user.name.clone()));
+        if let Some(user) = mesh.signer(bytes) {
+            check_person(user, role)?;
         }
         keys.push(key);
     }
     for name in &holders.users {
         let user = mesh.users.get(name).ok_or_else(|| Error::UnknownUser(name.clone()))?;
-        if user.membership == Membership::Revoked {
-            return Err(Error::Revoked(name.clone()));
-        }
+        check_person(user, role)?;
         let key = user.signing_key.ok_or_else(|| Error::NoSigningKey(name.clone()))?;
         keys.push(Key::ed25519(&key));
     }
@@ -214,6 +222,21 @@ fn wanted_holding(
         threshold => threshold,
     };
     Ok(Holding { keys, threshold })
+}
+
+/// Whether a person's signature for `role` could ever count.
+fn check_person(user: &User, role: &RoleName) -> Result<(), Error> {
+    if user.membership == Membership::Revoked {
+        return Err(Error::Revoked(user.name.clone()));
+    }
+    let stage = Stage::ALL.into_iter().find(|stage| pending::role_of(*stage).name() == *role);
+    match stage {
+        // What the root key signs is handed in as a file, by whomever.
+        None => Ok(()),
+        Some(stage) if user.decides(stage) => Ok(()),
+        Some(_) if !user.has_joined() => Ok(()),
+        Some(stage) => Err(Error::NoApprover { user: user.name.clone(), stage }),
+    }
 }
 
 fn present(worker: &Worker, role: &RoleName) -> Result<Holding, Error> {

@@ -228,6 +228,7 @@ pub(super) fn withhold(
         let id = next_id(draft.store(), made.len() as u64)?;
         let mut pending = Pending { id, record, papers: Vec::new() };
         draw(signing, generation, &mut pending, draft.now)?;
+        pending.record.summary = summary(&pending, signing.repository(), &generation.mesh);
         begin(&mut pending, draft.now);
         draft.put(&PENDING, &key(id), pending.to_record()?);
         made.push(id);
@@ -247,6 +248,8 @@ pub(super) fn add(
 ) -> Result<Pending, Error> {
     let store = &worker.press.store;
     let mut pending = Pending { id: next_id(store, 0)?, record, papers };
+    let mesh = &worker.current.get().mesh;
+    pending.record.summary = summary(&pending, worker.press.signing.repository(), mesh);
     begin(&mut pending, now);
     save(store, &pending)?;
     Ok(pending)
@@ -504,7 +507,8 @@ pub(super) fn ask_for_renewals(worker: &Worker, now: Timestamp) -> Result<(), Er
     Ok(())
 }
 
-/// What each pending change is for people, by number.
+/// What a pending change would change as things are now, in words. Once it
+/// waits no longer only what its record says is true of it.
 #[must_use]
 pub fn summary(pending: &Pending, repository: Option<&Repository>, mesh: &Mesh) -> Vec<String> {
     match (pending.record.kind(), repository) {

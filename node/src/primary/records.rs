@@ -61,6 +61,9 @@ pub struct PendingRecord {
     /// The generation that has it.
     #[prost(uint64, tag = "12")]
     pub generation: u64,
+    /// What it would change, in words, as of when it was asked for.
+    #[prost(string, repeated, tag = "13")]
+    pub summary: Vec<String>,
 }
 
 /// A signature that counted.

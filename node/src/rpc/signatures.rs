@@ -3,7 +3,7 @@
 use patchmesh_proto::admin::signatures_server::Signatures;
 use patchmesh_proto::convert::timestamp_to_wire;
 use patchmesh_proto::{admin as wire, set};
-use patchmesh_topology::node::Mesh;
+use patchmesh_topology::node::{Membership, Mesh};
 use tonic::{Code, Request, Response, Status};
 
 use super::context::Context;
@@ -180,6 +180,7 @@ pub(super) fn row(
         prepared_at: time(record.prepared_at),
         note: record.note.clone(),
         generation: record.generation,
+        summary: record.summary.clone(),
         ..Default::default()
     };
     row.signers = record
@@ -211,13 +212,17 @@ fn add_standing(row: &mut wire::Pending, pending: &Pending, outlook: &Outlook, m
             signatures: u32::try_from(worst.signed.len()).unwrap_or(u32::MAX),
             threshold: u32::try_from(worst.threshold).unwrap_or(u32::MAX),
         });
-        row.missing.extend(outlook.missing(paper).into_iter().map(|id| {
+        row.missing.extend(outlook.missing(paper).into_iter().filter_map(|id| {
             let user = outlook.owner(paper.role(), &id, mesh);
-            wire::PendingHolder {
+            // Nobody waits for those whose signature would not count.
+            if user.is_some_and(|user| user.membership == Membership::Revoked) {
+                return None;
+            }
+            Some(wire::PendingHolder {
                 user: user.map(|user| user.name.to_string()).unwrap_or_default(),
                 key_id: id.as_str().to_owned(),
                 role: role.clone(),
-            }
+            })
         }));
     }
 }

@@ -67,6 +67,18 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the node refused to talk to this one.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        let fetch = match self {
+            Self::Metadata(tuf::client::Error::Fetch { source, .. }) => source.downcast_ref(),
+            Self::Fetch(error) => Some(error),
+            _ => None,
+        };
+        let Some(fetch::Error::Call { status, .. }) = fetch else { return false };
+        status.code() == tonic::Code::PermissionDenied
+    }
+
     /// Whether the node did answer, though with nothing of use.
     #[must_use]
     pub fn is_answer(&self) -> bool {

@@ -65,6 +65,19 @@ pub enum Error {
         if .0.len() == 1 { "it is" } else { "they are" }
     )]
     Silent(Vec<NodeName>),
+    /// Another node is the primary.
+    #[error(
+        "node {witness} has shut this node out and follows root {theirs}, here it is {ours}: another node was promoted \
+         in its place; stop this one for good, or clear its data folder and let it join anew"
+    )]
+    ShutOut {
+        /// Who says so.
+        witness: NodeName,
+        /// The root's version there.
+        theirs: u64,
+        /// The root's version here.
+        ours: u64,
+    },
     /// The node is to stop.
     #[error("stopped while other nodes were asked what they hold")]
     Stopped,
@@ -85,6 +98,8 @@ pub struct Census<'a> {
     pub old: &'a NodeName,
     /// The root that is trusted here.
     pub root: &'a [u8],
+    /// Its version.
+    pub root_version: u64,
     /// The time as of which signatures count: what is newer has not expired
     /// then.
     pub at: Timestamp,
@@ -152,6 +167,7 @@ impl Census<'_> {
                         heard.words.insert(name, word);
                     }
                     Err(error) => {
+                        self.check_shut_out(&mesh, &name, &error).await?;
                         let count = tries.entry(name.clone()).or_default();
                         *count += u32::from(error.is_answer());
                         tracing::debug!(node = %name, error = in_one_line(&error), "no answer yet");
@@ -214,6 +230,26 @@ impl Census<'_> {
     async fn ask_one(&self, node: &Node) -> (NodeName, Result<Word, ask::Error>) {
         let word = ask::ask(self.ways, &node.name, &node.url, self.root, self.at).await;
         (node.name.clone(), word)
+    }
+
+    /// A node that refuses this one and follows a newer root has accepted
+    /// another primary. A root that the primary itself changed after the
+    /// backup shuts nobody out.
+    async fn check_shut_out(
+        &self,
+        mesh: &Mesh,
+        name: &NodeName,
+        error: &ask::Error,
+    ) -> Result<(), Error> {
+        let Some(node) = mesh.node(name).filter(|_| error.is_refusal()) else { return Ok(()) };
+        let theirs = ask::open_root(self.ways, name, &node.url, self.root, self.at).await;
+        let ours = self.root_version;
+        match theirs {
+            Some(theirs) if theirs > ours => {
+                Err(Error::ShutOut { witness: name.clone(), theirs, ours })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Every other node that takes part.

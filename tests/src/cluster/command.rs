@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use patchmesh_proto::admin::{ListUpdatesRequest, UpdateRow};
 use serde_json::Value;
 
-use super::{Cluster, Node, PRIMARY, Spec};
+use super::{Cluster, Node, Spec};
 use crate::apt::Lines;
 use crate::run::{Outcome, run};
 use crate::vendor::Vendor;
@@ -58,7 +58,8 @@ impl Cluster {
     /// When the program cannot be started.
     pub async fn try_invite(&self, spec: &Spec) -> Result<Outcome> {
         let arguments = ["invite", &spec.name, "--role", spec.role, "--parent", &spec.parent];
-        self.patchmesh(PRIMARY, &[&arguments[..], &["--site", &spec.site]].concat()).await
+        self.patchmesh(&self.primary()?.name, &[&arguments[..], &["--site", &spec.site]].concat())
+            .await
     }
 
     /// `join` with a token, as a node of its own that is not part of the
@@ -95,7 +96,7 @@ impl Cluster {
         let arguments = ["source", "add", "apt", name, "--url", &url, "--suite", SUITE];
         let filter = ["--component", COMPONENT, "--architecture", &architecture];
         let arguments = [&arguments[..], &filter, &["--keyring", &keyring], more].concat();
-        self.patchmesh(PRIMARY, &arguments).await?.success()?;
+        self.patchmesh(&self.primary()?.name, &arguments).await?.success()?;
         Ok(())
     }
 
@@ -108,7 +109,7 @@ impl Cluster {
         let keyring = vendor.keyring().display().to_string();
         let arguments = ["source", "add", "files", name, "--folder", &folder];
         let arguments = [&arguments[..], &["--keyring", &keyring]].concat();
-        self.patchmesh(PRIMARY, &arguments).await?.success()?;
+        self.patchmesh(&self.primary()?.name, &arguments).await?.success()?;
         Ok(())
     }
 
@@ -117,7 +118,7 @@ impl Cluster {
     /// # Errors
     /// When the program cannot be started.
     pub async fn sync(&self, name: &str) -> Result<Outcome> {
-        self.patchmesh(PRIMARY, &["source", "sync", name]).await
+        self.patchmesh(&self.primary()?.name, &["source", "sync", name]).await
     }
 
     /// Every update that the primary knows.
@@ -168,7 +169,7 @@ impl Cluster {
     async fn decide(&self, arguments: &[&str], revisions: &[String]) -> Result<Decision> {
         let revisions: Vec<&str> = revisions.iter().map(String::as_str).collect();
         let arguments = [arguments, &revisions].concat();
-        let outcome = self.patchmesh(PRIMARY, &arguments).await?.success()?.json()?;
+        let outcome = self.patchmesh(&self.primary()?.name, &arguments).await?.success()?.json()?;
         Ok(Decision {
             generation: number(&outcome, "generation")?,
             changed: number(&outcome, "changed")?,

@@ -188,6 +188,8 @@ impl Node {
     /// When it does not within `within`.
     pub async fn wait_for_end(&mut self, within: Duration) -> Result<i32> {
         let mut child = self.child.take().with_context(|| format!("{} does not run", self.name))?;
+        // Waiting would close it, and so tell the process to stop.
+        let _stdin = child.stdin.take();
         let status = tokio::time::timeout(within, child.wait())
             .await
             .with_context(|| format!("{} did not end within {within:?}", self.name))??;

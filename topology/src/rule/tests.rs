@@ -84,7 +84,8 @@ fn validation_waits_from_entry_and_production_from_validation() {
         evaluate(rule, state, [(&id, hours(10))])
     };
     let early = run(&rule(Stage::Validation), &validation, None, hours(57));
-    assert_eq!((early.due.len(), early.waiting.get(&id)), (0, Some(&hours(58))));
+    let waiting = &early.waiting[&id];
+    assert_eq!((early.due.len(), waiting.until, waiting.groups.len()), (0, hours(58), 1));
     let due = run(&rule(Stage::Validation), &validation, None, hours(58));
     assert_eq!(due.due.values().next(), Some(&BTreeSet::from([id.clone()])));
     let second = rule(Stage::Production);
@@ -93,7 +94,8 @@ fn validation_waits_from_entry_and_production_from_validation() {
     let lab: GroupName = "lab".parse().expect("a name");
     validation.entries.insert((id.clone(), lab.clone()), approval(hours(100), approved()));
     let waits = run(&second, &production, Some(&validation), hours(147));
-    assert_eq!(waits.waiting.get(&id), Some(&hours(148)));
+    let waiting = &waits.waiting[&id];
+    assert_eq!((waiting.until, waiting.groups.len()), (hours(148), 3));
     let due = run(&second, &production, Some(&validation), hours(148));
     let groups = due.due.keys().next().expect("due");
     assert_eq!(groups.len(), 3, "every group of production: {groups:?}");

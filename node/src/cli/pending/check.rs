@@ -87,8 +87,13 @@ pub(crate) fn sign(
     if mine.is_empty() && has_signed {
         return Err(Exit::Exists.error("your signature is there already; others are missing"));
     }
-    // A key that holds nothing signs all the same: the primary says why it does not count.
-    let wanted = |paper: &&Paper| mine.is_empty() || mine.contains(paper.role().as_str());
+    // A key that nobody waits for signs all the same, what people hold before what the root
+    // key does: the primary says why it does not count.
+    let is_for_people = papers.iter().any(|paper| !paper.role().is_top_level());
+    let wanted = |paper: &&Paper| match mine.is_empty() {
+        true => !is_for_people || !paper.role().is_top_level(),
+        false => mine.contains(paper.role().as_str()),
+    };
     let signatures = papers
         .iter()
         .filter(wanted)

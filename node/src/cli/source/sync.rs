@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::cli::exit::Exit;
 use crate::cli::output::Answer;
 use crate::cli::progress::Progress;
-use crate::cli::{Context, answer, grpc};
+use crate::cli::{Context, grpc};
 
 #[derive(Debug, Serialize)]
 struct Synchronised {
@@ -48,12 +48,7 @@ impl Answer for Synchronised {
 impl Outcome {
     fn line(&self) -> String {
         if self.unchanged {
-            return format!(
-                "{}: unchanged, {} known ({:.1} s)\n",
-                self.source,
-                answer::counted(self.revisions_known, "revision"),
-                self.seconds
-            );
+            return format!("{}: unchanged ({:.1} s)\n", self.source, self.seconds);
         }
         format!(
             "{}: {} new, {} updated, {} known; generation {} ({:.1} s)\n",
@@ -74,7 +69,12 @@ pub(super) async fn run(name: Option<SourceName>, context: &Context) -> anyhow::
         admin::SyncSourceRequest { name: name.map(|name| name.to_string()).unwrap_or_default() };
     let mut stream = admin.sync_source(request).await.map_err(grpc::failure)?.into_inner();
     let mut outcomes = Vec::new();
-    while let Some(message) = stream.message().await.map_err(grpc::failure)? {
+    let failed = loop {
+        let message = match stream.message().await {
+            Ok(Some(message)) => message,
+            Ok(None) => break None,
+            Err(status) => break Some(grpc::failure(status)),
+        };
         match message.event {
             Some(Event::Progress(progress)) => {
                 bar.set_message(format!("{} {}", progress.source, progress.step));
@@ -83,8 +83,15 @@ pub(super) async fn run(name: Option<SourceName>, context: &Context) -> anyhow::
             Some(Event::Outcome(outcome)) => outcomes.push(Outcome::from(outcome)),
             None => {}
         }
-    }
+    };
     bar.finish_and_clear();
+    if let Some(failure) = failed {
+        // The other sources are told of all the same.
+        if !outcomes.is_empty() {
+            context.output.print(&Synchronised { outcomes })?;
+        }
+        return Err(failure.into());
+    }
     if outcomes.is_empty() {
         return Err(
             Exit::NotFound.error("there is no source yet; see `patchmesh source add apt --help`")

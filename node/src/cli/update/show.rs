@@ -21,6 +21,14 @@ struct Shown {
     assessment: Option<Assessed>,
     /// What is open but not offered.
     withheld: Vec<Withheld>,
+    /// Where something newer is offered instead.
+    replaced: Vec<Replaced>,
+}
+
+#[derive(Debug, Serialize)]
+struct Replaced {
+    group: String,
+    by: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -97,6 +105,11 @@ impl From<admin::GetUpdateResponse> for Shown {
                 production: entries(response.production),
             },
             withheld: response.withheld.into_iter().map(Withheld::from).collect(),
+            replaced: response
+                .replaced
+                .into_iter()
+                .map(|row| Replaced { group: row.group, by: row.by })
+                .collect(),
         }
     }
 }
@@ -150,6 +163,10 @@ impl Answer for Shown {
                 [one.group.clone(), package, one.reason.clone()]
             });
             text.push_str(&format!("\n{}", table(["not offered to", "package", "reason"], rows)));
+        }
+        if !self.replaced.is_empty() {
+            let rows = self.replaced.iter().map(|one| [one.group.clone(), one.by.clone()]);
+            text.push_str(&format!("\n{}", table(["not offered to", "since it has"], rows)));
         }
         if !self.description.is_empty() {
             text.push_str(&format!("\n{}\n", clean_lines(self.description.trim_end())));

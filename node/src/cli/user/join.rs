@@ -58,7 +58,7 @@ impl Answer for Joined {
             ("signing key", Some(format!("{} ({})", self.key, self.key_id))),
         ]);
         format!(
-            "{facts}\nNext: patchmesh remote add primary {} --credentials {}\n",
+            "{facts}\nNext: patchmesh remote add primary --url {} --credentials {}\n",
             self.url, self.credentials
         )
     }
@@ -106,4 +106,27 @@ fn prepare(folder: PathBuf) -> anyhow::Result<SigningKey> {
     key.write_new(&path)?;
     std::fs::write(folder.join(PUBLIC_KEY), format!("{}\n", key.public().to_text()))?;
     Ok(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[test]
+    fn what_it_says_to_do_next_can_be_done() {
+        let joined = Joined {
+            user: "alice".to_owned(),
+            mesh_id: "m".to_owned(),
+            url: "https://hq.example:8443".to_owned(),
+            credentials: "/home/alice/.patchmesh".to_owned(),
+            key: "signing.pem".to_owned(),
+            key_id: "0".to_owned(),
+        };
+        let text = joined.text();
+        let next = text.lines().find_map(|line| line.strip_prefix("Next: ")).expect("a next step");
+        let parsed = crate::cli::Cli::try_parse_from(next.split(' '));
+        assert!(parsed.is_ok(), "{next}: {parsed:?}");
+    }
 }

@@ -7,6 +7,7 @@ use patchmesh_topology::approval::{UpdateState, state_of};
 use patchmesh_topology::name::SourceName;
 use patchmesh_topology::node::{Group, Stage};
 use patchmesh_topology::revision::{CatalogueEntry, Revision, RevisionId};
+use patchmesh_topology::supersedence::{Entry, superseded};
 use patchmesh_topology::view::Withheld;
 use tonic::Status;
 
@@ -133,6 +134,7 @@ pub(super) async fn get(
             validation: approvals(&known, Stage::Validation, &id),
             production: approvals(&known, Stage::Production, &id),
             withheld: withheld(&known, &id),
+            replaced: replaced(&known, &id),
         })
     })
     .await
@@ -152,6 +154,35 @@ fn withheld(generation: &Generation, id: &RevisionId) -> Vec<wire::WithheldRow> 
             package: one.package.clone(),
             architecture: one.architecture.clone(),
             reason: crate::generation::withheld_for(reason, group),
+        })
+        .collect()
+}
+
+/// The groups for which it is approved, and for which something else that can
+/// be installed replaces it.
+fn replaced(generation: &Generation, id: &RevisionId) -> Vec<wire::ReplacedRow> {
+    let by = |group: &Group| {
+        let set = &generation.approvals(group.stage)?.set;
+        if !set.get(id, &group.name)?.is_approved() {
+            return None;
+        }
+        let open =
+            set.entries.iter().filter(|((_, name), one)| *name == group.name && one.is_approved());
+        let able: Vec<Entry<'_>> = open
+            .map(|((open, _), _)| open)
+            .filter(|open| generation.is_available(open))
+            .filter(|open| generation.withheld(group, open).is_none())
+            .filter_map(|open| {
+                let revision = generation.revisions.get(open)?;
+                Some(Entry { revision, ordinal: generation.catalogue.get(open)?.ordinal })
+            })
+            .collect();
+        superseded(&able).get(id).map(|by| (*by).clone())
+    };
+    let groups = generation.mesh.groups.values();
+    groups
+        .filter_map(|group| {
+            Some(wire::ReplacedRow { group: group.name.to_string(), by: by(group)?.to_string() })
         })
         .collect()
 }

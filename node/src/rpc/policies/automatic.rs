@@ -70,7 +70,8 @@ async fn look(node: &Context, generation: &Arc<Generation>) -> Option<Timestamp>
             return Some(Timestamp::now());
         }
     };
-    let next = found.iter().flat_map(|(_, outcome)| outcome.waiting.values()).min().copied();
+    let waiting = found.iter().flat_map(|(_, outcome)| outcome.waiting.values());
+    let next = waiting.map(|one| one.until).min();
     match rules::apply(primary, found).await {
         Ok(None) => {}
         Ok(Some(decided)) => tracing::info!(

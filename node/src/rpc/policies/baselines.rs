@@ -293,7 +293,7 @@ impl Refusal for Error {
     fn code(&self) -> Code {
         match self {
             Self::Store(_) | Self::Missing | Self::Set(_) | Self::Load(_) => Code::Internal,
-            Self::Never(_) | Self::Many(_) => Code::FailedPrecondition,
+            Self::Never(_) | Self::Many(_) | Self::Empty => Code::FailedPrecondition,
             Self::Suite { .. } | Self::Status(_) => Code::InvalidArgument,
             Self::Rejected(rejection) => rejection.code(),
         }

@@ -114,10 +114,10 @@ fn to_wire(rule: &Rule, outcome: &Outcome) -> wire::RuleOutcome {
             until: 0,
         })
     });
-    let waiting = outcome.waiting.iter().map(|(revision, until)| wire::RuleMatch {
+    let waiting = outcome.waiting.iter().map(|(revision, waiting)| wire::RuleMatch {
         revision: revision.to_string(),
-        groups: Vec::new(),
-        until: until.as_second(),
+        groups: waiting.groups.iter().map(ToString::to_string).collect(),
+        until: waiting.until.as_second(),
     });
     wire::RuleOutcome {
         rule: rule.name.to_string(),

@@ -61,9 +61,11 @@ pub fn folder(
         let remedy = "sign it with the key that the source's keyring has";
         checked.faults.push(Fault::new(0, in_one_line(&error), remedy));
     }
-    match manifest::read(&bytes, name) {
+    // Files are looked at whatever else is wrong, so that all of it is mended in one go.
+    match manifest::read_what_can_be(&bytes, name) {
         Err(faults) => checked.faults.extend(faults.into_list()),
-        Ok(manifest) => {
+        Ok((manifest, faults)) => {
+            checked.faults.extend(faults);
             if manifest.released.is_some_and(|released| released > now + super::CLOCK_SKEW) {
                 let remedy = "write the present time, or check this clock";
                 checked.faults.push(Fault::new(0, "`released` is in the future", remedy));

@@ -9,7 +9,7 @@ mod read;
 use jiff::Timestamp;
 use patchmesh_topology::revision::{Facts, Payload, Reference, RevisionId};
 
-pub(super) use read::read;
+pub(super) use read::{read, read_what_can_be};
 
 /// The only format there is so far.
 pub(super) const FORMAT: i64 = 1;

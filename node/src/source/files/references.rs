@@ -39,7 +39,7 @@ pub(super) fn local(manifest: &Manifest, source: &SourceName) -> Vec<Fault> {
             if is_own && known.matching(&named.reference).next().is_none() {
                 faults.push(Fault::new(
                     named.line,
-                    format!("prerequisite {} does not exist", named.reference),
+                    format!("prerequisite {} does not exist", own(&named.reference)),
                     "name a revision of this manifest, or add it",
                 ));
             }
@@ -175,6 +175,15 @@ fn fault(manifest: &Manifest, circle: &[usize], kind: Kind) -> Fault {
 }
 
 /// As the manifest writes it.
+/// A reference within the manifest, as its author writes it.
+fn own(reference: &Reference) -> String {
+    let name = &reference.update.name;
+    match &reference.version {
+        Some(version) => format!("{name}@{version}"),
+        None => name.to_string(),
+    }
+}
+
 fn short(id: &RevisionId) -> String {
     format!("{}@{}", id.update.name, id.version)
 }

@@ -10,7 +10,7 @@ use patchmesh_topology::revision::{
 use patchmesh_topology::view::is_inner_path;
 use toml::de::DeTable;
 
-use super::super::fault::Faults;
+use super::super::fault::{Fault, Faults};
 use super::super::references;
 use super::fields::{Fields, Notes};
 use super::{
@@ -28,6 +28,19 @@ const MAX_TIME_LIMIT: SignedDuration = SignedDuration::from_hours(24);
 /// Every fault, not only the first. Where the text is no TOML at all, only
 /// that.
 pub(in super::super) fn read(bytes: &[u8], name: &SourceName) -> Result<Manifest, Faults> {
+    let (manifest, faults) = read_what_can_be(bytes, name)?;
+    if faults.is_empty() { Ok(manifest) } else { Err(Faults::new(faults)) }
+}
+
+/// Reads as much of a manifest as can be understood, and says what is wrong
+/// with the rest.
+///
+/// # Errors
+/// The text is no TOML at all.
+pub(in super::super) fn read_what_can_be(
+    bytes: &[u8],
+    name: &SourceName,
+) -> Result<(Manifest, Vec<Fault>), Faults> {
     let text = std::str::from_utf8(bytes).map_err(|error| {
         let good = bytes.get(..error.valid_up_to()).unwrap_or_default();
         let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
@@ -46,7 +59,7 @@ pub(in super::super) fn read(bytes: &[u8], name: &SourceName) -> Result<Manifest
     }
     let manifest = document_of(document.get_ref(), name, &mut notes);
     notes.faults.extend(references::local(&manifest, name));
-    if notes.faults.is_empty() { Ok(manifest) } else { Err(Faults::new(notes.faults)) }
+    Ok((manifest, notes.faults))
 }
 
 fn document_of(table: &DeTable<'_>, name: &SourceName, notes: &mut Notes) -> Manifest {
