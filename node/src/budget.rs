@@ -32,9 +32,11 @@ use crate::transport::metered::Meter;
 
 mod ledger;
 mod lines;
+mod standing;
 pub mod window;
 
 pub use lines::follow;
+pub use standing::Standing;
 
 use ledger::Ledger;
 use lines::Lines;

@@ -24,6 +24,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use jiff::Timestamp;
 use patchmesh_proto::admin;
 use patchmesh_topology::digest::Digest;
 use patchmesh_topology::link::Class;
@@ -216,7 +217,22 @@ impl Content {
     /// Transfers under way, then those that ended last, newest first.
     #[must_use]
     pub fn transfers(&self) -> Vec<admin::Transfer> {
-        self.inner.transfers.list()
+        self.inner.transfers.list(&self.inner.budget)
+    }
+
+    /// When all that is wanted will be held, given the schedule of the line;
+    /// `None` when it is, or nothing can be said.
+    #[must_use]
+    pub fn done_at(&self) -> Option<Timestamp> {
+        let readiness = *self.inner.readiness.borrow();
+        let (received, rate) = self.inner.transfers.under_way();
+        let left = readiness.bytes_wanted.saturating_sub(readiness.bytes_held);
+        if left == 0 {
+            return None;
+        }
+        // From above, whoever that is.
+        let left = left.saturating_sub(received);
+        self.inner.budget.standing("", Class::Normal, left, rate).done
     }
 
     /// Makes sure that a blob is held or being fetched. Must be called within a

@@ -36,6 +36,16 @@ impl Lines {
         }
     }
 
+    /// This node.
+    pub(super) const fn own(&self) -> &NodeName {
+        &self.own
+    }
+
+    /// The profile of a line.
+    pub(super) fn profile(&self, line: &NodeName) -> Profile {
+        self.mesh.link(line)
+    }
+
     /// Whether a line is one within the site.
     pub(super) fn is_local(&self, line: &NodeName) -> bool {
         *line != self.own && self.to(line).1

@@ -45,7 +45,8 @@ JSON:
   {\"node\", \"generation\"}")]
 pub(crate) struct Set {
     /// The node below: the line is the one to its parents
-    node: NodeName,
+    #[arg(value_name = "NODE")]
+    of: NodeName,
     /// The zone of all hours here
     #[arg(long, value_name = "ZONE", default_value_t = Zone::default())]
     zone: Zone,
@@ -85,7 +86,8 @@ JSON:
   LIMITS: {\"default\", \"rules\": [{\"hours\", \"rate\"}]}")]
 pub(crate) struct Show {
     /// Only the line of this node
-    node: Option<NodeName>,
+    #[arg(value_name = "NODE")]
+    of: Option<NodeName>,
 }
 
 /// Take the profile of a line away: it carries anything
@@ -98,7 +100,8 @@ JSON:
   {\"node\", \"generation\"}")]
 pub(crate) struct Unset {
     /// The node below
-    node: NodeName,
+    #[arg(value_name = "NODE")]
+    of: NodeName,
 }
 
 /// Say what a line would carry at some time, and how long bytes would take
@@ -116,7 +119,8 @@ JSON:
    \"changes\": [{\"at\", \"down\", \"up\", \"bulk_open\"}]}")]
 pub(crate) struct Test {
     /// The node below
-    node: NodeName,
+    #[arg(value_name = "NODE")]
+    of: NodeName,
     /// When: an instant, or the clock of the line's zone [default: now]
     #[arg(long, value_name = "TIME")]
     at: Option<String>,
@@ -334,18 +338,18 @@ impl Set {
             critical_waits: self.critical_waits,
             ahead: self.ahead,
         };
-        let link = Some(convert::link_to_wire(&self.node, &profile));
+        let link = Some(convert::link_to_wire(&self.of, &profile));
         let mut client = connect::links(&connect::Target::choose(&context.global)?)?;
         let answer = client.set_link(admin::SetLinkRequest { link }).await;
         let generation = answer.map_err(grpc::failure)?.into_inner().generation;
-        let node = self.node.to_string();
+        let node = self.of.to_string();
         context.output.print(&Changed { node, generation, what: "has this profile" })
     }
 }
 
 impl Unset {
     async fn run(self, context: &Context) -> anyhow::Result<()> {
-        let node = self.node.to_string();
+        let node = self.of.to_string();
         let mut client = connect::links(&connect::Target::choose(&context.global)?)?;
         let answer = client.unset_link(admin::UnsetLinkRequest { node: node.clone() }).await;
         let generation = answer.map_err(grpc::failure)?.into_inner().generation;
@@ -371,7 +375,7 @@ async fn profile(context: &Context, node: &NodeName) -> anyhow::Result<Profile> 
 
 impl Show {
     async fn run(self, context: &Context) -> anyhow::Result<()> {
-        let links = match self.node {
+        let links = match self.of {
             Some(node) => vec![(node.clone(), profile(context, &node).await?)],
             None => profiles(context).await?,
         };
@@ -383,7 +387,7 @@ impl Show {
 
 impl Test {
     async fn run(self, context: &Context) -> anyhow::Result<()> {
-        let profile = profile(context, &self.node).await?;
+        let profile = profile(context, &self.of).await?;
         let at = match &self.at {
             None => Timestamp::now(),
             Some(text) => instant(text, &profile.zone)?,
@@ -407,7 +411,7 @@ impl Test {
             allowed.rule.map_or_else(|| "at other hours".to_owned(), |hours| hours.to_string())
         };
         Tested {
-            node: self.node.to_string(),
+            node: self.of.to_string(),
             zone: profile.zone.to_string(),
             at: local(&profile.zone, at),
             down: holds.down.rate.to_string(),
@@ -468,7 +472,7 @@ mod tests {
     #[test]
     fn a_test_says_when_it_would_be_there() {
         let test = Test {
-            node: "lyon".parse().expect("a name"),
+            of: "lyon".parse().expect("a name"),
             at: None,
             class: Class::Normal,
             bytes: Some(25_000_000),

@@ -2,6 +2,7 @@
 
 use clap::Args;
 use patchmesh_proto::admin;
+use patchmesh_topology::link::rate::Rate;
 use serde::Serialize;
 
 use super::answer::{self, Node, OwnWord};
@@ -18,9 +19,13 @@ Examples:
 JSON:
   {\"mesh_id\", \"mesh_name\", \"node\": NODE, \"status\": STATUS, \"single_operator\",
    \"roles\": [{\"role\", \"version\", \"expires_at\"}],
-   \"transfers\": [{\"digest\", \"bytes\", \"received\", \"from\", \"started_at\", \"ended_at\", \"problem\"}],
+   \"transfers\": [{\"digest\", \"bytes\", \"received\", \"from\", \"started_at\", \"ended_at\", \"problem\",
+   \"class\", \"bits_per_second\", \"held\", \"held_by\", \"limit\", \"opens_at\", \"done_at\"}],
    \"synchronisations\": [{\"at\", \"from_generation\", \"to_generation\", \"bytes\", \"documents\",
-   \"seconds\", \"problem\"}], \"warnings\": [TEXT], \"blobs\": {\"count\", \"bytes\"}}
+   \"seconds\", \"problem\"}], \"warnings\": [TEXT], \"blobs\": {\"count\", \"bytes\"},
+   \"content_done_at\"}
+  \"held\" is what keeps a transfer from going faster at this moment: \"closed\" (hours for bulk content),
+  \"critical\", \"normal\" (more urgent traffic), \"line\" or \"node\" (a limit); null: the line itself
   NODE and STATUS as in `patchmesh nodes --help`")]
 pub(crate) struct Status {}
 
@@ -36,6 +41,7 @@ struct Answered {
     synchronisations: Vec<Synchronisation>,
     warnings: Vec<String>,
     blobs: Blobs,
+    content_done_at: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -54,6 +60,13 @@ struct Transfer {
     started_at: Option<String>,
     ended_at: Option<String>,
     problem: Option<String>,
+    class: Option<String>,
+    bits_per_second: Option<u64>,
+    held: Option<String>,
+    held_by: Option<String>,
+    limit: Option<String>,
+    opens_at: Option<String>,
+    done_at: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -83,6 +96,42 @@ impl From<admin::RoleExpiry> for RoleExpiry {
     }
 }
 
+/// A limit as people write it; nothing where there is none.
+fn limit(bits: u64) -> Option<String> {
+    Rate::from_bits(bits).ok().filter(|rate| !rate.is_unlimited()).map(|rate| rate.to_string())
+}
+
+impl Transfer {
+    /// What keeps it from going faster, for a person.
+    fn held(&self) -> Option<String> {
+        let by = self.held_by.as_deref().unwrap_or("this node");
+        let limit = self.limit.as_deref().unwrap_or("some");
+        Some(match self.held.as_deref()? {
+            "closed" => match &self.opens_at {
+                Some(at) => format!("waits for the hours of the line at {by}, from {at}"),
+                None => format!("waits for the hours of the line at {by}"),
+            },
+            "line" => format!("limit of the line at {by} ({limit})"),
+            "node" => format!("limit of node {by} ({limit})"),
+            class => format!("waits for {class} traffic at {by}"),
+        })
+    }
+
+    /// How far an active one is.
+    fn progress(&self) -> String {
+        let part = match self.bytes {
+            0 => 0,
+            bytes => self.received.saturating_mul(100) / bytes,
+        };
+        let mut parts = vec![format!("{} ({part} %)", answer::size(self.received))];
+        let rate = self.bits_per_second.and_then(limit);
+        parts.push(rate.unwrap_or_else(|| "nothing comes".to_owned()));
+        parts.extend(self.held());
+        parts.extend(self.done_at.as_ref().map(|at| format!("whole by {at}")));
+        parts.join(", ")
+    }
+}
+
 impl From<admin::Transfer> for Transfer {
     fn from(transfer: admin::Transfer) -> Self {
         Self {
@@ -93,6 +142,13 @@ impl From<admin::Transfer> for Transfer {
             ended_at: answer::time(transfer.ended_at.as_ref()),
             from: transfer.from,
             problem: answer::some(transfer.problem),
+            class: answer::some(transfer.class),
+            bits_per_second: Some(transfer.bits_per_second).filter(|bits| *bits > 0),
+            held: answer::some(transfer.held),
+            held_by: answer::some(transfer.held_by),
+            limit: limit(transfer.limit_bits_per_second),
+            opens_at: answer::time(transfer.opens_at.as_ref()),
+            done_at: answer::time(transfer.done_at.as_ref()),
         }
     }
 }
@@ -128,6 +184,7 @@ impl From<admin::GetStatusResponse> for Answered {
                 .collect(),
             warnings: response.warnings,
             blobs: Blobs { count: response.blobs, bytes: response.blob_bytes },
+            content_done_at: answer::time(response.content_done_at.as_ref()),
         }
     }
 }
@@ -155,6 +212,7 @@ impl Answered {
             ("generation", Some(status.generation.to_string())),
             ("approvals", Some(answer::or_dash(Some(&sets.collect::<Vec<_>>().join(", "))))),
             ("content", Some(held)),
+            ("content whole by", self.content_done_at.clone()),
             ("blobs", Some(format!("{}, {}", self.blobs.count, answer::size(self.blobs.bytes)))),
             ("certificate", status.certificate_expires_at.as_ref().map(|at| format!("until {at}"))),
             ("keys", keys),
@@ -195,16 +253,17 @@ impl Answered {
             let state = match (&row.ended_at, &row.problem) {
                 (_, Some(problem)) => problem.clone(),
                 (Some(at), None) => format!("done {at}"),
-                (None, None) => format!("{} so far", answer::size(row.received)),
+                (None, None) => row.progress(),
             };
             [
                 row.digest.get(..16).unwrap_or_default().to_owned(),
                 answer::size(row.bytes),
                 row.from.clone(),
+                answer::or_dash(row.class.as_deref()),
                 state,
             ]
         });
-        table(["transfer", "size", "from", "state"], rows)
+        table(["transfer", "size", "from", "class", "state"], rows)
     }
 
     fn roles(&self) -> String {
@@ -250,6 +309,25 @@ impl Status {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_transfer_says_what_holds_it_back() {
+        let transfer = admin::Transfer {
+            length: 1000,
+            received: 250,
+            class: "normal".into(),
+            bits_per_second: 9_900_000,
+            held: "line".into(),
+            held_by: "lyon".into(),
+            limit_bits_per_second: 10_000_000,
+            ..admin::Transfer::default()
+        };
+        let text = Transfer::from(transfer.clone()).progress();
+        assert!(text.contains("(25 %), 9.9Mbit/s, limit of the line at lyon (10Mbit/s)"), "{text}");
+        let waits = admin::Transfer { held: "critical".into(), bits_per_second: 0, ..transfer };
+        let text = Transfer::from(waits).progress();
+        assert!(text.contains("nothing comes, waits for critical traffic at lyon"), "{text}");
+    }
 
     #[test]
     fn an_empty_answer_still_reads_well() {

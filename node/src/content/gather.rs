@@ -254,8 +254,10 @@ impl Gathering<'_> {
             };
             if is_note(&frame) {
                 self.beat(which, false);
+                self.transfer.set_note(&frame.held);
                 continue;
             }
+            self.transfer.came(frame.data.len() as u64);
             let whole = assembler.push(frame).map_err(|deceit| ask.deceit(deceit))?;
             let Some((piece, bytes)) = whole else { continue };
             self.beat(which, true);

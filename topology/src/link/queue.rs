@@ -342,6 +342,21 @@ impl Queue {
         transfer.held.filter(|(_, at)| now.saturating_sub(*at) <= recent).map(|(hold, _)| hold)
     }
 
+    /// What holds back the transfers of a class on a line: they share evenly, so
+    /// it is the same for all.
+    #[must_use]
+    pub fn held_on(&self, line: &NodeName, class: Class, now: Duration) -> Option<Hold> {
+        let of =
+            |(_, transfer): &(&Id, &Transfer)| transfer.line == *line && transfer.class == class;
+        self.transfers.iter().filter(of).find_map(|(id, _)| self.held(*id, now))
+    }
+
+    /// The node's own limit.
+    #[must_use]
+    pub const fn node_limit(&self) -> Rate {
+        self.node.rate()
+    }
+
     /// What passes on a line, over the last seconds.
     #[must_use]
     pub fn rate_of(&self, line: &NodeName, now: Duration) -> Option<Rate> {

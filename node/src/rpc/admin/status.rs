@@ -36,6 +36,7 @@ pub(super) async fn get(node: &Context) -> Result<wire::GetStatusResponse, Statu
         warnings: warnings(node, &generation, Timestamp::now()),
         blob_bytes: usage.bytes,
         blobs: usage.blobs,
+        content_done_at: node.content.done_at().map(timestamp_to_wire),
     })
 }
 
