@@ -3,8 +3,17 @@
 //! [`Greedy`] fills the line: as many bytes as it carries in the shortest round
 //! trip that was seen and [`SLACK`] more. A bottleneck without a limit of ours
 //! queues for no longer than that, and what is urgent passes within it.
+//! [`Ledbat`] yields to whoever else uses the line. [`of`] says which class has
+//! which.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use patchmesh_topology::link::Class;
+
+mod ledbat;
+
+pub use ledbat::{Delays, Ledbat};
 
 /// A frame that came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +37,44 @@ pub trait Window: Send {
 
     /// A frame came.
     fn arrived(&mut self, arrival: Arrival);
+
+    /// Nothing is to be granted before that; at any time where there is none.
+    fn not_before(&self) -> Option<Instant> {
+        None
+    }
+}
+
+/// The window of a transfer of a class from the node with these delays.
+#[must_use]
+pub fn of(class: Class, delays: Arc<Delays>) -> Box<dyn Window> {
+    match class {
+        Class::Background => Box::new(Ledbat::new(delays)),
+        Class::Control | Class::Critical | Class::Normal => {
+            Box::new(Noting { delays, greedy: Greedy::default() })
+        }
+    }
+}
+
+/// Fills the line, and notes its delays for those that yield.
+#[derive(Debug)]
+struct Noting {
+    delays: Arc<Delays>,
+    greedy: Greedy,
+}
+
+impl Window for Noting {
+    fn bytes(&self) -> u64 {
+        self.greedy.bytes()
+    }
+
+    fn granted(&mut self, at: Instant, bytes: u64) {
+        self.greedy.granted(at, bytes);
+    }
+
+    fn arrived(&mut self, arrival: Arrival) {
+        self.delays.note(arrival.at, arrival.delay_micros);
+        self.greedy.arrived(arrival);
+    }
 }
 
 /// What may queue beyond what the line itself holds.

@@ -26,7 +26,7 @@ use patchmesh_proto::replication::{TransferRequest, TransferResponse};
 use patchmesh_topology::link::Class;
 use patchmesh_topology::link::queue::Hold;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::time::sleep;
+use tokio::time::{sleep, sleep_until};
 use tonic::Status;
 
 use super::Frames;
@@ -186,6 +186,7 @@ impl Granting {
             return;
         }
         let (pace, room) = (self.pace.clone(), (!self.begun).then(|| self.room.clone()));
+        let rest = self.window.not_before();
         self.next = Some(
             async move {
                 let permit = match room {
@@ -193,6 +194,9 @@ impl Granting {
                     Some(room) => room.acquire_owned().await.ok(),
                     None => None,
                 };
+                if let Some(rest) = rest {
+                    sleep_until(rest.into()).await;
+                }
                 pace.take(bytes).await;
                 (bytes, permit)
             }
@@ -228,6 +232,8 @@ impl Granting {
         let there = i64::try_from(frame.sent_at).unwrap_or(i64::MAX);
         let delay_micros = here.saturating_sub(there);
         self.window.arrived(Arrival { at: Instant::now(), bytes, delay_micros });
+        let (under_way, window) = (self.under_way, self.window.bytes());
+        tracing::trace!(bytes, delay_micros, under_way, window, "a frame came");
         self.give_back();
     }
 

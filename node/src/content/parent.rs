@@ -26,7 +26,7 @@ use tonic::{Code, Status};
 
 use super::grant::granted;
 use super::{Conduct, Deceit, Error, Frames, Intake, PieceSource, Small, Wanted};
-use crate::budget::window::Greedy;
+use crate::budget::window::{self, Delays};
 use crate::budget::{Direction, Pace};
 
 /// The largest message taken from a parent: a piece, or the manifest of the
@@ -47,6 +47,8 @@ const SILENCE: Duration = Duration::from_secs(30);
 pub struct Parent {
     name: NodeName,
     intake: Intake,
+    /// How long its frames take.
+    delays: Arc<Delays>,
     client: ReplicationClient<Channel>,
     /// Whether it is beside this node, and is relied on for what it is asked.
     is_beside: bool,
@@ -76,7 +78,8 @@ impl Parent {
         let client = ReplicationClient::new(channel).max_decoding_message_size(MAX_MESSAGE);
         let on_conduct = Arc::new(on_conduct);
         let (is_beside, stop, lied) = (false, CancellationToken::new(), Arc::default());
-        Self { name, intake, client, is_beside, stop, lied, on_conduct }
+        let delays = Arc::default();
+        Self { name, intake, delays, client, is_beside, stop, lied, on_conduct }
     }
 
     /// The same as a node beside this one, until `stop`.
@@ -114,7 +117,7 @@ impl PieceSource for Parent {
         let frames = self.client.clone().transfer(opening).await?.into_inner();
         let frames = frames.take_until(self.stop.clone().cancelled_owned()).boxed();
         let pace = self.intake.budget.transfer(&self.name, Direction::In, class);
-        let window = Box::new(Greedy::default());
+        let window = window::of(class, self.delays.clone());
         let pace = (pace, class);
         Ok(granted(&self.intake, pace, window, (ranges, length), requests, frames))
     }
