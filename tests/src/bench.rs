@@ -152,26 +152,12 @@ const ROWS: &[Row] = &[
     Row {
         id: "transfer.11",
         about: "error of limits of 1, 10 and 100 Mbit/s",
-        run: |_| {
-            Box::pin(async {
-                Ok(transfer::without_a_command(
-                    "transfer.11",
-                    "error of limits of 1, 10 and 100 Mbit/s",
-                ))
-            })
-        },
+        run: |scale| Box::pin(transfer::limits(scale)),
     },
     Row {
         id: "transfer.12",
         about: "a transfer beside a foreground flow at 20 Mbit/s",
-        run: |_| {
-            Box::pin(async {
-                Ok(transfer::without_a_command(
-                    "transfer.12",
-                    "a transfer beside a foreground flow at 20 Mbit/s",
-                ))
-            })
-        },
+        run: |scale| Box::pin(transfer::politeness(scale)),
     },
 ];
 

@@ -23,6 +23,10 @@ const BURST: &str = "16kb";
 /// is dropped.
 const QUEUE: &str = "50ms";
 
+/// How TCP behaves at both ends, whatever this host does: as Linux does by
+/// itself.
+const CONGESTION: &str = "cubic";
+
 /// How long a server may take to listen.
 const LISTENS: Duration = Duration::from_secs(20);
 
@@ -102,6 +106,9 @@ impl Pair {
             ip(&["-n", &namespace, "address", "add", &address, "dev", "line"]).await?;
             ip(&["-n", &namespace, "link", "set", "lo", "up"]).await?;
             ip(&["-n", &namespace, "link", "set", "line", "up"]).await?;
+            let set = format!("echo {CONGESTION} > /proc/sys/net/ipv4/tcp_congestion_control");
+            let mut shell = pair.command(end, "sh");
+            run(shell.args(["-c", &set])).await?.success()?;
         }
         Ok(pair)
     }

@@ -16,11 +16,35 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
 use crate::cluster::free_address;
+use crate::netns::{End, Pair};
 use crate::run::run;
 use crate::wait::until;
 
 /// How long a server may take to listen.
 const START: Duration = Duration::from_secs(20);
+
+/// Where a server runs: on loopback, or at the near end of a line.
+pub(super) struct Place<'a> {
+    address: SocketAddr,
+    pair: Option<&'a Pair>,
+}
+
+impl<'a> Place<'a> {
+    fn here() -> Result<Self> {
+        Ok(Self { address: free_address()?, pair: None })
+    }
+
+    pub(super) fn near(pair: &'a Pair, port: u16) -> Self {
+        Self { address: pair.address(End::Near, port), pair: Some(pair) }
+    }
+
+    fn command(&self, program: &str) -> Command {
+        match self.pair {
+            Some(pair) => pair.command(End::Near, program),
+            None => Command::new(program),
+        }
+    }
+}
 
 /// A server process that ends with this value.
 pub(super) struct Peer {
@@ -29,24 +53,35 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    async fn start(address: SocketAddr, command: &mut Command) -> Result<Self> {
+    async fn start(place: &Place<'_>, command: &mut Command) -> Result<Self> {
         let child = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .kill_on_drop(true)
             .spawn()?;
-        until("a peer's server to listen", START, async || {
-            TcpStream::connect(address).await?;
-            Ok(Some(()))
-        })
-        .await?;
+        let address = place.address;
+        match place.pair {
+            Some(pair) => pair.listens(End::Near, address.port()).await?,
+            None => {
+                until("a peer's server to listen", START, async || {
+                    TcpStream::connect(address).await?;
+                    Ok(Some(()))
+                })
+                .await?;
+            }
+        }
         Ok(Self { address, _child: child })
     }
 
     /// An rsync daemon that serves `folder`.
     pub(super) async fn rsync(scratch: &Path, folder: &Path) -> Result<Self> {
-        let address = free_address()?;
+        Self::rsync_at(&Place::here()?, scratch, folder).await
+    }
+
+    /// The same somewhere else.
+    pub(super) async fn rsync_at(place: &Place<'_>, scratch: &Path, folder: &Path) -> Result<Self> {
+        let address = place.address;
         let config = scratch.join("rsyncd.conf");
         fs::write(
             &config,
@@ -56,17 +91,31 @@ impl Peer {
                 rsync_user()
             ),
         )?;
-        let mut command = Command::new("rsync");
-        command.args(["--daemon", "--no-detach", "--address=127.0.0.1"]);
+        let mut command = place.command("rsync");
+        command.args(["--daemon", "--no-detach"]);
+        command.arg(format!("--address={}", address.ip()));
         command.arg(format!("--port={}", address.port()));
         command.arg(format!("--config={}", config.display()));
-        Self::start(address, &mut command).await.context("rsync")
+        Self::start(place, &mut command).await.context("rsync")
     }
 
     /// nginx that serves `folder` over TLS 1.3 with a certificate of the mesh.
     pub(super) async fn nginx(scratch: &Path, folder: &Path, identity: &Path) -> Result<Self> {
         let server = format!("root {};\n", folder.display());
-        Self::nginx_with(&scratch.join("nginx"), "", &server, identity).await
+        let place = Place::here()?;
+        Self::nginx_with(&place, &scratch.join("nginx"), "", &server, identity).await
+    }
+
+    /// The same somewhere else.
+    pub(super) async fn nginx_at(
+        place: &Place<'_>,
+        scratch: &Path,
+        folder: &Path,
+        identity: &Path,
+    ) -> Result<Self> {
+        let server = format!("root {};\n", folder.display());
+        let scratch = scratch.join(format!("nginx-{}", place.address.port()));
+        Self::nginx_with(place, &scratch, "", &server, identity).await
     }
 
     /// nginx that fetches from the server at `above` and keeps what it fetched;
@@ -83,11 +132,17 @@ impl Peer {
              proxy_cache_valid 200 1h;\n proxy_cache_lock on;\n proxy_cache_lock_timeout 180s;\n \
              proxy_cache_lock_age 180s;\n }}\n"
         );
-        Self::nginx_with(&scratch, &cache, &server, identity).await
+        Self::nginx_with(&Place::here()?, &scratch, &cache, &server, identity).await
     }
 
-    async fn nginx_with(scratch: &Path, http: &str, server: &str, identity: &Path) -> Result<Self> {
-        let address = free_address()?;
+    async fn nginx_with(
+        place: &Place<'_>,
+        scratch: &Path,
+        http: &str,
+        server: &str,
+        identity: &Path,
+    ) -> Result<Self> {
+        let address = place.address;
         fs::create_dir_all(scratch)?;
         let config = scratch.join("nginx.conf");
         fs::write(
@@ -107,9 +162,9 @@ impl Peer {
             ),
         )?;
         let nginx = if Path::new("/usr/sbin/nginx").exists() { "/usr/sbin/nginx" } else { "nginx" };
-        let mut command = Command::new(nginx);
+        let mut command = place.command(nginx);
         command.arg("-p").arg(scratch).arg("-c").arg(&config);
-        Self::start(address, &mut command).await.context("nginx")
+        Self::start(place, &mut command).await.context("nginx")
     }
 
     /// Where it listens.
@@ -228,7 +283,8 @@ async fn peer_run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-fn note(command: &str) {
+/// Keeps a command for the page.
+pub(super) fn note(command: &str) {
     let mut used = USED.lock().unwrap_or_else(PoisonError::into_inner);
     used.insert(general(command));
 }

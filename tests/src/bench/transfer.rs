@@ -9,6 +9,7 @@ mod documents;
 mod fanout;
 mod lines;
 mod memory;
+mod shared;
 mod small;
 
 use std::path::Path;
@@ -16,7 +17,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
-use super::Measurement;
 use super::release::{finished, interval};
 use crate::cluster::{Cluster, PRIMARY, Spec, free_address};
 use crate::proxy::Proxy;
@@ -28,6 +28,7 @@ pub(super) use documents::{nothing_changed, one_approval};
 pub(super) use fanout::one_site;
 pub(super) use lines::{chain, long_line};
 pub(super) use memory::many_blobs;
+pub(super) use shared::{limits, politeness};
 pub(super) use small::many_small;
 
 /// The longest that one transfer may take.
@@ -36,13 +37,6 @@ const DEADLINE: Duration = Duration::from_secs(300);
 /// How far a node's record may be from what was seen outside, in seconds: the
 /// outside looks every few dozen milliseconds, and a busy machine answers late.
 const CLOCK_DIFFERENCE: f64 = 1.0;
-
-/// transfer.11 and transfer.12, which stay in the table although this version has
-/// no command that limits a link or puts a transfer into the class `background`.
-pub(super) fn without_a_command(id: &str, measure: &str) -> Vec<Measurement> {
-    let note = "not measured: this version has no command that limits a link or chooses a class";
-    vec![Measurement::missing(id, measure, note)]
-}
 
 /// A new child of the primary fetches the only payload there is, of `bytes`
 /// bytes, and goes: seconds by its own record, which must agree with the clock
