@@ -102,13 +102,15 @@ impl Pair {
         let link = ["-n", &near, "link", "add", "line", "type", "veth"];
         ip(&[&link[..], &peer].concat()).await?;
         for end in End::ALL {
-            let (namespace, address) = (pair.namespace(end), format!("{}/24", address(end)));
+            let (namespace, end_address) = (pair.namespace(end), address(end));
+            let address = format!("{end_address}/24");
             ip(&["-n", &namespace, "address", "add", &address, "dev", "line"]).await?;
             ip(&["-n", &namespace, "link", "set", "lo", "up"]).await?;
             ip(&["-n", &namespace, "link", "set", "line", "up"]).await?;
-            let set = format!("echo {CONGESTION} > /proc/sys/net/ipv4/tcp_congestion_control");
-            let mut shell = pair.command(end, "sh");
-            run(shell.args(["-c", &set])).await?.success()?;
+            let source = end_address.to_string();
+            let route = ["-n", &namespace, "route", "change", "10.231.0.0/24", "dev", "line"];
+            let more = ["proto", "kernel", "scope", "link", "src", &source, "congctl", CONGESTION];
+            ip(&[&route[..], &more].concat()).await?;
         }
         Ok(pair)
     }
