@@ -6,6 +6,7 @@ pub mod assessments;
 pub mod backup;
 pub mod context;
 pub mod links;
+pub mod parents;
 pub mod people;
 pub mod plans;
 pub mod policies;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 pub mod address;
 pub mod channel;
+pub mod ending;
 pub mod metered;
 pub mod server;
 

@@ -79,6 +79,7 @@ struct Shared {
 
 /// The server; it stops when dropped.
 pub struct Impostor {
+    truth: ReplicationClient<Channel>,
     shared: Arc<Shared>,
     task: JoinHandle<()>,
 }
@@ -104,10 +105,22 @@ impl Impostor {
             forged: Mutex::new(BTreeMap::new()),
         });
         let truth = ReplicationClient::new(channel).max_decoding_message_size(64 << 20);
-        let liar = Liar { truth, shared: shared.clone() };
+        let liar = Liar { truth: truth.clone(), shared: shared.clone() };
         let acceptor = TlsAcceptor::from(tls::server(&certificate)?);
         let task = tokio::spawn(serve(listen(node.listen).await?, acceptor, liar));
-        Ok(Self { shared, task })
+        Ok(Self { truth, shared, task })
+    }
+
+    /// Follows the node at its parent's URL as the real one did, so that others of
+    /// its site are told of it, until this is dropped.
+    ///
+    /// # Errors
+    /// When the parent does not answer.
+    pub async fn stay_connected(&self) -> Result<Streaming<WatchResponse>> {
+        let mut truth = self.truth.clone();
+        let mut told = truth.watch(WatchRequest {}).await?.into_inner();
+        told.message().await?.context("the parent has nothing to say")?;
+        Ok(told)
     }
 
     /// What it answers for `file` while it commits [`Misdeed::Forged`].

@@ -3,6 +3,7 @@
 //! This file holds the words; [`tree`] asks and checks the whole,
 //! [`membership`] lets nodes in and out.
 
+pub mod fallback;
 pub mod groups;
 pub mod membership;
 pub mod succession;
@@ -154,6 +155,8 @@ pub struct Node {
     pub role: Role,
     /// Where it pulls from; `None` for the primary alone.
     pub parent: Option<NodeName>,
+    /// Where it pulls from while its parent is gone, the first that answers.
+    pub fallback_parents: Vec<NodeName>,
     /// Where it stands.
     pub site: Site,
     /// Its base URL, such as `https://lyon.example:8443`; empty until it joins.

@@ -48,6 +48,8 @@ pub(crate) struct Node {
     pub(crate) name: String,
     pub(crate) role: &'static str,
     pub(crate) parent: Option<String>,
+    /// Who stands in for it, in order.
+    pub(crate) fallback_parents: Vec<String>,
     pub(crate) site: String,
     pub(crate) url: Option<String>,
     /// Stages that it serves to its own machines.
@@ -65,6 +67,7 @@ impl From<wire::Node> for Node {
             stages: node.stages().map(stage).collect(),
             subscription: node.subscription.clone().unwrap_or_default().into(),
             parent: some(node.parent),
+            fallback_parents: node.fallback_parents,
             url: some(node.url),
             name: node.name,
             site: node.site,
@@ -284,6 +287,7 @@ mod tests {
         let json = serde_json::to_value(Node::from(node)).expect("JSON");
         let expected = serde_json::json!({
             "name": "lyon", "role": "branch", "parent": "paris", "site": "emea/fr/lyon",
+            "fallback_parents": [],
             "url": null, "stages": ["production"], "membership": "joined",
             "subscription": {
                 "products": [], "classifications": [], "languages": [], "architectures": [],

@@ -13,6 +13,7 @@ use patchmesh_proto::admin::alerts_client::AlertsClient;
 use patchmesh_proto::admin::assessments_client::AssessmentsClient;
 use patchmesh_proto::admin::backup_client::BackupClient;
 use patchmesh_proto::admin::links_client::LinksClient;
+use patchmesh_proto::admin::parents_client::ParentsClient;
 use patchmesh_proto::admin::people_client::PeopleClient;
 use patchmesh_proto::admin::plans_client::PlansClient;
 use patchmesh_proto::admin::policies_client::PoliciesClient;
@@ -182,6 +183,13 @@ pub(crate) fn standbys(
     target: &Target,
 ) -> anyhow::Result<StandbysClient<InterceptedService<Channel, Deadline>>> {
     Ok(StandbysClient::with_interceptor(channel(target)?, Deadline))
+}
+
+/// A client for fallback parents.
+pub(crate) fn parents(
+    target: &Target,
+) -> anyhow::Result<ParentsClient<InterceptedService<Channel, Deadline>>> {
+    Ok(ParentsClient::with_interceptor(channel(target)?, Deadline))
 }
 
 /// A client for link profiles.

@@ -21,6 +21,7 @@ use crate::config::duration;
 Examples:
   patchmesh invite lab --role validation --parent primary --site hq/lab
   patchmesh invite lyon --role branch --parent paris --site emea/fr/lyon --valid 2h
+  patchmesh invite lyon --parent paris --fallback hq --site emea/fr/lyon
 
 JSON:
   {\"name\", \"token\", \"expires_at\"}")]
@@ -39,6 +40,9 @@ pub(crate) struct Invite {
     /// A stage to serve to its own machines, once for each [default: the role's own]
     #[arg(long = "stage", value_name = "STAGE")]
     stages: Vec<Stage>,
+    /// A node that stands in while the parent is gone, once for each, in order
+    #[arg(long = "fallback", value_name = "NODE")]
+    fallback: Vec<NodeName>,
     /// Let it stand by for the primary, as `standby add` does
     #[arg(long)]
     standby: bool,
@@ -84,6 +88,12 @@ impl Invite {
         };
         let mut admin = context.admin()?;
         let response = admin.invite_node(request).await.map_err(grpc::failure)?.into_inner();
+        if !self.fallback.is_empty() {
+            let mut client = connect::parents(&connect::Target::choose(&context.global)?)?;
+            let parents = self.fallback.iter().map(ToString::to_string).collect();
+            let request = admin::SetFallbackParentsRequest { node: self.name.to_string(), parents };
+            client.set_fallback_parents(request).await.map_err(grpc::failure)?;
+        }
         if self.standby {
             let mut client = connect::standbys(&connect::Target::choose(&context.global)?)?;
             let request = admin::SetStandbyRequest { node: self.name.to_string(), standby: true };

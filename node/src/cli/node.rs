@@ -8,12 +8,13 @@ use serde::Serialize;
 use super::output::Answer;
 use super::select::confirm_on_terminal;
 use super::subscription::{Subscribed, Words};
-use super::{Context, grpc};
+use super::{Context, connect, grpc};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Node {
     Revoke(Revoke),
     Subscribe(Subscribe),
+    Fallback(Fallback),
 }
 
 /// Shut a node out for good
@@ -60,6 +61,50 @@ pub(crate) struct Subscribe {
     words: Words,
 }
 
+/// Choose who stands in for a node's parent
+///
+/// Replaces what was chosen before. While the parent does not answer the node
+/// follows the first of these that does, and goes back when the parent is there
+/// again. Each of them carries what the node needs, and may answer for it.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  patchmesh node fallback lyon marseille hq
+  patchmesh node fallback lyon --none
+
+JSON:
+  {\"name\", \"generation\", \"fallback_parents\": [NAME]}")]
+pub(crate) struct Fallback {
+    /// The node's name
+    name: NodeName,
+    /// Who stands in, the first one first
+    #[arg(required_unless_present = "none", value_name = "PARENT")]
+    parents: Vec<NodeName>,
+    /// Nobody
+    #[arg(long, conflicts_with = "parents")]
+    none: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct FallsBack {
+    name: String,
+    generation: u64,
+    fallback_parents: Vec<String>,
+}
+
+impl Answer for FallsBack {
+    fn text(&self) -> String {
+        let Self { name, generation, fallback_parents } = self;
+        if fallback_parents.is_empty() {
+            return format!(
+                "nobody stands in for the parent of {name} from generation {generation} on\n"
+            );
+        }
+        let parents = fallback_parents.join(", then ");
+        format!("{name} falls back to {parents} from generation {generation} on\n")
+    }
+}
+
 #[derive(Debug, Serialize)]
 struct Revoked {
     name: String,
@@ -83,6 +128,7 @@ impl Node {
         match self {
             Node::Revoke(command) => command.run(context).await,
             Node::Subscribe(command) => command.run(context).await,
+            Node::Fallback(command) => command.run(context).await,
         }
     }
 }
@@ -101,6 +147,19 @@ impl Revoke {
             generation: response.generation,
             cut_off: response.cut_off,
         })
+    }
+}
+
+impl Fallback {
+    async fn run(self, context: &Context) -> anyhow::Result<()> {
+        let (name, parents) = (self.name.to_string(), self.parents);
+        let parents: Vec<String> = parents.iter().map(ToString::to_string).collect();
+        let request =
+            admin::SetFallbackParentsRequest { node: name.clone(), parents: parents.clone() };
+        let mut client = connect::parents(&connect::Target::choose(&context.global)?)?;
+        let response = client.set_fallback_parents(request).await.map_err(grpc::failure)?;
+        let generation = response.into_inner().generation;
+        context.output.print(&FallsBack { name, generation, fallback_parents: parents })
     }
 }
 

@@ -20,7 +20,8 @@ Examples:
 
 JSON:
   {\"nodes\": [NODE and \"converged\", \"heard_at\", \"status\": STATUS or null]}
-  NODE: {\"name\", \"role\", \"parent\", \"site\", \"url\", \"stages\": [STAGE], \"membership\",
+  NODE: {\"name\", \"role\", \"parent\", \"fallback_parents\": [NAME], \"site\", \"url\",
+   \"stages\": [STAGE], \"membership\",
    \"subscription\": SUBSCRIPTION as in `patchmesh source list`}
   STATUS: {\"generation\", \"approval_sets\": {STAGE: {\"version\", \"digest\"}},
    \"payloads\": {\"wanted\", \"held\"}, \"bytes\": {\"wanted\", \"held\"}, \"at\", \"stale_since\",

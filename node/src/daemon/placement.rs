@@ -19,7 +19,7 @@ use crate::succession::watch::{self, Superseded};
 /// list of what it should hold.
 const MAX_SOURCES: usize = 32;
 
-/// Resolves when this node's role, its parent or its parent's URL becomes
+/// Resolves when this node's role, its parents or the way to one of them becomes
 /// another one.
 pub(super) async fn moved(name: &NodeName, current: &Current) {
     let mut switches = current.watch_mesh();
@@ -33,11 +33,15 @@ pub(super) async fn moved(name: &NodeName, current: &Current) {
     std::future::pending().await
 }
 
-/// Role, parent, and the parent's URL.
-fn place(mesh: &Mesh, name: &NodeName) -> Option<(Role, Option<NodeName>, Option<String>)> {
+/// A node and its URL.
+type At = (NodeName, Option<String>);
+
+/// Role, and where the parents are.
+fn place(mesh: &Mesh, name: &NodeName) -> Option<(Role, Vec<At>)> {
     let this = mesh.node(name)?;
-    let parent = this.parent.as_ref().and_then(|parent| mesh.node(parent));
-    Some((this.role, this.parent.clone(), parent.map(|parent| parent.url.clone())))
+    let url = |parent: &NodeName| mesh.node(parent).map(|parent| parent.url.clone());
+    let parents = this.parents().map(|parent| (parent.clone(), url(parent)));
+    Some((this.role, parents.collect()))
 }
 
 /// Resolves when nodes below follow somebody else.

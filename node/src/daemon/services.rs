@@ -10,6 +10,7 @@ use patchmesh_proto::admin::alerts_server::AlertsServer;
 use patchmesh_proto::admin::assessments_server::AssessmentsServer;
 use patchmesh_proto::admin::backup_server::BackupServer;
 use patchmesh_proto::admin::links_server::LinksServer;
+use patchmesh_proto::admin::parents_server::ParentsServer;
 use patchmesh_proto::admin::people_server::PeopleServer;
 use patchmesh_proto::admin::plans_server::PlansServer;
 use patchmesh_proto::admin::policies_server::PoliciesServer;
@@ -29,7 +30,7 @@ use tonic::service::Routes;
 
 use super::near::Beside;
 use super::served::{self, Blobs, Shop};
-use super::upward::Upward;
+use super::upward::{self, Payloads};
 use super::{End, Ending, Error, Layout, open, placement, primary};
 use crate::alerts::Alerts;
 use crate::budget::{self, Budget};
@@ -49,7 +50,7 @@ use crate::replicate::{report, serve};
 use crate::rpc::context::Context;
 use crate::rpc::rights::Guard;
 use crate::rpc::{
-    admin, alerts, assessments, backup, links, people, plans, policies, roles, signatures,
+    admin, alerts, assessments, backup, links, parents, people, plans, policies, roles, signatures,
     standbys, subscriptions,
 };
 use crate::succession::{Ways, announce, records};
@@ -86,7 +87,7 @@ impl Parts {
         let budget = Budget::new(settings.limit_down, settings.limit_up);
         let ways =
             Ways { ca: ca.clone(), credentials: credentials.clone(), budget: budget.clone() };
-        let upward = Upward::of(&generation, &name, &ca, &credentials, &budget)?;
+        let parents = upward::parents(&generation, &name, &ca, &credentials, &budget)?;
         let (source, sources) = watch::channel(None);
         let intake = content::Intake::new(budget.clone());
         spawn_until(
@@ -107,7 +108,7 @@ impl Parts {
         );
         let (history, statuses) = (History::default(), Statuses::default());
         let mut primary = None;
-        let issuer = match upward {
+        let issuer = match parents {
             None => {
                 let parts = primary::start(
                     settings, &name, &store, &current, &content, &alerts, tasks, stop,
@@ -143,9 +144,15 @@ impl Parts {
                 });
                 Issuer::Here(parts.authority)
             }
-            Some(upward) => {
+            Some(parents) => {
                 let source = Arc::new(source);
-                upward.offer_payloads(&intake, &source, &alerts);
+                let payloads = Payloads {
+                    parents: parents.clone(),
+                    intake: intake.clone(),
+                    source: source.clone(),
+                    alerts: alerts.clone(),
+                };
+                spawn_until(tasks, stop, payloads.offer());
                 let (near, told) = watch::channel(BTreeSet::new());
                 let beside = Beside {
                     name: name.clone(),
@@ -156,10 +163,10 @@ impl Parts {
                     alerts: alerts.clone(),
                 };
                 spawn_until(tasks, stop, beside.keep(told));
-                let channel = upward.channel()?;
+                let channel = parents.channel()?;
                 let follower = Follower {
                     name: name.clone(),
-                    parent: upward.parent().clone(),
+                    parents,
                     channel: channel.clone(),
                     store: store.clone(),
                     current: current.clone(),
@@ -309,6 +316,7 @@ impl Parts {
             .add_service(AlertsServer::new(alerts::Service::new(context.clone())))
             .add_service(LinksServer::new(links::Service::new(context.clone())))
             .add_service(PlansServer::new(plans::Service::new(context.clone())))
+            .add_service(ParentsServer::new(parents::Service::new(context.clone())))
             .add_service(StandbysServer::new(standbys::Service::new(context.clone())))
             .add_service(identity)
             .add_service(admin)

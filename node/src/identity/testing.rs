@@ -84,6 +84,7 @@ impl TestMesh {
                 name: name.clone(),
                 role,
                 parent: parent.map(|parent| parent.parse().expect("a name")),
+                fallback_parents: Vec::new(),
                 site: "emea".parse().expect("a site"),
                 url: "https://127.0.0.1:1".to_owned(),
                 stages: role.default_stages(),

@@ -25,6 +25,7 @@ use tonic::transport::Channel;
 use super::fetch::{self, Parent};
 use super::history::{History, Synchronisation};
 use super::own::{Condition, OwnStatus};
+use super::parents::Parents;
 use crate::alerts::Alerts;
 use crate::backoff::jittered;
 use crate::generation::load::{self, Loaded, Staged};
@@ -44,9 +45,18 @@ const MAX_PAUSE: Duration = Duration::from_secs(30);
 /// A watch stream without a sign of life for this long is given up. The
 /// parent sends one at least every 15 s.
 const SILENCE: Duration = Duration::from_secs(45);
+/// How long nothing may be had from a parent until another one is followed: longer
+/// than a restart takes.
+const AWAY: Duration = Duration::from_secs(10);
+/// How often it is seen whether a parent that comes before is there again.
+const BACK: Duration = Duration::from_secs(15);
+/// How long it may take to answer then.
+const ANSWER: Duration = Duration::from_secs(10);
 
 /// The key of the alert that nothing can be learned from the parent.
 const ALERT: &str = "parent";
+/// The key of the alert that another one stands in for the parent.
+const FALLBACK: &str = "fallback";
 
 /// Why a synchronisation failed.
 #[derive(Debug, thiserror::Error)]
@@ -92,9 +102,9 @@ pub enum Error {
 pub struct Follower {
     /// This node.
     pub name: NodeName,
-    /// Its parent.
-    pub parent: NodeName,
-    /// Leads to the parent.
+    /// Its parent, and those that stand in for it.
+    pub parents: Parents,
+    /// Leads to the one that is followed.
     pub channel: Channel,
     /// Where generations go.
     pub store: Store,
@@ -117,28 +127,93 @@ pub struct Follower {
 impl Follower {
     /// Runs until cancelled.
     pub async fn run(self, cancel: CancellationToken) {
-        let mut pause = MIN_PAUSE;
+        let (mut pause, mut failing) = (MIN_PAUSE, None);
+        self.tell_of_fallback();
         loop {
             let started = Instant::now();
+            let mut learned = false;
             let outcome = tokio::select! {
                 () = cancel.cancelled() => return,
-                outcome = self.watch() => outcome,
+                outcome = self.watch(&mut learned) => outcome,
             };
-            let Err(error) = outcome;
+            let error = match outcome {
+                Ok(better) => {
+                    self.follow(better);
+                    (pause, failing) = (MIN_PAUSE, None);
+                    continue;
+                }
+                Err(error) => error,
+            };
             self.fault(&error);
             if started.elapsed() > MAX_PAUSE {
                 pause = MIN_PAUSE;
+            }
+            if learned {
+                failing = None;
+            }
+            let since: Instant = *failing.get_or_insert_with(Instant::now);
+            if since.elapsed() >= AWAY
+                && let Some(next) = self.parents.next()
+            {
+                self.follow(next);
+                (pause, failing) = (MIN_PAUSE, None);
             }
             tokio::select! {
                 () = cancel.cancelled() => return,
                 () = tokio::time::sleep(jittered(pause)) => {}
             }
-            pause = (pause * 2).min(MAX_PAUSE);
+            pause = (pause * 2).min(if self.parents.next().is_some() { AWAY } else { MAX_PAUSE });
         }
     }
 
-    /// Follows the parent's watch stream until something fails.
-    async fn watch(&self) -> Result<std::convert::Infallible, Error> {
+    /// Follows another parent.
+    fn follow(&self, place: usize) {
+        let from = self.parents.current().name.clone();
+        self.parents.follow(place);
+        tracing::warn!(%from, to = %self.parents.current().name, "follows another parent");
+        self.tell_of_fallback();
+    }
+
+    /// Tells a person while another one stands in for the parent.
+    fn tell_of_fallback(&self) {
+        if self.parents.at() == 0 {
+            self.alerts.clear(FALLBACK);
+            return;
+        }
+        let (first, now) = (&self.parents.way(0).name, &self.parents.current().name);
+        let text = format!("{now} stands in for the parent {first}, which does not answer");
+        self.alerts.raise(FALLBACK, Severity::Warning, &text);
+    }
+
+    /// Waits until one that comes before the one that is followed is there again
+    /// and knows as much as this node.
+    async fn better(&self) -> usize {
+        loop {
+            tokio::time::sleep(jittered(BACK)).await;
+            let before = (0..self.parents.at()).filter(|place| !self.parents.is_shunned(*place));
+            for place in before {
+                if self.is_back(place).await {
+                    return place;
+                }
+            }
+        }
+    }
+
+    async fn is_back(&self, place: usize) -> bool {
+        let Ok(channel) = self.parents.channel_to(place) else { return false };
+        let asked = async {
+            let mut client = ReplicationClient::new(channel);
+            client.watch(WatchRequest {}).await?.into_inner().message().await
+        };
+        let known = self.current.get().timestamp_version;
+        let answer = tokio::time::timeout(ANSWER, asked).await;
+        matches!(answer, Ok(Ok(Some(answer))) if answer.timestamp_version >= known)
+    }
+
+    /// Follows the parent's watch stream until something fails, or until one that
+    /// is to be followed rather is there again.
+    async fn watch(&self, learned: &mut bool) -> Result<usize, Error> {
+        let mut better = std::pin::pin!(self.better());
         let mut client = ReplicationClient::new(self.channel.clone());
         let ended = |status| Error::Watch(Box::new(status));
         let mut stream = tokio::time::timeout(SILENCE, client.watch(WatchRequest {}))
@@ -150,13 +225,18 @@ impl Follower {
         poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                _ = poll.tick() => self.synchronise().await?,
+                place = &mut better, if self.parents.at() > 0 => return Ok(place),
+                _ = poll.tick() => {
+                    self.synchronise().await?;
+                    *learned = true;
+                }
                 message = tokio::time::timeout(SILENCE, stream.message()) => {
                     let message = message
                         .map_err(|_| Error::Silent)?
                         .map_err(ended)?
                         .ok_or_else(|| ended(tonic::Status::unavailable("it shuts down")))?;
                     self.told(&message).await?;
+                    *learned = true;
                 }
             }
         }
@@ -185,7 +265,7 @@ impl Follower {
         let _turn = self.current.turn().await;
         let started = Instant::now();
         let before = self.current.get();
-        let parent = Parent::new(self.parent.clone(), self.channel.clone());
+        let parent = Parent::new(self.parents.current().name.clone(), self.channel.clone());
         let outcome = learn(&self.store, &self.name, &parent, Some(&before)).await;
         let took = started.elapsed();
         let (documents, problem) = match &outcome {
@@ -211,7 +291,7 @@ impl Follower {
         self.well();
         if after.number != before.number {
             tracing::info!(
-                parent = %self.parent,
+                parent = %parent.name(),
                 from = before.number,
                 to = after.number,
                 documents,
@@ -227,7 +307,7 @@ impl Follower {
     fn well(&self) {
         self.alerts.clear(ALERT);
         if self.own.set_condition(Condition::default()) {
-            tracing::info!(parent = %self.parent, "learning from the parent again");
+            tracing::info!(parent = %self.parents.current().name, "learning from the parent again");
         }
     }
 
@@ -239,13 +319,14 @@ impl Follower {
         let now = Timestamp::now();
         let stale_since = condition.stale_since.unwrap_or(now);
         if now.duration_since(stale_since) >= patience(self.retries) {
-            let text = format!("nothing can be learned from {}: {problem}", self.parent);
+            let parent = &self.parents.current().name;
+            let text = format!("nothing can be learned from {parent}: {problem}");
             self.alerts.raise(ALERT, Severity::Critical, &text);
         }
         self.own.set_condition(Condition { problem, stale_since: Some(stale_since) });
         if is_new {
             tracing::warn!(
-                parent = %self.parent,
+                parent = %self.parents.current().name,
                 error = error as &dyn std::error::Error,
                 "cannot learn from the parent; going on with generation {}",
                 self.current.get().number

@@ -23,7 +23,7 @@ pub enum Right {
     Open,
     /// Nodes of the mesh.
     Node,
-    /// Nodes whose parent is this node.
+    /// Nodes whose parent is this node, or for whose parent it stands in.
     Child,
     /// Nodes and people of the mesh, whatever they may do.
     Member,
@@ -104,6 +104,7 @@ const RIGHTS: &[(&str, Right)] = &[
     // The service checks besides that the caller stands by for this node.
     ("/patchmesh.replication.v1.Records/GetRecords", Right::Child),
     ("/patchmesh.admin.v1.Standbys/SetStandby", Right::Administer),
+    ("/patchmesh.admin.v1.Parents/SetFallbackParents", Right::Sites),
     // It writes every private key to a folder of the caller's choice.
     ("/patchmesh.admin.v1.Backup/CreateBackup", Right::Host),
     ("/patchmesh.admin.v1.Alerts/ListAlerts", Right::Read),
@@ -233,7 +234,7 @@ impl Guard {
 
     fn is_child(&self, name: &NodeName) -> bool {
         let mesh = self.mesh.borrow();
-        mesh.nodes.get(name).is_some_and(|node| node.parent.as_ref() == Some(&self.own))
+        mesh.nodes.get(name).is_some_and(|node| node.parents().any(|one| *one == self.own))
     }
 }
 

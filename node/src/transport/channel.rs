@@ -18,9 +18,11 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
 
 use super::address::{Host, NodeUrl};
+use super::ending::Ending;
 use super::metered::{Meter, Metered};
 use super::{
     CONNECTION_WINDOW, KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT, MAX_FRAME, MAX_HEADERS,
@@ -132,6 +134,40 @@ pub fn to_metered_node(
     let connector = tower::service_fn(move |_: Uri| {
         let (url, tls, meter) = (url.clone(), Arc::clone(&tls), meter.clone());
         async move { dial(&url, tls, meter).await.map(TokioIo::new) }
+    });
+    Ok(tuned(endpoint).connect_with_connector_lazy(connector))
+}
+
+/// Where a connection leads to, and when it ends.
+#[derive(Debug, Clone)]
+pub struct Destination {
+    /// The node's address.
+    pub url: NodeUrl,
+    /// Whom to expect there, and who this process is.
+    pub tls: Arc<ClientConfig>,
+    /// Counts what passes.
+    pub meter: Option<Arc<dyn Meter>>,
+    /// Ends the connection.
+    pub end: CancellationToken,
+}
+
+/// A channel whose every connection leads where `destination` says then. Requests
+/// are addressed to `first`, which no node looks at.
+///
+/// # Errors
+/// As [`to_node`].
+pub fn to_changing(
+    first: &NodeUrl,
+    destination: impl Fn() -> Destination + Send + Sync + 'static,
+) -> Result<Channel, Error> {
+    let endpoint = Endpoint::from_shared(first.as_str().to_owned())
+        .map_err(|source| Error::Url(first.clone(), source))?;
+    let connector = tower::service_fn(move |_: Uri| {
+        let Destination { url, tls, meter, end } = destination();
+        async move {
+            let connected = dial(&url, tls, meter).await?;
+            Ok::<_, Error>(TokioIo::new(Ending::new(connected, end)))
+        }
     });
     Ok(tuned(endpoint).connect_with_connector_lazy(connector))
 }

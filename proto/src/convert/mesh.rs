@@ -116,6 +116,9 @@ impl TryFrom<wire::Node> for Node {
             name: value.name.parse().at("name")?,
             role: role(value.role).at("role")?,
             parent: parent.at("parent")?,
+            fallback_parents: each("fallback_parents", value.fallback_parents, |name| {
+                Ok(name.parse()?)
+            })?,
             site: value.site.parse().at("site")?,
             url: value.url,
             stages: stages(value.stages).at("stages")?,
@@ -136,6 +139,7 @@ impl From<&Node> for wire::Node {
             name: node.name.to_string(),
             role: wire::Role::from(node.role).into(),
             parent: node.parent.as_ref().map(ToString::to_string).unwrap_or_default(),
+            fallback_parents: node.fallback_parents.iter().map(ToString::to_string).collect(),
             site: node.site.to_string(),
             url: node.url.clone(),
             stages: node.stages.iter().map(|stage| wire::Stage::from(*stage).into()).collect(),

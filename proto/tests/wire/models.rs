@@ -73,7 +73,7 @@ pub(crate) fn revision_id() -> impl Strategy<Value = RevisionId> {
 
 /// A mesh that grew by invitations, some of them taken up or withdrawn.
 pub(crate) fn mesh() -> impl Strategy<Value = Mesh> {
-    let node = (any::<usize>(), site(), any::<bool>(), 0..4u8);
+    let node = (any::<[usize; 2]>(), site(), any::<bool>(), 0..4u8);
     vec(node, 0..12).prop_map(|nodes| {
         let key = |number: u8| Sha256::from_bytes([number; 32]);
         let mut mesh = Mesh::found(
@@ -85,10 +85,10 @@ pub(crate) fn mesh() -> impl Strategy<Value = Mesh> {
             key(0),
         )
         .expect("a mesh");
-        for (number, (parent, site, is_lab, fate)) in (1..).zip(nodes) {
+        for (number, ([parent, other], site, is_lab, fate)) in (1..).zip(nodes) {
             let joined: Vec<NodeName> =
                 mesh.nodes.keys().filter(|name| mesh.is_connected(name)).cloned().collect();
-            let parent = joined[parent % joined.len()].clone();
+            let [parent, other] = [parent, other].map(|one| joined[one % joined.len()].clone());
             let role = if is_lab { Role::Validation } else { Role::Branch };
             let name = name(&format!("n{number}"));
             let invitation = Invitation { name: name.clone(), role, parent, site, stages: None };
@@ -99,6 +99,9 @@ pub(crate) fn mesh() -> impl Strategy<Value = Mesh> {
                 1 => invited.revoke(&name).expect("revoked"),
                 _ => invited.join(&name, key(number), url).expect("joined"),
             };
+            if let Ok(with_other) = mesh.set_fallback_parents(&name, vec![other]) {
+                mesh = with_other;
+            }
         }
         mesh
     })

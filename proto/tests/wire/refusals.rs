@@ -16,6 +16,7 @@ fn topology() -> wire::Topology {
         name: name.to_owned(),
         role: role.into(),
         parent: parent.to_owned(),
+        fallback_parents: Vec::new(),
         site: "emea/fr".to_owned(),
         url: format!("https://{name}.example"),
         stages: Vec::new(),

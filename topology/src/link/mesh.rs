@@ -35,7 +35,7 @@ impl Mesh {
     /// it, none within a site, else the other's.
     #[must_use]
     pub fn line(&self, this: &NodeName, other: &NodeName) -> Line {
-        if self.ancestors(this).any(|node| node.name == *other) {
+        if self.above(this).iter().any(|node| node.name == *other) {
             return Line::Of(this.clone());
         }
         let are_siblings = match (self.node(this), self.node(other)) {

@@ -106,6 +106,7 @@ impl Mesh {
             name: primary.clone(),
             role: Role::Primary,
             parent: None,
+            fallback_parents: Vec::new(),
             site,
             url,
             stages: Role::Primary.default_stages(),
@@ -147,6 +148,7 @@ impl Mesh {
             name,
             role,
             parent,
+            fallback_parents: Vec::new(),
             site,
             url: String::new(),
             stages,
@@ -196,9 +198,14 @@ impl Mesh {
     /// shut out.
     #[must_use]
     pub fn cut_off_by(&self, name: &NodeName) -> Vec<NodeName> {
+        let mut without = self.clone();
+        if let Some(node) = without.nodes.get_mut(name) {
+            node.membership = Membership::Revoked;
+        }
         self.subtree(name)
             .into_iter()
             .filter(|node| node.name != *name && node.membership != Membership::Revoked)
+            .filter(|node| !without.has_way_up(&node.name))
             .map(|node| node.name.clone())
             .collect()
     }
@@ -224,7 +231,7 @@ impl Mesh {
     }
 
     /// This mesh with `node` put in or replaced, if it still holds together.
-    fn with(&self, node: Node) -> Result<Self, Rejection> {
+    pub(super) fn with(&self, node: Node) -> Result<Self, Rejection> {
         let mut mesh = self.clone();
         mesh.nodes.insert(node.name.clone(), node);
         mesh.validate().map_err(Rejection::Invalid)?;

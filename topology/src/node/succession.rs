@@ -1,5 +1,7 @@
 //! Who stands in for the primary, and how one of them takes its place.
 
+use std::collections::BTreeSet;
+
 use super::membership::Rejection;
 use super::{Membership, Mesh, Node, Role};
 use crate::name::NodeName;
@@ -55,13 +57,27 @@ impl Mesh {
                 *node = Node {
                     role: Role::Branch,
                     parent: Some(name.clone()),
+                    fallback_parents: Vec::new(),
                     membership: Membership::Revoked,
                     ..node.clone()
                 };
             } else if node.name == *name {
-                *node = Node { role: Role::Primary, parent: None, ..node.clone() };
-            } else if node.parent == old {
-                node.parent = Some(name.clone());
+                *node = Node {
+                    role: Role::Primary,
+                    parent: None,
+                    fallback_parents: Vec::new(),
+                    ..node.clone()
+                };
+            } else {
+                // The same place, under its new name.
+                let place = node.parent.iter_mut().chain(&mut node.fallback_parents);
+                place.filter(|parent| Some(&**parent) == old.as_ref()).for_each(|parent| {
+                    *parent = name.clone();
+                });
+                let parent = node.parent.clone();
+                let mut seen = BTreeSet::new();
+                node.fallback_parents
+                    .retain(|one| Some(one) != parent.as_ref() && seen.insert(one.clone()));
             }
         }
         mesh.standbys.remove(name);

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::fallback::MAX_FALLBACK_PARENTS;
 use super::{Group, Membership, Mesh, Node, Role, Stage};
 use crate::name::{GroupName, NodeName};
 
@@ -40,6 +41,27 @@ pub enum Error {
         node: NodeName,
         /// What it names.
         parent: NodeName,
+    },
+    /// The primary pulls from nobody.
+    #[error("primary {0} has fallback parents; the primary is the top of the tree")]
+    PrimaryWithFallback(NodeName),
+    /// A fallback parent that stands there twice.
+    #[error("node {node} has {parent} as a parent twice")]
+    ParentTwice {
+        /// The node.
+        node: NodeName,
+        /// What it names.
+        parent: NodeName,
+    },
+    /// More fallback parents than are ever tried.
+    #[error(
+        "node {node} has {count} fallback parents; at most {MAX_FALLBACK_PARENTS} are possible"
+    )]
+    TooManyFallbacks {
+        /// The node.
+        node: NodeName,
+        /// How many.
+        count: usize,
     },
     /// Nodes hang below each other.
     #[error("nodes are their own ancestors: {}", arrows(.0))]
@@ -111,12 +133,14 @@ impl Mesh {
         self.nodes.values().find(|node| node.role == Role::Primary)
     }
 
-    /// The nodes that pull from `name`, in order of names.
+    /// The nodes that pull from `name`, always or while their parent is gone, in
+    /// order of names.
     pub fn children<'a>(&'a self, name: &'a NodeName) -> impl Iterator<Item = &'a Node> {
-        self.nodes.values().filter(move |node| node.parent.as_ref() == Some(name))
+        self.nodes.values().filter(move |node| node.parents().any(|parent| parent == name))
     }
 
-    /// The nodes above `name`, its parent first and the primary last.
+    /// The nodes above `name` while no parent is gone, its parent first and the
+    /// primary last.
     pub fn ancestors<'a>(&'a self, name: &NodeName) -> impl Iterator<Item = &'a Node> {
         let parent = |node: &Node| node.parent.as_ref().and_then(|parent| self.nodes.get(parent));
         let first = self.nodes.get(name).and_then(parent);
@@ -130,45 +154,48 @@ impl Mesh {
         self.ancestors(name).count()
     }
 
-    /// Whether `name` is `top` or hangs below it.
+    /// Whether `name` is `top` or may hang below it, by whichever parents.
     #[must_use]
     pub fn is_within(&self, name: &NodeName, top: &NodeName) -> bool {
-        name == top || self.ancestors(name).any(|node| node.name == *top)
+        name == top || self.above(name).iter().any(|node| node.name == *top)
     }
 
-    /// `name` and all nodes below it, parents before children.
+    /// `name` and all nodes that may hang below it; by their parents alone they
+    /// come before their children.
     #[must_use]
     pub fn subtree(&self, name: &NodeName) -> Vec<&Node> {
         self.walk(name, |_| true)
     }
 
-    /// `top` and what hangs below it, parents before children, without the
-    /// nodes that `enter` refuses and whatever hangs below those.
+    /// `top` and what may hang below it, without the nodes that `enter` refuses
+    /// and whatever hangs below those alone.
     fn walk(&self, top: &NodeName, enter: impl Fn(&Node) -> bool) -> Vec<&Node> {
         let mut below: BTreeMap<&NodeName, Vec<&Node>> = BTreeMap::new();
         for node in self.nodes.values().filter(|node| node.name != *top) {
-            if let Some(parent) = &node.parent {
+            for parent in node.parents() {
                 below.entry(parent).or_default().push(node);
             }
         }
         let mut found: Vec<&Node> =
             self.nodes.get(top).filter(|node| enter(node)).into_iter().collect();
+        let mut seen: BTreeSet<&NodeName> = BTreeSet::new();
         let mut next = 0;
         while let Some(node) = found.get(next) {
             // Taking the children out ends the walk on loops too.
             let children = below.remove(&node.name).unwrap_or_default();
-            found.extend(children.into_iter().filter(|child| enter(child)));
+            let new = children.into_iter().filter(|child| seen.insert(&child.name));
+            found.extend(new.filter(|child| enter(child)));
             next += 1;
         }
         found
     }
 
-    /// Whether `name` and every node above it take part, so that what the
-    /// primary says can reach it.
+    /// Whether `name` takes part, and so do all nodes on some way above it, so
+    /// that what the primary says can reach it.
     #[must_use]
     pub fn is_connected(&self, name: &NodeName) -> bool {
         let joined = |node: &Node| matches!(node.membership, Membership::Joined(_));
-        self.nodes.get(name).is_some_and(joined) && self.ancestors(name).all(joined)
+        self.nodes.get(name).is_some_and(joined) && self.has_way_up(name)
     }
 
     /// The stages whose content `name` holds or relays: those that it serves
@@ -256,54 +283,21 @@ impl Mesh {
     }
 
     fn check_parents(&self) -> Result<(), Error> {
-        for node in self.nodes.values().filter(|node| node.role != Role::Primary) {
-            let Some(parent) = &node.parent else {
-                return Err(Error::NoParent(node.name.clone()));
-            };
-            if !self.nodes.contains_key(parent) {
-                return Err(Error::UnknownParent {
-                    node: node.name.clone(),
-                    parent: parent.clone(),
-                });
-            }
+        for node in self.nodes.values() {
+            node.check_parents(|parent| self.nodes.contains_key(parent))?;
         }
-        // Every node has a parent that exists, so whoever is not below the
-        // primary is on a loop or hangs below one.
-        let reached: BTreeSet<&NodeName> = self
-            .primary()
-            .map(|primary| self.subtree(&primary.name))
-            .into_iter()
-            .flatten()
-            .map(|node| &node.name)
-            .collect();
-        match self.nodes.keys().find(|name| !reached.contains(name)) {
+        match self.find_loop() {
             None => Ok(()),
-            Some(lost) => Err(Error::Loop(self.find_loop(lost))),
+            Some(names) => Err(Error::Loop(names)),
         }
-    }
-
-    /// The loop that `start` is on or hangs below, beginning with its first
-    /// name in order.
-    fn find_loop(&self, start: &NodeName) -> Vec<NodeName> {
-        let mut path: Vec<&NodeName> = vec![start];
-        for node in self.ancestors(start) {
-            if let Some(begin) = path.iter().position(|name| **name == node.name) {
-                path.drain(..begin);
-                break;
-            }
-            path.push(&node.name);
-        }
-        let first = (0..path.len()).min_by_key(|&index| path[index]).unwrap_or(0);
-        path.rotate_left(first);
-        path.into_iter().cloned().collect()
     }
 
     fn check_stages(&self) -> Result<(), Error> {
         let serving = |node: &&Node| node.stages.contains(&Stage::Production);
         for node in self.nodes.values().filter(serving) {
-            let lab = std::iter::once(node)
-                .chain(self.ancestors(&node.name))
-                .find(|above| above.role == Role::Validation);
+            let above = self.above(&node.name);
+            let lab =
+                std::iter::once(node).chain(above).find(|above| above.role == Role::Validation);
             if let Some(lab) = lab {
                 return Err(Error::ProductionBelowValidation {
                     node: node.name.clone(),

@@ -9,7 +9,7 @@ use super::*;
 use crate::digest::Sha256;
 use crate::node::membership::default_groups;
 
-fn name(number: usize) -> NodeName {
+pub(crate) fn name(number: usize) -> NodeName {
     format!("n{number:02}").parse().expect("a name")
 }
 
@@ -26,6 +26,7 @@ fn node(number: usize, parent: Option<usize>) -> Node {
         name: name(number),
         role,
         parent: parent.map(name),
+        fallback_parents: Vec::new(),
         site: "emea/fr".parse().expect("a site"),
         url: format!("https://n{number}.example"),
         stages: role.default_stages(),
