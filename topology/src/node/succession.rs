@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::membership::Rejection;
 use super::{Membership, Mesh, Node, Role};
 use crate::name::NodeName;
+use crate::subscription::Subscription;
 
 impl Mesh {
     /// Whether `name` keeps everything that the primary has, to stand in for
@@ -66,6 +67,8 @@ impl Mesh {
                     role: Role::Primary,
                     parent: None,
                     fallback_parents: Vec::new(),
+                    // A primary carries everything.
+                    subscription: Subscription::default(),
                     ..node.clone()
                 };
             } else {
@@ -144,6 +147,8 @@ mod tests {
     #[test]
     fn whoever_succeeds_takes_all_that_hung_below() {
         let mesh = company().set_standby(&name("spare"), true).unwrap();
+        let french = Subscription { languages: ["fr".to_owned()].into(), ..Default::default() };
+        let mesh = mesh.subscribe_node(&name("spare"), french).unwrap();
         let after = mesh.succeed(&name("spare")).unwrap();
         assert_eq!(after.primary().unwrap().name, name("spare"));
         assert_eq!(after.epoch, mesh.epoch + 1);
@@ -155,6 +160,7 @@ mod tests {
             assert!(after.is_connected(&name(node)), "{node}");
         }
         assert!(!after.is_standby(&name("spare")));
+        assert!(after.primary().unwrap().subscription.is_everything());
         assert!(matches!(mesh.succeed(&name("lab")), Err(Rejection::NoStandby(_))));
     }
 
