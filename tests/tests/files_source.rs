@@ -458,6 +458,7 @@ async fn every_bad_manifest_is_explained_and_changes_nothing() -> Result<()> {
     let folder = vendor.folder().display().to_string();
     let add = ["source", "add", "files", "tools", "--folder", &folder];
     let refused = cluster.patchmesh("hq", &add).await?;
+    let refused = refused.failure_that_says(&["--keyring", "--unsigned"])?;
     ensure!(refused.code == 64, "neither a keyring nor unsigned: {}", refused.stderr);
     cluster.patchmesh("hq", &[&add[..], &["--unsigned"]].concat()).await?.success()?;
     // Its prerequisite is another source's revision now: it is named in full there.

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use clap::Args;
+use clap::{ArgGroup, Args};
 use jiff::Timestamp;
 use patchmesh_proto::admin;
 use patchmesh_topology::name::SourceName;
@@ -25,7 +25,7 @@ use crate::source::files::{check, template};
 /// manifest.toml, is believed only when a key of the keyring made the detached
 /// signature beside it (manifest.toml.asc or manifest.toml.sig).
 #[derive(Debug, Args)]
-#[command(after_help = "\
+#[command(group(ArgGroup::new("signed").required(true).args(["keyring", "unsigned"])), after_help = "\
 Examples:
   patchmesh source add files windows --folder /srv/updates/windows --keyring vendor.asc
   patchmesh source add files tools --folder /srv/updates/tools --unsigned
@@ -39,10 +39,10 @@ pub(crate) struct Files {
     #[arg(long)]
     folder: PathBuf,
     /// File with the OpenPGP certificates that the manifest is signed with
-    #[arg(long, value_name = "FILE", required_unless_present = "unsigned")]
+    #[arg(long, value_name = "FILE")]
     keyring: Option<PathBuf>,
     /// Nobody signs the manifest; every revision will say so
-    #[arg(long, conflicts_with = "keyring")]
+    #[arg(long)]
     unsigned: bool,
     /// When payloads are fetched
     #[arg(long, value_enum, default_value_t = Policy::OnDemand)]
