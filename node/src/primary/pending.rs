@@ -11,7 +11,7 @@
 //! changed), its text is written anew and has to be signed again. What waits
 //! survives a restart; how much may wait is bounded.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -179,6 +179,21 @@ pub fn list(store: &Store, all: bool) -> Result<Vec<Pending>, Error> {
     let found = store.scan(&PENDING)?.into_iter();
     let read = found.map(|(key, record)| Pending::read(&key, record));
     read.filter(|one| all || one.as_ref().map_or(true, Pending::is_waiting)).collect()
+}
+
+/// What the waiting decisions on a stage are about.
+///
+/// # Errors
+/// As [`list`].
+pub fn proposed(store: &Store, stage: Stage) -> Result<BTreeSet<(RevisionId, GroupName)>, Error> {
+    let mut found = BTreeSet::new();
+    for pending in list(store, false)?.into_iter().filter(|one| one.stage() == Some(stage)) {
+        for change in pending.record.changes {
+            let (key, _) = Entry::try_from(change).map_err(|_| Error::Record(pending.id))?;
+            found.insert(key);
+        }
+    }
+    Ok(found)
 }
 
 /// One of them.

@@ -57,7 +57,7 @@ fn concerns(before: &Generation, after: &Generation) -> bool {
 async fn look(node: &Context, generation: &Arc<Generation>) -> Option<Timestamp> {
     let rules: Vec<Rule> =
         generation.policy.rules.values().filter(|rule| rule.enabled).cloned().collect();
-    let primary = node.primary.as_ref()?;
+    node.primary.as_ref()?;
     if rules.is_empty() {
         return None;
     }
@@ -72,7 +72,7 @@ async fn look(node: &Context, generation: &Arc<Generation>) -> Option<Timestamp>
     };
     let waiting = found.iter().flat_map(|(_, outcome)| outcome.waiting.values());
     let next = waiting.map(|one| one.until).min();
-    match rules::apply(primary, found).await {
+    match rules::apply(node, found).await {
         Ok(None) => {}
         Ok(Some(decided)) => tracing::info!(
             revisions = decided.changed,

@@ -16,9 +16,10 @@ use tonic::{Code, Status};
 
 use crate::generation::{Generation, load, read_revision};
 use crate::primary::draft::Draft;
+use crate::primary::pending;
 use crate::rpc::admin::decisions::decide;
 use crate::rpc::blocking;
-use crate::rpc::context::{Context, Primary};
+use crate::rpc::context::Context;
 use crate::rpc::status::{Refusal, field, published};
 use crate::store::Store;
 
@@ -86,7 +87,7 @@ pub(super) async fn run(
     node: &Context,
     request: &wire::RunRulesRequest,
 ) -> Result<wire::RunRulesResponse, Status> {
-    let primary = node.primary()?;
+    node.primary()?;
     let generation = node.generation();
     let rules: Vec<Rule> = match request.name.as_str() {
         "" => generation.policy.rules.values().filter(|rule| rule.enabled).cloned().collect(),
@@ -101,7 +102,7 @@ pub(super) async fn run(
     let outcomes = found.iter().map(|(rule, outcome)| to_wire(rule, outcome)).collect();
     let decided = match request.dry_run {
         true => None,
-        false => apply(primary, found).await?,
+        false => apply(node, found).await?,
     };
     Ok(wire::RunRulesResponse { outcomes, decided })
 }
@@ -195,11 +196,13 @@ fn outcome(
     Ok(outcome)
 }
 
-/// Decides what is due, stage by stage. What was decided meanwhile stands.
+/// Decides what is due, stage by stage. What was decided meanwhile stands, and
+/// what waits for people's signatures is not proposed again.
 pub(super) async fn apply(
-    primary: &Primary,
+    node: &Context,
     found: Vec<(Rule, Outcome)>,
 ) -> Result<Option<wire::DecideResponse>, Status> {
+    let primary = node.primary()?;
     let mut answer: Option<wire::DecideResponse> = None;
     for stage in Stage::ALL {
         let due: Vec<(Rule, Outcome)> = found
@@ -210,14 +213,18 @@ pub(super) async fn apply(
         if due.is_empty() {
             continue;
         }
+        let store = node.store.clone();
+        let waiting = blocking(move || pending::proposed(&store, stage)).await?;
         let decided = decide(primary, move |draft| {
             let set = draft.approvals(stage);
             let mut steps = Vec::new();
             for (rule, outcome) in due {
                 for (groups, revisions) in outcome.due {
                     let is_free = |id: &&RevisionId| {
-                        groups.iter().all(|group| set.get(id, group).is_none())
-                            && draft.catalogue.contains_key(*id)
+                        groups.iter().all(|group| {
+                            let key = ((*id).clone(), group.clone());
+                            !set.entries.contains_key(&key) && !waiting.contains(&key)
+                        }) && draft.catalogue.contains_key(*id)
                     };
                     let revisions = revisions.iter().filter(is_free).cloned().collect();
                     steps.push(Step::Approve(Request {
