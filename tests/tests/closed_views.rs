@@ -263,6 +263,13 @@ async fn a_release_is_approved_as_one_decision_and_later_ones_by_their_differenc
     cluster.decline("not with us", &refused).await?;
 
     let approve = ["approve", "--baseline", "release", "--comment", "the whole release"];
+    // What it comes to, before anything is decided.
+    let dry = hq(&cluster, &[&approve[..], &["--dry-run"]].concat()).await?.success()?.json()?;
+    ensure!(dry["approved"] == 2 && dry["declined"] == 1 && dry["revisions"] == 3, "{dry}");
+    ensure!(dry["bytes"].as_u64().is_some_and(|bytes| bytes > 0), "{dry}");
+    ensure!(dry.get("generation").is_none(), "{dry}");
+    let none = hq(&cluster, &["approvals", "show", "validation"]).await?.success()?.json()?;
+    ensure!(!none.to_string().contains("baseline/release"), "a dry run decided: {none}");
     let first = hq(&cluster, &approve).await?.success()?.json()?;
     ensure!(first["changed"] == 2 && first["declined"] == 1, "{first}");
     let table = ["approvals", "show", "validation", "--output", "table"];
@@ -288,6 +295,34 @@ async fn a_release_is_approved_as_one_decision_and_later_ones_by_their_differenc
     let second = hq(&cluster, &approve).await?.success()?.json()?;
     ensure!(second["changed"] == 3 && second["retired"] == 1, "{second}");
     cluster.converged(&[LAB]).await?;
+
+    // In production group by group: a decline by name is for its group alone,
+    // and what validation declined by name is left out.
+    let three = cluster.revision("three").await?;
+    let decline = ["decline", "--stage", "production", "--group", "servers"];
+    let decline = [&decline[..], &["--comment", "not on servers", &three]].concat();
+    hq(&cluster, &decline).await?.success()?;
+    let production = [&approve[..], &["--stage", "production"]].concat();
+    let third = hq(&cluster, &production).await?.success()?.json()?;
+    ensure!(third["approved"] == 3 && third["declined"] == 2, "{third}");
+    let shown = hq(&cluster, &["update", "show", &three]).await?.success()?.json()?;
+    let rows = shown["approvals"]["production"].as_array().context("no decisions")?;
+    for row in rows {
+        let word = if row["group"] == "servers" { "declined" } else { "approved" };
+        ensure!(row["decision"] == word, "{row}");
+    }
+    ensure!(rows.len() == 3, "{shown}");
+    // A person's approval outlives the release.
+    let one = cluster.revision("one").await?;
+    cluster.decline("for a moment", std::slice::from_ref(&one)).await?;
+    cluster.approve("validation", std::slice::from_ref(&one)).await?;
+    vendor.release(&[Sample::new("one", "2")]).await?;
+    cluster.sync("vendor").await?.success()?;
+    hq(&cluster, &["baseline", "update", "release"]).await?.success()?;
+    let fourth = hq(&cluster, &approve).await?.success()?.json()?;
+    ensure!(fourth["retired"] == 0 && fourth["changed"] == 1, "{fourth}");
+    let shown = hq(&cluster, &["update", "show", &one]).await?.success()?.json()?;
+    ensure!(shown["approvals"]["validation"][0]["decision"] == "approved", "{shown}");
     cluster.passed();
     Ok(())
 }

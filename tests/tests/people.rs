@@ -210,6 +210,65 @@ async fn two_of_three_people_decide_on_production() -> Result<()> {
     Ok(())
 }
 
+/// Releases and rules propose where people sign: once, and no more than they say.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_and_what_rules_approve_wait_for_signatures() -> Result<()> {
+    let (vendor, cluster, _) = company(&["alpha", "beta"]).await?;
+    let approver = ["approver:validation", "approver:production"];
+    let alice = Person::join(&cluster, "alice", &approver, PRIMARY).await?;
+    let bob = Person::join(&cluster, "bob", &approver, PRIMARY).await?;
+    let set = ["stage", "set", "validation", "--threshold", "2"];
+    let set = [&set[..], &["--approver", "alice", "--approver", "bob"]].concat();
+    let set = primary(&cluster, &set).await?;
+    let handover = set["pending"].as_u64().context("it should wait for the new holders")?;
+    alice.signs(&cluster, handover).await?.success()?;
+    bob.signs(&cluster, handover).await?.success()?;
+
+    let take = ["baseline", "snapshot", "release", "--source", "vendor"];
+    primary(&cluster, &take).await?;
+    let approve = ["approve", "--baseline", "release", "--no-wait", "--key"];
+    let key = alice.key();
+    let asked = alice.asks(&cluster, &[&approve[..], &[&key]].concat()).await?.success()?.json()?;
+    let number = asked["pending"][0].as_u64().context("it should wait")?;
+    let pending = waiting(&cluster).await?;
+    ensure!(names(&pending["signers"]) == ["alice"], "her key was not used: {pending}");
+    ensure!(pending["changes"].as_array().map(Vec::len) == Some(2), "{pending}");
+    let done = bob.signs(&cluster, number).await?.success()?.json()?;
+    ensure!(done["state"] == "published", "{done}");
+
+    // What left the release is declined by the same signature.
+    vendor.release(&[Sample::new("alpha", "2.0-1")]).await?;
+    cluster.sync("vendor").await?.success()?;
+    primary(&cluster, &["baseline", "update", "release"]).await?;
+    let asked = alice.asks(&cluster, &[&approve[..], &[&key]].concat()).await?.success()?.json()?;
+    ensure!(asked["retired"] == 1 && asked["approved"] == 1, "{asked}");
+    let number = asked["pending"][0].as_u64().context("it should wait")?;
+    bob.signs(&cluster, number).await?.success()?;
+
+    // A rule proposes once, however often it is looked at.
+    vendor.release(&[Sample::new("gamma", "1.0-1")]).await?;
+    cluster.sync("vendor").await?.success()?;
+    let rule = ["rule", "add", "gammas", "--stage", "validation", "--name", "gam*", "--enable"];
+    primary(&cluster, &rule).await?;
+    until("the rule to propose", PATIENCE, async || {
+        let list = primary(&cluster, &["pending", "list"]).await?;
+        Ok(list["pending"].as_array().is_some_and(|all| !all.is_empty()).then_some(()))
+    })
+    .await?;
+    for _ in 0..3 {
+        let run = primary(&cluster, &["rule", "run", "gammas"]).await?;
+        ensure!(run["outcomes"][0]["due"].as_array().map(Vec::len) == Some(1), "{run}");
+    }
+    let pending = waiting(&cluster).await?;
+    alice.signs(&cluster, id(&pending)?).await?.success()?;
+    bob.signs(&cluster, id(&pending)?).await?.success()?;
+    let gamma = cluster.revision("gamma").await?;
+    let shown = primary(&cluster, &["update", "show", &gamma]).await?;
+    ensure!(shown["approvals"]["validation"][0]["rule"] == "rule/gammas", "{shown}");
+    cluster.passed();
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_root_key_is_kept_elsewhere_and_everything_rotates() -> Result<()> {
     let (_vendor, mut cluster, revisions) = company(&["alpha"]).await?;

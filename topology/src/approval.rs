@@ -6,6 +6,7 @@
 
 mod batch;
 mod decide;
+pub mod release;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

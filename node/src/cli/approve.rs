@@ -30,13 +30,15 @@ Examples:
   patchmesh approve --all-new --stage validation --yes --no-wait
   patchmesh approve vendor:stable/openssl@3.0.15-1 --with-dependencies --retire
   patchmesh approve vendor:stable/openssl@3.0.15-1 --dry-run
+  patchmesh approve --baseline bookworm --stage validation --dry-run
   patchmesh approve --baseline bookworm --stage validation
 
 JSON:
   {\"generation\", \"approval_sets\": {STAGE: {\"version\", \"digest\"}}, \"changed\",
    \"fetching\": [REVISION], \"problems\": [TEXT],
    \"pending\": [NUMBER]}
-  With --baseline also \"baseline\", \"version\", \"revisions\", \"declined\", \"retired\".
+  With --baseline also \"baseline\", \"version\", \"revisions\", \"approved\", \"bytes\", \"declined\",
+   \"retired\"; with --dry-run nothing but these.
   With --dry-run: {\"revisions\": [REVISION], \"bytes\", \"dependencies\": [{\"revision\", \"bytes\",
    \"reason\"}], \"dependencies_bytes\", \"gaps\": [{\"group\", \"revision\", \"package\" or null,
    \"reason\"}], \"superseded\": [{\"revision\", \"by\"}], \"unchecked\": [GROUP]}")]
@@ -56,7 +58,7 @@ pub(crate) struct Approve {
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
     /// Everything of the last snapshot of a vendor's release, as one decision
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["revisions", "all_new", "name", "with_dependencies", "retire", "dry_run"])]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["revisions", "all_new", "name", "with_dependencies", "retire"])]
     baseline: Option<BaselineName>,
     #[command(flatten)]
     reach: Reach,
@@ -68,8 +70,17 @@ pub(crate) struct Approve {
 impl Approve {
     pub(crate) async fn run(self, context: &Context) -> anyhow::Result<()> {
         if let Some(name) = &self.baseline {
-            let how = (self.choice.yes, !self.no_wait);
-            return baseline::run(context, name, self.stage, &self.groups, self.comment, how).await;
+            let release = baseline::Release {
+                name,
+                stage: self.stage,
+                groups: &self.groups,
+                comment: self.comment,
+                key: self.key,
+                yes: self.choice.yes,
+                waits: !self.no_wait,
+                dry_run: self.reach.dry_run,
+            };
+            return release.run(context).await;
         }
         let mut admin = context.admin()?;
         let revisions = self.choice.resolve(&mut admin, self.stage, "approve").await?;
@@ -90,7 +101,7 @@ impl Approve {
         let signing = self.key.as_deref().map(|key| (key, &asked));
         let response = admin.approve(request).await.map_err(grpc::failure)?.into_inner();
         if retires {
-            plan::retire(context, decided, self.stage, &self.groups).await?;
+            plan::retire(context, &response, decided, self.stage, &self.groups).await?;
         }
         decide::finish(context, &mut admin, response, !self.no_wait, signing).await
     }

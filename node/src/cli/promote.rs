@@ -72,7 +72,7 @@ impl Promote {
         let signing = self.key.as_deref().map(|key| (key, &asked));
         let response = admin.promote(request).await.map_err(grpc::failure)?.into_inner();
         if retires {
-            plan::retire(context, revisions, Stage::Production, &self.groups).await?;
+            plan::retire(context, &response, revisions, Stage::Production, &self.groups).await?;
         }
         decide::finish(context, &mut admin, response, !self.no_wait, signing).await
     }

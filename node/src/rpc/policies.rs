@@ -5,6 +5,7 @@ pub(crate) mod automatic;
 mod baselines;
 mod groups;
 mod plan;
+mod release;
 mod rules;
 
 use patchmesh_proto::admin as wire;
@@ -135,7 +136,7 @@ impl Policies for Service {
     ) -> Result<Response<wire::ApproveBaselineResponse>, Status> {
         self.check(&request, [request.get_ref().stage])?;
         let by = caller(&request);
-        baselines::approve(&self.node, by, request.into_inner()).await.map(Response::new)
+        release::approve(&self.node, by, request.into_inner()).await.map(Response::new)
     }
 
     async fn list_rules(

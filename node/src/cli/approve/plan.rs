@@ -221,20 +221,35 @@ impl Answer for Plan {
     }
 }
 
-/// Declines what is superseded, once it is approved.
+/// Declines what is superseded, once what replaces it is approved: not while
+/// that waits for signatures.
 pub(crate) async fn retire(
     context: &Context,
+    approved: &admin::DecideResponse,
     revisions: Vec<String>,
     of: Stage,
     groups: &[GroupName],
 ) -> anyhow::Result<()> {
+    if !approved.pending.is_empty() {
+        context.output.remark(
+            "nothing is retired before this has its signatures; run the same command again then",
+        );
+        return Ok(());
+    }
     let request = admin::RetireSupersededRequest {
         revisions,
         stage: stage::to_wire(of).into(),
         groups: groups.iter().map(ToString::to_string).collect(),
     };
     let response = context.policies()?.retire_superseded(request).await.map_err(grpc::failure)?;
-    let changed = response.into_inner().changed;
-    context.output.remark(&format!("{} retired", answer::counted(changed, "revision")));
+    let response = response.into_inner();
+    let count = answer::counted(response.changed, "revision");
+    context.output.remark(&match response.pending.as_slice() {
+        [] => format!("{count} retired"),
+        pending => {
+            let numbers: Vec<_> = pending.iter().map(ToString::to_string).collect();
+            format!("retiring {count} waits for signatures: pending {}", numbers.join(", "))
+        }
+    });
     Ok(())
 }

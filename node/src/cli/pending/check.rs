@@ -8,7 +8,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use patchmesh_proto::{admin, convert, document, set};
+use patchmesh_topology::approval::release::family;
 use patchmesh_topology::approval::{ApprovalSet, Difference, diff};
+use patchmesh_topology::name::BaselineName;
 use patchmesh_topology::node::Stage;
 use prost::bytes::Bytes;
 
@@ -32,6 +34,9 @@ pub(crate) struct Asked {
     pub(crate) groups: BTreeSet<String>,
     /// Whether they are approved, not declined.
     pub(crate) is_approved: bool,
+    /// How a release's decisions are marked: what an earlier snapshot had and
+    /// this one has not is declined.
+    family: Option<String>,
 }
 
 impl Asked {
@@ -41,7 +46,31 @@ impl Asked {
             revisions: revisions.iter().cloned().collect(),
             groups: groups.iter().cloned().collect(),
             is_approved,
+            family: None,
         }
+    }
+
+    /// A release: these revisions are approved, and what else its decisions
+    /// approved before is declined.
+    pub(crate) fn of_release(name: &BaselineName, revisions: &[String], groups: &[String]) -> Self {
+        Self { family: Some(family(name)), ..Self::of(revisions, groups, true) }
+    }
+
+    fn fits(&self, difference: &Difference<'_>) -> bool {
+        let Difference { revision, group, before, after } = difference;
+        let Some(after) = after else { return false };
+        let is_asked = |all: &BTreeSet<String>, one: String| all.is_empty() || all.contains(&one);
+        if !is_asked(&self.groups, group.to_string()) {
+            return false;
+        }
+        let Some(family) = &self.family else {
+            return after.is_approved() == self.is_approved
+                && is_asked(&self.revisions, revision.to_string());
+        };
+        let is_of_it = after.rule.starts_with(family)
+            && before.is_none_or(|before| before.rule.starts_with(family));
+        // Nothing by name is overturned: neither an approval nor a decline.
+        is_of_it && after.is_approved() == self.revisions.contains(&revision.to_string())
     }
 }
 
@@ -176,12 +205,7 @@ fn read(
 }
 
 fn check_asked(difference: &Difference<'_>, asked: &Asked) -> anyhow::Result<()> {
-    let Difference { revision, group, after, .. } = difference;
-    let is_asked = |all: &BTreeSet<String>, one: String| all.is_empty() || all.contains(&one);
-    let fits = after.is_some_and(|after| after.is_approved() == asked.is_approved)
-        && is_asked(&asked.revisions, revision.to_string())
-        && is_asked(&asked.groups, group.to_string());
-    if fits {
+    if asked.fits(difference) {
         return Ok(());
     }
     Err(wrong(&format!("nobody asked for this here: {}", in_words(difference).trim())))

@@ -1,20 +1,15 @@
-//! Baselines: taking snapshots, comparing them, and approving a release.
+//! Baselines: taking snapshots and comparing them.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use patchmesh_proto::{admin as wire, convert, wire as document};
-use patchmesh_topology::approval::{Decision, Request, Step, batch};
+use patchmesh_proto::{admin as wire, wire as document};
 use patchmesh_topology::baseline::{self, Baseline, BaselineSet, Origin, Packages, Rejection};
-use patchmesh_topology::name::{BaselineName, GroupName, SourceName};
-use patchmesh_topology::revision::RevisionId;
-use patchmesh_topology::rollout::Rollout;
+use patchmesh_topology::name::{BaselineName, SourceName};
 use tonic::{Code, Status};
 
 use crate::log::in_one_line;
 use crate::primary::baselines::{self, Error, Taken};
 use crate::primary::draft::Draft;
-use crate::rpc::admin::decisions::decide;
 use crate::rpc::blocking;
 use crate::rpc::context::Context;
 use crate::rpc::status::{Refusal, field, internal, published};
@@ -108,7 +103,7 @@ async fn take(
 }
 
 /// A baseline and the version meant: 0 is the last one.
-fn find<'a>(
+pub(super) fn find<'a>(
     set: &'a BaselineSet,
     name: &str,
     version: u64,
@@ -192,94 +187,6 @@ pub(super) async fn remove(
         .await
         .map_err(published)?;
     Ok(wire::RemoveBaselineResponse { generation: generation.number })
-}
-
-pub(super) async fn approve(
-    node: &Context,
-    by: String,
-    request: wire::ApproveBaselineRequest,
-) -> Result<wire::ApproveBaselineResponse, Status> {
-    let primary = node.primary()?;
-    let stage = convert::stage(request.stage).map_err(|error| field("stage", &error))?;
-    let groups: BTreeSet<GroupName> = request
-        .groups
-        .iter()
-        .map(|group| group.parse().map_err(|error| field("groups", &error)))
-        .collect::<Result<_, _>>()?;
-    let generation = node.generation();
-    let (name, baseline, version) = find(&generation.baselines, &request.name, request.version)?;
-    if baseline.origin == Origin::Installed {
-        return Err(Status::failed_precondition(format!(
-            "baseline {name} is what machines have installed: there is nothing to approve; take one of a vendor's release with `baseline snapshot NAME --source SOURCE`"
-        )));
-    }
-    let (store, origin) = (node.store.clone(), baseline.origin.clone());
-    let index = baseline.snapshots[&version].index;
-    let revisions: BTreeSet<RevisionId> = blocking(move || {
-        let packages = baselines::read_stored(&store, &index)?;
-        Ok::<_, Error>(packages.values().filter_map(|one| origin.revision(one)).collect())
-    })
-    .await?;
-    let total = revisions.len() as u64;
-    let family = format!("baseline/{name}@");
-    let rule = format!("{family}{version}");
-    let comment = request.comment;
-    let counts = Arc::new(std::sync::Mutex::new((0, 0)));
-    let counted = counts.clone();
-    let decided = decide(primary, move |draft| {
-        let set = draft.approvals(stage);
-        let meant: BTreeSet<GroupName> = match groups.is_empty() {
-            true => draft.mesh.groups_of(stage).map(|group| group.name.clone()).collect(),
-            false => groups.clone(),
-        };
-        let request = |revisions, groups, comment: &str| Request {
-            revisions,
-            groups,
-            by: by.clone(),
-            at: draft.now,
-            comment: comment.to_owned(),
-            rule: rule.clone(),
-        };
-        // What somebody declined by name stays declined.
-        let is_declined = |revision: &RevisionId| {
-            meant.iter().any(|group| {
-                set.get(revision, group).is_some_and(|one| {
-                    one.decision == Decision::Declined && !one.rule.starts_with(&family)
-                })
-            })
-        };
-        let (declined, wanted): (BTreeSet<_>, BTreeSet<_>) =
-            revisions.into_iter().partition(is_declined);
-        let left: BTreeSet<RevisionId> = set
-            .entries
-            .iter()
-            .filter(|((revision, group), one)| {
-                one.is_approved()
-                    && one.rule.starts_with(&family)
-                    && meant.contains(group)
-                    && !wanted.contains(revision)
-            })
-            .map(|((revision, _), _)| revision.clone())
-            .collect();
-        if let Ok(mut counts) = counted.lock() {
-            *counts = (declined.len() as u64, left.len() as u64);
-        }
-        let steps = [
-            Step::Approve(request(wanted, groups.clone(), &comment)),
-            Step::Decline(request(left, groups.clone(), &format!("left {family}{version}"))),
-        ];
-        let before = stage.before().map(|before| draft.approvals(before));
-        let catalogue = draft.catalogue.clone();
-        let rollout = Rollout::default_for(stage);
-        let is_known = |revision: &RevisionId| catalogue.contains_key(revision);
-        let change = batch(&set, before.as_deref(), &draft.mesh, is_known, &rollout.name, &steps)?;
-        draft.plan(rollout);
-        Ok(vec![change])
-    })
-    .await?;
-    let (declined, retired) = counts.lock().map(|counts| *counts).unwrap_or_default();
-    let decided = Some(decided);
-    Ok(wire::ApproveBaselineResponse { decided, version, revisions: total, declined, retired })
 }
 
 fn status(error: Error) -> Status {

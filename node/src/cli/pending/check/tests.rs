@@ -101,3 +101,42 @@ fn what_nobody_asked_for_is_not_signed() {
     none.papers.clear();
     assert!(refused(&none).contains("more than one role"));
 }
+
+/// A release's decision on one revision.
+fn of_release(approved: bool, version: u64) -> Approval {
+    let decision = match approved {
+        true => Decision::Approved(Rollout::default_for(Stage::Production).name),
+        false => Decision::Declined,
+    };
+    Approval {
+        decision,
+        by: "user alice".to_owned(),
+        at: Timestamp::UNIX_EPOCH,
+        comment: "the release".to_owned(),
+        rule: format!("baseline/bookworm@{version}"),
+    }
+}
+
+#[test]
+fn a_release_overturns_nothing_that_was_decided_by_name() {
+    let name = "bookworm".parse().unwrap();
+    let asked = Asked::of_release(&name, &[NEW.0.to_owned()], &[]);
+    let (revision, other) = (NEW.0.parse().unwrap(), OLD.0.parse().unwrap());
+    let group = NEW.1.parse().unwrap();
+    let by_name = Approval { rule: String::new(), ..of_release(true, 1) };
+    let declined = Approval { decision: Decision::Declined, ..by_name.clone() };
+    let (in_it, left) = (of_release(true, 2), of_release(false, 2));
+    let (first, earlier) = (of_release(true, 1), of_release(false, 1));
+    let fits = |revision, before, after| {
+        asked.fits(&Difference { revision, group: &group, before, after })
+    };
+    assert!(fits(&revision, None, Some(&in_it)));
+    assert!(fits(&revision, Some(&earlier), Some(&in_it)), "it came back");
+    assert!(fits(&other, Some(&first), Some(&left)), "it left");
+    assert!(!fits(&other, None, Some(&in_it)), "not in the release");
+    assert!(!fits(&revision, Some(&first), Some(&left)), "it has not left");
+    assert!(!fits(&other, Some(&by_name), Some(&left)), "approved by name");
+    assert!(!fits(&revision, Some(&declined), Some(&in_it)), "declined by name");
+    assert!(!fits(&revision, None, Some(&by_name)), "under another mark");
+    assert!(!fits(&revision, Some(&first), None), "forgotten");
+}
