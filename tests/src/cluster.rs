@@ -41,6 +41,8 @@ pub struct Spec {
     /// Clients and children reach it there instead of directly.
     via: Option<SocketAddr>,
     serve: Vec<String>,
+    /// Its data folder, where it is not in the cluster's.
+    data: Option<PathBuf>,
 }
 
 impl Spec {
@@ -54,6 +56,7 @@ impl Spec {
             site: site.to_owned(),
             via: None,
             serve: Vec::new(),
+            data: None,
         }
     }
 
@@ -68,6 +71,23 @@ impl Spec {
     pub fn with_arguments(mut self, arguments: &[&str]) -> Self {
         self.serve = arguments.iter().map(|&argument| argument.to_owned()).collect();
         self
+    }
+
+    /// With its data in this folder, such as one on another disk.
+    #[must_use]
+    pub fn with_data(mut self, folder: &Path) -> Self {
+        self.data = Some(folder.to_owned());
+        self
+    }
+
+    /// The node, not set up yet.
+    fn node_in(&self, folder: &Path) -> Result<Node> {
+        let mut node = Node::new(folder, &self.name)?;
+        node.arguments.clone_from(&self.serve);
+        if let Some(data) = &self.data {
+            node.data.clone_from(data);
+        }
+        Ok(node)
     }
 
     /// Told to the mesh under another address, such as a proxy's.
@@ -108,7 +128,7 @@ impl Cluster {
     /// When the primary does not start.
     pub async fn start() -> Result<Self> {
         let mut cluster = Self::empty()?;
-        cluster.init(None).await?;
+        cluster.init(None, None).await?;
         cluster.node_mut(PRIMARY)?.start().await?;
         Ok(cluster)
     }
@@ -120,7 +140,18 @@ impl Cluster {
     /// When the primary cannot be set up.
     pub async fn init_behind(listen: SocketAddr, via: SocketAddr) -> Result<Self> {
         let mut cluster = Self::empty()?;
-        cluster.init(Some((listen, via))).await?;
+        cluster.init(Some((listen, via)), None).await?;
+        Ok(cluster)
+    }
+
+    /// The same with the primary's data in this folder, such as one on another
+    /// disk.
+    ///
+    /// # Errors
+    /// When the primary cannot be set up.
+    pub async fn init_on(data: &Path, listen: SocketAddr, via: SocketAddr) -> Result<Self> {
+        let mut cluster = Self::empty()?;
+        cluster.init(Some((listen, via)), Some(data)).await?;
         Ok(cluster)
     }
 
@@ -130,7 +161,7 @@ impl Cluster {
     /// When the primary does not start.
     pub async fn start_in(folder: &Path) -> Result<Self> {
         let mut cluster = Self::empty_in(folder)?;
-        cluster.init(None).await?;
+        cluster.init(None, None).await?;
         cluster.node_mut(PRIMARY)?.start().await?;
         Ok(cluster)
     }
@@ -158,8 +189,15 @@ impl Cluster {
         })
     }
 
-    async fn init(&mut self, addresses: Option<(SocketAddr, SocketAddr)>) -> Result<()> {
+    async fn init(
+        &mut self,
+        addresses: Option<(SocketAddr, SocketAddr)>,
+        data: Option<&Path>,
+    ) -> Result<()> {
         let mut node = Node::new(&self.folder, PRIMARY)?;
+        if let Some(data) = data {
+            node.data = data.to_owned();
+        }
         if let Some((listen, via)) = addresses {
             node.listen = listen;
             node.url = format!("https://{via}");
@@ -184,11 +222,10 @@ impl Cluster {
     /// When one of these fails.
     pub async fn join(&mut self, spec: &Spec) -> Result<()> {
         let token = self.invite(spec).await?;
-        let mut node = Node::new(&self.folder, &spec.name)?;
+        let mut node = spec.node_in(&self.folder)?;
         if let Some(address) = spec.via {
             node.url = format!("https://{address}");
         }
-        node.arguments.clone_from(&spec.serve);
         command::join(&node, &token).await?.success()?;
         self.nodes.insert(spec.name.clone(), node);
         Ok(())
@@ -206,10 +243,9 @@ impl Cluster {
         via: SocketAddr,
     ) -> Result<()> {
         let token = self.invite(spec).await?;
-        let mut node = Node::new(&self.folder, &spec.name)?;
+        let mut node = spec.node_in(&self.folder)?;
         node.listen = listen;
         node.url = format!("https://{via}");
-        node.arguments.clone_from(&spec.serve);
         command::join(&node, &token).await?.success()?;
         self.nodes.insert(spec.name.clone(), node);
         self.node_mut(&spec.name)?.start().await
@@ -237,7 +273,7 @@ impl Cluster {
     /// When one of these fails.
     pub async fn add_at(&mut self, spec: &Spec, pair: &Pair, listen: SocketAddr) -> Result<()> {
         let token = self.invite(spec).await?;
-        let mut node = Node::new(&self.folder, &spec.name)?;
+        let mut node = spec.node_in(&self.folder)?;
         node.listen = listen;
         node.url = format!("https://{listen}");
         node.namespace = Some(pair.namespace(End::Far));

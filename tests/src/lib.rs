@@ -11,6 +11,7 @@ pub mod bench;
 pub mod binaries;
 pub mod cluster;
 pub mod dice;
+pub mod forgetful;
 pub mod http;
 pub mod impostor;
 pub mod netns;
