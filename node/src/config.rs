@@ -54,6 +54,10 @@ pub struct Settings {
     pub retries: Retries,
     /// How many payloads are fetched at once.
     pub content_fetches: usize,
+    /// How fast stored content is read again.
+    pub scrub_rate: Rate,
+    /// How often all of it is.
+    pub scrub_period: Duration,
     /// The most that comes from other nodes, all together.
     pub limit_down: Rate,
     /// The most that goes to other nodes, all together.

@@ -14,6 +14,8 @@
 //! - Nodes beside each other fetch a payload from above about once together
 //!   ([`patchmesh_topology::share`]); what one of them is relied on for it gets
 //!   from above, so that they never wait for each other in a circle.
+//! - Nothing is fetched that the disk has no room for ([`room`]).
+//! - What the disk has spoilt is not handed on, and comes again ([`mend`]).
 //! - Each wait has a limit and each fetch a bounded number of attempts. What
 //!   failed is recorded, and in the background tried again later.
 //!
@@ -41,10 +43,12 @@ mod error;
 mod fetch;
 mod gather;
 mod grant;
+mod mend;
 mod near;
 pub mod parent;
 mod read;
 mod receive;
+mod room;
 mod send;
 mod serve;
 mod several;
@@ -61,9 +65,11 @@ pub use background::Readiness;
 pub use error::Error;
 pub use fetch::Fetch;
 pub use grant::Intake;
+pub use mend::Tally;
 pub use near::Neighbour;
 pub use parent::Parent;
 pub use read::ByteStream;
+pub use room::{Item, Shortage, Turns};
 pub use serve::{FrameStream, PartStream, Server};
 pub use several::{Holder, Several};
 pub use source::{Conduct, Frames, PieceSource, Small};
@@ -143,6 +149,9 @@ struct Inner {
     /// Room for pieces that wait for the disk.
     writes: Arc<Semaphore>,
     transfers: Transfers,
+    sendings: send::Sendings,
+    room: room::Room,
+    mending: mend::Mending,
     wish: watch::Sender<Wish>,
     background_fetches: usize,
     readiness: watch::Sender<Readiness>,
@@ -168,6 +177,9 @@ impl Content {
             budget,
             writes: Arc::new(Semaphore::new(MAX_WRITES)),
             transfers: Transfers::default(),
+            sendings: send::Sendings::default(),
+            room: room::Room::default(),
+            mending: mend::Mending::default(),
             wish: watch::Sender::default(),
             background_fetches,
             readiness: watch::Sender::default(),
@@ -220,14 +232,20 @@ impl Content {
         self.inner.transfers.list(&self.inner.budget)
     }
 
+    /// Whether payloads come or go at this moment.
+    #[must_use]
+    pub fn is_moving(&self) -> bool {
+        self.inner.transfers.is_any_active() || self.inner.sendings.is_any()
+    }
+
     /// When all that is wanted will be held, given the schedule of the line;
-    /// `None` when it is, or nothing can be said.
+    /// `None` when it is, or nothing can be said, as while the disk is full.
     #[must_use]
     pub fn done_at(&self) -> Option<Timestamp> {
         let readiness = *self.inner.readiness.borrow();
         let (received, rate) = self.inner.transfers.under_way();
         let left = readiness.bytes_wanted.saturating_sub(readiness.bytes_held);
-        if left == 0 {
+        if left == 0 || self.shortage().is_some() {
             return None;
         }
         // From above, whoever that is.

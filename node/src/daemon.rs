@@ -4,6 +4,7 @@
 //! disk, listeners, then the tasks that move things. Order of the end: the
 //! tasks, the listeners with a deadline, the data folder.
 
+mod elsewhere;
 pub mod init;
 pub mod join;
 mod layout;

@@ -20,6 +20,7 @@ pub mod content;
 pub mod daemon;
 #[cfg(feature = "server")]
 pub mod demo;
+mod durable;
 #[cfg(feature = "server")]
 pub mod generation;
 #[cfg(feature = "server")]
@@ -33,6 +34,8 @@ pub mod primary;
 pub mod replicate;
 #[cfg(feature = "server")]
 pub mod rpc;
+#[cfg(feature = "server")]
+pub mod scrub;
 pub mod source;
 #[cfg(feature = "server")]
 pub mod store;

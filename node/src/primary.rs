@@ -17,5 +17,6 @@ pub mod sources;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod tokens;
+pub mod vendors;
 pub mod views;
 pub mod writing;

@@ -5,6 +5,8 @@
 //!
 //! - A blob that is named is whole and durable: its bytes were hashed on the
 //!   way in and synced before the record that names it was written.
+//! - No byte of a large blob is handed out before its piece was hashed again: what
+//!   the disk has spoilt is an error, never content. RocksDB checks the small ones.
 //! - A [`Transaction`] happens as a whole or not at all, and survives a loss of
 //!   power once [`Transaction::commit`] has returned.
 //! - One process has the folder open at a time.
@@ -25,8 +27,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use bytes::Bytes;
 use patchmesh_topology::digest::Digest;
 use prost::Message;
+use tokio::sync::Semaphore;
 
 mod blob;
+mod check;
 mod checkpoint;
 mod database;
 mod disk;
@@ -45,7 +49,11 @@ mod transaction;
 #[cfg(test)]
 mod tests;
 
-pub use blob::{BlobReader, Held, Progress, SMALL_BLOB, Totals, Verification};
+#[cfg(test)]
+pub(crate) use disk::faults;
+
+pub use blob::{BlobReader, Held, SMALL_BLOB, Totals};
+pub use check::{Check, Progress, Verification};
 pub use checkpoint::{BlobFile, Checkpoint, NewFolder, OWN_NAMES};
 pub use error::Error;
 pub use import::{BlobWriter, ImportOptions, Imported};
@@ -69,6 +77,10 @@ pub enum Mode {
     Existing,
 }
 
+/// Pieces that are read whole to hand out a part of them, at one time: each takes
+/// memory, however small the part.
+const CHECKED_AT_ONCE: usize = 8;
+
 /// Locks for blobs whose names come or go: enough that two seldom meet.
 const NAMING_LOCKS: usize = 16;
 
@@ -88,6 +100,8 @@ struct Inner {
     at_risk: AtomicU64,
     /// See [`Store::naming`].
     naming: [Mutex<()>; NAMING_LOCKS],
+    /// Room for pieces that are read whole for the sake of a part.
+    checking: Arc<Semaphore>,
     folder: Folder,
 }
 
@@ -118,11 +132,22 @@ impl Store {
             partials: Mutex::default(),
             at_risk: AtomicU64::new(0),
             naming: Default::default(),
+            checking: Arc::new(Semaphore::new(CHECKED_AT_ONCE)),
             folder,
         };
         let store = Self { inner: Arc::new(inner) };
         store.recover()?;
         Ok(store)
+    }
+
+    /// The same on a disk that fails as a test says.
+    #[cfg(test)]
+    pub(crate) fn open_on_faults(
+        path: &Path,
+        mode: Mode,
+        faults: &Arc<disk::faults::Faults>,
+    ) -> Result<Self, Error> {
+        Self::open_on(path, mode, faults.disk())
     }
 
     /// The folder's path.

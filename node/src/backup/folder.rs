@@ -1,9 +1,9 @@
 //! The folder of backups on disk: objects by digest, backups by number.
 
 use std::collections::HashSet;
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use patchmesh_topology::digest::Digest;
@@ -11,6 +11,7 @@ use tempfile::NamedTempFile;
 
 use super::Error;
 use super::manifest::Manifest;
+use crate::durable;
 
 const MARKER: &str = "patchmesh-backups";
 const MARKER_TEXT: &str = "patchmesh backups\nformat 1\n";
@@ -282,14 +283,10 @@ pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>, Error> {
 
 /// Makes a folder for its owner alone, and those above it.
 pub(super) fn make_folder(path: &Path) -> Result<(), Error> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(|e| Error::io("make", path, e))
+    durable::make_folder(path).map_err(|e| Error::io("make", path, e))
 }
 
 /// Makes the entries of a folder durable.
 pub(super) fn sync(path: &Path) -> Result<(), Error> {
-    File::open(path).and_then(|folder| folder.sync_all()).map_err(|e| Error::io("sync", path, e))
+    durable::sync_folder(path).map_err(|e| Error::io("sync", path, e))
 }

@@ -12,6 +12,7 @@ use super::check::sound;
 use super::folder::{Folder, copy, make_folder, sync};
 use super::manifest::{Entry, Manifest};
 use super::{Error, Progress, Watcher};
+use crate::durable;
 use crate::store::NewFolder;
 use crate::succession::mark::Mark;
 
@@ -70,11 +71,9 @@ pub fn restore(
         let place = target.data.join(DROP_IN);
         let parent = place.parent().unwrap_or(&target.data);
         make_folder(parent)?;
-        std::fs::write(
-            &place,
-            format!("# The host that it was restored on.\nlisten = \"{listen}\"\n"),
-        )
-        .map_err(|e| Error::io("write", &place, e))?;
+        let text = format!("# The host that it was restored on.\nlisten = \"{listen}\"\n");
+        durable::replace(&place, text.as_bytes(), durable::SECRET)
+            .map_err(|e| Error::io("write", &place, e))?;
         folders.insert(parent.to_owned());
     }
     folders.iter().try_for_each(|folder| sync(folder))?;

@@ -15,7 +15,7 @@ pub(crate) enum Blob {
     Verify(Verify),
 }
 
-/// Read blobs again and compare them with their names; exits 1 on a fault
+/// Read blobs again and compare them with their names; exits 1 on a fault, which is then mended
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

@@ -23,7 +23,10 @@ JSON:
    \"class\", \"bits_per_second\", \"held\", \"held_by\", \"limit\", \"opens_at\", \"done_at\"}],
    \"synchronisations\": [{\"at\", \"from_generation\", \"to_generation\", \"bytes\", \"documents\",
    \"seconds\", \"problem\"}], \"warnings\": [TEXT], \"blobs\": {\"count\", \"bytes\"},
-   \"content_done_at\"}
+   \"content_done_at\", \"disk_shortage\": {\"payloads\", \"wanted_bytes\", \"free_bytes\", \"since\"},
+   \"scrub\": {\"round_began_at\", \"round_is_over\", \"blobs\", \"bytes\", \"last_round_ended_at\",
+   \"damaged\", \"mended\"}}
+  \"disk_shortage\" is null unless the disk holds payloads back; \"scrub\": stored content read again
   \"held\" is what keeps a transfer from going faster at this moment: \"closed\" (hours for bulk content),
   \"critical\", \"normal\" (more urgent traffic), \"line\" or \"node\" (a limit); null: the line itself
   NODE and STATUS as in `patchmesh nodes --help`")]
@@ -42,6 +45,82 @@ struct Answered {
     warnings: Vec<String>,
     blobs: Blobs,
     content_done_at: Option<String>,
+    disk_shortage: Option<Shortage>,
+    scrub: Scrub,
+}
+
+#[derive(Debug, Serialize)]
+struct Shortage {
+    payloads: u64,
+    wanted_bytes: u64,
+    free_bytes: u64,
+    since: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Scrub {
+    round_began_at: Option<String>,
+    round_is_over: bool,
+    blobs: u64,
+    bytes: u64,
+    last_round_ended_at: Option<String>,
+    damaged: u64,
+    mended: u64,
+}
+
+impl From<admin::DiskShortage> for Shortage {
+    fn from(shortage: admin::DiskShortage) -> Self {
+        Self {
+            payloads: shortage.payloads,
+            wanted_bytes: shortage.wanted_bytes,
+            free_bytes: shortage.free_bytes,
+            since: answer::time(shortage.since.as_ref()),
+        }
+    }
+}
+
+impl Shortage {
+    /// For a person.
+    fn text(&self) -> String {
+        format!(
+            "too full since {}: {} held back, {} wanted, {} free for them",
+            answer::or_dash(self.since.as_deref()),
+            answer::counted(self.payloads, "payload"),
+            answer::size(self.wanted_bytes),
+            answer::size(self.free_bytes)
+        )
+    }
+}
+
+impl From<admin::Scrub> for Scrub {
+    fn from(scrub: admin::Scrub) -> Self {
+        Self {
+            round_began_at: answer::time(scrub.round_began_at.as_ref()),
+            round_is_over: scrub.round_is_over,
+            blobs: scrub.blobs,
+            bytes: scrub.bytes,
+            last_round_ended_at: answer::time(scrub.last_round_ended_at.as_ref()),
+            damaged: scrub.damaged,
+            mended: scrub.mended,
+        }
+    }
+}
+
+impl Scrub {
+    /// For a person; nothing before there was any.
+    fn text(&self) -> Option<String> {
+        let began = self.round_began_at.as_ref()?;
+        let read = format!("{}, {}", answer::counted(self.blobs, "blob"), answer::size(self.bytes));
+        let mut text = match (&self.last_round_ended_at, self.round_is_over) {
+            (Some(ended), true) => format!("all read by {ended}: {read}"),
+            _ => format!("reading since {began}: {read} so far"),
+        };
+        if self.damaged > 0 {
+            let (damaged, mended) = (self.damaged, self.mended);
+            text = format!("{text}; {damaged} found damaged ever, {mended} of them mended");
+        }
+        Some(text)
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -185,6 +264,8 @@ impl From<admin::GetStatusResponse> for Answered {
             warnings: response.warnings,
             blobs: Blobs { count: response.blobs, bytes: response.blob_bytes },
             content_done_at: answer::time(response.content_done_at.as_ref()),
+            disk_shortage: response.disk_shortage.map(Shortage::from),
+            scrub: response.scrub.unwrap_or_default().into(),
         }
     }
 }
@@ -214,6 +295,8 @@ impl Answered {
             ("content", Some(held)),
             ("content whole by", self.content_done_at.clone()),
             ("blobs", Some(format!("{}, {}", self.blobs.count, answer::size(self.blobs.bytes)))),
+            ("disk", self.disk_shortage.as_ref().map(Shortage::text)),
+            ("scrub", self.scrub.text()),
             ("certificate", status.certificate_expires_at.as_ref().map(|at| format!("until {at}"))),
             ("keys", keys),
             ("stale since", status.stale_since.clone()),
@@ -330,6 +413,34 @@ mod tests {
     }
 
     #[test]
+    fn the_disk_and_the_scrub_are_told() {
+        let at = |second| {
+            let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(second);
+            Some(time.into())
+        };
+        let shortage = admin::DiskShortage {
+            payloads: 2,
+            wanted_bytes: 3 << 20,
+            free_bytes: 1 << 20,
+            since: at(1_700_000_000),
+        };
+        let text = Shortage::from(shortage).text();
+        assert!(text.contains("2 payloads held back, 3.00 MiB wanted, 1.00 MiB free"), "{text}");
+        let scrub = admin::Scrub {
+            round_began_at: at(1_700_000_000),
+            blobs: 1,
+            bytes: 5,
+            damaged: 2,
+            mended: 1,
+            ..admin::Scrub::default()
+        };
+        let text = Scrub::from(scrub.clone()).text().expect("begun");
+        assert!(text.contains("1 blob, 5 B so far; 2 found damaged ever, 1 of them"), "{text}");
+        let over = admin::Scrub { round_is_over: true, last_round_ended_at: at(1), ..scrub };
+        assert!(Scrub::from(over).text().expect("over").starts_with("all read by "));
+    }
+
+    #[test]
     fn an_empty_answer_still_reads_well() {
         let answered = Answered::from(admin::GetStatusResponse {
             mesh_name: "Example Corp".into(),
@@ -339,6 +450,7 @@ mod tests {
         let text = answered.text();
         assert!(text.contains("Example Corp") && !text.contains("TRANSFER"), "{text}");
         assert!(text.ends_with("warning: the timestamp expires in an hour\n"), "{text}");
+        assert!(!text.contains("scrub") && !text.contains("disk"), "{text}");
         let json = serde_json::to_value(&answered).expect("JSON");
         for key in ["mesh_id", "node", "status", "roles", "transfers", "synchronisations", "blobs"]
         {

@@ -15,7 +15,7 @@ pub struct Key {
 }
 
 /// Every key, in the order in which they are shown.
-pub const KEYS: [Key; 13] = [
+pub const KEYS: [Key; 15] = [
     Key {
         name: "data",
         default: None,
@@ -66,6 +66,16 @@ pub const KEYS: [Key; 13] = [
         name: "content_fetches",
         default: Some("4"),
         meaning: "How many payloads are fetched at the same time, 1 to 64",
+    },
+    Key {
+        name: "scrub_rate",
+        default: Some("8MB/s"),
+        meaning: "How fast stored content is read again to find what the disk has spoilt; an eighth of it while payloads come or go",
+    },
+    Key {
+        name: "scrub_period",
+        default: Some("30d"),
+        meaning: "How often all stored content is read again",
     },
     Key {
         name: "limit_down",

@@ -40,6 +40,10 @@ const RETRY_TIMES: (u64, u64) = (0, 100);
 /// Bounds of `content_fetches`: beyond, only memory is spent.
 const CONTENT_FETCHES: (u64, u64) = (1, 64);
 
+/// Bounds of `scrub_period`: what is read once in ten years is not looked after.
+const SCRUB_PERIOD: (Duration, Duration) =
+    (Duration::from_secs(1), Duration::from_secs(3_650 * 86_400));
+
 /// What the command line says, which wins over everything else.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Flags {
@@ -185,6 +189,8 @@ impl Layers {
             poll_interval: self.required("poll_interval", within(POLL_INTERVAL))?,
             retries: self.retries()?,
             content_fetches: self.required("content_fetches", count(CONTENT_FETCHES))?,
+            scrub_rate: self.required("scrub_rate", rate)?,
+            scrub_period: self.required("scrub_period", within(SCRUB_PERIOD))?,
             limit_down: self.required("limit_down", rate)?,
             limit_up: self.required("limit_up", rate)?,
         })

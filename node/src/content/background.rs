@@ -11,7 +11,7 @@ use patchmesh_topology::digest::Digest;
 use tokio::time::{Instant, sleep_until};
 
 use super::small::{self, Outcome};
-use super::{Content, Error, Urgency, Wanted, Wish};
+use super::{Content, Error, Item, Urgency, Wanted, Wish};
 use crate::backoff::jittered;
 use crate::log::in_one_line;
 
@@ -69,12 +69,15 @@ struct Work {
     running: FuturesUnordered<BoxFuture<'static, Ended>>,
     /// In the order in which they are due.
     failed: VecDeque<(Instant, Wanted)>,
+    /// Those that the disk had no room for.
+    held_back: Vec<Wanted>,
 }
 
 pub(super) async fn run(content: Content) {
     let mut wishes = content.inner.wish.subscribe();
     wishes.mark_changed();
     let mut sources = content.inner.sources.clone();
+    let mut room = content.room_turns();
     let mut work = Work::default();
     loop {
         if wishes.has_changed().unwrap_or(false) {
@@ -88,6 +91,7 @@ pub(super) async fn run(content: Content) {
             _ = wishes.changed() => wishes.mark_changed(),
             Some(ended) = work.running.next() => work.ended(&content, ended),
             Ok(()) = sources.changed() => work.retry(None),
+            () = room.next() => work.try_held_back(),
             () = sleep_or_never(retry) => work.retry(Some(Instant::now())),
         }
     }
@@ -130,6 +134,11 @@ impl Work {
                 self.missing = missing.iter().map(|wanted| wanted.digest).collect();
                 (self.small, self.queue) = missing.into_iter().partition(small::is_small);
                 self.failed.clear();
+                self.held_back.clear();
+                content.retain_held_back(|item| match item {
+                    Item::Blob(digest) => self.missing.contains(digest),
+                    Item::Payload(_) => true,
+                });
             }
             Err(error) => {
                 tracing::error!(
@@ -147,6 +156,10 @@ impl Work {
             if batch.is_empty() {
                 continue;
             }
+            if !content.may_have_room(None, small::bytes_of(&batch)) {
+                self.hold_back(content, batch);
+                continue;
+            }
             self.active.extend(batch.iter().map(|wanted| wanted.digest));
             self.batches += 1;
             let content = content.clone();
@@ -157,6 +170,10 @@ impl Work {
         }
         while self.singles < content.inner.background_fetches {
             let Some(wanted) = self.queue.pop_front() else { return };
+            if !content.may_have_room(Some(Item::Blob(wanted.digest)), wanted.length) {
+                self.hold_back(content, vec![wanted]);
+                continue;
+            }
             if self.active.insert(wanted.digest) {
                 self.singles += 1;
                 let mut fetch = content.ensure(wanted, Urgency::Background);
@@ -191,12 +208,14 @@ impl Work {
                     missing.into_iter().partition(|wanted| held.contains(&wanted.digest));
                 for wanted in &held {
                     self.missing.remove(&wanted.digest);
+                    content.has_stored(Item::Blob(wanted.digest));
                 }
                 content.inner.readiness.send_modify(|readiness| {
                     held.iter().for_each(|wanted| readiness.add(*wanted));
                 });
                 self.queue.extend(left);
             }
+            Outcome::HeldBack => self.hold_back(content, missing),
             Outcome::Failed => {
                 let due = next_round();
                 self.failed.extend(missing.into_iter().map(|wanted| (due, wanted)));
@@ -215,9 +234,29 @@ impl Work {
                 self.missing.remove(&wanted.digest);
                 content.inner.readiness.send_modify(|readiness| readiness.add(wanted));
             }
+            // It is held back there already.
+            Err(Error::Store(error)) if error.is_disk_full() => self.held_back.push(wanted),
             // The fetch has told why.
             Err(_) => self.failed.push_back((next_round(), wanted)),
         }
+    }
+
+    /// Keeps what the disk has no room for until it has.
+    fn hold_back(&mut self, content: &Content, wanted: Vec<Wanted>) {
+        wanted.iter().for_each(|one| content.hold_back_too(*one));
+        self.held_back.extend(wanted);
+    }
+
+    /// Queues what the disk had no room for.
+    fn try_held_back(&mut self) {
+        for wanted in std::mem::take(&mut self.held_back) {
+            self.queue_again(wanted);
+        }
+    }
+
+    fn queue_again(&mut self, wanted: Wanted) {
+        let queue = if small::is_small(&wanted) { &mut self.small } else { &mut self.queue };
+        queue.push_back(wanted);
     }
 
     /// Queues what failed and is due; all of it where no time is given.
@@ -226,8 +265,7 @@ impl Work {
             if now.is_some_and(|now| due > now) {
                 return;
             }
-            let queue = if small::is_small(&wanted) { &mut self.small } else { &mut self.queue };
-            queue.push_back(wanted);
+            self.queue_again(wanted);
             self.failed.pop_front();
         }
     }

@@ -15,7 +15,7 @@ use tokio::time::{sleep, timeout};
 
 use super::near::{self, Pins};
 use super::transfers::Transfer;
-use super::{Conduct, Content, Error, PieceSource, Sources, Urgency, Wanted, receive};
+use super::{Conduct, Content, Error, Item, PieceSource, Sources, Urgency, Wanted, receive};
 use crate::backoff::jittered;
 use crate::log::in_one_line;
 use crate::store::{Manifest, PartialBlob};
@@ -175,10 +175,19 @@ async fn run(
     if content.store().run(move |store| store.has(&digest)).await? {
         return Ok(());
     }
+    content.claim_for(wanted).await?;
     let transfer = content.inner.transfers.begin(wanted);
     let result = fetch(content, wanted, state, pins, &transfer).await;
-    if let Err(error) = &result {
-        tracing::warn!(%digest, error = in_one_line(error), "gave up on a payload for now");
+    match &result {
+        Ok(()) => content.has_stored(Item::Blob(digest)),
+        Err(Error::Store(error)) if error.is_disk_full() => {
+            // It had room a moment ago: somebody else has taken it.
+            let left = wanted.length.saturating_sub(transfer.received());
+            content.hold_back(Item::Blob(digest), left, content.wishes_for(&digest), 0);
+        }
+        Err(error) => {
+            tracing::warn!(%digest, error = in_one_line(error), "gave up on a payload for now");
+        }
     }
     transfer.end(result.as_ref().err());
     result

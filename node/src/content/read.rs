@@ -10,8 +10,8 @@ use patchmesh_topology::digest::Digest;
 use super::fetch::{Fetch, State};
 use super::{Content, Error, Urgency, Wanted};
 use crate::log::in_one_line;
-use crate::store::BlobReader;
 use crate::store::manifest::PIECE_LENGTH;
+use crate::store::{self, BlobReader, Store};
 
 /// The bytes of a range, in parts of at most 1 MiB.
 pub type ByteStream = BoxStream<'static, Result<Bytes, Error>>;
@@ -49,47 +49,101 @@ impl Content {
 
     /// Opens a blob that is held, or begins to fetch it.
     pub(super) async fn open(&self, wanted: Wanted) -> Result<Reader, Error> {
+        if let Some(held) = self.open_held(wanted).await? {
+            return Ok(held);
+        }
+        let fetch = self.ensure(wanted, Urgency::Urgent);
+        Ok(Reader::Coming { content: self.clone(), fetch, pins: false })
+    }
+
+    /// Opens a blob that is held, and of the length that was said.
+    async fn open_held(&self, wanted: Wanted) -> Result<Option<Reader>, Error> {
         let Wanted { digest, length: said, .. } = wanted;
         match self.held(digest).await? {
-            Some(reader) if reader.length() == said => Ok(Reader::Held(reader)),
-            Some(reader) => Err(Error::Length { digest, said, found: reader.length() }),
-            None => {
-                let fetch = self.ensure(wanted, Urgency::Urgent);
-                Ok(Reader::Coming { content: self.clone(), fetch, pins: false })
+            None => Ok(None),
+            Some(reader) if reader.length() == said => {
+                Ok(Some(Reader::Held { content: self.clone(), wanted, reader }))
             }
+            Some(reader) => Err(Error::Length { digest, said, found: reader.length() }),
         }
     }
 
     /// Opens a blob for a node beside, which relies on this one: it is fetched
     /// only where this node is to have it anyway, and never from beside.
     pub(super) async fn open_relied(&self, wanted: Wanted) -> Result<Reader, Error> {
-        let Wanted { digest, length: said, .. } = wanted;
-        match self.held(digest).await? {
-            Some(reader) if reader.length() == said => Ok(Reader::Held(reader)),
-            Some(reader) => Err(Error::Length { digest, said, found: reader.length() }),
-            None if self.wishes_for(&digest) => {
-                // Its turn is not waited for: those here may wait for theirs.
-                let fetch = self.ensure(wanted, Urgency::Background);
-                Ok(Reader::Coming { content: self.clone(), fetch, pins: true })
+        if let Some(held) = self.open_held(wanted).await? {
+            return Ok(held);
+        }
+        if !self.wishes_for(&wanted.digest) {
+            return Err(Error::NotOffered(wanted.digest));
+        }
+        // Its turn is not waited for: those here may wait for theirs.
+        let fetch = self.ensure(wanted, Urgency::Background);
+        Ok(Reader::Coming { content: self.clone(), fetch, pins: true })
+    }
+
+    /// Opens a blob if it is held. One whose file somebody deleted, or that is
+    /// damaged at first sight, comes again.
+    async fn held(&self, digest: Digest) -> Result<Option<BlobReader>, Error> {
+        let opened = self.store().run(move |store| store.open_blob(&digest)).await;
+        match opened {
+            Ok(Some(reader)) if !reader.is_good() => {
+                self.report_damage(digest, vec![0]).await?;
+                Err(store::Error::Damaged { digest, piece: None }.into())
             }
-            None => Err(Error::NotOffered(digest)),
+            Err(error) if error.is_missing_file() || error.is_damage() => {
+                tracing::error!(%digest, error = in_one_line(&error), "a blob cannot be opened");
+                self.report_damage(digest, vec![0]).await?;
+                if self.store().run(move |store| store.has(&digest)).await? {
+                    return Err(error.into());
+                }
+                Ok(None)
+            }
+            opened => Ok(opened?),
         }
     }
 
-    /// Opens a blob if it is held. One whose file somebody deleted is forgotten,
-    /// where there is a source to fetch it from again; elsewhere it stays known
-    /// as missing.
-    async fn held(&self, digest: Digest) -> Result<Option<BlobReader>, Error> {
-        let has_source = self.inner.sources.borrow().is_some();
-        let opened = self.store().run(move |store| match store.open_blob(&digest) {
-            Err(error) if has_source && error.is_missing_file() => {
-                tracing::error!(%digest, error = in_one_line(&error), "a blob's file is gone");
-                store.remove_blob(&digest)?;
-                Ok(None)
+    /// Opens a blob that is held and not damaged at first sight; nothing for others.
+    pub(super) fn open_good(
+        &self,
+        store: &Store,
+        digest: &Digest,
+    ) -> Result<Option<BlobReader>, store::Error> {
+        match store.open_blob(digest) {
+            Ok(Some(reader)) if !reader.is_good() => {}
+            Err(error) if error.is_missing_file() || error.is_damage() => {}
+            opened => return opened,
+        }
+        self.suspect(*digest, 0);
+        Ok(None)
+    }
+
+    /// Reads a part of a held blob. Where the disk has spoilt its piece, that comes
+    /// again, from above, and is waited for.
+    async fn read_held(
+        self,
+        wanted: Wanted,
+        reader: BlobReader,
+        part: Range<u64>,
+    ) -> Result<Bytes, Error> {
+        let error = match reader.read(part.start, part.end - part.start).await {
+            Ok(bytes) => return Ok(bytes),
+            Err(error) => error,
+        };
+        if !error.is_damage() {
+            return Err(error.into());
+        }
+        let digest = wanted.digest;
+        self.report_damage(digest, vec![part.start / PIECE_LENGTH]).await?;
+        match self.held(digest).await? {
+            // It was mended meanwhile, or it is no more than one bad read.
+            Some(reader) => Ok(reader.read(part.start, part.end - part.start).await?),
+            None => {
+                let fetch = self.ensure(wanted, Urgency::Background);
+                fetch.pin(part.start / PIECE_LENGTH);
+                read_coming(&self, fetch, part).await
             }
-            opened => opened,
-        });
-        Ok(opened.await?)
+        }
     }
 }
 
@@ -107,7 +161,11 @@ fn parts(range: Range<u64>) -> impl Iterator<Item = Range<u64>> + Send {
 /// A blob that can be read, at once or as it comes.
 #[derive(Debug, Clone)]
 pub(super) enum Reader {
-    Held(BlobReader),
+    Held {
+        content: Content,
+        wanted: Wanted,
+        reader: BlobReader,
+    },
     /// A read pins its piece where a node beside relies on this one.
     Coming {
         content: Content,
@@ -120,7 +178,7 @@ impl Reader {
     /// Reads a range within one piece, waiting for that piece.
     pub(super) async fn read(self, part: Range<u64>) -> Result<Bytes, Error> {
         match self {
-            Self::Held(reader) => Ok(reader.read(part.start, part.end - part.start).await?),
+            Self::Held { content, wanted, reader } => content.read_held(wanted, reader, part).await,
             Self::Coming { content, fetch, pins } => {
                 if pins {
                     fetch.pin(part.start / PIECE_LENGTH);

@@ -49,6 +49,11 @@ pub(super) struct Sendings {
 }
 
 impl Sendings {
+    /// Whether there is one.
+    pub(super) fn is_any(&self) -> bool {
+        self.count.load(Ordering::Relaxed) > 0
+    }
+
     fn begin(&self) -> Counted {
         self.count.fetch_add(1, Ordering::Relaxed);
         Counted(self.clone())

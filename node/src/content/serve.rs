@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use tonic::Status;
 
 use super::parent::MAX_BLOBS;
-use super::send::{Sending, Sendings};
+use super::send::Sending;
 use super::{Content, Error, Urgency, Wanted};
 use crate::budget::Direction;
 use crate::log::in_one_line;
@@ -50,7 +50,6 @@ type Offered = dyn Fn(&Digest) -> Option<u64> + Send + Sync;
 pub struct Server {
     content: Content,
     offered: Arc<Offered>,
-    sendings: Sendings,
 }
 
 impl fmt::Debug for Server {
@@ -66,7 +65,7 @@ impl Server {
         content: Content,
         offered: impl Fn(&Digest) -> Option<u64> + Send + Sync + 'static,
     ) -> Self {
-        Self { content, offered: Arc::new(offered), sendings: Sendings::default() }
+        Self { content, offered: Arc::new(offered) }
     }
 
     /// The manifest of a blob that is held or relayed.
@@ -126,7 +125,8 @@ impl Server {
             self.content.open(wanted).await?
         };
         let pace = self.content.inner.budget.transfer(peer, Direction::Out, class);
-        let sending = Sending::new(reader, length, pace, &self.sendings, first, requests)?;
+        let sendings = &self.content.inner.sendings;
+        let sending = Sending::new(reader, length, pace, sendings, first, requests)?;
         let frames = stream::try_unfold(sending, |mut sending| async move {
             Ok(sending.next().await?.map(|frame| (frame, sending)))
         });
@@ -160,25 +160,32 @@ impl Server {
         }
         let digests: Vec<Digest> =
             request.digests.iter().map(|bytes| digest(bytes)).collect::<Result<_, _>>()?;
-        let store = self.content.store().clone();
+        let content = self.content.clone();
         let sets: Vec<Vec<Digest>> = digests.chunks(OPEN_AT_ONCE).map(<[_]>::to_vec).collect();
         let opened = stream::iter(sets).map(move |set| {
-            let store = store.clone();
+            let content = content.clone();
             async move {
+                let of = content.clone();
                 let open = move |store: &Store| {
-                    let open = |digest| Ok((digest, store.open_blob(&digest)?));
+                    let open = |digest| Ok((digest, of.open_good(store, &digest)?));
                     set.into_iter().map(open).collect::<Result<Vec<_>, store::Error>>()
                 };
-                store.run(open).await
+                content.store().run(open).await
             }
         });
+        let reading = self.content.clone();
         let parts = opened
             .buffered(OPEN_AHEAD)
             .map_ok(|set| stream::iter(set.into_iter().map(Ok::<_, store::Error>)))
             .try_flatten()
             .map_ok(|(digest, reader)| whole_blob(digest, reader))
             .try_flatten();
-        let parts = parts.map_err(|error| Status::from(Error::from(error)));
+        let parts = parts.map_err(move |error| {
+            if let store::Error::Damaged { digest, piece } = &error {
+                reading.suspect(*digest, piece.unwrap_or(0));
+            }
+            Status::from(Error::from(error))
+        });
         let Some(pace) = pace else { return Ok(parts.boxed()) };
         let pace = Arc::new(pace);
         let paced = parts.and_then(move |part| {
@@ -247,6 +254,8 @@ impl From<Error> for Status {
             | Error::Stopped => Self::unavailable(text),
             Error::Length { .. } => Self::failed_precondition(text),
             Error::Store(error) if error.is_disk_full() => Self::resource_exhausted(text),
+            // It comes again.
+            Error::Store(error) if error.is_damage() => Self::unavailable(text),
             Error::Store(_) => Self::internal(text),
         }
     }

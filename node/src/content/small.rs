@@ -19,10 +19,10 @@ use tokio::time::sleep;
 use tonic::Status;
 
 use super::fetch::{ATTEMPTS, FIRST_WAIT, LONGEST_WAIT};
-use super::{Conduct, Content, Error, PieceSource, Small, Wanted};
+use super::{Conduct, Content, PieceSource, Small, Wanted};
 use crate::backoff::jittered;
 use crate::log::in_one_line;
-use crate::store::SMALL_BLOB;
+use crate::store::{self, SMALL_BLOB};
 
 /// Payloads of one batch at most; the service takes twice as many.
 const MAX_COUNT: usize = 512;
@@ -41,6 +41,8 @@ pub(super) enum Outcome {
     Stored(HashSet<Digest>),
     /// Nobody could be asked, or nothing be written.
     Failed,
+    /// The disk has no room for them.
+    HeldBack,
 }
 
 /// Whether a payload comes in batches.
@@ -68,6 +70,11 @@ pub(super) fn next(queue: &mut VecDeque<Wanted>, active: &HashSet<Digest>) -> Ve
 /// Fetches and stores a batch. It is tried as often as a fetch of one blob, then
 /// waits for the next round of what failed.
 pub(super) async fn fetch(content: &Content, batch: &[Wanted]) -> Outcome {
+    let bytes = bytes_of(batch);
+    match content.store().run(move |store| store.ensure_space(bytes)).await {
+        Ok(()) => {}
+        Err(error) => return not_stored(&error),
+    }
     let mut wait = FIRST_WAIT;
     for attempt in 1..=ATTEMPTS {
         let source = content.inner.sources.borrow().clone();
@@ -114,20 +121,29 @@ async fn ask(source: &dyn PieceSource, batch: &[Wanted]) -> Result<Vec<Bytes>, S
 /// Stores what came in one synced write.
 async fn store(content: &Content, good: Vec<Bytes>) -> Outcome {
     let stored = content.store().run(move |store| {
-        store.ensure_space(good.iter().map(|bytes| bytes.len() as u64).sum())?;
         let mut transaction = store.transaction();
         let held = good
             .iter()
             .map(|bytes| transaction.put_blob(bytes))
             .collect::<Result<HashSet<Digest>, _>>()?;
         transaction.commit()?;
-        Ok::<_, Error>(held)
+        Ok::<_, store::Error>(held)
     });
     match stored.await {
         Ok(held) => Outcome::Stored(held),
-        Err(error) => {
-            tracing::warn!(error = in_one_line(&error), "small payloads could not be stored");
-            Outcome::Failed
-        }
+        Err(error) => not_stored(&error),
     }
+}
+
+/// Bytes of a batch.
+pub(super) fn bytes_of(batch: &[Wanted]) -> u64 {
+    batch.iter().map(|wanted| wanted.length).sum()
+}
+
+fn not_stored(error: &store::Error) -> Outcome {
+    if error.is_disk_full() {
+        return Outcome::HeldBack;
+    }
+    tracing::warn!(error = in_one_line(error), "small payloads could not be stored");
+    Outcome::Failed
 }

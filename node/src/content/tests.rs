@@ -4,6 +4,8 @@
 
 mod beside;
 mod deceit;
+mod full;
+mod mend;
 mod small;
 mod transfer;
 

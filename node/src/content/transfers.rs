@@ -96,6 +96,11 @@ impl Transfers {
         active.chain(log.ended.iter().cloned()).collect()
     }
 
+    /// Whether one is under way.
+    pub(super) fn is_any_active(&self) -> bool {
+        !self.log().active.is_empty()
+    }
+
     /// Bytes that came of what is not whole, and how fast all of it comes.
     pub(super) fn under_way(&self) -> (u64, Option<Rate>) {
         let log = self.log();

@@ -1,10 +1,7 @@
 //! Makes a mesh and its primary in a new data folder.
 
 use std::collections::BTreeMap;
-use std::fs::{DirBuilder, OpenOptions};
-use std::io::Write as _;
 use std::net::SocketAddr;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,6 +12,7 @@ use patchmesh_topology::node::{Mesh, Stage, membership};
 use patchmesh_topology::person::User;
 
 use super::Layout;
+use crate::durable;
 use crate::identity::ca::{self, Ca, Request};
 use crate::identity::files::{self, Identity};
 use crate::openpgp::SigningKey;
@@ -191,11 +189,7 @@ fn make_keys(
     now: Timestamp,
 ) -> Result<(RoleKeys, BTreeMap<Stage, SigningKey>), Fault> {
     let folder = layout.role_keys();
-    DirBuilder::new()
-        .mode(0o700)
-        .recursive(true)
-        .create(&folder)
-        .map_err(|source| Fault::File { path: folder.clone(), source })?;
+    durable::make_folder(&folder).map_err(|source| Fault::File { path: folder.clone(), source })?;
     let keys = RoleKeys::generate()?;
     keys.write_new(&folder)?;
     let mut repositories = BTreeMap::new();
@@ -208,8 +202,6 @@ fn make_keys(
 }
 
 fn write_secret(path: &Path, text: &str) -> Result<(), Fault> {
-    let failed = |source| Fault::File { path: path.to_owned(), source };
-    let mut options = OpenOptions::new();
-    let mut file = options.write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
-    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)
+    durable::write_new(path, text.as_bytes(), durable::SECRET)
+        .map_err(|source| Fault::File { path: path.to_owned(), source })
 }

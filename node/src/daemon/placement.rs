@@ -7,7 +7,6 @@ use patchmesh_topology::name::NodeName;
 use patchmesh_topology::node::{Mesh, Role};
 
 use super::recover;
-use super::upward::Source;
 use crate::content;
 use crate::generation::{Current, Generation};
 use crate::log::in_one_line;
@@ -74,15 +73,14 @@ pub(super) async fn superseded(
     }
 }
 
-/// Makes the nodes that a restored primary learned from its source of
-/// payloads: they may hold what the backup does not.
-pub(super) fn offer_payloads(
+/// The nodes that a restored primary learned from as a source of payloads: they may
+/// hold what the backup does not.
+pub(super) fn earlier(
     ways: &Ways,
     intake: &content::Intake,
     generation: &Generation,
     names: &[NodeName],
-    source: &Source,
-) {
+) -> Option<content::Several> {
     let mut sources: Vec<content::Holder> = Vec::new();
     for name in names.iter().take(MAX_SOURCES) {
         let Some(node) = generation.mesh.node(name) else { continue };
@@ -98,7 +96,5 @@ pub(super) fn offer_payloads(
             }
         }
     }
-    if !sources.is_empty() {
-        source.send_replace(Some(Arc::new(content::Several::new(sources))));
-    }
+    (!sources.is_empty()).then(|| content::Several::new(sources))
 }

@@ -7,9 +7,7 @@
 //! trust) has to be exported while there is a primary: [`export`].
 
 use std::collections::BTreeSet;
-use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -18,6 +16,7 @@ use patchmesh_topology::node::{Stage, membership};
 use serde::{Deserialize, Serialize};
 
 use super::{Layout, open};
+use crate::durable;
 use crate::generation::storage;
 use crate::identity::certificate::Subject;
 use crate::identity::files::{self, Identity};
@@ -381,7 +380,7 @@ fn is_offline(role: &RoleName) -> bool {
 }
 
 fn make_folder(path: &Path) -> Result<(), Fault> {
-    DirBuilder::new().mode(0o700).recursive(true).create(path).map_err(|source| Fault::Io {
+    durable::make_folder(path).map_err(|source| Fault::Io {
         operation: "make",
         path: path.to_owned(),
         source,
@@ -399,8 +398,9 @@ fn read(path: &Path) -> Result<String, Fault> {
 
 /// Never over a file that is there.
 fn write_secret(path: &Path, text: &str) -> Result<(), Fault> {
-    let failed = |source| Fault::Io { operation: "write", path: path.to_owned(), source };
-    let mut options = OpenOptions::new();
-    let mut file = options.write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
-    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)
+    durable::write_new(path, text.as_bytes(), durable::SECRET).map_err(|source| Fault::Io {
+        operation: "write",
+        path: path.to_owned(),
+        source,
+    })
 }

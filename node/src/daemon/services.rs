@@ -28,6 +28,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
+use super::elsewhere::Elsewhere;
 use super::near::Beside;
 use super::served::{self, Blobs, Shop};
 use super::upward::{self, Payloads};
@@ -42,6 +43,7 @@ use crate::identity::peer::PeerPolicy;
 use crate::identity::renewal::Renewal;
 use crate::identity::service::{self, Issuer};
 use crate::identity::tls::Credentials;
+use crate::primary::vendors::Vendors;
 use crate::replicate::follow::Follower;
 use crate::replicate::history::History;
 use crate::replicate::own::OwnStatus;
@@ -53,6 +55,7 @@ use crate::rpc::{
     admin, alerts, assessments, backup, links, parents, people, plans, policies, roles, signatures,
     standbys, subscriptions,
 };
+use crate::scrub;
 use crate::succession::{Ways, announce, records};
 use crate::transport::server::Meters;
 
@@ -98,6 +101,13 @@ impl Parts {
         let content =
             Content::new(store.clone(), sources, settings.content_fetches, budget.clone());
         let alerts = Alerts::open(&store)?;
+        let scrub = scrub::Progress::open(&content)?;
+        let options = scrub::Options { rate: settings.scrub_rate, period: settings.scrub_period };
+        tasks.spawn(scrub::run(content.clone(), options, scrub.clone(), stop.clone()));
+        let (watching, telling) = (content.clone(), alerts.clone());
+        spawn_until(tasks, stop, async move { watching.watch_room(telling).await });
+        let (mending, telling) = (content.clone(), alerts.clone());
+        spawn_until(tasks, stop, async move { mending.mend(telling).await });
         tasks.spawn(alerts.clone().keep(store.clone(), stop.clone()));
         let own = OwnStatus::new(
             name.clone(),
@@ -113,6 +123,8 @@ impl Parts {
                 let parts = primary::start(
                     settings, &name, &store, &current, &content, &alerts, tasks, stop,
                 )?;
+                let vendors =
+                    Vendors::new(current.clone(), parts.context.sources.clone(), store.clone());
                 primary = Some(parts.context);
                 let (others, watching) = (ways.clone(), current.clone());
                 let (own_name, backing) = (name.clone(), store.clone());
@@ -135,7 +147,17 @@ impl Parts {
                         stop.clone(),
                     ));
                 }
-                placement::offer_payloads(&ways, &intake, &generation, &recovered_from, &source);
+                let elsewhere = Elsewhere {
+                    name: name.clone(),
+                    ways: ways.clone(),
+                    intake: intake.clone(),
+                    current: current.clone(),
+                    alerts: alerts.clone(),
+                    earlier: placement::earlier(&ways, &intake, &generation, &recovered_from),
+                    vendors,
+                    conduct: std::sync::Mutex::default(),
+                };
+                source.send_replace(Some(Arc::new(elsewhere)));
                 // A source is there for as long as the node runs.
                 let kept = stop.clone();
                 tasks.spawn(async move {
@@ -226,6 +248,7 @@ impl Parts {
             history,
             own,
             alerts,
+            scrub,
             offline_grace,
             ca_pem,
             primary,

@@ -1,12 +1,12 @@
 //! Identities on disk: a folder with `key.pem`, `cert.pem` and `ca.pem`, on a
 //! primary also `ca-key.pem`.
 //!
-//! Files are replaced whole, so a crash leaves the old or the new one. Keys
-//! have mode 0600, and a key that others may read is refused.
+//! Files are replaced whole ([`durable`]), so a crash leaves the old or the new
+//! one, and what was saved outlives a loss of power. Keys have mode 0600, and a key that others may read is refused.
 
 use std::fs;
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
@@ -18,6 +18,7 @@ use super::ca::{self, Ca};
 use super::certificate::{self, Certificate};
 use super::key::{self, Key};
 use super::tls;
+use crate::durable;
 
 /// The private key.
 pub const KEY_FILE: &str = "key.pem";
@@ -244,7 +245,7 @@ pub fn load_ca(folder: &Path, mesh_id: &str) -> Result<Ca, Error> {
 /// Where a file cannot be written.
 pub fn save_ca(folder: &Path, ca: &Ca) -> Result<(), Error> {
     make_folder(folder)?;
-    replace(&folder.join(CA_KEY_FILE), ca.key_pem(), 0o600)?;
+    replace(&folder.join(CA_KEY_FILE), ca.key_pem(), durable::SECRET)?;
     write_public(&folder.join(CA_FILE), &to_pem(ca.certificate()))
 }
 
@@ -267,34 +268,20 @@ pub fn to_pem(certificate: &CertificateDer<'_>) -> String {
 
 fn save_key(folder: &Path, key: &Key) -> Result<(), Error> {
     make_folder(folder)?;
-    replace(&folder.join(KEY_FILE), &key.to_pem(), 0o600)
+    replace(&folder.join(KEY_FILE), &key.to_pem(), durable::SECRET)
 }
 
 fn write_public(path: &Path, text: &str) -> Result<(), Error> {
-    replace(path, text, 0o644)
+    replace(path, text, durable::PUBLIC)
 }
 
 fn make_folder(folder: &Path) -> Result<(), Error> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .map_err(|source| Error::Write { path: folder.to_owned(), source })
+    durable::make_folder(folder).map_err(|source| Error::Write { path: folder.to_owned(), source })
 }
 
-/// Replaces a file: written beside it, synced, renamed, the folder synced.
 fn replace(path: &Path, text: &str, mode: u32) -> Result<(), Error> {
-    let attempt = || -> io::Result<()> {
-        let folder = path.parent().unwrap_or(Path::new("."));
-        // Made with mode 0600, so a secret is never open in between.
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
-        file.write_all(text.as_bytes())?;
-        file.as_file().set_permissions(fs::Permissions::from_mode(mode))?;
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        fs::File::open(folder)?.sync_all()
-    };
-    attempt().map_err(|source| Error::Write { path: path.to_owned(), source })
+    durable::replace(path, text.as_bytes(), mode)
+        .map_err(|source| Error::Write { path: path.to_owned(), source })
 }
 
 fn read(path: &Path) -> Result<(String, fs::Metadata), Error> {

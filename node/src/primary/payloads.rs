@@ -5,11 +5,12 @@
 //! that are called for and not bound, fetches them a few at a time, and
 //! publishes bindings in batches, so that approving a thousand revisions
 //! makes a handful of generations. What fails is tried again with growing
-//! pauses and shown in `status` until it succeeds.
+//! pauses and shown in `status` until it succeeds. What the disk has no room for
+//! is held back until it has ([`Content::claim_room`]); that is no failure.
 
-mod import;
+pub(super) mod import;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -24,10 +25,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::publisher::Publisher;
 use super::sources::{Absent, Sources};
-use crate::content::Content;
+use crate::content::{Content, Item};
 use crate::generation::{Current, Generation};
 use crate::log::in_one_line;
 use crate::source::Progress;
+use crate::store::Error;
 
 /// Payloads fetched at a time, over all sources: small ones wait for syncing
 /// more than for the vendor, whose connections are bounded on their own.
@@ -90,6 +92,7 @@ impl Payloads {
             publisher,
             fetcher: Fetcher { sources, content, board: board.clone() },
             retry_at: HashMap::new(),
+            held_back: HashSet::new(),
             publishing_took: Duration::ZERO,
             is_swept: false,
         };
@@ -172,8 +175,8 @@ struct Wanted {
 }
 
 impl Fetcher {
-    /// Fetches one payload; on failure returns how often it failed so far.
-    async fn fetch(self, wanted: Wanted) -> (Sha256, Result<Binding, u32>) {
+    /// Fetches one payload, or tells when it is to be tried again.
+    async fn fetch(self, wanted: Wanted) -> (Sha256, Result<Binding, Again>) {
         let sha256 = wanted.payload.sha256;
         let length = wanted.payload.length;
         self.board.update(sha256, |attempt| {
@@ -182,13 +185,25 @@ impl Fetcher {
         });
         let outcome = match self.try_fetch(&wanted).await {
             Ok(binding) => {
+                self.content.has_stored(Item::Payload(sha256));
                 self.board.update(sha256, |attempt| {
                     attempt.received = length;
                     attempt.problem.clear();
                 });
                 Ok(binding)
             }
-            Err(problem) => {
+            Err(error) if Error::is_full_behind(&error) => {
+                // One that was found to be too large is noted with its bytes already.
+                if !matches!(error, import::Error::HeldBack(_)) {
+                    let left = import::lacks(self.content.store(), &wanted.payload).await;
+                    self.content.hold_back(Item::Payload(sha256), left, true, 0);
+                }
+                let problem = in_one_line(&error);
+                self.board.update(sha256, |attempt| attempt.problem = problem);
+                Err(Again::WhenThereIsRoom)
+            }
+            Err(error) => {
+                let problem = in_one_line(&error);
                 tracing::warn!(package = wanted.payload.package, problem, "payload not fetched");
                 let mut failures = 0;
                 self.board.update(sha256, |attempt| {
@@ -196,22 +211,27 @@ impl Fetcher {
                     attempt.failures += 1;
                     failures = attempt.failures;
                 });
-                Err(failures)
+                Err(Again::After(pause(failures)))
             }
         };
         (sha256, outcome)
     }
 
-    async fn try_fetch(&self, wanted: &Wanted) -> Result<Binding, String> {
-        let source = self.sources.source(&wanted.source).map_err(|error| in_one_line(&error))?;
+    async fn try_fetch(&self, wanted: &Wanted) -> Result<Binding, import::Error> {
+        let source = self.sources.source(&wanted.source)?;
         let (board, sha256) = (self.board.clone(), wanted.payload.sha256);
         let progress = Progress::new(move |step| {
             board.update(sha256, |attempt| attempt.received = step.bytes);
         });
-        import::run(self.content.store(), &source, &wanted.payload, &progress)
-            .await
-            .map_err(|error| in_one_line(&error))
+        import::run(&self.content, &source, &wanted.payload, &progress).await
     }
+}
+
+/// When a payload is tried again that could not be fetched.
+#[derive(Debug, Clone, Copy)]
+enum Again {
+    After(Duration),
+    WhenThereIsRoom,
 }
 
 struct Worker {
@@ -219,6 +239,8 @@ struct Worker {
     publisher: Publisher,
     fetcher: Fetcher,
     retry_at: HashMap<Sha256, Instant>,
+    /// Those that the disk has no room for.
+    held_back: HashSet<Sha256>,
     publishing_took: Duration,
     is_swept: bool,
 }
@@ -226,6 +248,7 @@ struct Worker {
 impl Worker {
     async fn run(mut self, cancel: CancellationToken) {
         let mut generations = self.current.watch();
+        let mut room = self.fetcher.content.room_turns();
         loop {
             generations.mark_unchanged();
             let due = tokio::select! {
@@ -236,6 +259,7 @@ impl Worker {
                 tokio::select! {
                     () = cancel.cancelled() => return,
                     Ok(()) = generations.changed() => {}
+                    () = room.next() => self.held_back.clear(),
                     () = until(self.retry_at.values().min().copied()) => {}
                 }
                 continue;
@@ -264,8 +288,11 @@ impl Worker {
                         self.retry_at.remove(&sha256);
                         bindings.push(binding);
                     }
-                    Err(failures) => {
-                        self.retry_at.insert(sha256, Instant::now() + pause(failures));
+                    Err(Again::After(pause)) => {
+                        self.retry_at.insert(sha256, Instant::now() + pause);
+                    }
+                    Err(Again::WhenThereIsRoom) => {
+                        self.held_back.insert(sha256);
                     }
                 }
             }
@@ -324,13 +351,20 @@ impl Worker {
             Err(_) => return Vec::new(),
         };
         self.retry_at.retain(|sha256, _| wanted.contains_key(sha256));
+        self.held_back.retain(|sha256| wanted.contains_key(sha256));
+        self.fetcher.content.retain_held_back(|item| match item {
+            Item::Payload(sha256) => wanted.contains_key(sha256),
+            Item::Blob(_) => true,
+        });
         self.fetcher.board.retain(|sha256| wanted.contains_key(sha256));
         if !std::mem::replace(&mut self.is_swept, true) {
             let wanted = wanted.keys().copied().collect();
             import::sweep(self.fetcher.content.store(), &wanted).await;
         }
         let now = Instant::now();
-        let waits = |sha256: &Sha256| self.retry_at.get(sha256).is_some_and(|at| *at > now);
+        let waits = |sha256: &Sha256| {
+            self.held_back.contains(sha256) || self.retry_at.get(sha256).is_some_and(|at| *at > now)
+        };
         let due = wanted.into_iter().filter(|(sha256, _)| !waits(sha256)).map(|(_, one)| one);
         let mut bytes = 0_u64;
         due.take(ROUND)

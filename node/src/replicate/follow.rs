@@ -55,6 +55,8 @@ const ANSWER: Duration = Duration::from_secs(10);
 
 /// The key of the alert that nothing can be learned from the parent.
 const ALERT: &str = "parent";
+/// The key of the alert that what the parent says cannot be stored.
+const OWN: &str = "disk/decisions";
 /// The key of the alert that another one stands in for the parent.
 const FALLBACK: &str = "fallback";
 
@@ -95,6 +97,13 @@ pub enum Error {
     /// A worker thread ended abnormally.
     #[error("a worker thread ended abnormally")]
     Thread(#[from] tokio::task::JoinError),
+}
+
+impl Error {
+    /// Whether this node's own disk is to blame, not the parent.
+    fn is_own(&self) -> bool {
+        store::Error::behind(self).is_some()
+    }
 }
 
 /// What following needs.
@@ -151,8 +160,10 @@ impl Follower {
             if learned {
                 failing = None;
             }
-            let since: Instant = *failing.get_or_insert_with(Instant::now);
-            if since.elapsed() >= AWAY
+            if error.is_own() {
+                // Another parent would not make room here.
+                failing = None;
+            } else if failing.get_or_insert_with(Instant::now).elapsed() >= AWAY
                 && let Some(next) = self.parents.next()
             {
                 self.follow(next);
@@ -306,6 +317,7 @@ impl Follower {
     /// Notes that all is well; a transition is logged once.
     fn well(&self) {
         self.alerts.clear(ALERT);
+        self.alerts.clear(OWN);
         if self.own.set_condition(Condition::default()) {
             tracing::info!(parent = %self.parents.current().name, "learning from the parent again");
         }
@@ -318,7 +330,13 @@ impl Follower {
         let is_new = condition.problem != problem;
         let now = Timestamp::now();
         let stale_since = condition.stale_since.unwrap_or(now);
-        if now.duration_since(stale_since) >= patience(self.retries) {
+        if error.is_own() {
+            let text = format!(
+                "what is decided can't be stored here: {problem}. Make room or replace the disk; \
+                 it goes on by itself"
+            );
+            self.alerts.raise(OWN, Severity::Critical, &text);
+        } else if now.duration_since(stale_since) >= patience(self.retries) {
             let parent = &self.parents.current().name;
             let text = format!("nothing can be learned from {parent}: {problem}");
             self.alerts.raise(ALERT, Severity::Critical, &text);

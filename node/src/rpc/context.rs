@@ -20,6 +20,7 @@ use crate::primary::sources::Sources;
 use crate::replicate::history::History;
 use crate::replicate::own::OwnStatus;
 use crate::replicate::status::Statuses;
+use crate::scrub;
 use crate::store::Store;
 
 /// The running parts of any node.
@@ -41,6 +42,8 @@ pub struct Context {
     pub own: OwnStatus,
     /// What is wrong at this node.
     pub alerts: Alerts,
+    /// How far stored content is read again.
+    pub scrub: scrub::Progress,
     /// How long after the timestamp's expiry views stay served.
     pub offline_grace: Duration,
     /// The mesh's CA certificate, PEM.

@@ -1,23 +1,25 @@
-//! Blobs that are held: finding, reading, verifying and removing them.
+//! Blobs that are held: finding, reading and removing them.
 
 use std::fs::File;
-use std::io::ErrorKind;
 use std::ops::Range;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::Stream;
 use futures_util::stream::try_unfold;
 use patchmesh_topology::digest::Digest;
+use tokio::sync::Semaphore;
 
-use super::database::Space;
+use super::database::{Order, Space};
 use super::disk::Disk;
+use super::error::READ;
 use super::manifest::{Manifest, PIECE_LENGTH};
 use super::partial::{JOURNAL, journal};
 use super::piece_set::PieceSet;
 use super::table::{Table, Tag};
-use super::{Error, Store, off_thread};
+use super::{Error, Store, database, off_thread};
 
 /// Blobs up to this length live in RocksDB: most documents and small packages,
 /// for which a file each would cost more than it carries.
@@ -83,34 +85,6 @@ pub struct Totals {
     pub bytes: u64,
 }
 
-/// How far a verification has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress {
-    /// Bytes that were hashed.
-    pub done: u64,
-    /// Bytes of the blob.
-    pub length: u64,
-}
-
-/// What a verification found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Verification {
-    /// The blob's bytes.
-    pub length: u64,
-    /// Its pieces.
-    pub pieces: u64,
-    /// The pieces that are wrong or can't be read.
-    pub bad_pieces: Vec<u64>,
-}
-
-impl Verification {
-    /// Whether every piece is as it should be.
-    #[must_use]
-    pub fn is_good(&self) -> bool {
-        self.bad_pieces.is_empty()
-    }
-}
-
 impl Store {
     /// Whether a blob is held, whole.
     ///
@@ -118,6 +92,29 @@ impl Store {
     /// A failing disk.
     pub fn has(&self, digest: &Digest) -> Result<bool, Error> {
         Ok(self.length(digest)?.is_some())
+    }
+
+    /// Bytes that payloads may take of the disk: without the reserve for control
+    /// data, and without what is promised to blobs on their way. Blocks.
+    ///
+    /// # Errors
+    /// A failing disk.
+    pub fn room(&self) -> Result<u64, Error> {
+        self.folder().room(self.promised())
+    }
+
+    /// Bytes that the disk still has to give before a blob is whole here: without
+    /// those that it keeps room for already. Blocks.
+    ///
+    /// # Errors
+    /// A failing disk.
+    pub fn lacks_room_for(&self, digest: &Digest, length: u64) -> Result<u64, Error> {
+        let is_begun = self.get(&JOURNAL, digest)?.is_some();
+        let path = self.folder().partial(digest);
+        // A file in blocks of 512 bytes; one that is sparse has yet to be filled.
+        let taken =
+            if is_begun { std::fs::metadata(&path).map_or(0, |m| m.blocks() * 512) } else { 0 };
+        Ok(length.saturating_sub(taken))
     }
 
     /// Whether the disk has room for so many bytes of payload. Blocks.
@@ -162,7 +159,10 @@ impl Store {
                 let path = self.folder().blob(digest);
                 let disk = self.folder().disk().clone();
                 let file = disk.open(&path, false).map_err(|e| Error::io("open", &path, e))?;
-                Source::File(Arc::new(BlobFile { file, path, disk }))
+                let manifest = self.manifest(digest)?.ok_or(Error::NotHeld(*digest))?;
+                let file = BlobFile { file, path, disk };
+                let checking = self.inner.checking.clone();
+                Source::File(Arc::new(Pieces { file, manifest, checking }))
             }
             Place::Unspecified => {
                 return Err(Error::Record { table: Tag::Blob.name(), source: None });
@@ -197,6 +197,28 @@ impl Store {
         Ok(held)
     }
 
+    /// The next blobs that are held, at most `count`, from `start` on in the order of
+    /// the digests.
+    ///
+    /// # Errors
+    /// A failing disk.
+    pub fn blobs_from(&self, start: &Digest, count: usize) -> Result<Vec<Held>, Error> {
+        let mut held = Vec::new();
+        let (prefix, from) = (BLOBS.prefix(), BLOBS.key(start));
+        self.database().scan_from(
+            Space::Records,
+            &prefix,
+            &from,
+            Order::Forward,
+            |key, value| {
+                let digest = BLOBS.decode_key(key)?;
+                held.push(Held { digest, length: BLOBS.decode(value)?.length });
+                Ok(held.len() < count)
+            },
+        )?;
+        Ok(held)
+    }
+
     /// Number and bytes of all blobs, counted anew.
     ///
     /// # Errors
@@ -211,37 +233,6 @@ impl Store {
         Ok(totals)
     }
 
-    /// Reads and hashes a blob again, piece by piece.
-    ///
-    /// # Errors
-    /// [`Error::NotHeld`], or a failure other than of the blob's own bytes.
-    pub fn verify_blob(
-        &self,
-        digest: &Digest,
-        mut progress: impl FnMut(Progress),
-    ) -> Result<Verification, Error> {
-        let manifest = self.manifest(digest)?.ok_or(Error::NotHeld(*digest))?;
-        let length = manifest.length();
-        let reader = match self.open_blob(digest) {
-            Ok(reader) => Some(reader.ok_or(Error::NotHeld(*digest))?),
-            Err(Error::Damaged { .. }) => None,
-            Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => None,
-            Err(error) => return Err(error),
-        };
-        let mut bad_pieces = Vec::new();
-        for piece in 0..manifest.piece_count() {
-            let bytes = match &reader {
-                Some(reader) => reader.read_at(piece * PIECE_LENGTH, manifest.piece_length(piece)?),
-                None => Err(Error::NotHeld(*digest)),
-            };
-            if !bytes.is_ok_and(|bytes| manifest.verify_piece(piece, &bytes).is_ok()) {
-                bad_pieces.push(piece);
-            }
-            progress(Progress { done: length.min((piece + 1) * PIECE_LENGTH), length });
-        }
-        Ok(Verification { length, pieces: manifest.piece_count(), bad_pieces })
-    }
-
     /// Removes a blob; whether it was held. Nothing may name it any more.
     ///
     /// # Errors
@@ -254,8 +245,8 @@ impl Store {
     }
 
     /// Takes its name from a blob with bad pieces; whether it was held. The good
-    /// pieces stay: the blob is one on its way again, and only the bad ones have
-    /// to be fetched. A blob without good pieces is removed.
+    /// pieces stay, and its manifest: the blob is one on its way again, and only the
+    /// bad ones have to be fetched. A blob of one piece is removed.
     ///
     /// # Errors
     /// A failing disk.
@@ -267,18 +258,43 @@ impl Store {
         for piece in (0..manifest.piece_count()).filter(|piece| !bad_pieces.contains(piece)) {
             good.insert(piece);
         }
-        if record.place() != Place::File || good.len() == 0 || !self.folder().blob(digest).exists()
-        {
+        if record.place() != Place::File || manifest.piece_count() == 1 {
             self.forget(digest, record.place())?;
             return Ok(true);
+        }
+        let is_there = self.folder().blob(digest).exists();
+        if !is_there {
+            good = PieceSet::new(manifest.piece_count());
         }
         // A crash in between leaves a file in its place that only a journal
         // names, which recovery takes back.
         let mut transaction = self.transaction();
         transaction.put(&JOURNAL, digest, &journal(&manifest, &good)).delete(&BLOBS, digest);
         transaction.commit()?;
-        self.folder().take_back(digest)?;
+        if is_there {
+            self.folder().take_back(digest)?;
+        }
         Ok(true)
+    }
+
+    /// Writes a small blob again that is held, over bytes that are bad.
+    ///
+    /// # Errors
+    /// A full or failing disk.
+    pub fn mend_small(&self, bytes: &Bytes) -> Result<(), Error> {
+        let mut transaction = self.transaction();
+        transaction.put_blob(bytes)?;
+        transaction.commit()
+    }
+
+    /// Spoils a small blob as a disk may.
+    #[cfg(test)]
+    pub(crate) fn spoil_small(&self, digest: &Digest) -> Result<(), Error> {
+        let mut bytes = self.small_blob(digest)?.to_vec();
+        bytes[0] ^= 1;
+        let mut transaction = self.transaction();
+        transaction.put_small_unchecked(digest, bytes);
+        transaction.commit()
     }
 
     fn forget(&self, digest: &Digest, place: Place) -> Result<(), Error> {
@@ -295,8 +311,11 @@ impl Store {
     }
 
     fn small_blob(&self, digest: &Digest) -> Result<Bytes, Error> {
-        let bytes = self.database().get(Space::Blobs, digest.as_bytes())?;
-        let bytes = bytes.ok_or(Error::Damaged { digest: *digest, piece: None })?;
+        let damaged = || Error::Damaged { digest: *digest, piece: None };
+        let bytes = match self.database().get(Space::Blobs, digest.as_bytes()) {
+            Err(error) if database::is_corruption(&error) => return Err(damaged()),
+            found => found?.ok_or_else(damaged)?,
+        };
         Ok(Bytes::copy_from_slice(&bytes))
     }
 }
@@ -306,13 +325,58 @@ impl Store {
 pub struct BlobReader {
     digest: Digest,
     length: u64,
-    bytes: Source,
+    pub(super) bytes: Source,
 }
 
 #[derive(Debug, Clone)]
-enum Source {
+pub(super) enum Source {
     Memory(Bytes),
-    File(Arc<BlobFile>),
+    File(Arc<Pieces>),
+}
+
+/// A file of which nothing is handed out that was not hashed.
+#[derive(Debug)]
+pub(super) struct Pieces {
+    file: BlobFile,
+    manifest: Manifest,
+    checking: Arc<Semaphore>,
+}
+
+impl Pieces {
+    /// Reads a piece whole; [`Error::Damaged`] where it is not what it was.
+    pub(super) fn piece(&self, piece: u64) -> Result<Bytes, Error> {
+        let digest = self.manifest.digest();
+        let length = self.manifest.piece_length(piece)?;
+        let bytes = self.file.read(digest, piece * PIECE_LENGTH, length)?;
+        match self.manifest.verify_piece(piece, &bytes) {
+            Ok(()) => Ok(bytes),
+            Err(_) => Err(Error::Damaged { digest, piece: Some(piece) }),
+        }
+    }
+
+    /// See [`Disk::forget_cached`].
+    pub(super) fn forget_cached(&self, at: u64, length: u64) {
+        self.file.disk.forget_cached(&self.file.file, at, length);
+    }
+
+    /// Reads a range that lies within the blob.
+    fn read(&self, range: Range<u64>) -> Result<Bytes, Error> {
+        let pieces = range.start / PIECE_LENGTH..range.end.div_ceil(PIECE_LENGTH);
+        let mut found = BytesMut::new();
+        for piece in pieces.clone() {
+            let begin = piece * PIECE_LENGTH;
+            let bytes = self.piece(piece)?;
+            let from = range.start.saturating_sub(begin);
+            let to = (range.end - begin).min(bytes.len() as u64);
+            if pieces.end - pieces.start == 1 && to - from == bytes.len() as u64 {
+                return Ok(bytes);
+            }
+            // Copied: a part that waits for a slow line is not to hold its piece. Within
+            // a piece, so these fit.
+            found.extend_from_slice(&bytes[from as usize..to as usize]);
+        }
+        Ok(found.freeze())
+    }
 }
 
 #[derive(Debug)]
@@ -335,11 +399,20 @@ impl BlobReader {
         self.length
     }
 
+    /// Whether a small blob is what its name says; others are hashed when read.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        match &self.bytes {
+            Source::Memory(bytes) => Digest::of(bytes) == self.digest,
+            Source::File(_) => true,
+        }
+    }
+
     /// Reads `length` bytes from `offset` on. Blocks.
     ///
     /// # Errors
-    /// [`Error::Range`] beyond the end, [`Error::Damaged`] when the file is too
-    /// short, or a failing disk.
+    /// [`Error::Range`] beyond the end, [`Error::Damaged`] when a piece that they
+    /// lie in is not what it was, or a failing disk.
     pub fn read_at(&self, offset: u64, length: u64) -> Result<Bytes, Error> {
         let end = offset.saturating_add(length);
         if end > self.length {
@@ -348,7 +421,7 @@ impl BlobReader {
         match &self.bytes {
             // The range was checked and memory is addressed by usize.
             Source::Memory(bytes) => Ok(bytes.slice(offset as usize..end as usize)),
-            Source::File(file) => file.read(self.digest, offset, length),
+            Source::File(file) => file.read(offset..end),
         }
     }
 
@@ -357,11 +430,16 @@ impl BlobReader {
     /// # Errors
     /// The same.
     pub async fn read(&self, offset: u64, length: u64) -> Result<Bytes, Error> {
-        if let Source::Memory(_) = self.bytes {
-            return self.read_at(offset, length);
-        }
+        let Source::File(file) = &self.bytes else { return self.read_at(offset, length) };
+        let is_part = !offset.is_multiple_of(PIECE_LENGTH) || length < PIECE_LENGTH;
+        // The semaphore is never closed.
+        let room = if is_part { file.checking.clone().acquire_owned().await.ok() } else { None };
         let reader = self.clone();
-        off_thread(move || reader.read_at(offset, length)).await
+        off_thread(move || {
+            let _room = room;
+            reader.read_at(offset, length)
+        })
+        .await
     }
 
     /// The bytes of a range, in parts of at most 1 MiB.
@@ -392,7 +470,7 @@ impl BlobFile {
                     return Err(Error::Damaged { digest, piece: Some(at / PIECE_LENGTH) });
                 }
                 Ok(_) => {}
-                Err(error) => return Err(Error::io("read", &self.path, error)),
+                Err(error) => return Err(Error::io(READ, &self.path, error)),
             }
         }
         // The vector may have had more room than was asked for.

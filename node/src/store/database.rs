@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType,
-    DBPinnableSlice, Direction, IteratorMode, LogLevel, Options, PrefixRange, ReadOptions,
-    WriteBatch, WriteOptions, checkpoint::Checkpoint,
+    DBPinnableSlice, Direction, ErrorKind, IteratorMode, LogLevel, Options, PrefixRange,
+    ReadOptions, WriteBatch, WriteOptions, checkpoint::Checkpoint,
 };
 
 use super::Error;
@@ -105,12 +105,24 @@ impl Database {
         space: Space,
         prefix: &[u8],
         order: Order,
+        visit: impl FnMut(&[u8], &[u8]) -> Result<bool, Error>,
+    ) -> Result<(), Error> {
+        self.scan_from(space, prefix, prefix, order, visit)
+    }
+
+    /// The same from the key `from` on; backward, from the last one on.
+    pub(super) fn scan_from(
+        &self,
+        space: Space,
+        prefix: &[u8],
+        from: &[u8],
+        order: Order,
         mut visit: impl FnMut(&[u8], &[u8]) -> Result<bool, Error>,
     ) -> Result<(), Error> {
         let mut options = ReadOptions::default();
         options.set_iterate_range(PrefixRange(prefix));
         let mode = match order {
-            Order::Forward => IteratorMode::From(prefix, Direction::Forward),
+            Order::Forward => IteratorMode::From(from, Direction::Forward),
             Order::Backward => IteratorMode::End,
         };
         for entry in self.db.iterator_cf_opt(self.family(space)?, options, mode) {
@@ -173,6 +185,12 @@ fn failure(operation: &'static str, path: &Path, error: rocksdb::Error) -> Error
     } else {
         Error::Database { operation, source: error.into() }
     }
+}
+
+/// Whether what the database has on the disk is not what it wrote.
+pub(super) fn is_corruption(error: &Error) -> bool {
+    let Error::Database { source, .. } = error else { return false };
+    source.downcast_ref::<rocksdb::Error>().is_some_and(|e| e.kind() == ErrorKind::Corruption)
 }
 
 /// Changes that are written together.

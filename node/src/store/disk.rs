@@ -11,14 +11,18 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
+use std::num::NonZeroU64;
 use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::Path;
 
-use rustix::fs::FallocateFlags;
+use rustix::fs::{Advice, FallocateFlags};
 use rustix::io::Errno;
 
 #[cfg(test)]
-pub(super) mod faults;
+pub(crate) mod faults;
+
+/// With fewer inodes than this nothing more is begun: the database needs some.
+const LEAST_FILES: u64 = 64;
 
 /// Whether the room for a file could be taken before its bytes come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +46,16 @@ pub(super) enum Step<'a> {
     SyncFolder(&'a Path),
     Rename(&'a Path),
     Remove(&'a Path),
+    Measure(&'a Path),
     Commit,
+}
+
+/// What a file system has room for, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Space {
+    pub(super) total: u64,
+    /// What this user may still take; nothing where no more files can be made.
+    pub(super) free: u64,
 }
 
 /// Where files are read and written; cheap to clone.
@@ -129,6 +142,27 @@ impl Disk {
                 result => return result.map_err(Into::into),
             }
         }
+    }
+
+    /// Forgets what memory holds of a part of a file, so that the next read is
+    /// one of the disk. Where that can't be, the read is of memory.
+    pub(super) fn forget_cached(&self, file: &File, at: u64, length: u64) {
+        let _ = rustix::fs::fadvise(file, at, NonZeroU64::new(length), Advice::DontNeed);
+    }
+
+    /// How much room there is.
+    pub(super) fn space(&self, path: &Path) -> io::Result<Space> {
+        self.step(Step::Measure(path))?;
+        #[cfg(test)]
+        if let Some(space) = self.faults.as_ref().and_then(|faults| faults.space()) {
+            return Ok(space);
+        }
+        let disk = rustix::fs::statvfs(path)?;
+        let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
+        // Some file systems make inodes as they go, and count none.
+        let is_out_of_files = disk.f_files > 0 && disk.f_favail < LEAST_FILES;
+        let free = if is_out_of_files { 0 } else { bytes(disk.f_bavail) };
+        Ok(Space { total: bytes(disk.f_blocks), free })
     }
 
     /// Makes a file's bytes and length durable.

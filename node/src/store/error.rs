@@ -182,14 +182,29 @@ pub enum Error {
     Stopped,
 }
 
+/// The operation of reading a file.
+pub(super) const READ: &str = "read";
+
+/// The system's number for a failing disk.
+const EIO: i32 = rustix::io::Errno::IO.raw_os_error();
+
+const fn is_full(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+}
+
+/// An error and those that caused it.
+fn chain<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    std::iter::successors(Some(error), |error| error.source())
+}
+
 impl Error {
     /// Tells a full or read-only disk from other failures.
     pub(super) fn io(operation: &'static str, path: &Path, source: std::io::Error) -> Self {
         let path = path.to_owned();
         match source.kind() {
-            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-                Self::DiskFull { path, wanted: None, free: None }
-            }
+            kind if is_full(kind) => Self::DiskFull { path, wanted: None, free: None },
             ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied => {
                 Self::ReadOnly { operation, path }
             }
@@ -201,6 +216,37 @@ impl Error {
     #[must_use]
     pub fn is_missing_file(&self) -> bool {
         matches!(self, Self::Io { source, .. } if source.kind() == ErrorKind::NotFound)
+    }
+
+    /// Whether stored bytes are not what they were, or cannot be read any more.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Damaged { .. } => true,
+            // What a disk says of a sector that it has lost.
+            Self::Io { operation, source, .. } => {
+                *operation == READ && source.raw_os_error() == Some(EIO)
+            }
+            _ => false,
+        }
+    }
+
+    /// The failure of a store that lies behind another one.
+    #[must_use]
+    pub fn behind<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Self> {
+        chain(error).find_map(|cause| {
+            let shared = cause.downcast_ref::<std::sync::Arc<Self>>().map(AsRef::as_ref);
+            shared.or_else(|| cause.downcast_ref())
+        })
+    }
+
+    /// Whether a full disk lies behind a failure, of the store or of another file.
+    #[must_use]
+    pub fn is_full_behind(error: &(dyn std::error::Error + 'static)) -> bool {
+        let is_full = |cause: &(dyn std::error::Error + 'static)| {
+            cause.downcast_ref::<std::io::Error>().is_some_and(|error| is_full(error.kind()))
+        };
+        Self::behind(error).is_some_and(Self::is_disk_full) || chain(error).any(is_full)
     }
 
     /// Whether waiting for free space can help.

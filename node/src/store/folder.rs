@@ -25,6 +25,7 @@ use patchmesh_topology::digest::Digest;
 
 use super::disk::Disk;
 use super::{Error, Mode};
+use crate::durable;
 
 /// The format this program writes. A newer one is refused.
 const FORMAT: u32 = 1;
@@ -69,7 +70,8 @@ impl Folder {
     }
 
     fn create(root: &Path, disk: Disk) -> Result<Self, Error> {
-        make_folder(&disk, root)?;
+        // With those above it, durably: the last step syncs its own entry alone.
+        durable::make_folder(root).map_err(|e| Error::io("make", root, e))?;
         // Before all else in it: others keep their files in a data folder too.
         if root.join(MARKER).exists() {
             check_marker(root)?;
@@ -183,21 +185,22 @@ impl Folder {
         self.disk.remove(path).map_err(|e| Error::io("remove", path, e))
     }
 
-    /// Whether payloads may take this many bytes more, when so many are promised
-    /// to others already.
-    pub(super) fn ensure_space(&self, bytes: u64, promised: u64) -> Result<(), Error> {
+    /// Bytes that payloads may take, when so many are promised to others already.
+    pub(super) fn room(&self, promised: u64) -> Result<u64, Error> {
         let path = &self.root;
-        let disk = rustix::fs::statvfs(path).map_err(|e| Error::io("examine", path, e.into()))?;
-        let reserve = CONTROL_RESERVE.min(disk.f_blocks.saturating_mul(disk.f_frsize) / 20);
-        let free = disk
-            .f_bavail
-            .saturating_mul(disk.f_frsize)
-            .saturating_sub(reserve)
-            .saturating_sub(promised);
+        let space = self.disk.space(path).map_err(|e| Error::io("examine", path, e))?;
+        let reserve = CONTROL_RESERVE.min(space.total / 20);
+        Ok(space.free.saturating_sub(reserve).saturating_sub(promised))
+    }
+
+    /// Whether payloads may take this many bytes more.
+    pub(super) fn ensure_space(&self, bytes: u64, promised: u64) -> Result<(), Error> {
+        let free = self.room(promised)?;
         if bytes <= free {
             Ok(())
         } else {
-            Err(Error::DiskFull { path: path.clone(), wanted: Some(bytes), free: Some(free) })
+            let path = self.root.clone();
+            Err(Error::DiskFull { path, wanted: Some(bytes), free: Some(free) })
         }
     }
 }

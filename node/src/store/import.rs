@@ -72,7 +72,8 @@ impl Store {
 
 /// Stores bytes from memory as a file.
 pub(super) fn import_bytes(store: &Store, bytes: &[u8]) -> Result<Imported, Error> {
-    let mut import = Import::new(store.clone(), ImportOptions::default());
+    let options = ImportOptions { limit: Some(bytes.len() as u64), ..ImportOptions::default() };
+    let mut import = Import::new(store.clone(), options);
     import.write(bytes)?;
     import.finish()
 }
@@ -223,8 +224,10 @@ impl Import {
     fn write_file(&mut self, bytes: &[u8], length: u64) -> Result<(), Error> {
         let Sink::File(file) = &mut self.sink else { return Ok(()) };
         if length > self.room {
-            self.store.ensure_space(SPACE_STEP)?;
-            self.room = length + SPACE_STEP;
+            // No more than may still come.
+            let step = SPACE_STEP.min(self.limit.saturating_sub(self.room));
+            self.store.ensure_space(step)?;
+            self.room += step.max(bytes.len() as u64);
         }
         file.write(self.store.folder().disk(), bytes)
     }

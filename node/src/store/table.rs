@@ -68,6 +68,8 @@ pub enum Tag {
     Standby = 36,
     /// What is wrong at this node until it is put right.
     Alert = 37,
+    /// How far the scrub is.
+    Scrub = 38,
     /// What a vendor's present release has.
     Release = 23,
 }
@@ -101,6 +103,7 @@ impl Tag {
             Self::Pending => "pending",
             Self::Standby => "standby",
             Self::Alert => "alert",
+            Self::Scrub => "scrub",
             Self::Release => "release",
         }
     }

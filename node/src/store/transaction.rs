@@ -76,6 +76,11 @@ impl Transaction {
         self.batch.delete(Space::Records, key);
     }
 
+    #[cfg(test)]
+    pub(super) fn put_small_unchecked(&mut self, digest: &Digest, bytes: Vec<u8>) {
+        self.batch.put(Space::Blobs, digest.as_bytes().to_vec(), bytes);
+    }
+
     pub(super) fn delete_small(&mut self, digest: &Digest) {
         self.batch.delete(Space::Blobs, digest.as_bytes().to_vec());
     }

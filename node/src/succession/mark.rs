@@ -2,13 +2,13 @@
 //! its node: until it is taken away, other nodes know better.
 
 use std::fs;
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use tempfile::NamedTempFile;
 
+use crate::durable;
 use crate::tuf::paper::Paper;
 
 /// Its name in the data folder.
@@ -85,12 +85,9 @@ impl Mark {
     pub fn write(&self, data: &Path) -> Result<(), Error> {
         let path = data.join(FILE);
         let attempt = || -> std::io::Result<()> {
-            let mut file = NamedTempFile::new_in(data)?;
-            serde_json::to_writer_pretty(&mut file, self)?;
-            file.write_all(b"\n")?;
-            file.as_file().sync_all()?;
-            file.persist(&path)?;
-            fs::File::open(data)?.sync_all()
+            let mut text = serde_json::to_vec_pretty(self)?;
+            text.push(b'\n');
+            durable::replace(&path, &text, durable::SECRET)
         };
         attempt().map_err(|source| Error::Io { operation: "write", path, source })
     }
@@ -101,11 +98,6 @@ impl Mark {
     /// A failing disk.
     pub fn remove(data: &Path) -> Result<(), Error> {
         let path = data.join(FILE);
-        let attempt = || match fs::remove_file(&path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(error),
-            Ok(()) => fs::File::open(data)?.sync_all(),
-        };
-        attempt().map_err(|source| Error::Io { operation: "remove", path, source })
+        durable::remove(&path).map_err(|source| Error::Io { operation: "remove", path, source })
     }
 }

@@ -1,9 +1,9 @@
 //! Private keys: made here, kept as PKCS#8 PEM files that only their owner can read, used to sign metadata.
 
 use std::fmt;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::rand::SystemRandom;
@@ -15,6 +15,7 @@ use rustls_pki_types::pem::PemObject as _;
 
 use super::canonical;
 use super::key::{Key, KeyId};
+use crate::durable;
 
 /// A key file is a few lines; anything longer is not a key.
 const MAX_KEY_FILE: u64 = 16 * 1024;
@@ -124,15 +125,10 @@ impl SigningKey {
         Self::from_pem(&text).map_err(|_| Error::NotAKeyFile { path: path.into() })
     }
 
-    /// Writes a new key file that only its owner can read. The file must not exist yet.
+    /// Writes a new key file that only its owner can read, durably. The file must not exist yet.
     pub fn write_new(&self, path: &Path) -> Result<(), Error> {
-        let write = || -> io::Result<()> {
-            let mut file =
-                OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-            file.write_all(self.to_pem().as_bytes())?;
-            file.sync_all()
-        };
-        write().map_err(|source| Error::Write { path: path.into(), source })
+        durable::write_new(path, self.to_pem().as_bytes(), durable::SECRET)
+            .map_err(|source| Error::Write { path: path.into(), source })
     }
 
     /// The public key, as it goes into metadata.

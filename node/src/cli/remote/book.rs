@@ -3,13 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
 use crate::cli::exit::Exit;
+use crate::durable;
 use crate::transport::address::NodeUrl;
 
 /// Every remote by name.
@@ -66,11 +66,8 @@ impl Book {
 
     fn write(&self, path: &Path) -> anyhow::Result<()> {
         let folder = path.parent().unwrap_or(Path::new("."));
-        std::fs::create_dir_all(folder)?;
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
-        file.write_all(toml::to_string_pretty(self)?.as_bytes())?;
-        file.persist(path)?;
-        Ok(())
+        durable::make_folder(folder)?;
+        Ok(durable::replace(path, toml::to_string_pretty(self)?.as_bytes(), durable::SECRET)?)
     }
 }
 

@@ -1,7 +1,6 @@
 //! `patchmesh root export-key`: takes the root key off the primary.
 
 use std::fs;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -13,6 +12,7 @@ use crate::cli::exit::Exit;
 use crate::cli::output::Answer;
 use crate::cli::{Context, connect};
 use crate::daemon::Layout;
+use crate::durable;
 use crate::tuf::RoleName;
 use crate::tuf::repository::files_of;
 use crate::tuf::signing::SigningKey;
@@ -76,7 +76,7 @@ fn take(folder: &Path, to: &Path) -> anyhow::Result<Vec<String>> {
     if found.is_empty() {
         return Err(Exit::NotFound.error(format!("there is no root key in {}", folder.display())));
     }
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(to)?;
+    durable::make_folder(to)?;
     let mut written = Vec::new();
     for path in found {
         let key = SigningKey::read(&path)?;
@@ -85,10 +85,9 @@ fn take(folder: &Path, to: &Path) -> anyhow::Result<Vec<String>> {
         if SigningKey::read(&copy)?.id() != key.id() {
             return Err(Exit::Failed.error(format!("{} reads back differently", copy.display())));
         }
-        fs::File::open(to)?.sync_all()?;
         fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
         written.push(copy.display().to_string());
     }
-    fs::File::open(folder)?.sync_all()?;
+    durable::sync_folder(folder)?;
     Ok(written)
 }

@@ -6,7 +6,6 @@
 //! say is read from there.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -14,6 +13,7 @@ use patchmesh_proto::admin;
 use serde::{Deserialize, Serialize};
 
 use crate::cli::exit::Exit;
+use crate::durable;
 use crate::tuf::RoleName;
 use crate::tuf::ceremony::{self, Holding};
 use crate::tuf::delegation::Holders;
@@ -95,13 +95,8 @@ impl CeremonyFile {
     /// Writes the file, whole or not at all.
     pub(crate) fn write(&self, path: &Path) -> anyhow::Result<()> {
         let failed = || format!("cannot write {}", path.display());
-        let mut name = path.file_name().unwrap_or_default().to_owned();
-        name.push(".part");
-        let part = path.with_file_name(name);
-        let mut file = std::fs::File::create(&part).with_context(failed)?;
-        file.write_all(&serde_json::to_vec_pretty(self)?).with_context(failed)?;
-        file.sync_all().with_context(failed)?;
-        std::fs::rename(&part, path).with_context(failed)
+        let text = serde_json::to_vec_pretty(self)?;
+        durable::replace(path, &text, durable::PUBLIC).with_context(failed)
     }
 
     /// The papers as the service takes them.

@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::cli::exit::Exit;
 use crate::cli::output::{Answer, fields};
 use crate::cli::{Context, join::read_token};
+use crate::durable;
 use crate::identity::certificate::Subject;
 use crate::identity::join;
 use crate::identity::token::Token;
@@ -78,7 +79,7 @@ impl Join {
         let joined = join::join_user(&token, &folder, &public).await;
         waiting.finish_and_clear();
         let joined = joined?;
-        std::fs::write(folder.join(ROOT), &joined.tuf_root)?;
+        durable::replace(&folder.join(ROOT), &joined.tuf_root, durable::PUBLIC)?;
         // The certificate comes last: until it is there this can be run again.
         joined.identity.save(&folder)?;
         let Subject::User(user) = &token.subject else { return Err(join::Error::ForANode.into()) };
@@ -96,15 +97,15 @@ impl Join {
 /// Makes the folder and the signing key, or finds them from a run that was cut
 /// short.
 fn prepare(folder: PathBuf) -> anyhow::Result<SigningKey> {
-    use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+    durable::make_folder(&folder)?;
     let path = folder.join(SIGNING_KEY);
     if path.exists() {
         return Ok(SigningKey::read(&path)?);
     }
     let key = SigningKey::generate()?;
     key.write_new(&path)?;
-    std::fs::write(folder.join(PUBLIC_KEY), format!("{}\n", key.public().to_text()))?;
+    let text = format!("{}\n", key.public().to_text());
+    durable::replace(&folder.join(PUBLIC_KEY), text.as_bytes(), durable::PUBLIC)?;
     Ok(key)
 }
 

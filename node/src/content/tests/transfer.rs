@@ -340,8 +340,10 @@ async fn a_file_that_somebody_deleted_comes_again() {
     assert_eq!(soon(whole(&child, wanted)).await, blob);
     soon(child.content.ensure(wanted, Urgency::Urgent).held()).await.unwrap();
     assert!(child.store().verify_blob(&wanted.digest, |_| {}).unwrap().is_good());
-    // Nobody has it for the top: there it stays known, as damaged.
+    // Nobody has it for the top: there it is one that is damaged, and waits.
     fs::remove_file(file(&top)).unwrap();
     assert!(top.content.read_through(wanted, 0..1).await.is_err());
-    assert!(top.store().has(&wanted.digest).unwrap());
+    assert!(!top.store().has(&wanted.digest).unwrap());
+    assert_eq!(top.content.tally().damaged, 1);
+    assert_eq!(top.store().resume(&wanted.digest).unwrap().unwrap().missing(), [0..3]);
 }

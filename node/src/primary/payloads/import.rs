@@ -11,6 +11,8 @@ use patchmesh_topology::digest::Sha256;
 use patchmesh_topology::revision::{Binding, Payload};
 use tokio::io::AsyncReadExt;
 
+use crate::content::{Content, Item};
+use crate::primary::sources;
 use crate::source::{self, Progress, Source};
 use crate::store::{self, ImportOptions, Imported, Store};
 
@@ -21,7 +23,11 @@ const PART: usize = 1 << 20;
 
 /// Why a payload did not become a blob.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Error {
+pub(in crate::primary) enum Error {
+    #[error("its source cannot be used")]
+    Unusable(#[from] sources::Error),
+    #[error("it does not fit on the disk yet")]
+    HeldBack(#[source] store::Error),
     #[error("the vendor did not deliver it")]
     Source(#[from] source::Error),
     #[error("it could not be stored")]
@@ -35,27 +41,57 @@ pub(super) enum Error {
 /// Downloads a payload, verified, and stores it as a blob. What a cut leaves
 /// of a download is taken up by the next attempt, and so is a whole one.
 pub(super) async fn run(
-    store: &Store,
+    content: &Content,
     source: &Source,
     payload: &Payload,
     progress: &Progress,
 ) -> Result<Binding, Error> {
-    tokio::fs::create_dir_all(folder(store)).await.map_err(Error::Download)?;
+    let store = content.store();
     let path = file(store, &payload.sha256);
-    // The download and the blob made of it lie side by side for a moment. A
-    // payload that does not fit must not fill the disk for those that do.
-    let held = tokio::fs::metadata(&path).await.map_or(0, |download| download.len());
-    let wanted = payload.length.saturating_mul(2).saturating_sub(held);
-    store.run(move |store| store.ensure_space(wanted)).await?;
-    if held != payload.length {
-        source.fetch_payload_to(payload, &path, progress).await?;
-    }
+    // A payload that does not fit must not fill the disk for those that do.
+    let lacks = lacks(store, payload).await;
+    let room = content.claim_room(Item::Payload(payload.sha256), lacks, true).await;
+    room.map_err(|error| match error {
+        error if error.is_disk_full() => Error::HeldBack(error),
+        error => Error::Store(error),
+    })?;
+    download(store, source, payload, progress).await?;
     let imported = read_in(store, payload, &path).await?;
     if imported.sha256 != Some(payload.sha256) {
         let _ = tokio::fs::remove_file(&path).await;
         return Err(Error::Damaged);
     }
     Ok(Binding { sha256: payload.sha256, blob: imported.digest, length: imported.length })
+}
+
+/// Bytes that the disk still has to give: the download and the blob made of it lie
+/// side by side for a moment.
+pub(super) async fn lacks(store: &Store, payload: &Payload) -> u64 {
+    let path = file(store, &payload.sha256);
+    let mut part = path.clone().into_os_string();
+    part.push(".part");
+    let mut held = 0;
+    for path in [path, part.into()] {
+        held += tokio::fs::metadata(&path).await.map_or(0, |found| found.len());
+    }
+    payload.length.saturating_mul(2).saturating_sub(held)
+}
+
+/// Brings a payload to its file beside the blobs, verified by what the vendor
+/// states of it, unless it is there already; where that is.
+pub(in crate::primary) async fn download(
+    store: &Store,
+    source: &Source,
+    payload: &Payload,
+    progress: &Progress,
+) -> Result<PathBuf, Error> {
+    tokio::fs::create_dir_all(folder(store)).await.map_err(Error::Download)?;
+    let path = file(store, &payload.sha256);
+    let held = tokio::fs::metadata(&path).await.map_or(0, |download| download.len());
+    if held != payload.length {
+        source.fetch_payload_to(payload, &path, progress).await?;
+    }
+    Ok(path)
 }
 
 async fn read_in(store: &Store, payload: &Payload, path: &Path) -> Result<Imported, Error> {
@@ -73,7 +109,7 @@ async fn read_in(store: &Store, payload: &Payload, path: &Path) -> Result<Import
 
 /// Removes the downloads of payloads that are bound. One that stays is waste
 /// until the next start, no more.
-pub(super) async fn bound(store: &Store, payloads: &[Sha256]) {
+pub(in crate::primary) async fn bound(store: &Store, payloads: &[Sha256]) {
     for sha256 in payloads {
         let _ = tokio::fs::remove_file(file(store, sha256)).await;
     }

@@ -1,4 +1,5 @@
-//! `VerifyBlobs`: reads blobs again and compares them with their names.
+//! `VerifyBlobs`: reads blobs again and compares them with their names. What is
+//! damaged is mended.
 
 use futures_util::StreamExt;
 use patchmesh_proto::admin as wire;
@@ -22,6 +23,9 @@ const STEP_BYTES: u64 = 64 << 20;
 /// Faults that one answer lists.
 const MAX_FAULTS: usize = 10_000;
 
+/// Where damaged blobs are reported with their bad pieces.
+type Damaged = mpsc::Sender<(Digest, Vec<u64>)>;
+
 type Messages = mpsc::Sender<Result<wire::VerifyBlobsResponse, Status>>;
 
 pub(super) fn verify(
@@ -34,10 +38,19 @@ pub(super) fn verify(
         .map(|digest| Digest::try_from(digest.as_ref()))
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| field("digests", &error))?;
-    let store = node.store.clone();
+    let (store, content) = (node.store.clone(), node.content.clone());
     let (messages, receiver) = mpsc::channel(QUEUE);
+    // Outlives a caller who goes away: what was found is mended all the same.
+    let (damaged, mut found) = mpsc::channel::<(Digest, Vec<u64>)>(QUEUE);
+    tokio::spawn(async move {
+        while let Some((digest, bad)) = found.recv().await {
+            if let Err(error) = content.report_damage(digest, bad).await {
+                tracing::error!(%digest, error = in_one_line(&error), "damage is not mended");
+            }
+        }
+    });
     tokio::task::spawn_blocking(move || {
-        if let Err(error) = run(&store, &asked, &messages) {
+        if let Err(error) = run(&store, &asked, &messages, &damaged) {
             let _ = messages.blocking_send(Err(internal(&error)));
         }
     });
@@ -45,14 +58,19 @@ pub(super) fn verify(
 }
 
 /// Ends early when the caller goes away.
-fn run(store: &Store, asked: &[Digest], messages: &Messages) -> Result<(), store::Error> {
+fn run(
+    store: &Store,
+    asked: &[Digest],
+    messages: &Messages,
+    damaged: &Damaged,
+) -> Result<(), store::Error> {
     let mut answer = wire::VerifyBlobsResponse::default();
     let held = if asked.is_empty() { store.blobs()? } else { named(store, asked, &mut answer)? };
     answer.blobs_total = held.len() as u64;
     answer.bytes_total = held.iter().map(|blob| blob.length).sum();
     let mut told_at = 0;
     for blob in held {
-        verify_one(store, blob, &mut answer);
+        verify_one(store, blob, &mut answer, damaged);
         answer.blobs_checked += 1;
         answer.bytes_checked += blob.length;
         let due = answer.blobs_checked.is_multiple_of(STEP)
@@ -86,7 +104,12 @@ fn named(
     Ok(held)
 }
 
-fn verify_one(store: &Store, blob: Held, answer: &mut wire::VerifyBlobsResponse) {
+fn verify_one(
+    store: &Store,
+    blob: Held,
+    answer: &mut wire::VerifyBlobsResponse,
+    damaged: &Damaged,
+) {
     match store.verify_blob(&blob.digest, |_| {}) {
         Ok(found) if found.is_good() => {}
         Ok(found) => {
@@ -96,8 +119,14 @@ fn verify_one(store: &Store, blob: Held, answer: &mut wire::VerifyBlobsResponse)
             fault(
                 answer,
                 blob.digest,
-                format!("{count} of {} pieces differ: {}", found.pieces, pieces.join(", ")),
+                format!(
+                    "{count} of {} pieces differ: {}; they are fetched again",
+                    found.pieces,
+                    pieces.join(", ")
+                ),
             );
+            // Its end is the runtime's.
+            let _ = damaged.blocking_send((blob.digest, found.bad_pieces));
         }
         // Removed since it was listed.
         Err(store::Error::NotHeld(_)) => {}

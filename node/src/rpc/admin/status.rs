@@ -6,6 +6,7 @@ use patchmesh_proto::convert::timestamp_to_wire;
 use patchmesh_topology::node::Role;
 use tonic::Status;
 
+use crate::content::Shortage;
 use crate::generation::Generation;
 use crate::rpc::blocking;
 use crate::rpc::context::Context;
@@ -37,7 +38,18 @@ pub(super) async fn get(node: &Context) -> Result<wire::GetStatusResponse, Statu
         blob_bytes: usage.bytes,
         blobs: usage.blobs,
         content_done_at: node.content.done_at().map(timestamp_to_wire),
+        disk_shortage: node.content.shortage().map(shortage),
+        scrub: Some(node.scrub.to_wire()),
     })
+}
+
+fn shortage(one: Shortage) -> wire::DiskShortage {
+    wire::DiskShortage {
+        payloads: one.payloads,
+        wanted_bytes: one.wanted,
+        free_bytes: one.free,
+        since: Some(timestamp_to_wire(one.since)),
+    }
 }
 
 fn warnings(node: &Context, generation: &Generation, now: Timestamp) -> Vec<String> {

@@ -15,11 +15,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::io::Errno;
 
-use super::{Disk, Step};
+use super::{Disk, Space, Step};
 
 /// What goes wrong, and when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::store) enum Plan {
+pub(crate) enum Plan {
     /// Steps are only counted.
     Count,
     /// The step of this number fails, no other.
@@ -28,11 +28,13 @@ pub(in crate::store) enum Plan {
     EndAt(u64),
     /// Every read fails, nothing else.
     FailReads(Errno),
+    /// From the step of this number on the disk is full.
+    FullAt(u64),
 }
 
 /// Counts steps and lets them fail.
 #[derive(Debug)]
-pub(in crate::store) struct Faults {
+pub(crate) struct Faults {
     plan: Mutex<Plan>,
     steps: AtomicU64,
     /// By file: where bytes were written since its last sync.
@@ -40,7 +42,7 @@ pub(in crate::store) struct Faults {
 }
 
 impl Faults {
-    pub(in crate::store) fn new(plan: Plan) -> Arc<Self> {
+    pub(crate) fn new(plan: Plan) -> Arc<Self> {
         Arc::new(Self {
             plan: Mutex::new(plan),
             steps: AtomicU64::new(0),
@@ -54,13 +56,13 @@ impl Faults {
     }
 
     /// Another plan, counted anew.
-    pub(in crate::store) fn replace(&self, plan: Plan) {
+    pub(crate) fn replace(&self, plan: Plan) {
         *lock(&self.plan) = plan;
         self.steps.store(0, Ordering::SeqCst);
     }
 
     /// Steps so far.
-    pub(in crate::store) fn steps(&self) -> u64 {
+    pub(crate) fn steps(&self) -> u64 {
         self.steps.load(Ordering::SeqCst)
     }
 
@@ -70,7 +72,16 @@ impl Faults {
             Plan::FailAt(at, errno) if at == number => Err(errno.into()),
             Plan::EndAt(at) if number >= at => Err(Errno::IO.into()),
             Plan::FailReads(errno) if matches!(step, Step::Read(_)) => Err(errno.into()),
+            Plan::FullAt(at) if number >= at && takes_room(step) => Err(Errno::NOSPC.into()),
             _ => Ok(()),
+        }
+    }
+
+    /// What the disk says of its room, where a plan says so.
+    pub(super) fn space(&self) -> Option<Space> {
+        match *lock(&self.plan) {
+            Plan::FullAt(at) if self.steps() > at => Some(Space { total: 1 << 40, free: 0 }),
+            _ => None,
         }
     }
 
@@ -88,6 +99,14 @@ impl Faults {
         }
         Ok(())
     }
+}
+
+/// Whether a full disk lets this step fail.
+fn takes_room(step: Step<'_>) -> bool {
+    matches!(
+        step,
+        Step::Make(_) | Step::Allocate(_) | Step::Write(_) | Step::Sync(_) | Step::Commit
+    )
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
