@@ -434,7 +434,7 @@ mod tests {
             mended: 1,
             ..admin::Scrub::default()
         };
-        let text = Scrub::from(scrub.clone()).text().expect("begun");
+        let text = Scrub::from(scrub).text().expect("begun");
         assert!(text.contains("1 blob, 5 B so far; 2 found damaged ever, 1 of them"), "{text}");
         let over = admin::Scrub { round_is_over: true, last_round_ended_at: at(1), ..scrub };
         assert!(Scrub::from(over).text().expect("over").starts_with("all read by "));

@@ -83,7 +83,7 @@ async fn a_round_reads_everything_once_and_finds_what_is_bad() {
     // It lost its name and its bad piece, and nothing else.
     assert!(!store.has(&digests[4]).unwrap());
     let partial = store.resume(&digests[4]).unwrap().unwrap();
-    assert_eq!(partial.missing(), [1..2]);
+    assert!(partial.missing().into_iter().flatten().eq(1..2));
     for digest in &digests[..4] {
         assert!(store.has(digest).unwrap());
     }

@@ -345,5 +345,6 @@ async fn a_file_that_somebody_deleted_comes_again() {
     assert!(top.content.read_through(wanted, 0..1).await.is_err());
     assert!(!top.store().has(&wanted.digest).unwrap());
     assert_eq!(top.content.tally().damaged, 1);
-    assert_eq!(top.store().resume(&wanted.digest).unwrap().unwrap().missing(), [0..3]);
+    let kept = top.store().resume(&wanted.digest).unwrap().unwrap();
+    assert!(kept.missing().into_iter().flatten().eq(0..3));
 }
