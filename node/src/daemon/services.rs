@@ -331,7 +331,9 @@ impl Parts {
         let routes = Routes::new(health)
             .add_service(described().build_v1()?)
             .add_service(described().build_v1alpha()?)
-            .add_service(ReplicationServer::new(replication))
+            .add_service(
+                ReplicationServer::new(replication).max_decoding_message_size(serve::MAX_REQUEST),
+            )
             .add_service(SuccessionServer::new(succession))
             .add_service(
                 RecordsServer::new(records).max_encoding_message_size(records::MAX_MESSAGE),

@@ -1,15 +1,19 @@
 //! Passes this node's word, and what it heard from below, to the parent.
 //!
 //! A change is sent after [`SETTLE`]; without change the word is repeated
-//! every [`REPEAT`], so that a parent that restarted hears it again.
+//! every [`REPEAT`], so that a parent that restarted hears it again. What does
+//! not fit one request goes in several: a parent takes no large ones, and what
+//! one node says must not keep others from being heard.
 
 use std::time::Duration;
 
 use patchmesh_proto::replication::replication_client::ReplicationClient;
 use patchmesh_proto::replication::{NodeStatus, ReportStatusRequest};
+use prost::Message;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
+use super::serve::MAX_REQUEST;
 use super::status::Statuses;
 
 /// Changes closer together than this go in one message.
@@ -36,14 +40,12 @@ pub async fn run(own: impl OwnWord, below: Statuses, channel: Channel, cancel: C
     loop {
         let mut nodes = vec![own.now()];
         nodes.extend(below.all().into_values().map(|heard| heard.status));
-        let mut request = tonic::Request::new(ReportStatusRequest { nodes });
-        request.set_timeout(TIMEOUT);
         let answer = tokio::select! {
             () = cancel.cancelled() => return,
-            answer = client.report_status(request) => answer,
+            answer = send(&mut client, requests(nodes)) => answer,
         };
         let wait = match answer {
-            Ok(_) => REPEAT,
+            Ok(()) => REPEAT,
             Err(status) => {
                 tracing::debug!(code = ?status.code(), message = status.message(), "status not reported");
                 PAUSE
@@ -56,5 +58,57 @@ pub async fn run(own: impl OwnWord, below: Statuses, channel: Channel, cancel: C
             Ok(()) = changes.changed() => {}
         }
         tokio::time::sleep(SETTLE).await;
+    }
+}
+
+async fn send(
+    client: &mut ReplicationClient<Channel>,
+    requests: Vec<ReportStatusRequest>,
+) -> Result<(), tonic::Status> {
+    for request in requests {
+        let mut request = tonic::Request::new(request);
+        request.set_timeout(TIMEOUT);
+        client.report_status(request).await?;
+    }
+    Ok(())
+}
+
+/// The statements in their order, in as few requests as a parent takes.
+fn requests(nodes: Vec<NodeStatus>) -> Vec<ReportStatusRequest> {
+    let mut requests: Vec<ReportStatusRequest> = Vec::new();
+    let mut bytes = MAX_REQUEST;
+    for node in nodes {
+        let length = prost::length_delimiter_len(node.encoded_len()) + node.encoded_len() + 1;
+        match requests.last_mut() {
+            Some(request) if bytes + length <= MAX_REQUEST => {
+                bytes += length;
+                request.nodes.push(node);
+            }
+            _ => {
+                bytes = length;
+                requests.push(ReportStatusRequest { nodes: vec![node] });
+            }
+        }
+    }
+    requests
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_report_goes_in_several_requests() {
+        let status = |number: usize| NodeStatus {
+            name: format!("n{number}"),
+            problem: "x".repeat(number % 9 * 1000),
+            ..NodeStatus::default()
+        };
+        let nodes: Vec<NodeStatus> = (0..1000).map(status).collect();
+        let requests = requests(nodes.clone());
+        assert!((10..30).contains(&requests.len()), "{}", requests.len());
+        assert!(requests.iter().all(|request| request.encoded_len() <= MAX_REQUEST));
+        let said: Vec<NodeStatus> = requests.into_iter().flat_map(|one| one.nodes).collect();
+        assert_eq!(said, nodes);
     }
 }

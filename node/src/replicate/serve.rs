@@ -25,6 +25,9 @@ use crate::store::Store;
 
 /// A sign of life at least this often.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
+/// The largest request of a child. Small, since a list of empty entries takes a
+/// hundred times its bytes in memory; nodes split what is longer.
+pub const MAX_REQUEST: usize = 256 << 10;
 /// Longest metadata file name.
 const MAX_FILE_NAME: usize = 256;
 
