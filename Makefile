@@ -8,7 +8,7 @@ NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 DENY := $(shell $(CARGO) deny --version >/dev/null 2>&1 && echo yes)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-bench build demo demo-once test bench lint tuf-conformance clean
+.PHONY: help setup setup-bench build demo demo-once test fuzz bench lint tuf-conformance clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,10 @@ else
 	RUST_TEST_THREADS=2 $(CARGO) test --locked --workspace --all-targets --no-fail-fast
 endif
 	$(CARGO) test --locked --workspace --doc --quiet
+
+fuzz: build ## fuzz what reads a peer's bytes: make fuzz [SECONDS=60] [TARGET=frames]
+	PATCHMESH_FUZZ_SECONDS=$(or $(SECONDS),60) RUST_TEST_THREADS=2 \
+		$(CARGO) test --locked --workspace --lib fuzz::$(TARGET) -- --nocapture
 
 bench: setup-bench build ## measure beside peers: make bench [ROWS=transfer] [QUICK=1]
 	$(TARGET)/debug/patchmesh-bench $(if $(ROWS),--rows $(ROWS)) $(if $(QUICK),--quick)

@@ -5,6 +5,8 @@
 //! What is in it has been checked against signed metadata before it was
 //! built, by [`load`].
 
+#[cfg(test)]
+mod fuzz;
 pub mod load;
 pub mod names;
 pub mod past;

@@ -29,6 +29,8 @@ pub mod service;
 pub mod tls;
 pub mod token;
 
+#[cfg(all(test, feature = "server"))]
+mod fuzz;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]

@@ -21,6 +21,8 @@ pub mod daemon;
 #[cfg(feature = "server")]
 pub mod demo;
 mod durable;
+#[cfg(all(test, feature = "server"))]
+mod fuzz;
 #[cfg(feature = "server")]
 pub mod generation;
 #[cfg(feature = "server")]

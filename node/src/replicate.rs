@@ -9,6 +9,8 @@
 pub mod fetch;
 pub mod follow;
 pub mod followers;
+#[cfg(test)]
+mod fuzz;
 pub mod history;
 pub mod own;
 pub mod parents;

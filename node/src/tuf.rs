@@ -34,6 +34,8 @@ pub mod delegation;
 pub mod envelope;
 #[cfg(test)]
 mod fixture;
+#[cfg(all(test, feature = "server"))]
+mod fuzz;
 pub mod hashes;
 pub mod key;
 pub mod layout;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use futures_util::{StreamExt, stream};
+use futures_util::{Stream, StreamExt, stream};
 use patchmesh_proto::replication::replication_client::ReplicationClient;
 use patchmesh_proto::replication::{
     GetBlobsRequest, GetBlobsResponse, GetManifestRequest, GetManifestResponse, PieceRange,
@@ -237,9 +237,9 @@ pub async fn get_blobs(
 }
 
 /// Puts the parts of one blob together; takes no more than its length.
-async fn next_blob(
+pub(super) async fn next_blob(
     name: &str,
-    stream: &mut tonic::Streaming<GetBlobsResponse>,
+    stream: &mut (impl Stream<Item = Result<GetBlobsResponse, Status>> + Unpin),
     wanted: Wanted,
 ) -> Result<Option<Bytes>, Error> {
     let Wanted { digest, length, .. } = wanted;
@@ -247,11 +247,11 @@ async fn next_blob(
     let deceit = |source| Error::Deceit { from: from(), digest, source: Box::new(source) };
     let mut bytes = BytesMut::new();
     loop {
-        let part = timeout(SILENCE, stream.message())
+        let part = timeout(SILENCE, stream.next())
             .await
             .map_err(|_| Error::Silent { from: from(), digest, after: SILENCE })?
-            .map_err(|status| Error::Source { from: from(), digest, source: Box::new(status) })?
-            .ok_or_else(|| Error::Truncated { from: from(), digest })?;
+            .ok_or_else(|| Error::Truncated { from: from(), digest })?
+            .map_err(|status| Error::Source { from: from(), digest, source: Box::new(status) })?;
         if part.digest != digest.as_bytes().as_slice() {
             return Err(deceit(Deceit::Other));
         }

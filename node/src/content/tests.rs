@@ -5,6 +5,7 @@
 mod beside;
 mod deceit;
 mod full;
+mod fuzz;
 mod mend;
 mod small;
 mod transfer;

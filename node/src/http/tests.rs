@@ -1,6 +1,7 @@
 //! The routes over in-memory fakes.
 
 mod fake;
+mod fuzz;
 mod real_apt;
 
 use axum::body::Body;

@@ -156,10 +156,7 @@ impl Token {
                 nanos: 0,
             }),
         };
-        let mut bytes = message.encode_to_vec();
-        let checksum = checksum(&bytes);
-        bytes.extend_from_slice(&checksum);
-        format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes))
+        seal(message.encode_to_vec())
     }
 
     /// Reads a token; white space around it does not matter.
@@ -268,6 +265,13 @@ impl Statement {
         }
         bytes
     }
+}
+
+/// The text of a token with this inside.
+pub(super) fn seal(mut body: Vec<u8>) -> String {
+    let checksum = checksum(&body);
+    body.extend_from_slice(&checksum);
+    format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(body))
 }
 
 fn checksum(body: &[u8]) -> [u8; CHECKSUM] {

@@ -6,6 +6,7 @@
 mod blob;
 mod faults;
 mod folder;
+mod fuzz;
 mod partial;
 mod record;
 
