@@ -109,11 +109,6 @@ impl Disk {
         &self.folder
     }
 
-    /// Keeps all that is there now, as a disk does by itself after a while.
-    pub fn settle(&self) {
-        self.medium.lock().unwrap_or_else(PoisonError::into_inner).settle();
-    }
-
     /// Cuts the power and mounts what is left. Whoever used the disk must have
     /// been killed.
     ///

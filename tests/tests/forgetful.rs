@@ -117,8 +117,6 @@ impl Mesh {
         lines.push(line);
         cluster.add(&Spec::branch(BELOW, "hub", "emea/fr/lyon")).await?;
         cluster.add_files("vendor", &vendor).await?;
-        // It was set up long ago.
-        disks.values().for_each(Disk::settle);
         let (updates, words, seen) = (vec![first], BTreeMap::new(), Seen::default());
         let (steps, confirmed) = (VecDeque::new(), Vec::new());
         Ok(Self { cluster, lines, vendor, updates, steps, confirmed, words, seen, dice, disks })
@@ -353,5 +351,41 @@ async fn a_disk_that_forgets_loses_nothing_that_was_acknowledged() -> Result<()>
     mesh.converge().await?;
     eprintln!("everything took {:?}", begun.elapsed());
     mesh.cluster.passed();
+    Ok(())
+}
+
+/// Cuts right behind `init` and `join`, of which people are told that they are done.
+const SETUPS: usize = 8;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_was_set_up_stays_set_up() -> Result<()> {
+    if let Some(obstacle) = obstacle() {
+        eprintln!("skipped: {obstacle}");
+        return Ok(());
+    }
+    let mut dice = Dice::new()?;
+    for _ in 0..SETUPS {
+        let (mut above, mut below) = (Disk::new()?, Disk::new()?);
+        let listen = free_address()?;
+        let data = above.folder().join("data");
+        let mut cluster = Cluster::init_on(&data, listen, listen).await?;
+        above.cut(&mut dice).await?;
+        cluster.node_mut(PRIMARY)?.start().await?;
+        let hub = Spec::branch("hub", PRIMARY, "emea").with_data(&below.folder().join("data"));
+        cluster.join(&hub).await?;
+        below.cut(&mut dice).await?;
+        cluster.node_mut("hub")?.start().await?;
+        cluster.converged(&["hub"]).await?;
+        // Both again, once they have run.
+        for (name, disk) in [(PRIMARY, &mut above), ("hub", &mut below)] {
+            cluster.node_mut(name)?.kill().await?;
+            disk.cut(&mut dice).await?;
+        }
+        for name in [PRIMARY, "hub"] {
+            cluster.node_mut(name)?.start().await?;
+        }
+        cluster.converged(&["hub"]).await?;
+        cluster.passed();
+    }
     Ok(())
 }

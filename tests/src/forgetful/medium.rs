@@ -227,17 +227,6 @@ impl Medium {
         Ok(())
     }
 
-    /// All that is there is on the disk.
-    pub(super) fn settle(&mut self) {
-        for node in self.nodes.values_mut() {
-            match &mut node.kind {
-                Kind::File(file) => file.sync(),
-                Kind::Folder(folder) => folder.sync(),
-                Kind::Socket => {}
-            }
-        }
-    }
-
     /// The power goes: of what was not synced, only what the dice say is there,
     /// and nobody has anything open.
     pub(super) fn cut(&mut self, dice: &mut Dice) -> Forgotten {
