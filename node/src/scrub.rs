@@ -8,7 +8,7 @@
 //! - A round begins `scrub_period` after the one before began, or when that has
 //!   ended if it took longer.
 //! - A restart goes on where it was, give or take [`KEEP_BYTES`].
-//! - What is damaged is mended by [`Content::report_damage`].
+//! - What is damaged is mended by [`Content::report_bad_pieces`].
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -304,7 +304,7 @@ impl Scrub {
     }
 
     async fn report(&self, digest: Digest, bad: Vec<u64>) {
-        if let Err(error) = self.content.report_damage(digest, bad).await {
+        if let Err(error) = self.content.report_bad_pieces(digest, bad).await {
             tracing::error!(%digest, error = in_one_line(&error), "damage could not be looked at");
         }
     }

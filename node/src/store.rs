@@ -32,6 +32,7 @@ use tokio::sync::Semaphore;
 mod blob;
 mod check;
 mod checkpoint;
+mod damage;
 mod database;
 mod disk;
 mod error;
@@ -53,7 +54,7 @@ mod tests;
 pub(crate) use disk::faults;
 
 pub use blob::{BlobReader, Held, SMALL_BLOB, Totals};
-pub use check::{Check, Progress, Verification};
+pub use check::{Check, Progress, Rest, Verification};
 pub use checkpoint::{BlobFile, Checkpoint, NewFolder, OWN_NAMES};
 pub use error::Error;
 pub use import::{BlobWriter, ImportOptions, Imported};
@@ -102,6 +103,7 @@ struct Inner {
     naming: [Mutex<()>; NAMING_LOCKS],
     /// Room for pieces that are read whole for the sake of a part.
     checking: Arc<Semaphore>,
+    damage: Arc<damage::Damage>,
     folder: Folder,
 }
 
@@ -133,6 +135,7 @@ impl Store {
             at_risk: AtomicU64::new(0),
             naming: Default::default(),
             checking: Arc::new(Semaphore::new(CHECKED_AT_ONCE)),
+            damage: Arc::default(),
             folder,
         };
         let store = Self { inner: Arc::new(inner) };

@@ -1,7 +1,8 @@
 //! Held blobs that turn out to be damaged are made whole again.
 //!
 //! Whoever reads a blob finds out ([`Content::report_damage`]): a child or machine
-//! that is served, the scrub, a person who verifies. What always holds:
+//! that is served, the loading of a generation, the scrub, a person who verifies.
+//! What always holds:
 //!
 //! - Nothing damaged is handed on: the store hashes what it reads.
 //! - A damaged blob loses its name at once and keeps its good pieces; only the bad
@@ -33,7 +34,7 @@ use super::{Content, Error, Urgency, Wanted};
 use crate::alerts::Alerts;
 use crate::backoff::jittered;
 use crate::log::in_one_line;
-use crate::store::SMALL_BLOB;
+use crate::store::{Rest, SMALL_BLOB};
 
 /// Begins the key of a damaged blob's alert.
 const ALERT: &str = "damage/";
@@ -79,6 +80,8 @@ struct Open {
 #[derive(Debug, Default)]
 pub(super) struct Mending {
     open: Mutex<BTreeMap<Digest, Open>>,
+    /// Held by whoever looks what is damaged of a blob.
+    looking: tokio::sync::Mutex<()>,
     news: Notify,
     damaged: AtomicU64,
     mended: AtomicU64,
@@ -148,18 +151,32 @@ impl Content {
         }
     }
 
-    /// Says that these pieces of a held blob may be damaged. Those that really are
-    /// come again; whether there are any, or were before.
+    /// Says that these pieces of a held blob may be damaged, since a reader met them.
+    /// If one of them is, all of it is read, and what is bad comes again. Whether any
+    /// is, or was before.
     ///
     /// # Errors
     /// A failing disk.
     pub async fn report_damage(&self, digest: Digest, suspects: Vec<u64>) -> Result<bool, Error> {
+        self.report(digest, suspects, Rest::Unknown).await
+    }
+
+    /// Says that a held blob was read and that these of its pieces are bad.
+    ///
+    /// # Errors
+    /// A failing disk.
+    pub async fn report_bad_pieces(&self, digest: Digest, bad: Vec<u64>) -> Result<bool, Error> {
+        self.report(digest, bad, Rest::Good).await
+    }
+
+    async fn report(&self, digest: Digest, suspects: Vec<u64>, rest: Rest) -> Result<bool, Error> {
+        let _turn = self.inner.mending.looking.lock().await;
         if self.inner.mending.open().contains_key(&digest) {
             return Ok(true);
         }
         let looked = self.store().run(move |store| {
             let Some(length) = store.length(&digest)? else { return Ok(None) };
-            let bad = store.unname_if_damaged(&digest, &suspects)?;
+            let bad = store.unname_if_damaged(&digest, &suspects, rest)?;
             Ok::<_, Error>(Some((length, bad)))
         });
         let Some((length, bad)) = looked.await? else {
@@ -184,19 +201,23 @@ impl Content {
         Ok(true)
     }
 
-    /// The same without waiting for what comes of it.
-    pub(super) fn suspect(&self, digest: Digest, piece: u64) {
-        let content = self.clone();
-        tokio::spawn(async move {
-            if let Err(error) = content.report_damage(digest, vec![piece]).await {
-                tracing::error!(%digest, error = in_one_line(&error), "damage cannot be looked at");
-            }
-        });
-    }
-
     /// Mends what is damaged, for ever.
     pub async fn mend(&self, alerts: Alerts) {
         self.restore(&alerts).await;
+        tokio::join!(self.hear(), self.mend_all(alerts));
+    }
+
+    /// Hears of what readers met.
+    async fn hear(&self) {
+        loop {
+            let (digest, pieces) = self.store().damage_met().await;
+            if let Err(error) = self.report_damage(digest, pieces).await {
+                tracing::error!(%digest, error = in_one_line(&error), "damage cannot be looked at");
+            }
+        }
+    }
+
+    async fn mend_all(&self, alerts: Alerts) {
         let mending = &self.inner.mending;
         let mut running = FuturesUnordered::new();
         loop {

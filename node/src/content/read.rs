@@ -105,7 +105,6 @@ impl Content {
 
     /// Opens a blob that is held and not damaged at first sight; nothing for others.
     pub(super) fn open_good(
-        &self,
         store: &Store,
         digest: &Digest,
     ) -> Result<Option<BlobReader>, store::Error> {
@@ -114,7 +113,7 @@ impl Content {
             Err(error) if error.is_missing_file() || error.is_damage() => {}
             opened => return opened,
         }
-        self.suspect(*digest, 0);
+        store.note_damage(*digest, 0);
         Ok(None)
     }
 

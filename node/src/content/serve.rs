@@ -165,27 +165,20 @@ impl Server {
         let opened = stream::iter(sets).map(move |set| {
             let content = content.clone();
             async move {
-                let of = content.clone();
                 let open = move |store: &Store| {
-                    let open = |digest| Ok((digest, of.open_good(store, &digest)?));
+                    let open = |digest| Ok((digest, Content::open_good(store, &digest)?));
                     set.into_iter().map(open).collect::<Result<Vec<_>, store::Error>>()
                 };
                 content.store().run(open).await
             }
         });
-        let reading = self.content.clone();
         let parts = opened
             .buffered(OPEN_AHEAD)
             .map_ok(|set| stream::iter(set.into_iter().map(Ok::<_, store::Error>)))
             .try_flatten()
             .map_ok(|(digest, reader)| whole_blob(digest, reader))
             .try_flatten();
-        let parts = parts.map_err(move |error| {
-            if let store::Error::Damaged { digest, piece } = &error {
-                reading.suspect(*digest, piece.unwrap_or(0));
-            }
-            Status::from(Error::from(error))
-        });
+        let parts = parts.map_err(|error| Status::from(Error::from(error)));
         let Some(pace) = pace else { return Ok(parts.boxed()) };
         let pace = Arc::new(pace);
         let paced = parts.and_then(move |part| {

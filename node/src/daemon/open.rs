@@ -9,7 +9,7 @@ use patchmesh_topology::name::NodeName;
 use tokio_util::sync::CancellationToken;
 
 use super::Layout;
-use super::join::{PARENT, PARENT_KEY};
+use super::join::{PARENT, PARENT_KEY, ParentRecord};
 use crate::config::Settings;
 use crate::generation::load::{self, Loaded, Staged};
 use crate::generation::{Generation, past, storage};
@@ -28,6 +28,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// How long what a part of this process holds of the store is waited for.
 const RELEASE: Duration = Duration::from_secs(30);
+/// Damaged documents that are fetched again before the node is up.
+const MAX_MENDED: usize = 64;
 /// Delegations followed at most; the layout has six.
 const MAX_DELEGATIONS: usize = 64;
 
@@ -67,6 +69,14 @@ pub enum Error {
     Thread(#[from] tokio::task::JoinError),
 }
 
+impl Error {
+    /// Whether the disk has lost or spoilt what was on it.
+    fn is_of_the_disk(&self) -> bool {
+        matches!(self, Self::Lacking(_))
+            || store::Error::behind(self).is_some_and(store::Error::is_damage)
+    }
+}
+
 /// A node as it lies on disk.
 #[derive(Debug)]
 pub(super) struct Node {
@@ -103,16 +113,71 @@ impl Node {
             user => return Err(Error::NotANode(user.clone()).into()),
         };
         first(&store, &identity, &name, stop).await?;
-        let (known, this) = (store.clone(), name.clone());
-        let (generation, past_views) = tokio::task::spawn_blocking(move || {
-            let generation = restore(&known, &this)?;
-            let past = past::views(&known, &generation)?;
-            Ok::<_, Error>((Arc::new(generation), past))
-        })
-        .await
-        .map_err(Error::Thread)??;
+        let mut attempts = 0;
+        let (generation, past_views) = loop {
+            let error = match load(&store, &name).await {
+                Ok(loaded) => break loaded,
+                Err(error) => error,
+            };
+            attempts += 1;
+            if attempts > MAX_MENDED || !error.is_of_the_disk() {
+                return Err(error.into());
+            }
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "the generation on this disk is damaged; what lacks of it is fetched again"
+            );
+            if let Err(failed) = fetch_again(&store, &identity, &name, &error).await {
+                tracing::error!(
+                    error = &failed as &dyn std::error::Error,
+                    "it could not be fetched again"
+                );
+                return Err(error.into());
+            }
+        };
         Ok(Self { name, identity, store, generation, past_views, recovered_from: Vec::new() })
     }
+}
+
+/// Loads the generation on disk, and what is served still of those before.
+async fn load(
+    store: &Store,
+    name: &NodeName,
+) -> Result<(Arc<Generation>, Vec<past::Views>), Error> {
+    let (store, name) = (store.clone(), name.clone());
+    tokio::task::spawn_blocking(move || {
+        let generation = restore(&store, &name)?;
+        let past = past::views(&store, &generation)?;
+        Ok((Arc::new(generation), past))
+    })
+    .await?
+}
+
+/// Forgets the damaged document that an error names, and fetches what lacks of the
+/// generation from the parent that joining named.
+async fn fetch_again(
+    store: &Store,
+    identity: &Identity,
+    name: &NodeName,
+    error: &Error,
+) -> Result<(), super::Error> {
+    if let Some(store::Error::Damaged { digest, .. }) = store::Error::behind(error) {
+        let digest = *digest;
+        store.run(move |store| store.remove_blob(&digest)).await?;
+    }
+    let known = store.run(|store| store.get(&PARENT, PARENT_KEY)).await?;
+    let parent = to_parent(&known.ok_or(Error::None)?, identity)?;
+    follow::learn(store, name, &parent, None).await?;
+    Ok(())
+}
+
+/// The way to the parent that joining named.
+fn to_parent(record: &ParentRecord, identity: &Identity) -> Result<Parent, super::Error> {
+    let parent: NodeName = record.name.parse().map_err(Error::Parent)?;
+    let url = record.url.parse().map_err(super::Error::ParentUrl)?;
+    let credentials = Credentials::new(identity)?;
+    let tls = tls::client(identity.ca(), Some(credentials), Expected::Node(parent.clone()))?;
+    Ok(Parent::new(parent, channel::to_node(&url, tls)?))
 }
 
 /// Opens the store; waits a little where this very process has it still, as
@@ -149,11 +214,7 @@ async fn first(
     }
     let known = store.run(|store| store.get(&PARENT, PARENT_KEY)).await?;
     let record = known.ok_or(Error::None)?;
-    let parent: NodeName = record.name.parse().map_err(Error::Parent)?;
-    let url = record.url.parse().map_err(super::Error::ParentUrl)?;
-    let credentials = Credentials::new(identity)?;
-    let tls = tls::client(identity.ca(), Some(credentials), Expected::Node(parent.clone()))?;
-    let parent = Parent::new(parent, channel::to_node(&url, tls)?);
+    let parent = to_parent(&record, identity)?;
     let mut pause = FIRST_PAUSE;
     loop {
         tracing::info!(parent = %parent.name(), "fetching the first generation");

@@ -12,6 +12,7 @@ use futures_util::stream::try_unfold;
 use patchmesh_topology::digest::Digest;
 use tokio::sync::Semaphore;
 
+use super::damage::Damage;
 use super::database::{Order, Space};
 use super::disk::Disk;
 use super::error::READ;
@@ -158,11 +159,16 @@ impl Store {
             Place::File => {
                 let path = self.folder().blob(digest);
                 let disk = self.folder().disk().clone();
-                let file = disk.open(&path, false).map_err(|e| Error::io("open", &path, e))?;
+                let file = disk.open(&path, false).map_err(|e| Error::io("open", &path, e));
+                let file = file.inspect_err(|error| {
+                    if error.is_missing_file() {
+                        self.note_damage(*digest, 0);
+                    }
+                })?;
                 let manifest = self.manifest(digest)?.ok_or(Error::NotHeld(*digest))?;
                 let file = BlobFile { file, path, disk };
-                let checking = self.inner.checking.clone();
-                Source::File(Arc::new(Pieces { file, manifest, checking }))
+                let (checking, damage) = (self.inner.checking.clone(), self.inner.damage.clone());
+                Source::File(Arc::new(Pieces { file, manifest, checking, damage }))
             }
             Place::Unspecified => {
                 return Err(Error::Record { table: Tag::Blob.name(), source: None });
@@ -311,7 +317,10 @@ impl Store {
     }
 
     fn small_blob(&self, digest: &Digest) -> Result<Bytes, Error> {
-        let damaged = || Error::Damaged { digest: *digest, piece: None };
+        let damaged = || {
+            self.note_damage(*digest, 0);
+            Error::Damaged { digest: *digest, piece: None }
+        };
         let bytes = match self.database().get(Space::Blobs, digest.as_bytes()) {
             Err(error) if database::is_corruption(&error) => return Err(damaged()),
             found => found?.ok_or_else(damaged)?,
@@ -340,10 +349,12 @@ pub(super) struct Pieces {
     file: BlobFile,
     manifest: Manifest,
     checking: Arc<Semaphore>,
+    damage: Arc<Damage>,
 }
 
 impl Pieces {
-    /// Reads a piece whole; [`Error::Damaged`] where it is not what it was.
+    /// Reads a piece whole; [`Error::Damaged`] where it is not what it was. Notes
+    /// nothing of it.
     pub(super) fn piece(&self, piece: u64) -> Result<Bytes, Error> {
         let digest = self.manifest.digest();
         let length = self.manifest.piece_length(piece)?;
@@ -365,7 +376,11 @@ impl Pieces {
         let mut found = BytesMut::new();
         for piece in pieces.clone() {
             let begin = piece * PIECE_LENGTH;
-            let bytes = self.piece(piece)?;
+            let bytes = self.piece(piece).inspect_err(|error| {
+                if error.is_damage() {
+                    self.damage.note(self.manifest.digest(), piece);
+                }
+            })?;
             let from = range.start.saturating_sub(begin);
             let to = (range.end - begin).min(bytes.len() as u64);
             if pieces.end - pieces.start == 1 && to - from == bytes.len() as u64 {

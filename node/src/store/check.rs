@@ -36,6 +36,15 @@ impl Verification {
     }
 }
 
+/// What is known of the pieces of a blob that are not named as bad.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rest {
+    /// They were read just now and are good.
+    Good,
+    /// Nobody has looked.
+    Unknown,
+}
+
 /// A blob that is being read again.
 #[derive(Debug)]
 pub struct Check {
@@ -83,20 +92,27 @@ impl Store {
         Ok(Verification { length, pieces, bad_pieces })
     }
 
-    /// Takes its name from a blob, if some of these pieces are really bad; which
-    /// ones, none where it is not held. Small blobs keep theirs: they are written
-    /// anew over the bad bytes ([`Store::mend_small`]).
+    /// Takes its name from a blob, if some of these pieces are really bad; which are,
+    /// none where it is not held. What keeps its place as good was read before.
+    /// Small blobs keep their names: they are written anew over the bad bytes
+    /// ([`Store::mend_small`]).
     ///
     /// # Errors
     /// A failing disk.
-    pub fn unname_if_damaged(&self, digest: &Digest, suspects: &[u64]) -> Result<Vec<u64>, Error> {
+    pub fn unname_if_damaged(
+        &self,
+        digest: &Digest,
+        suspects: &[u64],
+        rest: Rest,
+    ) -> Result<Vec<u64>, Error> {
         let Some(check) = self.check(digest)? else { return Ok(Vec::new()) };
         let pieces = check.pieces();
-        let bad: Vec<u64> = match &check.reader {
-            Some(_) => suspects.iter().copied().filter(|piece| *piece < pieces).collect(),
-            None => (0..pieces).collect(),
-        };
-        let bad: Vec<u64> = bad.into_iter().filter(|piece| !check.is_good(*piece)).collect();
+        let is_bad = |piece: &u64| *piece < pieces && !check.is_good(*piece);
+        let is_gone = check.reader.is_none();
+        let mut bad: Vec<u64> = suspects.iter().copied().filter(is_bad).collect();
+        if is_gone || (!bad.is_empty() && rest == Rest::Unknown) {
+            bad = (0..pieces).filter(|piece| bad.contains(piece) || is_bad(piece)).collect();
+        }
         if !bad.is_empty() && !check.is_small() {
             self.unname_damaged(digest, &bad)?;
         }

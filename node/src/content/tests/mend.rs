@@ -200,6 +200,17 @@ async fn damage_is_told_until_the_source_is_back_also_after_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whoever_reads_finds_out_and_all_that_is_bad_comes_again() {
+    let held = Held::new(6 * PIECE).await;
+    let digest = held.wanted.digest;
+    flip(held.child.store(), &digest, PIECE);
+    flip(held.child.store(), &digest, 4 * PIECE + 9);
+    // As the loading of a generation does: it knows nothing of mending.
+    assert!(held.child.store().get_blob(&digest).is_err());
+    held.is_mended(2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_good_is_left_alone() {
     let held = Held::new(3 * PIECE).await;
     let digest = held.wanted.digest;
@@ -213,6 +224,7 @@ async fn a_small_blob_is_written_anew_and_not_served_meanwhile() {
     let held = Held::new(1000).await;
     let digest = held.wanted.digest;
     held.child.store().spoil_small(&digest).unwrap();
+    assert!(crate::content::Content::open_good(held.child.store(), &digest).unwrap().is_none());
     let read = held.child.content.read_through(held.wanted, 0..1000).await;
     assert!(read.is_err(), "bad bytes were served");
     held.is_mended(1).await;

@@ -44,7 +44,7 @@ pub(super) fn verify(
     let (damaged, mut found) = mpsc::channel::<(Digest, Vec<u64>)>(QUEUE);
     tokio::spawn(async move {
         while let Some((digest, bad)) = found.recv().await {
-            if let Err(error) = content.report_damage(digest, bad).await {
+            if let Err(error) = content.report_bad_pieces(digest, bad).await {
                 tracing::error!(%digest, error = in_one_line(&error), "damage is not mended");
             }
         }
