@@ -262,8 +262,12 @@ async fn a_primary_whose_disk_is_full_asks_no_vendor_until_there_is_room() -> Re
     cluster.add_source("vendor", &vendor, &[]).await?;
     cluster.sync("vendor").await?.success()?;
     disk.fill_up_to(2 * LEFT)?;
-    let revision = [cluster.revision("app").await?];
-    cluster.approve("validation", &revision).await?;
+    let revision = cluster.revision("app").await?;
+    let arguments = ["approve", "--stage", "validation", &revision];
+    let decided = cluster.patchmesh(PRIMARY, &arguments).await?.json()?;
+    // The decision stands, and whoever makes it is told what its payloads wait for.
+    ensure!(decided["changed"] == 1, "{decided}");
+    ensure!(decided["problems"][0].as_str().is_some_and(|why| why.contains("full")), "{decided}");
     let node = cluster.primary()?;
     until("the primary to say that its disk is full", PATIENCE, async || {
         let said = node.status().await?;

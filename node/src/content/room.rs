@@ -214,7 +214,7 @@ impl Content {
     fn told(&self, shortage: &Shortage) -> String {
         let Shortage { payloads, wanted, free, .. } = *shortage;
         format!(
-            "the disk of {} is too full: {payloads} payloads are held back, which need {}; {} are \
+            "the disk of {} is too full: payloads held back: {payloads}, which need {}; {} are \
              free for payloads. Make room there or give it a larger disk; it goes on by itself. \
              Decisions still arrive",
             self.store().path().display(),
