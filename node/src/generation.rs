@@ -32,7 +32,7 @@ use patchmesh_topology::offer;
 use patchmesh_topology::revision::{Binding, CatalogueEntry, DocumentRef, Revision, RevisionId};
 use patchmesh_topology::rollout::{RolloutSet, WaveStateSet};
 use patchmesh_topology::rule::Policy;
-use patchmesh_topology::view::{View, Withheld};
+use patchmesh_topology::view::{FullView, View, Withheld};
 use tokio::sync::{Mutex, MutexGuard, watch};
 
 use crate::store::Store;
@@ -86,8 +86,16 @@ pub struct Approvals {
 pub struct StoredView {
     /// The view document.
     pub document: DocumentRef,
-    /// What it says.
-    pub view: Arc<View>,
+    /// What it says, and what its pools hold.
+    pub full: FullView,
+}
+
+impl StoredView {
+    /// What the document says.
+    #[must_use]
+    pub fn view(&self) -> &View {
+        &self.full.view
+    }
 }
 
 /// The bound payloads of what is approved, as one node sees them.
@@ -141,7 +149,7 @@ pub struct Generation {
     /// Views of the stages that this node carries.
     pub views: BTreeMap<(Stage, GroupName), Arc<StoredView>>,
     /// The approved revisions of the stages that this node carries.
-    pub revisions: BTreeMap<RevisionId, Arc<Revision>>,
+    pub revisions: Arc<BTreeMap<RevisionId, Arc<Revision>>>,
 }
 
 impl Generation {
@@ -227,7 +235,7 @@ impl Generation {
     #[must_use]
     pub fn withheld(&self, group: &Group, revision: &RevisionId) -> Option<&str> {
         let view = self.views.get(&(group.stage, group.name.clone()))?;
-        view.view.withheld.get(&Withheld::whole(revision.clone())).map(String::as_str)
+        view.view().withheld.get(&Withheld::whole(revision.clone())).map(String::as_str)
     }
 
     /// Whether every payload of `revision` that is fetched at all is bound.

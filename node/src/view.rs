@@ -9,20 +9,22 @@
 pub mod apt;
 pub mod files;
 pub mod shelf;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use patchmesh_topology::view::View;
+use patchmesh_topology::revision::DocumentRef;
 
 /// The architectures of each dist (a suite as our URLs spell it).
 pub type Dists = BTreeMap<String, BTreeSet<String>>;
 
-/// The dists that a view has and their architectures: what the next build has to
+/// The dists that a view's index files have and their architectures: what the next build has to
 /// keep, so that no client's `apt-get update` begins to fail.
 #[must_use]
-pub fn dists(view: &View) -> Dists {
+pub fn dists(files: &BTreeMap<String, DocumentRef>) -> Dists {
     let mut dists = Dists::new();
-    for path in view.files.keys() {
+    for path in files.keys() {
         let mut steps = path.split('/');
         if let (Some("dists"), Some(dist), Some(_), Some(folder)) =
             (steps.next(), steps.next(), steps.next(), steps.next())

@@ -14,7 +14,7 @@ use prost::{DecodeError, Message};
 
 use crate::wire::{self, Envelope};
 
-/// The most bytes of a document. A view of 100,000 files fits with room to
+/// The most bytes of a document. The index of a set of millions fits with room to
 /// spare; what is larger can only be an attempt to fill memory.
 pub const MAX_DOCUMENT: usize = 32 << 20;
 
@@ -160,9 +160,10 @@ fn shorten(word: &str) -> String {
 }
 
 macro_rules! documents {
-    ($($message:ident => $kind:literal),+ $(,)?) => {
+    ($($message:ident => $kind:literal $(format $version:literal)?),+ $(,)?) => {
         $(impl Document for wire::$message {
             const KIND: &'static str = $kind;
+            $(const VERSION: u32 = $version;)?
         })+
 
         /// Every kind of document, in the order in which they came to be.
@@ -180,13 +181,14 @@ documents! {
     RolloutSet => "rollout-set",
     WaveStates => "wave-states",
     ViewSet => "view-set",
-    View => "view",
+    View => "view" format 2,
     AssessmentPartition => "assessment-partition",
     AdvisoryIndex => "advisory-index",
     Advisory => "advisory",
     Policy => "policy",
     BaselineSet => "baseline-set",
     BaselinePartition => "baseline-partition",
+    PoolPartition => "pool-partition",
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! A follower begins with the documents that the signed targets name, fetches
 //! what each names in turn, and so has a whole generation. Payloads are not
-//! part of it: bindings and pool files name content, which comes separately.
+//! part of it: bindings and files of pools name content, which comes separately.
 
 use patchmesh_topology::advisory::AdvisorySet;
 use patchmesh_topology::baseline::BaselineSet;
@@ -55,7 +55,7 @@ pub fn references(stored: &Bytes) -> Result<References, Error> {
         wire::View::KIND => {
             let view = View::try_from(decode::<wire::View>(stored)?)?;
             let blobs = view.files.into_values().collect();
-            Ok(References { documents: Vec::new(), blobs })
+            Ok(References { blobs, ..documents(vec![view.pools.settled, view.pools.opening]) })
         }
         wire::AdvisoryIndex::KIND => {
             let set = AdvisorySet::try_from(decode::<wire::AdvisoryIndex>(stored)?)?;
@@ -71,6 +71,7 @@ pub fn references(stored: &Bytes) -> Result<References, Error> {
         | wire::BaselinePartition::KIND
         | wire::Revision::KIND
         | wire::BindingPartition::KIND
+        | wire::PoolPartition::KIND
         | wire::ApprovalPartition::KIND
         | wire::RolloutSet::KIND
         | wire::WaveStates::KIND

@@ -1,7 +1,7 @@
 //! Large sets as documents: an index and the partitions that it names.
 //!
-//! The catalogue, the bindings, the approval sets and baselines grow without bound, so
-//! they are cut ([`patchmesh_topology::partition`]) into documents of at most
+//! The catalogue, the bindings, the approval sets, baselines and the pools of views grow
+//! without bound, so they are cut ([`patchmesh_topology::partition`]) into documents of at most
 //! [`MAX_PARTITION`]. Equal sets give equal bytes. Whoever changes a set
 //! stores the partitions that it does not hold yet, by their names; whoever
 //! follows fetches only those.
@@ -10,22 +10,27 @@
 //! the index states, belong to its prefix, be sorted, and repeat no key.
 
 mod kinds;
+mod read;
 
 use std::collections::BTreeMap;
 
-use patchmesh_topology::approval::ApprovalSet;
+use patchmesh_topology::approval::{self, ApprovalSet};
 use patchmesh_topology::assessment::Assessments;
 use patchmesh_topology::baseline::Packages;
 use patchmesh_topology::digest::Sha256;
 use patchmesh_topology::node::Stage;
-use patchmesh_topology::partition::{self, Item, Place, Prefix, check_cover};
+use patchmesh_topology::partition::{self, Item, Place, Prefix};
 use patchmesh_topology::revision::{Binding, CatalogueEntry, DocumentRef, RevisionId};
+use patchmesh_topology::view::Pool;
 use prost::bytes::Bytes;
 
-use crate::convert::{self, At, Fault};
+use crate::convert::{self, At};
 use crate::document::{self, Document, MAX_PARTITION, decode, encode, reference};
 use crate::wire;
 use kinds::{Approvals, Baseline, Bindings, Catalogue};
+use read::{Contents, divide, read, read_after};
+
+pub use read::Before;
 
 /// A set as documents.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -160,10 +165,27 @@ pub fn cut_approvals(set: &ApprovalSet) -> Cut {
     cut::<Approvals>(&set.entries, set.version, Some(set.stage))
 }
 
+/// The files of a view's pool as documents; they have no versions.
+#[must_use]
+pub fn cut_pool(pool: &Pool) -> Cut {
+    cut::<kinds::Pools>(pool, 0, None)
+}
+
 /// The packages of a baseline as documents; `version` is the snapshot's.
 #[must_use]
 pub fn cut_baseline(packages: &Packages, version: u64) -> Cut {
     cut::<Baseline>(packages, version, None)
+}
+
+/// The files of a view's pool, from their index and `lookup` of documents.
+///
+/// # Errors
+/// Why not.
+pub fn read_pool(
+    index: &Bytes,
+    lookup: impl Fn(&DocumentRef) -> Option<Bytes>,
+) -> Result<Pool, Error> {
+    read::<kinds::Pools>(&open(index)?, lookup)
 }
 
 /// The packages of a baseline, from their index and `lookup` of documents.
@@ -188,6 +210,18 @@ pub fn read_catalogue(
     read::<Catalogue>(&open(index)?, lookup)
 }
 
+/// The same, when earlier ones were read already.
+///
+/// # Errors
+/// Why not.
+pub fn read_catalogue_after(
+    before: Option<Before<'_, BTreeMap<RevisionId, CatalogueEntry>>>,
+    index: &Bytes,
+    lookup: impl Fn(&DocumentRef) -> Option<Bytes>,
+) -> Result<BTreeMap<RevisionId, CatalogueEntry>, Error> {
+    read_after::<Catalogue>(before, &open(index)?, lookup)
+}
+
 /// The bindings, from their index and `lookup` of documents.
 ///
 /// # Errors
@@ -197,6 +231,18 @@ pub fn read_bindings(
     lookup: impl Fn(&DocumentRef) -> Option<Bytes>,
 ) -> Result<BTreeMap<Sha256, Binding>, Error> {
     read::<Bindings>(&open(index)?, lookup)
+}
+
+/// The same, when earlier ones were read already.
+///
+/// # Errors
+/// Why not.
+pub fn read_bindings_after(
+    before: Option<Before<'_, BTreeMap<Sha256, Binding>>>,
+    index: &Bytes,
+    lookup: impl Fn(&DocumentRef) -> Option<Bytes>,
+) -> Result<BTreeMap<Sha256, Binding>, Error> {
+    read_after::<Bindings>(before, &open(index)?, lookup)
 }
 
 /// The assessments, from their index and `lookup` of documents.
@@ -219,9 +265,21 @@ pub fn read_approvals(
     index: &Bytes,
     lookup: impl Fn(&DocumentRef) -> Option<Bytes>,
 ) -> Result<ApprovalSet, Error> {
+    read_approvals_after(None, index, lookup)
+}
+
+/// The same, when an earlier one was read already.
+///
+/// # Errors
+/// Why not.
+pub fn read_approvals_after(
+    before: Option<Before<'_, approval::Approvals>>,
+    index: &Bytes,
+    lookup: impl Fn(&DocumentRef) -> Option<Bytes>,
+) -> Result<ApprovalSet, Error> {
     let index = open(index)?;
     let stage = convert::stage(index.stage).at("stage").map_err(Error::IndexField)?;
-    let entries = read::<Approvals>(&index, lookup)?;
+    let entries = read_after::<Approvals>(before, &index, lookup)?;
     Ok(ApprovalSet { stage, version: index.version, entries })
 }
 
@@ -273,74 +331,4 @@ fn size_in_list(entry: &impl prost::Message) -> usize {
 
 fn open(stored: &Bytes) -> Result<wire::Index, Error> {
     decode(stored).map_err(Error::Index)
-}
-
-type Contents<K> = BTreeMap<<K as Kind>::Key, <K as Kind>::Value>;
-
-fn read<K: Kind>(
-    index: &wire::Index,
-    lookup: impl Fn(&DocumentRef) -> Option<Bytes>,
-) -> Result<Contents<K>, Error> {
-    if index.partition_kind != K::Partition::KIND {
-        return Err(Error::OtherSet {
-            expected: K::Partition::KIND,
-            actual: index.partition_kind.chars().take(64).collect(),
-        });
-    }
-    let mut contents = BTreeMap::new();
-    for (prefix, document) in divide(index)? {
-        let stored = lookup(&document).ok_or(Error::Absent { prefix, document })?;
-        read_partition::<K>(prefix, document, &stored, &mut contents)?;
-    }
-    let found = contents.len() as u64;
-    if found != index.entries {
-        return Err(Error::Count { promised: index.entries, found });
-    }
-    Ok(contents)
-}
-
-/// The partitions of an index, which cover every key once.
-fn divide(index: &wire::Index) -> Result<Vec<(Prefix, DocumentRef)>, Error> {
-    let partitions = index
-        .partitions
-        .iter()
-        .enumerate()
-        .map(|(position, partition)| {
-            let prefix = partition.prefix.parse::<Prefix>().map_err(Error::Cover)?;
-            let document = partition.document.clone().ok_or(Fault::Missing);
-            let document = document
-                .map_err(convert::Error::from)
-                .and_then(DocumentRef::try_from)
-                .at(&format!("partitions[{position}].document"))
-                .map_err(Error::IndexField)?;
-            Ok((prefix, document))
-        })
-        .collect::<Result<Vec<_>, Error>>()?;
-    check_cover(partitions.iter().map(|(prefix, _)| *prefix)).map_err(Error::Cover)?;
-    Ok(partitions)
-}
-
-fn read_partition<K: Kind>(
-    prefix: Prefix,
-    expected: DocumentRef,
-    stored: &Bytes,
-    contents: &mut Contents<K>,
-) -> Result<(), Error> {
-    let actual = reference(stored);
-    if actual != expected {
-        return Err(Error::OtherBytes { prefix, expected, actual });
-    }
-    let partition: K::Partition =
-        decode(stored).map_err(|source| Error::Partition { prefix, source })?;
-    let field = |source| Error::Field { prefix, source };
-    let entries = convert::each("entries", K::split(partition), K::from_entry).map_err(field)?;
-    for (key, _) in &entries {
-        let key = K::partition_key(key);
-        if !prefix.covers(Place::of(&key)) {
-            return Err(Error::Foreign { prefix, key });
-        }
-    }
-    // Prefixes do not overlap, so no key of one partition is in another.
-    contents.extend(convert::sorted::<_, _, Vec<_>>("entries", entries).map_err(field)?);
-    Ok(())
 }

@@ -307,11 +307,17 @@ impl Company {
     async fn listed(&self, branch: &str) -> Result<BTreeSet<String>> {
         let curl = Curl::trusting(&self.cluster)?;
         let base = &self.cluster.node(branch)?.url;
-        let url = format!("{base}/files/production/{GROUP}/index.json");
-        let index: serde_json::Value =
-            serde_json::from_slice(&curl.get(&url, &[]).await?.ok()?.body)?;
-        let rows = index["revisions"].as_array().context("no revisions")?;
-        Ok(rows.iter().filter_map(|row| Some(row["id"].as_str()?.to_owned())).collect())
+        let base = format!("{base}/files/production/{GROUP}");
+        let (mut waiting, mut listed) = (vec!["index.json".to_owned()], BTreeSet::new());
+        while let Some(path) = waiting.pop() {
+            let answer = curl.get(&format!("{base}/{path}"), &[]).await?.ok()?;
+            let list: serde_json::Value = serde_json::from_slice(&answer.body)?;
+            let rows = list["revisions"].as_array().context("no revisions")?;
+            listed.extend(rows.iter().filter_map(|row| Some(row["id"].as_str()?.to_owned())));
+            let parts = list["parts"].as_array().into_iter().flatten();
+            waiting.extend(parts.filter_map(|part| Some(part["path"].as_str()?.to_owned())));
+        }
+        Ok(listed)
     }
 }
 

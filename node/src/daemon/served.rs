@@ -116,8 +116,8 @@ impl Present {
             .filter(|((stage, _), _)| serves.contains(stage))
             .map(|(key, stored)| {
                 let shelf = match self.shelves.get(key) {
-                    Some(shelf) => shelf.switch(stored.view.clone(), now),
-                    None => Shelf::new(stored.view.clone()),
+                    Some(shelf) => shelf.switch(stored.full.clone(), now),
+                    None => Shelf::new(stored.full.clone()),
                 };
                 (key.clone(), Arc::new(shelf))
             })

@@ -195,6 +195,7 @@ fn read_set(input: &[u8]) -> String {
     try_as!(read_assessments, cut_assessments, 1);
     try_as!(read_baseline, cut_baseline, 1);
     try_as!(read_approvals, cut_approvals);
+    try_as!(read_pool, cut_pool);
     became
 }
 

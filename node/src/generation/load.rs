@@ -7,7 +7,9 @@
 //! each synchronisation and on what the primary has just written.
 
 mod loader;
+mod revisions;
 mod staged;
+mod views;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

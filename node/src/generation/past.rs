@@ -8,7 +8,7 @@ use patchmesh_proto::{document, set, wire};
 use patchmesh_topology::digest::Digest;
 use patchmesh_topology::name::GroupName;
 use patchmesh_topology::node::Stage;
-use patchmesh_topology::view::{View, ViewSet};
+use patchmesh_topology::view::{FullView, Pool, Pools, View, ViewSet};
 
 use super::load::Error;
 use super::retention::stays_served;
@@ -21,7 +21,7 @@ pub struct Views {
     /// When the node switched to it.
     pub at: Timestamp,
     /// Its views.
-    pub views: BTreeMap<(Stage, GroupName), Arc<View>>,
+    pub views: BTreeMap<(Stage, GroupName), FullView>,
 }
 
 /// The views of earlier generations that have to be served still, oldest
@@ -54,16 +54,16 @@ fn read_views(
     store: &Store,
     view_set: &Digest,
     present: &Generation,
-) -> Result<BTreeMap<(Stage, GroupName), Arc<View>>, store::Error> {
+) -> Result<BTreeMap<(Stage, GroupName), FullView>, store::Error> {
     let mut views = BTreeMap::new();
     let Some(set) = read::<wire::ViewSet, ViewSet>(store, view_set)? else { return Ok(views) };
-    let mut known: BTreeMap<Digest, Arc<View>> =
-        present.views.values().map(|one| (one.document.digest, one.view.clone())).collect();
+    let mut known: BTreeMap<Digest, FullView> =
+        present.views.values().map(|one| (one.document.digest, one.full.clone())).collect();
     for (key, document) in set.views.into_iter().filter(|(key, _)| present.views.contains_key(key))
     {
         let view = match known.get(&document.digest) {
             Some(view) => Some(view.clone()),
-            None => read::<wire::View, View>(store, &document.digest)?.map(Arc::new),
+            None => read_view(store, &document.digest)?,
         };
         if let Some(view) = view {
             known.insert(document.digest, view.clone());
@@ -71,6 +71,24 @@ fn read_views(
         }
     }
     Ok(views)
+}
+
+fn read_view(store: &Store, document: &Digest) -> Result<Option<FullView>, store::Error> {
+    let Some(view) = read::<wire::View, View>(store, document)? else { return Ok(None) };
+    let settled = read_pool(store, &view.pools.settled.digest)?;
+    let opening = read_pool(store, &view.pools.opening.digest)?;
+    let (Some(settled), Some(opening)) = (settled, opening) else { return Ok(None) };
+    Ok(Some(FullView { view: Arc::new(view), pools: Pools { settled, opening } }))
+}
+
+fn read_pool(store: &Store, index: &Digest) -> Result<Option<Arc<Pool>>, store::Error> {
+    let Some(index) = store.get_blob(index)? else { return Ok(None) };
+    let mut partitions = BTreeMap::new();
+    for document in set::partitions(&index).unwrap_or_default() {
+        partitions.insert(document.digest, store.get_blob(&document.digest)?.unwrap_or_default());
+    }
+    let pool = set::read_pool(&index, |one| partitions.get(&one.digest).cloned());
+    Ok(pool.ok().map(Arc::new))
 }
 
 fn read<W, M>(store: &Store, digest: &Digest) -> Result<Option<M>, store::Error>

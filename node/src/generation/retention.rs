@@ -16,9 +16,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use patchmesh_proto::{document, references, wire};
-use patchmesh_topology::digest::Digest;
+use patchmesh_topology::digest::{Digest, Sha256};
 use patchmesh_topology::name::NodeName;
-use patchmesh_topology::view::View;
 use tokio_util::sync::CancellationToken;
 
 use super::{Current, Generation, storage};
@@ -210,9 +209,9 @@ fn reachable(
 
 /// The payloads that a view still promises to clients in mid-update.
 fn pool(bytes: &bytes::Bytes, present: &Generation) -> Vec<Digest> {
-    let Ok(view) = document::decode::<wire::View>(bytes) else { return Vec::new() };
-    let Ok(view) = View::try_from(view) else { return Vec::new() };
-    let bound = view.pool.values().filter_map(|file| present.bindings.get(&file.sha256));
+    let Ok(pool) = document::decode::<wire::PoolPartition>(bytes) else { return Vec::new() };
+    let hashes = pool.files.iter().filter_map(|file| Sha256::try_from(file.sha256.as_ref()).ok());
+    let bound = hashes.filter_map(|sha256| present.bindings.get(&sha256));
     bound.map(|binding| binding.blob).collect()
 }
 

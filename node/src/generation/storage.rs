@@ -77,8 +77,11 @@ pub fn commit(
     now: Timestamp,
 ) -> Result<(), store::Error> {
     let mut transaction = store.transaction();
-    for (_, bytes) in staged.into_documents() {
-        transaction.put_blob(&bytes)?;
+    for (name, bytes) in staged.into_documents() {
+        // Much of what is made anew comes out as it was.
+        if !store.has(&name.digest)? {
+            transaction.put_blob(&bytes)?;
+        }
     }
     put_trusted(&mut transaction, learned);
     let files = generation.metadata_files();

@@ -384,7 +384,7 @@ fn wanted(
     sources: &Sources,
 ) -> Result<BTreeMap<Sha256, Wanted>, super::sources::Error> {
     let mut wanted = BTreeMap::new();
-    for (id, revision) in &generation.revisions {
+    for (id, revision) in generation.revisions.iter() {
         add_unbound(generation, id, revision, &mut wanted);
     }
     for source in sources.prefetching()? {

@@ -18,7 +18,7 @@ use patchmesh_topology::offer::{Offer, availability};
 use patchmesh_topology::revision::{DocumentRef, Revision, RevisionId};
 use patchmesh_topology::subscription::Subscription;
 use patchmesh_topology::supersedence::Entry;
-use patchmesh_topology::view::ViewSet;
+use patchmesh_topology::view::{ViewSet, divide};
 
 use super::baselines::{self, Grounds};
 use super::draft::Draft;
@@ -105,7 +105,7 @@ impl Views {
     /// Whether some view's signature has to be renewed.
     #[must_use]
     pub fn due(&self, generation: &Generation, now: Timestamp) -> bool {
-        generation.views.values().any(|view| is_due(view.view.signed_at, now))
+        generation.views.values().any(|view| is_due(view.view().signed_at, now))
     }
 
     /// Adds the view set, and those views that have to be built, to `writing`.
@@ -165,7 +165,7 @@ impl Views {
     ) -> Option<DocumentRef> {
         let present = previous?.views.get(&(key.0, group.clone()))?;
         let built = self.built.get(key)?;
-        (present.document == *built && !is_due(present.view.signed_at, now)).then_some(*built)
+        (present.document == *built && !is_due(present.view().signed_at, now)).then_some(*built)
     }
 
     fn build(
@@ -194,41 +194,59 @@ impl Views {
         let offered = closure::offered(&entries, ground.as_deref());
         let key = self.keys.get(&stage).ok_or(Error::NoKey(stage))?;
         let present = previous.and_then(|one| one.views.get(&(stage, group.clone())));
-        let keep = present.map_or_else(Dists::new, |view| view::dists(&view.view));
-        let (settled, plain): (Vec<&Revision>, Vec<&Revision>) =
-            offered.revisions.iter().copied().partition(|revision| revision.has_packages());
+        let keep = present.map_or_else(Dists::new, |view| view::dists(&view.view().files));
+        let divided = divide(&offered.revisions, present.map(|one| &one.full));
+        let [settled, opening] = [divided.settled, divided.opening].map(Kinds::of);
         let input = apt::Input {
             mesh: &draft.mesh.name,
             stage,
-            settled: &settled,
-            opening: &[],
+            settled: &settled.packages,
+            opening: &opening.packages,
             keep: &keep,
             hidden: &offered.outcome.hidden,
             now: draft.now,
-            previous: present.map(|view| view.view.signed_at),
+            previous: present.map(|one| one.view().signed_at),
         };
         let mut built = self.builder.build(&input, key).map_err(|source| Error::Build {
             stage,
             group: group.clone(),
             source,
         })?;
-        let index = files::Input { mesh: &draft.mesh.name, stage, open: &plain, now: draft.now };
-        files::add(&index, key, &mut built.view, &mut built.blobs)
-            .map_err(|source| Error::Files { stage, group: group.clone(), source })?;
-        built.view.withheld = offered.outcome.withheld;
+        let index = files::Input {
+            mesh: &draft.mesh.name,
+            stage,
+            settled: &settled.plain,
+            opening: &opening.plain,
+            now: draft.now,
+        };
+        files::add(&index, key, &mut built).map_err(|source| Error::Files {
+            stage,
+            group: group.clone(),
+            source,
+        })?;
         for left_out in &built.left_out {
             tracing::warn!(%stage, %group, %left_out, "a payload is left out of the view");
         }
-        let blobs = built.blobs.into_iter();
-        writing
-            .documents
-            .extend(blobs.map(|(digest, bytes)| {
-                (DocumentRef { digest, length: bytes.len() as u64 }, bytes)
-            }));
-        let bytes = document::encode(&wire::View::from(&built.view));
+        let (view, documents) = built.finish(offered.outcome.withheld);
+        writing.documents.extend(documents);
+        let bytes = document::encode(&wire::View::from(&view));
         let document = document::reference(&bytes);
         writing.documents.push((document, bytes));
         Ok(document)
+    }
+}
+
+/// The revisions of a part by what they are for.
+struct Kinds<'a> {
+    packages: Vec<&'a Revision>,
+    plain: Vec<&'a Revision>,
+}
+
+impl<'a> Kinds<'a> {
+    fn of(revisions: Vec<&'a Revision>) -> Self {
+        let (packages, plain) =
+            revisions.into_iter().partition(|revision: &&Revision| revision.has_packages());
+        Self { packages, plain }
     }
 }
 

@@ -36,8 +36,8 @@ use crate::tuf;
 use crate::tuf::storage::MemoryStorage;
 
 /// How many times documents lead to further documents: index, partition,
-/// revision; view set, view, index file. One more for good measure.
-const MAX_DEPTH: usize = 5;
+/// revision; view set, view, pool, partition. One more for good measure.
+const MAX_DEPTH: usize = 6;
 /// First pause after a failure; doubles up to [`MAX_PAUSE`].
 const MIN_PAUSE: Duration = Duration::from_millis(200);
 /// Longest pause after a failure.

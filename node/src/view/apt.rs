@@ -12,8 +12,9 @@
 //! pool/SOURCE/COMPONENT/PREFIX/HASH/FILE.deb
 //! ```
 //!
-//! `settled` holds what is open everywhere, `opening` what waves have begun to
-//! open; the second is small, so that most changes touch small indices.
+//! `settled` holds what has been open for long, `opening` what was opened lately
+//! ([`patchmesh_topology::view::divide`]); the second is small, so that most
+//! changes touch small indices.
 //!
 //! Format: <https://wiki.debian.org/DebianRepository/Format>.
 
@@ -30,7 +31,7 @@ use jiff::Timestamp;
 use patchmesh_topology::digest::{Digest, Sha256};
 use patchmesh_topology::node::Stage;
 use patchmesh_topology::revision::{DocumentRef, Revision};
-use patchmesh_topology::view::{PoolFile, View};
+use patchmesh_topology::view::{Pool, PoolFile, Pools, View, Withheld};
 
 use super::Dists;
 use crate::openpgp::{self, SigningKey};
@@ -51,9 +52,9 @@ pub struct Input<'a> {
     pub mesh: &'a str,
     /// The stage, which clients see in `Description`.
     pub stage: Stage,
-    /// Open everywhere and bound, in any order.
+    /// Open for long, in any order.
     pub settled: &'a [&'a Revision],
-    /// Open only somewhere so far, and bound.
+    /// Opened lately, in any order.
     pub opening: &'a [&'a Revision],
     /// Dists and architectures to have even if nothing is open in them: those of
     /// the previous view ([`super::dists`]) and of the sources.
@@ -66,15 +67,36 @@ pub struct Input<'a> {
     pub previous: Option<Timestamp>,
 }
 
-/// A view with the bytes of its index files.
+/// A view in the making, with the bytes of its index files.
 #[derive(Debug)]
 pub struct Built {
-    /// The view; its files are the blobs below.
-    pub view: View,
+    /// When it is signed.
+    pub signed_at: Timestamp,
+    /// Its index files by path: the blobs below.
+    pub files: BTreeMap<String, DocumentRef>,
     /// Index files by digest; those of equal content are one.
     pub blobs: BTreeMap<Digest, Bytes>,
+    /// The files that machines install.
+    pub pools: Pools<Pool>,
     /// Payloads that could not be taken in, sorted. An operator should know.
     pub left_out: Vec<LeftOut>,
+}
+
+impl Built {
+    /// The view, and every document that it leads to.
+    #[must_use]
+    pub fn finish(self, withheld: BTreeMap<Withheld, String>) -> (View, Vec<(DocumentRef, Bytes)>) {
+        let [settled, opening] =
+            [&self.pools.settled, &self.pools.opening].map(patchmesh_proto::set::cut_pool);
+        let pools = Pools { settled: settled.reference(), opening: opening.reference() };
+        let name = |bytes: Bytes| (patchmesh_proto::document::reference(&bytes), bytes);
+        let mut documents: Vec<_> = self.blobs.into_values().map(name).collect();
+        for cut in [settled, opening] {
+            documents.push(name(cut.index));
+            documents.extend(cut.partitions);
+        }
+        (View { signed_at: self.signed_at, files: self.files, pools, withheld }, documents)
+    }
 }
 
 /// Why a view cannot be built.
@@ -134,10 +156,9 @@ impl Builder {
             // The signature is made now, even where the date runs a little ahead.
             sign(dist, text, key, input.now.min(signed_at), &mut files)?;
         }
-        let withheld = BTreeMap::new();
-        let view =
-            View { signed_at, files: files.paths, pool: pool(&selections, input.hidden), withheld };
-        Ok(Built { view, blobs: files.blobs, left_out })
+        let [settled, opening] = selections.each_ref().map(|one| pool(one, input.hidden));
+        let pools = Pools { settled, opening };
+        Ok(Built { signed_at, files: files.paths, blobs: files.blobs, pools, left_out })
     }
 
     /// Writes the indices of one dist and returns its `Release` text.
@@ -228,11 +249,8 @@ fn sign(
 }
 
 /// The files that some index lists; those for `all` stand in several.
-fn pool(
-    selections: &[Selection<'_>; 2],
-    hidden: &BTreeSet<(String, Sha256)>,
-) -> BTreeMap<String, PoolFile> {
-    let entries = selections.iter().flat_map(Selection::values).flatten();
+fn pool(selection: &Selection<'_>, hidden: &BTreeSet<(String, Sha256)>) -> Pool {
+    let entries = selection.values().flatten();
     entries
         .filter(|entry| {
             let architecture = entry.payload.architecture.clone();

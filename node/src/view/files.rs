@@ -6,10 +6,15 @@
 //! ```text
 //! files/index.json, files/index.json.asc
 //! files/SHA256SUMS, files/SHA256SUMS.asc
+//! files/by-hash/HASH.json, files/by-hash/HASH.sha256
 //! files/SOURCE/SUITE/NAME/VERSION[+N]/FILE
 //! ```
 //!
-//! What always holds: every path in the index is in the pool; a path never has
+//! The two signed texts list what was opened lately, and name those by hash,
+//! which list what has settled in the same way, if there is any: so a change
+//! touches little.
+//!
+//! What always holds: every path in an index is in the pool; a path never has
 //! another content, since it holds the revision's whole name; both signed texts
 //! are made of the same revisions, in order of names; paths are relative to
 //! `files/` and made of letters, digits and `._+~-` only.
@@ -21,14 +26,18 @@ use jiff::Timestamp;
 use patchmesh_topology::digest::{Digest, Sha256};
 use patchmesh_topology::node::Stage;
 use patchmesh_topology::revision::{DocumentRef, Facts, Installer, Payload, Revision, RevisionId};
-use patchmesh_topology::view::{PoolFile, View};
+use patchmesh_topology::view::{Pool, PoolFile};
 use serde::Serialize;
 
-use super::apt::VALID_FOR;
+use super::apt::{Built, VALID_FOR};
+use crate::identity::sha256;
 use crate::openpgp::{self, SigningKey};
 
 /// Where it lies in a view.
 pub const FOLDER: &str = "files/";
+
+/// The format of the index: since 2 it has `parts`.
+const FORMAT: u32 = 2;
 
 /// The longest step of a path, as common file systems have it.
 const MAX_STEP: usize = 120;
@@ -54,53 +63,94 @@ pub struct Input<'a> {
     pub mesh: &'a str,
     /// The stage.
     pub stage: Stage,
-    /// Open everywhere and bound, sorted by name, none of them packages.
-    pub open: &'a [&'a Revision],
+    /// Open for long, sorted by name, none of them packages.
+    pub settled: &'a [&'a Revision],
+    /// Opened lately, likewise.
+    pub opening: &'a [&'a Revision],
     /// When the signatures are made.
     pub now: Timestamp,
 }
 
-/// Adds the index, the hashes and the files to a view that was just built.
+/// Adds the index, the hashes and the files to a view in the making.
 ///
 /// # Errors
-/// See [`Error`]; the view may then have some of them.
-pub fn add(
-    input: &Input<'_>,
-    key: &SigningKey,
-    view: &mut View,
-    blobs: &mut BTreeMap<Digest, Bytes>,
-) -> Result<(), Error> {
-    let placed: Vec<(&Revision, Vec<Placed<'_>>)> =
-        input.open.iter().map(|revision| (*revision, place(revision))).collect();
+/// See [`Error`]; what is built may then have some of them.
+pub fn add(input: &Input<'_>, key: &SigningKey, built: &mut Built) -> Result<(), Error> {
+    let (parts, listed) = settled(input, built)?;
+    let placed: Vec<_> = input.opening.iter().map(|revision| place(revision)).collect();
     let index = Index {
-        format: 1,
+        format: FORMAT,
         mesh: input.mesh,
         stage: input.stage.as_str(),
-        signed_at: view.signed_at,
-        valid_until: view.signed_at.checked_add(VALID_FOR).unwrap_or(Timestamp::MAX),
-        revisions: placed.iter().map(|(revision, files)| entry(revision, files)).collect(),
+        signed_at: built.signed_at,
+        valid_until: built.signed_at.checked_add(VALID_FOR).unwrap_or(Timestamp::MAX),
+        revisions: placed.iter().map(entry).collect(),
+        parts,
     };
-    let mut text = serde_json::to_string_pretty(&index)?;
-    text.push('\n');
-    let mut sums = String::new();
-    for file in placed.iter().flat_map(|(_, files)| files) {
-        sums.push_str(&format!("{}  {}\n", file.payload.sha256, file.path));
-        let pool = PoolFile { sha256: file.payload.sha256, length: file.payload.length };
-        view.pool.insert(format!("{FOLDER}{}", file.path), pool);
-    }
+    let index = text(&index)?;
+    let sums = listed + &sums(&placed);
+    stock(&placed, &mut built.pools.opening);
     // The signature is made now, even where the view's date runs a little ahead.
-    let at = input.now.min(view.signed_at);
-    for (name, text) in [("index.json", text), ("SHA256SUMS", sums)] {
+    let at = input.now.min(built.signed_at);
+    for (name, text) in [("index.json", index), ("SHA256SUMS", sums)] {
         let signature = key.sign_detached(text.as_bytes(), at)?;
-        for (name, text) in [(name.to_owned(), text), (format!("{name}.asc"), signature)] {
-            let bytes = Bytes::from(text);
-            let blob = DocumentRef { digest: Digest::of(&bytes), length: bytes.len() as u64 };
-            blobs.insert(blob.digest, bytes);
-            view.files.insert(format!("{FOLDER}{name}"), blob);
-        }
+        add_file(name, text, built);
+        add_file(&format!("{name}.asc"), signature, built);
     }
     Ok(())
 }
+
+/// Adds the lists of what has settled; what the index and the sums say of them.
+fn settled(input: &Input<'_>, built: &mut Built) -> Result<(Vec<Part>, String), Error> {
+    if input.settled.is_empty() {
+        return Ok((Vec::new(), String::new()));
+    }
+    let placed: Vec<_> = input.settled.iter().map(|revision| place(revision)).collect();
+    stock(&placed, &mut built.pools.settled);
+    let list = text(&List { revisions: placed.iter().map(entry).collect() })?;
+    let (mut parts, mut listed) = (Vec::new(), String::new());
+    for (suffix, text) in [("json", list), ("sha256", sums(&placed))] {
+        let (sha256, length) = (sha256(text.as_bytes()), text.len() as u64);
+        let path = format!("by-hash/{sha256}.{suffix}");
+        add_file(&path, text, built);
+        listed.push_str(&format!("{sha256}  {path}\n"));
+        if suffix == "json" {
+            parts.push(Part { path, length, sha256: sha256.to_string() });
+        }
+    }
+    Ok((parts, listed))
+}
+
+fn add_file(path: &str, text: String, built: &mut Built) {
+    let bytes = Bytes::from(text);
+    let blob = DocumentRef { digest: Digest::of(&bytes), length: bytes.len() as u64 };
+    built.blobs.insert(blob.digest, bytes);
+    built.files.insert(format!("{FOLDER}{path}"), blob);
+}
+
+/// A text as it is served.
+fn text(of: &impl Serialize) -> Result<String, Error> {
+    let mut text = serde_json::to_string_pretty(of)?;
+    text.push('\n');
+    Ok(text)
+}
+
+/// The files as `sha256sum -c` takes them.
+fn sums(of: &[PlacedRevision<'_>]) -> String {
+    let files = of.iter().flat_map(|(_, files)| files);
+    files.map(|file| format!("{}  {}\n", file.payload.sha256, file.path)).collect()
+}
+
+/// Adds the files to a pool.
+fn stock(of: &[PlacedRevision<'_>], pool: &mut Pool) {
+    for file in of.iter().flat_map(|(_, files)| files) {
+        let Payload { sha256, length, .. } = *file.payload;
+        pool.insert(format!("{FOLDER}{}", file.path), PoolFile { sha256, length });
+    }
+}
+
+/// A revision and where its files lie.
+type PlacedRevision<'a> = (&'a Revision, Vec<Placed<'a>>);
 
 /// A payload and where it lies below `files/`.
 struct Placed<'a> {
@@ -108,7 +158,7 @@ struct Placed<'a> {
     path: String,
 }
 
-fn place(revision: &Revision) -> Vec<Placed<'_>> {
+fn place(revision: &Revision) -> PlacedRevision<'_> {
     let folder = folder(&revision.id);
     let mut taken: BTreeMap<String, Sha256> = BTreeMap::new();
     let mut placed = Vec::new();
@@ -124,7 +174,7 @@ fn place(revision: &Revision) -> Vec<Placed<'_>> {
         taken.insert(path.clone(), payload.sha256);
         placed.push(Placed { payload, path });
     }
-    placed
+    (revision, placed)
 }
 
 fn folder(id: &RevisionId) -> String {
@@ -172,7 +222,25 @@ struct Index<'a> {
     stage: &'static str,
     signed_at: Timestamp,
     valid_until: Timestamp,
+    /// What was opened lately.
     revisions: Vec<Entry<'a>>,
+    /// Where the rest is listed.
+    parts: Vec<Part>,
+}
+
+/// A list of what has settled.
+#[derive(Serialize)]
+struct List<'a> {
+    revisions: Vec<Entry<'a>>,
+}
+
+/// Where a list lies.
+#[derive(Serialize)]
+struct Part {
+    /// Relative to the folder of the index.
+    path: String,
+    length: u64,
+    sha256: String,
 }
 
 #[derive(Serialize)]
@@ -217,7 +285,7 @@ struct File<'a> {
     sha256: String,
 }
 
-fn entry<'a>(revision: &'a Revision, files: &'a [Placed<'a>]) -> Entry<'a> {
+fn entry<'a>((revision, files): &'a PlacedRevision<'a>) -> Entry<'a> {
     let Facts {
         classification: _,
         severity,

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use patchmesh_topology::digest::Sha256;
 use patchmesh_topology::revision::DocumentRef;
-use patchmesh_topology::view::{PoolFile, View};
+use patchmesh_topology::view::{FullView, PoolFile, View};
 
 /// How long files of an earlier view stay served at least.
 pub const KEEP_FOR: SignedDuration = SignedDuration::from_hours(24);
@@ -40,7 +40,7 @@ pub enum File {
 /// The current view of a stage and group, and what is left of those before.
 #[derive(Debug, Clone)]
 pub struct Shelf {
-    current: Arc<View>,
+    current: FullView,
     retired: BTreeMap<Arc<str>, Retired>,
     /// Paths that had another content in the same second.
     undated: BTreeSet<Arc<str>>,
@@ -57,15 +57,16 @@ struct Retired {
 impl Shelf {
     /// A shelf with one view.
     #[must_use]
-    pub fn new(view: Arc<View>) -> Self {
+    pub fn new(view: FullView) -> Self {
         Self { current: view, retired: BTreeMap::new(), undated: BTreeSet::new(), switches: 0 }
     }
 
     /// The shelf after a switch to `view` at `now`. Applied to stored generations
     /// from the oldest on, it makes the same shelf again after a restart.
     #[must_use]
-    pub fn switch(&self, view: Arc<View>, now: Timestamp) -> Self {
-        let switches = self.switches + u64::from(view != self.current);
+    pub fn switch(&self, view: FullView, now: Timestamp) -> Self {
+        let is_same = Arc::ptr_eq(&view.view, &self.current.view) || view == self.current;
+        let switches = self.switches + u64::from(!is_same);
         let mut next = Self { current: view, switches, ..self.clone() };
         next.retire(&self.current, now);
         next.undate(&self.current);
@@ -75,15 +76,15 @@ impl Shelf {
     /// The view that is open now.
     #[must_use]
     pub fn current(&self) -> &View {
-        &self.current
+        &self.current.view
     }
 
     /// The file at a path: of the current view, or else of an earlier one.
     #[must_use]
     pub fn file(&self, path: &str) -> Option<File> {
-        let index = self.current.files.get(path).copied().map(File::Index);
+        let index = self.current.view.files.get(path).copied().map(File::Index);
         index
-            .or_else(|| self.current.pool.get(path).copied().map(File::Pool))
+            .or_else(|| self.current.file(path).copied().map(File::Pool))
             .or_else(|| self.retired.get(path).map(|retired| retired.file))
     }
 
@@ -108,17 +109,22 @@ impl Shelf {
             File::Index(_) => None,
             File::Pool(file) => Some(file),
         });
-        self.current.pool.values().chain(retired).map(|file| &file.sha256)
+        self.current.files().map(|(_, file)| file).chain(retired).map(|file| &file.sha256)
     }
 
-    fn retire(&mut self, old: &View, now: Timestamp) {
+    fn retire(&mut self, old: &FullView, now: Timestamp) {
         let Self { current, retired, switches, .. } = self;
-        let indices = old.files.iter().filter(|(path, _)| is_by_hash(path));
+        let indices = old.view.files.iter().filter(|(path, _)| is_by_hash(path));
         let indices = indices.map(|(path, blob)| (path, File::Index(*blob)));
-        let pool = old.pool.iter().map(|(path, file)| (path, File::Pool(*file)));
+        // Most switches leave what settled as it is, and that is nearly all.
+        let settled = (!Arc::ptr_eq(&old.pools.settled, &current.pools.settled))
+            .then_some(&old.pools.settled);
+        let pools = settled.into_iter().chain([&old.pools.opening]);
+        let files = pools.flat_map(|pool| pool.iter());
+        let files = files.map(|(path, file)| (path, File::Pool(*file)));
         let is_current =
-            |path: &str| current.files.contains_key(path) || current.pool.contains_key(path);
-        for (path, file) in indices.chain(pool).filter(|(path, _)| !is_current(path)) {
+            |path: &str| current.view.files.contains_key(path) || current.file(path).is_some();
+        for (path, file) in indices.chain(files).filter(|(path, _)| !is_current(path)) {
             retired.insert(path.as_str().into(), Retired { file, at: now, switch: *switches });
         }
         retired.retain(|path, retired| {
@@ -135,12 +141,13 @@ impl Shelf {
         }
     }
 
-    fn undate(&mut self, old: &View) {
-        if old.signed_at.as_second() != self.current.signed_at.as_second() {
+    fn undate(&mut self, old: &FullView) {
+        let (old, current) = (&old.view, &self.current.view);
+        if old.signed_at.as_second() != current.signed_at.as_second() {
             self.undated.clear();
             return;
         }
-        let changed = self.current.files.iter().filter(|(path, blob)| {
+        let changed = current.files.iter().filter(|(path, blob)| {
             !is_by_hash(path) && old.files.get(*path).is_some_and(|before| before != *blob)
         });
         let changed: Vec<Arc<str>> = changed.map(|(path, _)| path.as_str().into()).collect();
@@ -156,6 +163,7 @@ pub(crate) fn is_by_hash(path: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::view::testing::full;
     use patchmesh_topology::digest::Digest;
 
     const INDEX: &str = "dists/a/settled/binary-amd64/by-hash/SHA256/1";
@@ -164,7 +172,7 @@ mod tests {
         Timestamp::from_second(1_790_000_000 + hours * 3600).unwrap()
     }
 
-    fn view(signed_at: Timestamp, release: &str, paths: &[&str]) -> Arc<View> {
+    fn view(signed_at: Timestamp, release: &str, paths: &[&str]) -> FullView {
         let blob = |text: &str| DocumentRef { digest: Digest::of(text.as_bytes()), length: 1 };
         let mut files = BTreeMap::from([("dists/a/InRelease".into(), blob(release))]);
         let mut pool = BTreeMap::new();
@@ -176,7 +184,7 @@ mod tests {
                 files.insert(path.into(), blob(path));
             }
         }
-        Arc::new(View { signed_at, files, pool, withheld: BTreeMap::new() })
+        full(signed_at, files, pool)
     }
 
     #[test]
@@ -212,9 +220,9 @@ mod tests {
     fn the_same_view_again_counts_as_no_switch() {
         let first = view(at(0), "1", &["pool/x"]);
         let second = view(at(1), "2", &[]);
-        let mut shelf = Shelf::new(first).switch(Arc::clone(&second), at(1));
+        let mut shelf = Shelf::new(first).switch(second.clone(), at(1));
         for day in 2..9 {
-            shelf = shelf.switch(Arc::clone(&second), at(day * 24));
+            shelf = shelf.switch(second.clone(), at(day * 24));
         }
         assert!(shelf.file("pool/x").is_some());
     }

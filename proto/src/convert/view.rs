@@ -1,7 +1,7 @@
 //! Views.
 
 use patchmesh_topology::revision::DocumentRef;
-use patchmesh_topology::view::{PoolFile, View, ViewSet, Withheld, is_inner_path};
+use patchmesh_topology::view::{PoolFile, Pools, View, ViewSet, Withheld, is_inner_path};
 
 use super::mesh::stage;
 use super::{
@@ -44,10 +44,6 @@ impl TryFrom<wire::View> for View {
         let files = each("files", value.files, |file| {
             Ok((inner_path(file.path)?, reference(file.blob).at("blob")?))
         })?;
-        let pool = each("pool", value.pool, |file| {
-            let sha256 = sha256(&file.sha256).at("sha256")?;
-            Ok((inner_path(file.path)?, PoolFile { sha256, length: file.length }))
-        })?;
         let withheld = each("withheld", value.withheld, |one| {
             let revision = one.revision.parse().at("revision")?;
             let (package, architecture) = (one.package, one.architecture);
@@ -56,7 +52,10 @@ impl TryFrom<wire::View> for View {
         Ok(Self {
             signed_at: time(value.signed_at).at("signed_at")?,
             files: sorted("files", files)?,
-            pool: sorted("pool", pool)?,
+            pools: Pools {
+                settled: reference(value.settled).at("settled")?,
+                opening: reference(value.opening).at("opening")?,
+            },
             withheld: sorted("withheld", withheld)?,
         })
     }
@@ -68,11 +67,6 @@ impl From<&View> for wire::View {
             path: path.clone(),
             blob: Some(blob.into()),
         };
-        let pool = |(path, file): (&String, &PoolFile)| wire::PoolFile {
-            path: path.clone(),
-            sha256: sha256_to_wire(&file.sha256),
-            length: file.length,
-        };
         let withheld = |(one, reason): (&Withheld, &String)| wire::Withheld {
             revision: one.revision.to_string(),
             package: one.package.clone(),
@@ -82,8 +76,24 @@ impl From<&View> for wire::View {
         Self {
             signed_at: Some(timestamp_to_wire(view.signed_at)),
             files: view.files.iter().map(file).collect(),
-            pool: view.pool.iter().map(pool).collect(),
             withheld: view.withheld.iter().map(withheld).collect(),
+            settled: Some((&view.pools.settled).into()),
+            opening: Some((&view.pools.opening).into()),
         }
+    }
+}
+
+impl TryFrom<wire::PoolFile> for (String, PoolFile) {
+    type Error = Error;
+
+    fn try_from(file: wire::PoolFile) -> Result<Self, Error> {
+        let sha256 = sha256(&file.sha256).at("sha256")?;
+        Ok((inner_path(file.path)?, PoolFile { sha256, length: file.length }))
+    }
+}
+
+impl From<(&String, &PoolFile)> for wire::PoolFile {
+    fn from((path, file): (&String, &PoolFile)) -> Self {
+        Self { path: path.clone(), sha256: sha256_to_wire(&file.sha256), length: file.length }
     }
 }

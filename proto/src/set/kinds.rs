@@ -6,6 +6,7 @@ use patchmesh_topology::baseline::{Package, PackageId};
 use patchmesh_topology::digest::Sha256;
 use patchmesh_topology::name::GroupName;
 use patchmesh_topology::revision::{Binding, CatalogueEntry, RevisionId};
+use patchmesh_topology::view::PoolFile;
 
 use super::Kind;
 use crate::{convert, wire};
@@ -69,6 +70,37 @@ impl Kind for Bindings {
 
     fn split(partition: wire::BindingPartition) -> Vec<wire::Binding> {
         partition.entries
+    }
+}
+
+/// The files of a view's pool, by their paths. Those of one folder share a
+/// partition.
+pub(super) enum Pools {}
+
+impl Kind for Pools {
+    type Key = String;
+    type Value = PoolFile;
+    type Partition = wire::PoolPartition;
+    type Entry = wire::PoolFile;
+
+    fn partition_key(path: &String) -> String {
+        path.rsplit_once('/').map_or(path.as_str(), |(folder, _)| folder).to_owned()
+    }
+
+    fn to_entry(path: &String, value: &PoolFile) -> wire::PoolFile {
+        (path, value).into()
+    }
+
+    fn from_entry(entry: wire::PoolFile) -> Result<(String, PoolFile), convert::Error> {
+        entry.try_into()
+    }
+
+    fn join(files: Vec<wire::PoolFile>) -> wire::PoolPartition {
+        wire::PoolPartition { files }
+    }
+
+    fn split(partition: wire::PoolPartition) -> Vec<wire::PoolFile> {
+        partition.files
     }
 }
 

@@ -18,7 +18,7 @@ use patchmesh_topology::revision::{
 };
 use patchmesh_topology::rollout::{Rollout, RolloutSet, Wave, WaveStateSet, WaveStatus};
 use patchmesh_topology::subscription::Subscription;
-use patchmesh_topology::view::{PoolFile, View, ViewSet, Withheld};
+use patchmesh_topology::view::{Pool, PoolFile, Pools, View, ViewSet, Withheld};
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
@@ -317,10 +317,15 @@ pub(crate) fn views() -> impl Strategy<Value = ViewSet> {
 
 pub(crate) fn view() -> impl Strategy<Value = View> {
     let path = || "[a-z]{1,6}(/[a-zA-Z0-9_~+-]{1,8}){0,3}";
-    let file = (sha256(), any::<u64>()).prop_map(|(sha256, length)| PoolFile { sha256, length });
     let withheld = (revision_id(), "[a-z]{0,4}", "[a-z]{0,4}")
         .prop_map(|(revision, package, architecture)| Withheld { revision, package, architecture });
     let withheld = btree_map(withheld, "[a-z ]{0,9}", 0..3);
-    (time(), btree_map(path(), document(), 0..6), btree_map(path(), file, 0..6), withheld)
-        .prop_map(|(signed_at, files, pool, withheld)| View { signed_at, files, pool, withheld })
+    let pools = (document(), document()).prop_map(|(settled, opening)| Pools { settled, opening });
+    (time(), btree_map(path(), document(), 0..6), pools, withheld)
+        .prop_map(|(signed_at, files, pools, withheld)| View { signed_at, files, pools, withheld })
+}
+
+pub(crate) fn pool() -> impl Strategy<Value = Pool> {
+    let file = (sha256(), any::<u64>()).prop_map(|(sha256, length)| PoolFile { sha256, length });
+    btree_map("[a-z]{1,6}(/[a-zA-Z0-9_~+-]{1,8}){0,3}", file, 0..40)
 }

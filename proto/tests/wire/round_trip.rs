@@ -66,6 +66,10 @@ proptest! {
         let wire = wire::View::from(&view);
         let named = references(&encode(&wire)).expect("references");
         prop_assert_eq!(named.blobs, view.files.values().copied().collect::<Vec<_>>());
+        let mut pools = vec![view.pools.settled, view.pools.opening];
+        pools.sort_unstable();
+        pools.dedup();
+        prop_assert_eq!(named.documents, pools);
         prop_assert_eq!(View::try_from(stored(&wire)).expect("a view"), view);
     }
 

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use patchmesh_proto::document::{self, MAX_PARTITION, decode, encode, reference};
 use patchmesh_proto::references::references;
 use patchmesh_proto::set::{
-    Cut, Error, cut_approvals, cut_bindings, cut_catalogue, read_approvals, read_bindings,
-    read_catalogue, version,
+    Before, Cut, Error, cut_approvals, cut_bindings, cut_catalogue, cut_pool, read_approvals,
+    read_approvals_after, read_bindings, read_catalogue, read_pool, version,
 };
 use patchmesh_proto::wire;
 use patchmesh_topology::approval::{Approval, ApprovalSet, Decision};
@@ -79,6 +79,14 @@ proptest! {
     }
 
     #[test]
+    fn pools(pool in models::pool()) {
+        let cut = cut_pool(&pool);
+        let store = store(&cut);
+        let read = read_pool(&cut.index, |name| store.get(name).cloned()).expect("a pool");
+        prop_assert_eq!(read, pool);
+    }
+
+    #[test]
     fn approval_sets(set in models::approvals()) {
         let cut = cut_approvals(&set);
         let store = store(&cut);
@@ -105,6 +113,58 @@ fn one_decision_moves_kilobytes() {
         assert!(stored.len() <= MAX_PARTITION + 64, "{} bytes", stored.len());
         assert_eq!(*name, reference(stored));
     }
+}
+
+/// Whatever changes, in whatever number: reading only what changed comes to the
+/// same as reading all.
+#[test]
+fn a_change_is_read_like_the_whole() {
+    let before = approvals();
+    let old = cut_approvals(&before);
+    let steps: [fn(&mut ApprovalSet); 4] = [
+        |set| drop(set.entries.pop_first()),
+        |set| set.entries.values_mut().take(3).for_each(|one| one.comment = "later".to_owned()),
+        |set| set.entries.retain(|(revision, _), _| revision.update.name.ends_with('7')),
+        |set| {
+            let group: patchmesh_topology::name::GroupName = "new".parse().expect("a group");
+            for number in 0..600 {
+                set.entries.insert((revision(number), group.clone()), approved(1));
+            }
+        },
+    ];
+    for step in steps {
+        let mut after = before.clone();
+        step(&mut after);
+        let new = cut_approvals(&after);
+        let mut stored = store(&old);
+        stored.extend(store(&new));
+        let known = || Some(Before { index: &old.index, contents: &before.entries });
+        let lookup = |name: &DocumentRef| stored.get(name).cloned();
+        let read = read_approvals_after(known(), &new.index, lookup).expect("read");
+        assert_eq!(read, after);
+        // Without the earlier partitions as well.
+        let only = store(&new);
+        let lookup = |name: &DocumentRef| only.get(name).cloned();
+        assert_eq!(read_approvals_after(known(), &new.index, lookup).expect("read"), after);
+    }
+}
+
+#[test]
+fn a_change_reads_what_changed_and_nothing_else() {
+    let before = approvals();
+    let mut after = before.clone();
+    after.entries.pop_first();
+    let (old, new) = (cut_approvals(&before), cut_approvals(&after));
+    let mut stored = store(&old);
+    stored.extend(store(&new));
+    let asked = std::cell::Cell::new(0);
+    let lookup = |name: &DocumentRef| {
+        asked.set(asked.get() + 1);
+        stored.get(name).cloned()
+    };
+    let known = Before { index: &old.index, contents: &before.entries };
+    let read = read_approvals_after(Some(known), &new.index, lookup).expect("read");
+    assert_eq!((read, asked.get()), (after, 2));
 }
 
 #[test]

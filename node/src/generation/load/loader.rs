@@ -1,32 +1,35 @@
 //! Reads the documents of a generation and collects those that lack, all that
 //! are known of at once.
 
+use std::any::Any;
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use patchmesh_proto::{set, wire};
+use patchmesh_proto::set::{self, Before};
+use patchmesh_proto::wire;
 use patchmesh_topology::advisory::AdvisorySet;
 use patchmesh_topology::assessment::Assessments;
 use patchmesh_topology::baseline::BaselineSet;
 use patchmesh_topology::digest::{Digest, Sha256};
-use patchmesh_topology::name::{GroupName, NodeName};
+use patchmesh_topology::name::NodeName;
 use patchmesh_topology::node::{Mesh, Stage};
-use patchmesh_topology::revision::{Binding, CatalogueEntry, DocumentRef, Revision, RevisionId};
+use patchmesh_topology::revision::{Binding, CatalogueEntry, DocumentRef, RevisionId};
 use patchmesh_topology::rollout::{RolloutSet, WaveStateSet};
 use patchmesh_topology::rule::Policy;
-use patchmesh_topology::view::{View, ViewSet};
+use patchmesh_topology::view::ViewSet;
 
-use super::super::{Approvals, Generation, StoredView, Target, carries, names};
+use super::super::{Approvals, Generation, Target, carries, names};
 use super::{Error, Staged, decode, roles};
 use crate::tuf::TrustedMetadata;
 
 /// Collects what lacks while it reads what is there.
 pub(super) struct Loader<'a> {
-    staged: &'a Staged,
-    previous: Option<&'a Generation>,
+    pub(super) staged: &'a Staged,
+    pub(super) previous: Option<&'a Generation>,
     targets: &'a BTreeMap<String, Target>,
-    lacking: BTreeSet<DocumentRef>,
+    pub(super) lacking: BTreeSet<DocumentRef>,
 }
 
 impl<'a> Loader<'a> {
@@ -79,6 +82,11 @@ impl<'a> Loader<'a> {
         let view_set = self.read(names::VIEWS, |_, name, bytes| {
             decode::<wire::ViewSet, ViewSet>(name, &bytes).map(Some)
         })?;
+        // Views lead far: they are not looked for after everything else.
+        let views = match (&mesh, &view_set) {
+            (Some(mesh), Some(set)) => Some(self.views(set, &carries(mesh, node))?),
+            _ => None,
+        };
         let (Some(mesh), Some(catalogue), Some(bindings)) = (mesh, catalogue, bindings) else {
             return Ok(None);
         };
@@ -89,7 +97,9 @@ impl<'a> Loader<'a> {
         let (Some(assessments), Some(advisories)) = (assessments, advisories) else {
             return Ok(None);
         };
-        let (Some(policy), Some(baselines)) = (policy, baselines) else { return Ok(None) };
+        let (Some(policy), Some(baselines), Some(views)) = (policy, baselines, views) else {
+            return Ok(None);
+        };
         let mut generation = Generation {
             number: trusted.snapshot_version().unwrap_or_default(),
             timestamp_version: trusted.timestamp().map_or(0, |one| one.header.version()),
@@ -113,15 +123,13 @@ impl<'a> Loader<'a> {
             policy,
             baselines,
             views_version: view_set.version,
-            views: BTreeMap::new(),
-            revisions: BTreeMap::new(),
+            views,
+            revisions: Arc::default(),
         };
         if generation.approvals.len() < Stage::ALL.len() {
             return Ok(None);
         }
-        let carried = carries(&generation.mesh, node);
-        generation.views = self.views(&view_set, &carried)?;
-        generation.revisions = self.revisions(&generation, &carried)?;
+        generation.revisions = self.revisions(&generation, node)?;
         if generation.mesh.is_standby(node) {
             self.every_revision(&generation, node)?;
         }
@@ -147,7 +155,7 @@ impl<'a> Loader<'a> {
 
     /// The document of a target, read by `read`, or what the previous
     /// generation has of it when it did not change.
-    fn part<T>(
+    fn part<T: Any + Send + Sync>(
         &mut self,
         name: &str,
         known: impl Fn(&Generation) -> Arc<T>,
@@ -158,7 +166,7 @@ impl<'a> Loader<'a> {
 
     /// As [`Loader::part`], for what is not signed before there is something
     /// to say: without the name it is empty.
-    fn optional<T: Default>(
+    fn optional<T: Any + Default + Send + Sync>(
         &mut self,
         name: &str,
         known: impl Fn(&Generation) -> Arc<T>,
@@ -170,7 +178,7 @@ impl<'a> Loader<'a> {
         self.part(name, known, read)
     }
 
-    fn part_or<T>(
+    fn part_or<T: Any + Send + Sync>(
         &mut self,
         name: &str,
         known: impl Fn(&Generation) -> Option<Arc<T>>,
@@ -179,7 +187,19 @@ impl<'a> Loader<'a> {
         if let Some(known) = self.unchanged(name).and_then(known) {
             return Ok(Some(known));
         }
-        Ok(self.read(name, read)?.map(Arc::new))
+        let Some(target) = self.targets.get(name) else {
+            return Err(Error::NoTarget(name.to_owned()));
+        };
+        if let Some(known) = self.staged.known(name, &target.digest) {
+            return Ok(Some(known));
+        }
+        let lacking = self.lacking.len();
+        let read = self.read(name, read)?.map(Arc::new);
+        // What leads to documents that lack is looked at again.
+        if let Some(read) = read.as_ref().filter(|_| self.lacking.len() == lacking) {
+            self.staged.keep(name, target.digest, read);
+        }
+        Ok(read)
     }
 
     /// The version that an index states; 0 while it lacks.
@@ -214,7 +234,7 @@ impl<'a> Loader<'a> {
         read(self, name, bytes)
     }
 
-    fn get(&mut self, document: &DocumentRef) -> Result<Option<Bytes>, Error> {
+    pub(super) fn get(&mut self, document: &DocumentRef) -> Result<Option<Bytes>, Error> {
         let found = self.staged.get(document)?;
         if found.is_none() {
             self.lacking.insert(*document);
@@ -254,34 +274,45 @@ impl<'a> Loader<'a> {
         Ok(Some(set))
     }
 
-    /// The partitions of a set, or `None` when some lack.
-    fn partitions(
+    /// A set out of its index and partitions, or `None` when some lack.
+    pub(super) fn set<T>(
         &mut self,
         name: &str,
         index: &Bytes,
-    ) -> Result<Option<BTreeMap<Digest, Bytes>>, Error> {
+        read: impl FnOnce(&dyn Fn(&DocumentRef) -> Option<Bytes>) -> Result<T, set::Error>,
+    ) -> Result<Option<T>, Error> {
         let failed = |source| Error::Set { name: name.to_owned(), source };
-        let mut partitions = BTreeMap::new();
         let mut is_whole = true;
         for document in set::partitions(index).map_err(failed)? {
-            match self.get(&document)? {
-                Some(bytes) => drop(partitions.insert(document.digest, bytes)),
-                None => is_whole = false,
+            if !self.staged.has(&document)? {
+                self.lacking.insert(document);
+                is_whole = false;
             }
         }
-        Ok(is_whole.then_some(partitions))
+        if !is_whole {
+            return Ok(None);
+        }
+        let fault = RefCell::new(None);
+        let lookup = |document: &DocumentRef| match self.staged.get(document) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                *fault.borrow_mut() = Some(error);
+                None
+            }
+        };
+        let outcome = read(&lookup);
+        match fault.take() {
+            Some(error) => Err(error.into()),
+            None => outcome.map(Some).map_err(failed),
+        }
     }
 
-    /// A set out of its index and partitions, or `None` when some lack.
-    fn set<T>(
-        &mut self,
-        name: &str,
-        index: &Bytes,
-        read: impl Fn(&dyn Fn(&DocumentRef) -> Option<Bytes>) -> Result<T, set::Error>,
-    ) -> Result<Option<T>, Error> {
-        let Some(partitions) = self.partitions(name, index)? else { return Ok(None) };
-        let lookup = |document: &DocumentRef| partitions.get(&document.digest).cloned();
-        read(&lookup).map(Some).map_err(|source| Error::Set { name: name.to_owned(), source })
+    /// The index document that a name led to in the previous generation.
+    fn index_before(&self, name: &str) -> Result<Option<Bytes>, Error> {
+        let Some(target) = self.previous.and_then(|one| one.targets.get(name)) else {
+            return Ok(None);
+        };
+        Ok(self.staged.get(&DocumentRef { digest: target.digest, length: target.length })?)
     }
 
     fn catalogue(
@@ -289,7 +320,10 @@ impl<'a> Loader<'a> {
         name: &str,
         index: Bytes,
     ) -> Result<Option<BTreeMap<RevisionId, CatalogueEntry>>, Error> {
-        self.set(name, &index, |lookup| set::read_catalogue(&index, lookup))
+        let old = self.index_before(name)?;
+        let before = self.previous.zip(old.as_ref());
+        let before = before.map(|(one, index)| Before { index, contents: &*one.catalogue });
+        self.set(name, &index, |lookup| set::read_catalogue_after(before, &index, lookup))
     }
 
     fn bindings(
@@ -297,7 +331,10 @@ impl<'a> Loader<'a> {
         name: &str,
         index: Bytes,
     ) -> Result<Option<BTreeMap<Sha256, Binding>>, Error> {
-        self.set(name, &index, |lookup| set::read_bindings(&index, lookup))
+        let old = self.index_before(name)?;
+        let before = self.previous.zip(old.as_ref());
+        let before = before.map(|(one, index)| Before { index, contents: &*one.bindings });
+        self.set(name, &index, |lookup| set::read_bindings_after(before, &index, lookup))
     }
 
     fn assessments(&mut self, name: &str, index: Bytes) -> Result<Option<Assessments>, Error> {
@@ -323,83 +360,18 @@ impl<'a> Loader<'a> {
         name: &str,
         index: Bytes,
     ) -> Result<Option<Approvals>, Error> {
-        let set = self.set(name, &index, |lookup| set::read_approvals(&index, lookup))?;
+        let old = self.index_before(name)?;
+        let known = self.previous.and_then(|one| one.approvals.get(&stage));
+        let before = known.zip(old.as_ref());
+        let before = before.map(|(one, index)| Before { index, contents: &one.set.entries });
+        let read = |lookup: &dyn Fn(&DocumentRef) -> Option<Bytes>| {
+            set::read_approvals_after(before, &index, lookup)
+        };
+        let set = self.set(name, &index, read)?;
         let Some(set) = set else { return Ok(None) };
         if set.stage != stage {
             return Err(Error::Stage(stage));
         }
         Ok(Some(Approvals { set: Arc::new(set), digest: Digest::of(&index) }))
-    }
-
-    /// The views of the stages carried, and their index files at hand.
-    fn views(
-        &mut self,
-        views: &ViewSet,
-        carried: &BTreeSet<Stage>,
-    ) -> Result<BTreeMap<(Stage, GroupName), Arc<StoredView>>, Error> {
-        let mut read: BTreeMap<Digest, Arc<StoredView>> = self
-            .previous
-            .into_iter()
-            .flat_map(|one| one.views.values())
-            .map(|view| (view.document.digest, view.clone()))
-            .collect();
-        let mut found = BTreeMap::new();
-        for ((stage, group), document) in
-            views.views.iter().filter(|((stage, _), _)| carried.contains(stage))
-        {
-            let view = match read.get(&document.digest) {
-                Some(view) => view.clone(),
-                None => {
-                    let Some(view) = self.view(document, *stage, group)? else { continue };
-                    read.insert(document.digest, view.clone());
-                    view
-                }
-            };
-            found.insert((*stage, group.clone()), view);
-        }
-        Ok(found)
-    }
-
-    fn view(
-        &mut self,
-        document: &DocumentRef,
-        stage: Stage,
-        group: &GroupName,
-    ) -> Result<Option<Arc<StoredView>>, Error> {
-        let Some(bytes) = self.get(document)? else { return Ok(None) };
-        let name = format!("view of {stage} for {group}");
-        let view = decode::<wire::View, View>(&name, &bytes)?;
-        for file in view.files.values() {
-            if !self.staged.has(file)? {
-                self.lacking.insert(*file);
-            }
-        }
-        Ok(Some(Arc::new(StoredView { document: *document, view: Arc::new(view) })))
-    }
-
-    /// The revisions that are approved in the stages carried.
-    fn revisions(
-        &mut self,
-        generation: &Generation,
-        carried: &BTreeSet<Stage>,
-    ) -> Result<BTreeMap<RevisionId, Arc<Revision>>, Error> {
-        let mut found = BTreeMap::new();
-        for id in generation.approved_revisions(carried) {
-            // What the catalogue does not know is not acted on.
-            let Some(entry) = generation.catalogue.get(id) else { continue };
-            let known = self.previous.and_then(|one| {
-                let same = one.catalogue.get(id).is_some_and(|old| old.document == entry.document);
-                one.revisions.get(id).filter(|_| same).cloned()
-            });
-            let revision = match known {
-                Some(revision) => Some(revision),
-                None => {
-                    let bytes = self.get(&entry.document)?;
-                    super::revision(id, entry, bytes)?
-                }
-            };
-            found.extend(revision.map(|revision| (id.clone(), revision)));
-        }
-        Ok(found)
     }
 }

@@ -17,11 +17,12 @@ use patchmesh_topology::digest::{Digest, Sha256};
 use patchmesh_topology::name::GroupName;
 use patchmesh_topology::node::Stage;
 use patchmesh_topology::revision::{Binding, DocumentRef};
-use patchmesh_topology::view::{PoolFile, View};
+use patchmesh_topology::view::{FullView, Pool, PoolFile, Pools};
 
 use crate::http::{BlobRead, ByteStream, Served, Snapshot, Stored, Unavailable, router};
 use crate::view::apt::Built;
 use crate::view::shelf::Shelf;
+use crate::view::testing::full;
 
 /// What goes wrong with reading blobs.
 #[derive(Debug, Clone, Copy)]
@@ -47,13 +48,8 @@ pub(super) struct Fake {
 }
 
 impl Fake {
-    pub(super) fn view(&self, signed_at: &str) -> View {
-        View {
-            signed_at: signed_at.parse().unwrap(),
-            files: BTreeMap::new(),
-            pool: BTreeMap::new(),
-            withheld: BTreeMap::new(),
-        }
+    pub(super) fn view(&self, signed_at: &str) -> FullView {
+        full(signed_at.parse().unwrap(), BTreeMap::new(), Pool::new())
     }
 
     pub(super) fn blob(&mut self, content: impl Into<Bytes>) -> (DocumentRef, Sha256) {
@@ -64,14 +60,15 @@ impl Fake {
         (blob, Sha256::try_from(hash.as_ref()).unwrap())
     }
 
-    pub(super) fn index(&mut self, view: &mut View, path: &str, content: &'static str) {
+    pub(super) fn index(&mut self, view: &mut FullView, path: &str, content: &'static str) {
         let (blob, _) = self.blob(content);
-        view.files.insert(path.into(), blob);
+        Arc::make_mut(&mut view.view).files.insert(path.into(), blob);
     }
 
-    pub(super) fn pool(&mut self, view: &mut View, path: &str, content: &'static str) {
+    pub(super) fn pool(&mut self, view: &mut FullView, path: &str, content: &'static str) {
         let sha256 = self.bind(content);
-        view.pool.insert(path.into(), PoolFile { sha256, length: content.len() as u64 });
+        let file = PoolFile { sha256, length: content.len() as u64 };
+        Arc::make_mut(&mut view.pools.settled).insert(path.into(), file);
     }
 
     /// Stores a payload and binds it.
@@ -83,9 +80,9 @@ impl Fake {
     }
 
     /// Puts a view before those served so far.
-    pub(super) fn switch(&mut self, group: &str, view: View) {
-        let (group, view): (GroupName, _) = (group.parse().unwrap(), Arc::new(view));
-        let now = view.signed_at;
+    pub(super) fn switch(&mut self, group: &str, view: FullView) {
+        let group: GroupName = group.parse().unwrap();
+        let now = view.view.signed_at;
         let next = match self.views.get(&group) {
             Some(shelf) => shelf.switch(view, now),
             None => Shelf::new(view),
@@ -95,8 +92,11 @@ impl Fake {
 
     /// Takes in a view with its index files and switches to it.
     pub(super) fn publish(&mut self, group: &str, built: Built) {
-        self.blobs.extend(built.blobs);
-        self.switch(group, built.view);
+        let Pools { settled, opening } = built.pools.clone();
+        let pools = Pools { settled: Arc::new(settled), opening: Arc::new(opening) };
+        self.blobs.extend(built.blobs.clone());
+        let (view, _) = built.finish(BTreeMap::new());
+        self.switch(group, FullView { view: Arc::new(view), pools });
     }
 
     pub(super) fn router(&self) -> axum::Router {

@@ -129,7 +129,7 @@ impl World {
         };
         let built = self.builder.build(&input, &self.key).unwrap();
         assert!(built.left_out.is_empty(), "{:?}", built.left_out);
-        self.previous = Some(built.view.signed_at);
+        self.previous = Some(built.signed_at);
         built
     }
 }
@@ -339,7 +339,7 @@ async fn apt_survives_switches_and_resumes() {
     let folder = tempfile::tempdir().unwrap();
     let mut world = World::new(folder.path());
     let all = world.build(&Dists::new(), |_| true);
-    let keep = dists(&all.view);
+    let keep = dists(&all.files);
     world.fake.publish("servers", all);
     let server = world.fake.clone().listen().await;
     let root = Root::new(folder.path(), &server, &world.key);
@@ -358,7 +358,7 @@ async fn apt_survives_switches_and_resumes() {
 
     // The generation switches and shuts out everything; what apt has read of still comes.
     let none = world.build(&keep, |_| false);
-    assert_eq!(dists(&none.view), keep);
+    assert_eq!(dists(&none.files), keep);
     server.change(|fake| fake.publish("servers", none));
     server.take_log();
     root.run("apt-get", &["install", "--download-only", "g++-greet", "hello=1.0-1"]).await;
@@ -390,7 +390,7 @@ async fn apt_without_inrelease_or_by_hash_updates_too() {
     let mut world = World::new(folder.path());
     let mut all = world.build(&Dists::new(), |_| true);
     // A client that knows no InRelease takes Release and Release.gpg.
-    all.view.files.retain(|path, _| !path.ends_with("/InRelease"));
+    all.files.retain(|path, _| !path.ends_with("/InRelease"));
     world.fake.publish("servers", all);
     let server = world.fake.clone().listen().await;
     let root = Root::new(folder.path(), &server, &world.key);

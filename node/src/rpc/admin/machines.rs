@@ -37,7 +37,7 @@ pub(super) fn client_config(
         )));
     }
     let view = generation.views.get(&(found.stage, group.clone()));
-    let dists = view.map(|view| view::dists(&view.view)).unwrap_or_default();
+    let dists = view.map(|view| view::dists(&view.view().files)).unwrap_or_default();
     let mut architectures: Vec<String> = dists.values().flatten().cloned().collect();
     architectures.sort();
     architectures.dedup();

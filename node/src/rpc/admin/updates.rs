@@ -145,7 +145,7 @@ fn withheld(generation: &Generation, id: &RevisionId) -> Vec<wire::WithheldRow> 
     let views = generation.views.iter();
     let entries = views.flat_map(|((_, group), view)| {
         let first = Withheld::whole(id.clone());
-        let entries = view.view.withheld.range(first..);
+        let entries = view.view().withheld.range(first..);
         entries.take_while(|(one, _)| one.revision == *id).map(move |entry| (group, entry))
     });
     entries

@@ -27,7 +27,7 @@ fn row(generation: &Generation, group: &Group) -> wire::GroupRow {
         group.baseline.as_ref().and_then(|name| generation.baselines.baselines.get(name));
     let view = generation.views.get(&(group.stage, group.name.clone()));
     let withheld = view
-        .map_or(0, |view| view.view.withheld.keys().filter(|one| one.package.is_empty()).count());
+        .map_or(0, |view| view.view().withheld.keys().filter(|one| one.package.is_empty()).count());
     wire::GroupRow {
         group: Some(group.into()),
         decisions: decisions as u64,

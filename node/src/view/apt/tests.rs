@@ -31,7 +31,7 @@ fn input<'a>(settled: &'a [&'a Revision], keep: &'a Dists) -> Input<'a> {
 }
 
 fn text(built: &Built, path: &str) -> String {
-    let blob = built.view.files[path];
+    let blob = built.files[path];
     String::from_utf8(built.blobs[&blob.digest].to_vec()).unwrap()
 }
 
@@ -57,11 +57,11 @@ fn a_dist_has_everything_that_its_release_lists() {
         let files = listed(&release);
         assert_eq!(files.len(), 6);
         for (path, (hash, length)) in files {
-            let file = built.view.files[format!("dists/{dist}/{path}").as_str()];
+            let file = built.files[format!("dists/{dist}/{path}").as_str()];
             assert_eq!(file.length, length);
             let folder = path.rsplit_once('/').unwrap().0;
             let by_hash = format!("dists/{dist}/{folder}/by-hash/SHA256/{hash}");
-            assert_eq!(built.view.files[by_hash.as_str()], file);
+            assert_eq!(built.files[by_hash.as_str()], file);
         }
         assert!(release.contains(&format!("\nArchitectures: {architecture}\n")));
         let clear = text(&built, &format!("dists/{dist}/InRelease"));
@@ -78,11 +78,16 @@ fn a_dist_has_everything_that_its_release_lists() {
         2
     );
     assert_eq!(text(&built, "dists/bookworm/opening/binary-amd64/Packages"), "");
-    assert_eq!(built.view.pool.len(), 3);
+    assert_eq!(built.pools.settled.len(), 3);
     assert!(built.left_out.is_empty());
     // What is built is what a child takes for a view.
-    let wire = patchmesh_proto::wire::View::from(&built.view);
-    assert_eq!(View::try_from(wire).unwrap(), built.view);
+    let (view, documents) = built.finish(BTreeMap::new());
+    let wire = patchmesh_proto::wire::View::from(&view);
+    assert_eq!(View::try_from(wire).unwrap(), view);
+    let documents: BTreeMap<DocumentRef, Bytes> = documents.into_iter().collect();
+    let index = &documents[&view.pools.settled];
+    let pool = patchmesh_proto::set::read_pool(index, |one| documents.get(one).cloned());
+    assert_eq!(pool.unwrap().len(), 3);
 }
 
 #[test]
@@ -96,11 +101,11 @@ fn equal_sets_give_equal_indices() {
     let later = Input { now: at("2026-12-01T00:00:00Z"), ..input(&other_order, &keep) };
     let second = Builder::new().build(&later, &key()).unwrap();
     let indices = |built: &Built| {
-        let files = built.view.files.iter().filter(|(path, _)| path.contains("Packages"));
+        let files = built.files.iter().filter(|(path, _)| path.contains("Packages"));
         files.map(|(path, blob)| (path.clone(), *blob)).collect::<Vec<_>>()
     };
     assert_eq!(indices(&first), indices(&second));
-    assert_eq!(first.view.pool, second.view.pool);
+    assert_eq!(first.pools, second.pools);
 }
 
 #[test]
@@ -108,13 +113,13 @@ fn what_was_once_there_stays_and_reads_empty() {
     let a = revision("s:bookworm/a@1", &["amd64"]);
     let mut builder = Builder::new();
     let first = builder.build(&input(&[&a], &Dists::new()), &key()).unwrap();
-    let keep = dists(&first.view);
-    let next = Input { previous: Some(first.view.signed_at), ..input(&[], &keep) };
+    let keep = dists(&first.files);
+    let next = Input { previous: Some(first.signed_at), ..input(&[], &keep) };
     let second = builder.build(&next, &key()).unwrap();
-    assert_eq!(second.view.signed_at, at("2026-11-23T10:00:01Z"));
-    assert!(second.view.pool.is_empty());
+    assert_eq!(second.signed_at, at("2026-11-23T10:00:01Z"));
+    assert!(second.pools.settled.is_empty());
     assert_eq!(text(&second, "dists/bookworm/settled/binary-amd64/Packages"), "");
-    assert_eq!(dists(&second.view), keep);
+    assert_eq!(dists(&second.files), keep);
     assert!(text(&second, "dists/bookworm/Release").contains("\nArchitectures: amd64\n"));
 }
 
@@ -132,7 +137,7 @@ fn opening_stands_beside_settled() {
         packages("settled").contains("Version: 1\n")
             && packages("opening").contains("Version: 2\n")
     );
-    assert_eq!(built.view.pool.len(), 2);
+    assert_eq!((built.pools.settled.len(), built.pools.opening.len()), (1, 1));
 }
 
 /// Prints what a rebuild costs: `cargo test -- --nocapture rebuilding`.

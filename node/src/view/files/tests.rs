@@ -1,6 +1,6 @@
 //! What machines without an agent see.
 
-use patchmesh_topology::view::is_inner_path;
+use patchmesh_topology::view::{Pools, is_inner_path};
 use serde_json::Value;
 
 use super::*;
@@ -35,22 +35,26 @@ fn revision(id: &str, payloads: Vec<Payload>) -> Revision {
     }
 }
 
-fn build(open: &[&Revision], key: &SigningKey) -> (View, BTreeMap<Digest, Bytes>) {
-    let mut view = View {
+fn build(settled: &[&Revision], opening: &[&Revision], key: &SigningKey) -> Built {
+    let mut built = Built {
         signed_at: now(),
         files: BTreeMap::new(),
-        pool: BTreeMap::new(),
-        withheld: BTreeMap::new(),
+        blobs: BTreeMap::new(),
+        pools: Pools::default(),
+        left_out: Vec::new(),
     };
-    let mut blobs = BTreeMap::new();
-    let input = Input { mesh: "Example", stage: Stage::Production, open, now: now() };
-    add(&input, key, &mut view, &mut blobs).expect("added");
-    (view, blobs)
+    let input = Input { mesh: "Example", stage: Stage::Production, settled, opening, now: now() };
+    add(&input, key, &mut built).expect("added");
+    built
 }
 
-fn text(view: &View, blobs: &BTreeMap<Digest, Bytes>, path: &str) -> String {
-    let blob = view.files[path];
-    String::from_utf8(blobs[&blob.digest].to_vec()).expect("text")
+fn text(built: &Built, path: &str) -> String {
+    let blob = built.files[path];
+    String::from_utf8(built.blobs[&blob.digest].to_vec()).expect("text")
+}
+
+fn json(built: &Built, path: &str) -> Value {
+    serde_json::from_str(&text(built, path)).expect("JSON")
 }
 
 #[test]
@@ -60,40 +64,68 @@ fn index_sums_and_pool_say_the_same_and_are_signed() {
         "msp:stable/KB1@1#2",
         vec![payload("fr/KB1.msu", "fr", 1), payload("ja/KB1.msu", "ja", 2)],
     );
-    let (view, blobs) = build(&[&both], &key);
-    let index = text(&view, &blobs, "files/index.json");
-    let json: Value = serde_json::from_str(&index).expect("JSON");
+    let built = build(&[], &[&both], &key);
+    let json = json(&built, "files/index.json");
     let entry = &json["revisions"][0];
     assert_eq!(entry["id"], "msp:stable/KB1@1#2");
     assert_eq!((&entry["unsigned"], &entry["classification"]), (&true.into(), &"update".into()));
     let first = "msp/stable/KB1/1+2/KB1.msu";
     assert_eq!(entry["payloads"][0]["path"], first);
     assert_eq!(entry["payloads"][1]["language"], "ja");
-    let sums = text(&view, &blobs, "files/SHA256SUMS");
+    assert_eq!(json["parts"], serde_json::json!([]));
+    let sums = text(&built, "files/SHA256SUMS");
     assert_eq!(sums.lines().count(), 2);
     for file in entry["payloads"].as_array().expect("a list") {
         let (path, sha256) = (file["path"].as_str().expect("a path"), &file["sha256"]);
-        let pool = view.pool[&format!("files/{path}")];
+        let pool = built.pools.opening[&format!("files/{path}")];
         assert_eq!(*sha256, pool.sha256.to_string());
         assert!(sums.contains(&format!("{}  {path}\n", pool.sha256)), "{sums}");
     }
     let ring = Keyring::parse(&key.public_binary().expect("a certificate")).expect("a keyring");
     for name in ["files/index.json", "files/SHA256SUMS"] {
-        let signature = text(&view, &blobs, &format!("{name}.asc"));
-        let signed = text(&view, &blobs, name);
+        let signature = text(&built, &format!("{name}.asc"));
+        let signed = text(&built, name);
         ring.verify_detached(signed.as_bytes(), signature.as_bytes(), now()).expect("good");
         assert!(ring.verify_detached(b"other", signature.as_bytes(), now()).is_err());
     }
 }
 
 #[test]
+fn what_has_settled_is_listed_apart_and_named_by_hash() {
+    let key = SigningKey::generate("repository", now()).expect("a key");
+    let old = revision("msp:stable/KB1@1", vec![payload("KB1.msu", "", 1)]);
+    let new = revision("msp:stable/KB2@1", vec![payload("KB2.msu", "", 2)]);
+    let (built, before) = (build(&[&old], &[&new], &key), build(&[&old], &[], &key));
+    let index = json(&built, "files/index.json");
+    assert_eq!(index["revisions"][0]["id"], "msp:stable/KB2@1");
+    let part = &index["parts"][0];
+    let path = format!("files/{}", part["path"].as_str().expect("a path"));
+    let list = text(&built, &path);
+    assert_eq!(part["sha256"], sha256(list.as_bytes()).to_string());
+    assert_eq!(part["length"], list.len() as u64);
+    let list: Value = serde_json::from_str(&list).expect("JSON");
+    assert_eq!(list["revisions"][0]["id"], "msp:stable/KB1@1");
+    // The sums lead to the other sums, and both together to every file.
+    let sums = text(&built, "files/SHA256SUMS");
+    assert_eq!(sums.lines().count(), 3);
+    let other = sums.lines().find_map(|line| line.split("  ").find(|it| it.ends_with(".sha256")));
+    let other = text(&built, &format!("files/{}", other.expect("other sums")));
+    assert!(other.contains("msp/stable/KB1/1/KB1.msu"), "{other}");
+    let pools = &built.pools;
+    assert_eq!((pools.settled.len(), pools.opening.len()), (1, 1));
+    // The change left it as it was.
+    assert_eq!(built.files.get(&path), before.files.get(&path));
+    assert_eq!(built.pools.settled, before.pools.settled);
+}
+
+#[test]
 fn nothing_open_is_an_empty_index() {
     let key = SigningKey::generate("repository", now()).expect("a key");
-    let (view, blobs) = build(&[], &key);
-    let json: Value = serde_json::from_str(&text(&view, &blobs, "files/index.json")).expect("JSON");
+    let built = build(&[], &[], &key);
+    let json = json(&built, "files/index.json");
     assert_eq!(json["revisions"], serde_json::json!([]));
-    assert_eq!(text(&view, &blobs, "files/SHA256SUMS"), "");
-    assert!(view.pool.is_empty());
+    assert_eq!(text(&built, "files/SHA256SUMS"), "");
+    assert!(built.pools.opening.is_empty());
 }
 
 #[test]
@@ -116,6 +148,6 @@ fn no_two_revisions_share_a_path() {
     assert!(folders.iter().all(|folder| is_inner_path(folder)), "{folders:?}");
     let long = "x".repeat(900);
     let long = revision(&format!("msp:s/n@{long}"), vec![payload(&format!("{long}.msu"), "", 1)]);
-    let placed = place(&long);
+    let (_, placed) = place(&long);
     assert!(is_inner_path(&placed[0].path) && placed[0].path.ends_with(".msu"));
 }

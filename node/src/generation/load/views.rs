@@ -1,0 +1,96 @@
+//! The views of a generation, and the files of their pools.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use patchmesh_proto::{set, wire};
+use patchmesh_topology::digest::Digest;
+use patchmesh_topology::name::GroupName;
+use patchmesh_topology::node::Stage;
+use patchmesh_topology::revision::DocumentRef;
+use patchmesh_topology::view::{FullView, Pool, Pools, View, ViewSet};
+
+use super::super::StoredView;
+use super::loader::Loader;
+use super::{Error, decode};
+
+/// What pools are kept under, which have no names of their own.
+const POOL: &str = "pool";
+
+impl Loader<'_> {
+    /// The views of the stages carried, and their index files at hand.
+    pub(super) fn views(
+        &mut self,
+        views: &ViewSet,
+        carried: &BTreeSet<Stage>,
+    ) -> Result<BTreeMap<(Stage, GroupName), Arc<StoredView>>, Error> {
+        let previous = || self.previous.into_iter().flat_map(|one| one.views.values());
+        let mut read: BTreeMap<Digest, Arc<StoredView>> =
+            previous().map(|view| (view.document.digest, view.clone())).collect();
+        let mut pools: HashMap<DocumentRef, Arc<Pool>> = previous().flat_map(pools_of).collect();
+        let mut found = BTreeMap::new();
+        for ((stage, group), document) in
+            views.views.iter().filter(|((stage, _), _)| carried.contains(stage))
+        {
+            let view = match read.get(&document.digest) {
+                Some(view) => view.clone(),
+                None => {
+                    let view = self.view(document, *stage, group, &mut pools)?;
+                    let Some(view) = view else { continue };
+                    read.insert(document.digest, view.clone());
+                    view
+                }
+            };
+            found.insert((*stage, group.clone()), view);
+        }
+        Ok(found)
+    }
+
+    fn view(
+        &mut self,
+        document: &DocumentRef,
+        stage: Stage,
+        group: &GroupName,
+        pools: &mut HashMap<DocumentRef, Arc<Pool>>,
+    ) -> Result<Option<Arc<StoredView>>, Error> {
+        let Some(bytes) = self.get(document)? else { return Ok(None) };
+        let name = format!("view of {stage} for {group}");
+        let view = decode::<wire::View, View>(&name, &bytes)?;
+        for file in view.files.values() {
+            if !self.staged.has(file)? {
+                self.lacking.insert(*file);
+            }
+        }
+        let settled = self.pool(&name, view.pools.settled, pools)?;
+        let opening = self.pool(&name, view.pools.opening, pools)?;
+        let (Some(settled), Some(opening)) = (settled, opening) else { return Ok(None) };
+        let full = FullView { view: Arc::new(view), pools: Pools { settled, opening } };
+        Ok(Some(Arc::new(StoredView { document: *document, full })))
+    }
+
+    /// The files of a pool: one that is known already, or read from its index.
+    fn pool(
+        &mut self,
+        name: &str,
+        index: DocumentRef,
+        known: &mut HashMap<DocumentRef, Arc<Pool>>,
+    ) -> Result<Option<Arc<Pool>>, Error> {
+        let found = known.get(&index).cloned();
+        if let Some(pool) = found.or_else(|| self.staged.known(POOL, &index.digest)) {
+            return Ok(Some(pool));
+        }
+        let Some(bytes) = self.get(&index)? else { return Ok(None) };
+        let pool = self.set(name, &bytes, |lookup| set::read_pool(&bytes, lookup))?.map(Arc::new);
+        if let Some(pool) = &pool {
+            self.staged.keep(POOL, index.digest, pool);
+            known.insert(index, pool.clone());
+        }
+        Ok(pool)
+    }
+}
+
+/// The pools of a view that is known.
+fn pools_of(stored: &Arc<StoredView>) -> [(DocumentRef, Arc<Pool>); 2] {
+    let (names, pools) = (&stored.view().pools, &stored.full.pools);
+    [(names.settled, pools.settled.clone()), (names.opening, pools.opening.clone())]
+}
