@@ -150,7 +150,7 @@ fn vendor_of(
 ) -> Result<Option<(SourceName, Payload)>, sources::Error> {
     let bound = generation.bindings.values().find(|binding| binding.blob == *blob);
     let Some(sha256) = bound.map(|binding| binding.sha256) else { return Ok(None) };
-    for (id, revision) in &generation.revisions {
+    for (id, revision) in generation.revisions.iter() {
         if let Some(found) = revision.payloads.iter().find(|payload| payload.sha256 == sha256) {
             return Ok(Some((id.update.source.clone(), found.clone())));
         }
