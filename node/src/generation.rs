@@ -16,7 +16,7 @@ pub mod storage;
 pub(crate) mod testing;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -99,11 +99,15 @@ impl StoredView {
 }
 
 /// The bound payloads of what is approved, as one node sees them.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct ApprovedPayloads {
-    wanted: BTreeMap<Digest, u64>,
-    unsubscribed: BTreeSet<Digest>,
+    wanted: Arc<BTreeMap<Digest, u64>>,
+    unsubscribed: Arc<BTreeSet<Digest>>,
 }
+
+/// The same, found once: it takes a look at every approved revision.
+#[derive(Debug, Clone, Default)]
+pub struct Demand(Arc<OnceLock<(NodeName, ApprovedPayloads)>>);
 
 /// One consistent set of documents.
 #[derive(Debug, Clone)]
@@ -150,6 +154,8 @@ pub struct Generation {
     pub views: BTreeMap<(Stage, GroupName), Arc<StoredView>>,
     /// The approved revisions of the stages that this node carries.
     pub revisions: Arc<BTreeMap<RevisionId, Arc<Revision>>>,
+    /// What they call for.
+    pub demand: Demand,
 }
 
 impl Generation {
@@ -172,20 +178,39 @@ impl Generation {
     /// whose payloads are all bound, those that it or a node below it
     /// subscribed to. Sorted by digest.
     #[must_use]
-    pub fn wanted_payloads(&self, node: &NodeName) -> BTreeMap<Digest, u64> {
+    pub fn wanted_payloads(&self, node: &NodeName) -> Arc<BTreeMap<Digest, u64>> {
         self.approved_payloads(node).wanted
     }
 
     /// Payload blobs of approved revisions that `node` does not hold, since
     /// neither it nor a node below it subscribed to them.
     #[must_use]
-    pub fn unsubscribed_payloads(&self, node: &NodeName) -> BTreeSet<Digest> {
+    pub fn unsubscribed_payloads(&self, node: &NodeName) -> Arc<BTreeSet<Digest>> {
         self.approved_payloads(node).unsubscribed
     }
 
+    /// Whether `other` shares everything that decides what is wanted.
+    fn calls_for_as_much_as(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.mesh, &other.mesh)
+            && Arc::ptr_eq(&self.bindings, &other.bindings)
+            && Arc::ptr_eq(&self.revisions, &other.revisions)
+            && self.approvals.iter().all(|(stage, approvals)| {
+                other.approvals.get(stage).is_some_and(|one| Arc::ptr_eq(approvals, one))
+            })
+    }
+
     fn approved_payloads(&self, node: &NodeName) -> ApprovedPayloads {
+        let find = || (node.clone(), self.find_approved_payloads(node));
+        match self.demand.0.get_or_init(find) {
+            (of, found) if of == node => found.clone(),
+            // Nearly always a node asks for itself.
+            _ => self.find_approved_payloads(node),
+        }
+    }
+
+    fn find_approved_payloads(&self, node: &NodeName) -> ApprovedPayloads {
         let carried = self.mesh.carried(node);
-        let mut found = ApprovedPayloads::default();
+        let (mut wanted, mut unsubscribed) = (BTreeMap::new(), BTreeSet::new());
         for stage in self.carries(node) {
             for id in self.approved_revisions(&[stage].into()) {
                 let Some(revision) = self.revisions.get(id) else { continue };
@@ -193,16 +218,16 @@ impl Generation {
                 for payload in &revision.payloads {
                     let Some(binding) = self.bindings.get(&payload.sha256) else { continue };
                     if !carried.takes(stage, revision, payload) {
-                        found.unsubscribed.insert(binding.blob);
+                        unsubscribed.insert(binding.blob);
                     } else if is_whole {
-                        found.wanted.insert(binding.blob, binding.length);
+                        wanted.insert(binding.blob, binding.length);
                     }
                 }
             }
         }
         // One file may belong to several revisions.
-        found.unsubscribed.retain(|blob| !found.wanted.contains_key(blob));
-        found
+        unsubscribed.retain(|blob| !wanted.contains_key(blob));
+        ApprovedPayloads { wanted: Arc::new(wanted), unsubscribed: Arc::new(unsubscribed) }
     }
 
     /// The payload blobs of approved revisions that can't wait, whoever holds

@@ -84,7 +84,7 @@ pub(super) fn earlier(
     let mut sources: Vec<content::Holder> = Vec::new();
     for name in names.iter().take(MAX_SOURCES) {
         let Some(node) = generation.mesh.node(name) else { continue };
-        let blobs = Arc::new(generation.wanted_payloads(name));
+        let blobs = generation.wanted_payloads(name);
         match ways.to(name, &node.url) {
             // What it sends is verified piece by piece; the connection stays.
             Ok(channel) => {

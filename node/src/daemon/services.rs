@@ -37,7 +37,7 @@ use crate::alerts::Alerts;
 use crate::budget::{self, Budget};
 use crate::config::Settings;
 use crate::content::{self, Content, Wanted};
-use crate::generation::{Current, retention};
+use crate::generation::{Current, Generation, retention};
 use crate::http;
 use crate::identity::peer::PeerPolicy;
 use crate::identity::renewal::Renewal;
@@ -377,15 +377,14 @@ async fn want(content: Content, name: NodeName, current: Current) {
     let mut carried = None;
     loop {
         let generation = switches.borrow_and_update().clone();
-        let wanted = generation.wanted_payloads(&name);
-        let pressing = generation.pressing_payloads();
-        let ahead = generation.mesh.link(&name).ahead;
-        let wanted = wanted.into_iter().map(|(digest, length)| {
-            let is_pressing = pressing.contains(&digest);
-            let class = if is_pressing { Class::Critical } else { ahead };
-            Wanted::new(digest, length).with_class(class)
-        });
-        content.set_wanted(generation.number, wanted.collect());
+        let (of, asking) = (generation.clone(), name.clone());
+        // A look at every approved revision takes a while where there are many.
+        let found = tokio::task::spawn_blocking(move || wanted_of(&of, &asking)).await;
+        let Ok(wanted) = found else {
+            tracing::error!("payloads are fetched no more: restart this node");
+            return;
+        };
+        content.set_wanted(generation.number, wanted);
         let now_carried = Some(generation.mesh.carried(&name));
         let has_changed = carried.is_some() && carried != now_carried;
         carried = now_carried;
@@ -397,6 +396,18 @@ async fn want(content: Content, name: NodeName, current: Current) {
             return;
         }
     }
+}
+
+/// The payloads that `name` is to hold, with their classes.
+fn wanted_of(generation: &Generation, name: &NodeName) -> Vec<Wanted> {
+    let pressing = generation.pressing_payloads();
+    let ahead = generation.mesh.link(name).ahead;
+    let wanted = generation.wanted_payloads(name);
+    let wanted = wanted.iter().map(|(digest, length)| {
+        let class = if pressing.contains(digest) { Class::Critical } else { ahead };
+        Wanted::new(*digest, *length).with_class(class)
+    });
+    wanted.collect()
 }
 
 async fn release(content: &Content, name: &NodeName, current: &Current) {

@@ -121,12 +121,12 @@ pub fn release(
 ) -> Result<Removed, store::Error> {
     let documents: HashSet<Digest> = present.targets.values().map(|one| one.digest).collect();
     let mut removed = Removed::default();
-    for digest in present.unsubscribed_payloads(name) {
-        if documents.contains(&digest) || !store.remove_blob(&digest)? {
+    for digest in present.unsubscribed_payloads(name).iter() {
+        if documents.contains(digest) || !store.remove_blob(digest)? {
             continue;
         }
         removed.blobs += 1;
-        removed.bytes += present.payload_length(&digest).unwrap_or_default();
+        removed.bytes += present.payload_length(digest).unwrap_or_default();
     }
     Ok(removed)
 }
@@ -182,7 +182,7 @@ fn reachable(
     present: &Generation,
     name: &NodeName,
 ) -> Result<HashSet<Digest>, store::Error> {
-    let mut used: HashSet<Digest> = present.wanted_payloads(name).into_keys().collect();
+    let mut used: HashSet<Digest> = present.wanted_payloads(name).keys().copied().collect();
     let unsubscribed = present.unsubscribed_payloads(name);
     let mut waiting: Vec<Digest> = present.targets.values().map(|target| target.digest).collect();
     let files: BTreeSet<&String> = kept.values().flat_map(|one| &one.metadata).collect();

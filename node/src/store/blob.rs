@@ -29,9 +29,6 @@ pub const SMALL_BLOB: u64 = 64 << 10;
 /// Blobs up to this length may be read as a whole; larger ones are streamed.
 const MAX_IN_MEMORY: u64 = 64 << 20;
 
-/// Bytes of one read of a stream: few calls, little memory.
-const READ_LENGTH: u64 = PIECE_LENGTH;
-
 pub(super) const BLOBS: Table<Digest, BlobRecord> = Table::new(Tag::Blob, 1);
 pub(super) const MANIFESTS: Table<Digest, ManifestRecord> = Table::new(Tag::Manifest, 1);
 
@@ -457,7 +454,8 @@ impl BlobReader {
         .await
     }
 
-    /// The bytes of a range, in parts of at most 1 MiB.
+    /// The bytes of a range, in parts that end where pieces do: each piece is
+    /// hashed whole to hand out any part of it.
     pub fn stream(
         self,
         range: Range<u64>,
@@ -466,9 +464,10 @@ impl BlobReader {
             if range.is_empty() {
                 return Ok(None);
             }
-            let length = READ_LENGTH.min(range.end - range.start);
-            let bytes = reader.read(range.start, length).await?;
-            Ok(Some((bytes, (reader, range.start + length..range.end))))
+            let end = (range.start / PIECE_LENGTH + 1) * PIECE_LENGTH;
+            let end = end.min(range.end);
+            let bytes = reader.read(range.start, end - range.start).await?;
+            Ok(Some((bytes, (reader, end..range.end))))
         })
     }
 }

@@ -20,7 +20,7 @@ use patchmesh_topology::rollout::{RolloutSet, WaveStateSet};
 use patchmesh_topology::rule::Policy;
 use patchmesh_topology::view::ViewSet;
 
-use super::super::{Approvals, Generation, Target, carries, names};
+use super::super::{Approvals, Demand, Generation, Target, carries, names};
 use super::{Error, Staged, decode, roles};
 use crate::tuf::TrustedMetadata;
 
@@ -125,11 +125,15 @@ impl<'a> Loader<'a> {
             views_version: view_set.version,
             views,
             revisions: Arc::default(),
+            demand: Demand::default(),
         };
         if generation.approvals.len() < Stage::ALL.len() {
             return Ok(None);
         }
         generation.revisions = self.revisions(&generation, node)?;
+        if let Some(previous) = self.previous.filter(|one| one.calls_for_as_much_as(&generation)) {
+            generation.demand = previous.demand.clone();
+        }
         if generation.mesh.is_standby(node) {
             self.every_revision(&generation, node)?;
         }
