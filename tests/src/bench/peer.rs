@@ -289,6 +289,16 @@ pub(super) fn note(command: &str) {
     used.insert(general(command));
 }
 
+/// Words as a shell takes them; none of ours has a quote in it.
+pub(super) fn line(words: impl IntoIterator<Item: AsRef<str>>) -> String {
+    let quoted = |word: &str| match word.contains(' ') {
+        true => format!("'{word}'"),
+        false => word.to_owned(),
+    };
+    let words = words.into_iter().map(|word| quoted(word.as_ref()));
+    words.collect::<Vec<_>>().join(" ")
+}
+
 /// The commands that peers ran in this run, for the page.
 #[must_use]
 pub fn used() -> Vec<String> {
@@ -354,5 +364,11 @@ mod tests {
             "rsync --fsync rsync://HOST/FILE FILE"
         );
         assert_eq!(general("dd if=/a of=/b bs=1M"), "dd if=FILE of=FILE bs=1M");
+    }
+
+    #[test]
+    fn what_is_shown_can_be_run() {
+        let words = ["link", "set", "lyon", "--down-at", "08:00-18:00 4Mbit/s"];
+        assert_eq!(general(&line(words)), "link set lyon --down-at '08:00-18:00 4Mbit/s'");
     }
 }

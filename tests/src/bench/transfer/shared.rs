@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use tokio::time::sleep;
 
-use crate::bench::peer::{Peer, Place, note};
+use crate::bench::peer::{Peer, Place, line, note};
 use crate::bench::release::{Release, file_name};
 use crate::bench::{Measurement, Scale};
 use crate::cluster::{Cluster, PRIMARY, Spec, generation_of};
@@ -106,7 +106,7 @@ impl Bench {
     /// Sets the profile of the branch's line and waits until it knows.
     async fn link(&self, arguments: &[&str]) -> Result<()> {
         let all = [&["link", "set", BRANCH], arguments].concat();
-        note(&format!("patchmesh {}", all.join(" ")));
+        note(&format!("patchmesh {}", line(&all)));
         self.cluster.patchmesh(PRIMARY, &all).await?.success()?;
         let (node, wanted) = (self.cluster.node(BRANCH)?, self.cluster.generation().await?);
         until("the branch to know it", PATIENCE, async || {
@@ -163,7 +163,7 @@ impl Bench {
 /// The command without `ip netns exec NAMESPACE`.
 fn described(command: &Command) -> String {
     let words = command.as_std().get_args().skip(3).map(|word| word.to_string_lossy());
-    words.collect::<Vec<_>>().join(" ")
+    line(words)
 }
 
 /// How far a rate is from a limit, in percent.
