@@ -123,26 +123,12 @@ impl Mesh {
     async fn decide(&mut self, bytes: usize) -> Result<()> {
         self.releases += 1;
         let name = format!("app-{}", self.releases);
-        self.vendor.release(&[Sample::new(&name, "1").with_bytes(bytes)]).await?;
-        self.cluster.sync("vendor").await?.success()?;
-        let revision = [self.cluster.revision(&name).await?];
-        self.cluster.approve("validation", &revision).await?;
-        self.cluster.promote(&revision).await?;
-        Ok(())
-    }
-
-    /// The keys of the alerts of `name`, as headquarters knows them.
-    async fn alerts_of(&self, name: &str) -> Result<Vec<String>> {
-        let listed = self.cluster.patchmesh(PRIMARY, &["alert", "list", "--all-nodes"]).await?;
-        let listed = listed.success()?.json()?;
-        let alerts = listed["alerts"].as_array().context("alerts")?;
-        let theirs = alerts.iter().filter(|alert| alert["node"] == name);
-        Ok(theirs.filter_map(|alert| Some(alert["key"].as_str()?.to_owned())).collect())
+        self.cluster.carry(&self.vendor, &name, bytes).await
     }
 
     async fn alerted(&self, name: &str, is: impl Fn(&[String]) -> bool) -> Result<()> {
         until(&format!("the alerts of {name} to be as expected"), PATIENCE, async || {
-            let found = self.alerts_of(name).await?;
+            let found = self.cluster.alerts_of(name).await?;
             ensure!(is(&found), "they are {found:?}");
             Ok(Some(()))
         })
@@ -234,7 +220,7 @@ async fn a_full_disk_holds_payloads_back_and_goes_on_by_itself() -> Result<()> {
         Ok(Some(()))
     })
     .await?;
-    ensure!(mesh.alerts_of("lyon").await? == ["disk"], "it is not told any more");
+    ensure!(mesh.cluster.alerts_of("lyon").await? == ["disk"], "it is not told any more");
     // Also after a restart.
     mesh.cluster.node_mut("lyon")?.restart().await?;
     let node = mesh.cluster.node("lyon")?;

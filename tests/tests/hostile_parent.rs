@@ -58,12 +58,7 @@ impl Broken {
     async fn change(&mut self) -> Result<()> {
         self.releases += 1;
         let name = format!("app-{}", self.releases);
-        self.vendor.release(&[Sample::new(&name, "1").with_bytes(CONTENT)]).await?;
-        self.cluster.sync("vendor").await?.success()?;
-        let revision = [self.cluster.revision(&name).await?];
-        self.cluster.approve("validation", &revision).await?;
-        self.cluster.promote(&revision).await?;
-        Ok(())
+        self.cluster.carry(&self.vendor, &name, CONTENT).await
     }
 
     async fn leaf(&self) -> Result<NodeStatus> {

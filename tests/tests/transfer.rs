@@ -61,12 +61,7 @@ impl Mesh {
     async fn decide(&mut self, bytes: usize) -> Result<()> {
         self.releases += 1;
         let name = format!("app-{}", self.releases);
-        self.vendor.release(&[Sample::new(&name, "1").with_bytes(bytes)]).await?;
-        self.cluster.sync("vendor").await?.success()?;
-        let revision = [self.cluster.revision(&name).await?];
-        self.cluster.approve("validation", &revision).await?;
-        self.cluster.promote(&revision).await?;
-        Ok(())
+        self.cluster.carry(&self.vendor, &name, bytes).await
     }
 
     /// Waits until a node has so much of the payload that it is receiving.
@@ -83,15 +78,6 @@ impl Mesh {
             Ok(large.map(|_| ()))
         })
         .await
-    }
-
-    /// The keys of the alerts of `name`, as headquarters knows them.
-    async fn alerts_of(&self, name: &str) -> Result<Vec<String>> {
-        let listed = self.cluster.patchmesh(PRIMARY, &["alert", "list", "--all-nodes"]).await?;
-        let listed = listed.success()?.json()?;
-        let alerts = listed["alerts"].as_array().context("alerts")?;
-        let theirs = alerts.iter().filter(|alert| alert["node"] == name);
-        Ok(theirs.filter_map(|alert| Some(alert["key"].as_str()?.to_owned())).collect())
     }
 
     async fn is_whole(&self, name: &str) -> Result<()> {
@@ -148,7 +134,7 @@ async fn a_liar_beside_costs_a_piece_and_is_named() -> Result<()> {
     for name in ["a", "b"] {
         mesh.is_whole(name).await?;
         until("headquarters to know who lied", PATIENCE, async || {
-            let alerts = mesh.alerts_of(name).await?;
+            let alerts = mesh.cluster.alerts_of(name).await?;
             Ok(alerts.iter().any(|key| key == "liar/mallory").then_some(()))
         })
         .await?;
@@ -196,7 +182,7 @@ async fn a_bit_flipped_on_the_line_costs_what_was_under_way() -> Result<()> {
     ensure!(sent < CONTENT as u64 + IN_FLIGHT + BESIDE, "the parent sent {sent} bytes");
     mesh.is_whole("lyon").await?;
     // TLS found it, so nobody lied.
-    ensure!(mesh.alerts_of("lyon").await?.is_empty());
+    ensure!(mesh.cluster.alerts_of("lyon").await?.is_empty());
     mesh.cluster.passed();
     Ok(())
 }
@@ -229,14 +215,14 @@ async fn a_parent_that_is_killed_is_stood_in_for_until_it_is_back() -> Result<()
         let nodes = nodes["nodes"].as_array().context("nodes")?;
         let lyon = nodes.iter().find(|node| node["name"] == "lyon").context("lyon")?;
         let has_it = lyon["converged"] == true && lyon["status"]["generation"] == generation;
-        let alerts = mesh.alerts_of("lyon").await?;
+        let alerts = mesh.cluster.alerts_of("lyon").await?;
         Ok((has_it && alerts == ["fallback"]).then_some(()))
     })
     .await?;
     line.limit(None);
     mesh.cluster.node_mut("hub")?.start().await?;
     until("lyon to follow its parent again", FALLBACK, async || {
-        Ok(mesh.alerts_of("lyon").await?.is_empty().then_some(()))
+        Ok(mesh.cluster.alerts_of("lyon").await?.is_empty().then_some(()))
     })
     .await?;
     mesh.decide(1 << 20).await?;

@@ -109,12 +109,13 @@ fn payloads<'a>(revisions: &[&'a Revision]) -> impl Iterator<Item = &'a Payload>
     revisions.iter().flat_map(|revision| &revision.payloads)
 }
 
+/// Package, version and architecture.
+fn name(of: &Payload) -> [&str; 3] {
+    [&of.package, &of.version, &of.architecture]
+}
+
 /// Whether `new` has another file for a package that is in `old`.
 fn have_twins(old: &[&Revision], new: &[&Revision]) -> bool {
-    let name = |one: &Payload| {
-        let Payload { package, version, architecture, .. } = one;
-        (package.clone(), version.clone(), architecture.clone())
-    };
     let known: HashMap<_, &Sha256> = payloads(new)
         .filter(|one| !one.control.is_empty())
         .map(|one| (name(one), &one.sha256))

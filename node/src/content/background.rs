@@ -102,7 +102,7 @@ fn next_round() -> Instant {
     Instant::now() + RETRY + jittered(RETRY) / 4
 }
 
-async fn sleep_or_never(until: Option<Instant>) {
+pub(super) async fn sleep_or_never(until: Option<Instant>) {
     match until {
         Some(until) => sleep_until(until).await,
         None => pending().await,

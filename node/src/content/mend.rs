@@ -26,9 +26,10 @@ use patchmesh_topology::alert::Severity;
 use patchmesh_topology::digest::Digest;
 use patchmesh_topology::link::Class;
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use super::ask::Ask;
+use super::background::sleep_or_never;
 use super::near::nobody;
 use super::{Content, Error, Urgency, Wanted};
 use crate::alerts::Alerts;
@@ -237,7 +238,7 @@ impl Content {
             tokio::select! {
                 Some((digest, outcome)) = running.next() => self.ended(digest, outcome, &alerts),
                 () = mending.news.notified() => {}
-                () = until(next) => {}
+                () = sleep_or_never(next) => {}
             }
         }
     }
@@ -382,11 +383,4 @@ fn text(digest: &Digest, one: &Open) -> String {
          restore this node from a backup",
         one.problem
     )
-}
-
-async fn until(due: Option<Instant>) {
-    match due {
-        Some(due) => sleep_until(due).await,
-        None => std::future::pending().await,
-    }
 }

@@ -10,7 +10,7 @@ use patchmesh_topology::digest::Digest;
 use super::fetch::{Fetch, State};
 use super::{Content, Error, Urgency, Wanted};
 use crate::log::in_one_line;
-use crate::store::manifest::PIECE_LENGTH;
+use crate::store::manifest::{PIECE_LENGTH, parts};
 use crate::store::{self, BlobReader, Store};
 
 /// The bytes of a range, in parts of at most 1 MiB.
@@ -146,17 +146,6 @@ impl Content {
     }
 }
 
-/// Cuts a range where pieces end, so that each part needs one piece.
-fn parts(range: Range<u64>) -> impl Iterator<Item = Range<u64>> + Send {
-    let mut at = range.start;
-    std::iter::from_fn(move || {
-        let end = range.end.min((at / PIECE_LENGTH + 1) * PIECE_LENGTH);
-        let part = at..end;
-        at = end;
-        (!part.is_empty()).then_some(part)
-    })
-}
-
 /// A blob that can be read, at once or as it comes.
 #[derive(Debug, Clone)]
 pub(super) enum Reader {
@@ -213,21 +202,5 @@ async fn read_coming(
             }
             State::Failed(error) => return Err(error),
         }
-    }
-}
-
-#[cfg(test)]
-#[allow(clippy::single_range_in_vec_init, reason = "lists of ranges are what is tested")]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn parts_end_where_pieces_end() {
-        let cut = |range| parts(range).collect::<Vec<_>>();
-        let piece = PIECE_LENGTH;
-        assert_eq!(cut(0..0), []);
-        assert_eq!(cut(5..7), [5..7]);
-        assert_eq!(cut(0..piece), [0..piece]);
-        assert_eq!(cut(5..2 * piece + 1), [5..piece, piece..2 * piece, 2 * piece..2 * piece + 1]);
     }
 }

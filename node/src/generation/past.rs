@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use patchmesh_proto::{document, set, wire};
 use patchmesh_topology::digest::Digest;
 use patchmesh_topology::name::GroupName;
 use patchmesh_topology::node::Stage;
+use patchmesh_topology::revision::DocumentRef;
 use patchmesh_topology::view::{FullView, Pool, Pools, View, ViewSet};
 
 use super::load::Error;
@@ -83,12 +85,22 @@ fn read_view(store: &Store, document: &Digest) -> Result<Option<FullView>, store
 
 fn read_pool(store: &Store, index: &Digest) -> Result<Option<Arc<Pool>>, store::Error> {
     let Some(index) = store.get_blob(index)? else { return Ok(None) };
-    let mut partitions = BTreeMap::new();
-    for document in set::partitions(&index).unwrap_or_default() {
-        partitions.insert(document.digest, store.get_blob(&document.digest)?.unwrap_or_default());
-    }
+    let named = set::partitions(&index).unwrap_or_default();
+    let partitions = partitions(store, named)?;
     let pool = set::read_pool(&index, |one| partitions.get(&one.digest).cloned());
     Ok(pool.ok().map(Arc::new))
+}
+
+/// Those documents that this node still keeps.
+fn partitions(
+    store: &Store,
+    named: Vec<DocumentRef>,
+) -> Result<BTreeMap<Digest, Bytes>, store::Error> {
+    let mut found = BTreeMap::new();
+    for document in named {
+        found.extend(store.get_blob(&document.digest)?.map(|bytes| (document.digest, bytes)));
+    }
+    Ok(found)
 }
 
 fn read<W, M>(store: &Store, digest: &Digest) -> Result<Option<M>, store::Error>
@@ -118,12 +130,7 @@ pub fn approvals(store: &Store, stage: Stage, version: u64) -> Result<Option<App
         if set::version(&index).map_err(failed)? != version {
             continue;
         }
-        let mut partitions = BTreeMap::new();
-        for document in set::partitions(&index).map_err(failed)? {
-            if let Some(bytes) = store.get_blob(&document.digest)? {
-                partitions.insert(document.digest, bytes);
-            }
-        }
+        let partitions = partitions(store, set::partitions(&index).map_err(failed)?)?;
         let set = set::read_approvals(&index, |one| partitions.get(&one.digest).cloned())
             .map_err(failed)?;
         return Ok(Some(Approvals { set: Arc::new(set), digest: Digest::of(&index) }));

@@ -7,8 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use futures_util::Stream;
-use futures_util::stream::try_unfold;
+use futures_util::{Stream, StreamExt, stream};
 use patchmesh_topology::digest::Digest;
 use tokio::sync::Semaphore;
 
@@ -16,7 +15,7 @@ use super::damage::Damage;
 use super::database::{Order, Space};
 use super::disk::Disk;
 use super::error::READ;
-use super::manifest::{Manifest, PIECE_LENGTH};
+use super::manifest::{Manifest, PIECE_LENGTH, parts};
 use super::partial::{JOURNAL, journal};
 use super::piece_set::PieceSet;
 use super::table::{Table, Tag};
@@ -460,14 +459,9 @@ impl BlobReader {
         self,
         range: Range<u64>,
     ) -> impl Stream<Item = Result<Bytes, Error>> + Send + 'static {
-        try_unfold((self, range), |(reader, range)| async move {
-            if range.is_empty() {
-                return Ok(None);
-            }
-            let end = (range.start / PIECE_LENGTH + 1) * PIECE_LENGTH;
-            let end = end.min(range.end);
-            let bytes = reader.read(range.start, end - range.start).await?;
-            Ok(Some((bytes, (reader, end..range.end))))
+        stream::iter(parts(range)).then(move |part| {
+            let reader = self.clone();
+            async move { reader.read(part.start, part.end - part.start).await }
         })
     }
 }

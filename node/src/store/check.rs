@@ -1,7 +1,5 @@
 //! Blobs read again and hashed, piece by piece: what the disk has made of them.
 
-use std::io::ErrorKind;
-
 use patchmesh_topology::digest::Digest;
 
 use super::blob::Source;
@@ -65,7 +63,7 @@ impl Store {
             // Being received, or removed meanwhile.
             Ok(None) => return Ok(None),
             Err(Error::Damaged { .. }) => None,
-            Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => None,
+            Err(error) if error.is_missing_file() => None,
             Err(error) => return Err(error),
         };
         Ok(Some(Check { manifest, reader }))

@@ -9,6 +9,7 @@
 //! values that were folded and compared: whoever holds one may trust it. A blob
 //! of one piece needs no values, since its only piece is the root of the tree.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use blake3::hazmat::{HasherExt, Mode, merge_subtrees_non_root, merge_subtrees_root};
@@ -199,6 +200,17 @@ pub fn piece_count(length: u64) -> u64 {
 #[must_use]
 pub fn piece_length(length: u64, piece: u64) -> u64 {
     length.saturating_sub(piece.saturating_mul(PIECE_LENGTH)).min(PIECE_LENGTH)
+}
+
+/// Cuts a range where pieces end, so that each part needs one piece.
+pub fn parts(range: Range<u64>) -> impl Iterator<Item = Range<u64>> + Send {
+    let mut at = range.start;
+    std::iter::from_fn(move || {
+        let end = range.end.min((at / PIECE_LENGTH + 1) * PIECE_LENGTH);
+        let part = at..end;
+        at = end;
+        (!part.is_empty()).then_some(part)
+    })
 }
 
 /// Number of values in the manifest of a blob of this length.
@@ -422,5 +434,16 @@ mod tests {
             let result = Manifest::decode(manifest.digest(), manifest.length(), &encoded);
             prop_assert!(matches!(result, Err(Error::Fold { .. })), "{result:?}");
         }
+    }
+
+    #[test]
+    #[allow(clippy::single_range_in_vec_init, reason = "lists of ranges are what is tested")]
+    fn parts_end_where_pieces_end() {
+        let cut = |range| parts(range).collect::<Vec<_>>();
+        let piece = PIECE_LENGTH;
+        assert_eq!(cut(0..0), []);
+        assert_eq!(cut(5..7), [5..7]);
+        assert_eq!(cut(0..piece), [0..piece]);
+        assert_eq!(cut(5..2 * piece + 1), [5..piece, piece..2 * piece, 2 * piece..2 * piece + 1]);
     }
 }

@@ -89,10 +89,12 @@ impl Built {
         let [settled, opening] =
             [&self.pools.settled, &self.pools.opening].map(patchmesh_proto::set::cut_pool);
         let pools = Pools { settled: settled.reference(), opening: opening.reference() };
-        let name = |bytes: Bytes| (patchmesh_proto::document::reference(&bytes), bytes);
-        let mut documents: Vec<_> = self.blobs.into_values().map(name).collect();
+        let blobs = self.blobs.into_iter();
+        let mut documents: Vec<_> = blobs
+            .map(|(digest, bytes)| (DocumentRef { digest, length: bytes.len() as u64 }, bytes))
+            .collect();
         for cut in [settled, opening] {
-            documents.push(name(cut.index));
+            documents.push((cut.reference(), cut.index));
             documents.extend(cut.partitions);
         }
         (View { signed_at: self.signed_at, files: self.files, pools, withheld }, documents)

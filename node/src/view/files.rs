@@ -23,9 +23,10 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use jiff::Timestamp;
+use patchmesh_proto::document::reference;
 use patchmesh_topology::digest::{Digest, Sha256};
 use patchmesh_topology::node::Stage;
-use patchmesh_topology::revision::{DocumentRef, Facts, Installer, Payload, Revision, RevisionId};
+use patchmesh_topology::revision::{Facts, Installer, Payload, Revision, RevisionId};
 use patchmesh_topology::view::{Pool, PoolFile};
 use serde::Serialize;
 
@@ -123,7 +124,7 @@ fn settled(input: &Input<'_>, built: &mut Built) -> Result<(Vec<Part>, String), 
 
 fn add_file(path: &str, text: String, built: &mut Built) {
     let bytes = Bytes::from(text);
-    let blob = DocumentRef { digest: Digest::of(&bytes), length: bytes.len() as u64 };
+    let blob = reference(&bytes);
     built.blobs.insert(blob.digest, bytes);
     built.files.insert(format!("{FOLDER}{path}"), blob);
 }

@@ -9,9 +9,9 @@ use serde_json::Value;
 use super::{Cluster, Node, Spec};
 use crate::apt::Lines;
 use crate::run::{Outcome, run};
-use crate::vendor::Vendor;
 use crate::vendor::files::FilesVendor;
 use crate::vendor::repository::{COMPONENT, SUITE, architecture};
+use crate::vendor::{Sample, Vendor};
 
 /// What a decision brought about.
 #[derive(Debug, Clone, Copy)]
@@ -156,6 +156,32 @@ impl Cluster {
     /// When the primary refuses.
     pub async fn promote(&self, revisions: &[String]) -> Result<Decision> {
         self.decide(&["promote"], revisions).await
+    }
+
+    /// The vendor of the source `vendor` releases a new package with so many bytes of
+    /// content, and everybody is to have it.
+    ///
+    /// # Errors
+    /// When the primary refuses.
+    pub async fn carry(&self, vendor: &Vendor, name: &str, bytes: usize) -> Result<()> {
+        vendor.release(&[Sample::new(name, "1").with_bytes(bytes)]).await?;
+        self.sync("vendor").await?.success()?;
+        let revision = [self.revision(name).await?];
+        self.approve("validation", &revision).await?;
+        self.promote(&revision).await?;
+        Ok(())
+    }
+
+    /// The keys of the alerts of the node `name`, as the primary knows them.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn alerts_of(&self, name: &str) -> Result<Vec<String>> {
+        let arguments = ["alert", "list", "--all-nodes"];
+        let listed = self.patchmesh(&self.primary()?.name, &arguments).await?.success()?.json()?;
+        let alerts = listed["alerts"].as_array().context("alerts")?;
+        let theirs = alerts.iter().filter(|alert| alert["node"] == name);
+        Ok(theirs.filter_map(|alert| Some(alert["key"].as_str()?.to_owned())).collect())
     }
 
     /// `decline` in every stage.

@@ -57,9 +57,7 @@ impl Expected {
             retired: response.retired,
         }
     }
-}
 
-impl Expected {
     /// What it has and what comes of it; `verb` says whether already.
     fn line(&self, verb: &str) -> String {
         let mut text = format!(

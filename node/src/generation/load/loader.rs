@@ -311,12 +311,12 @@ impl<'a> Loader<'a> {
         }
     }
 
-    /// The index document that a name led to in the previous generation.
-    fn index_before(&self, name: &str) -> Result<Option<Bytes>, Error> {
-        let Some(target) = self.previous.and_then(|one| one.targets.get(name)) else {
-            return Ok(None);
-        };
-        Ok(self.staged.get(&DocumentRef { digest: target.digest, length: target.length })?)
+    /// The previous generation, with the index document that a name led to in it.
+    fn before(&self, name: &str) -> Result<Option<(&'a Generation, Bytes)>, Error> {
+        let Some(previous) = self.previous else { return Ok(None) };
+        let Some(target) = previous.targets.get(name) else { return Ok(None) };
+        let index = DocumentRef { digest: target.digest, length: target.length };
+        Ok(self.staged.get(&index)?.map(|index| (previous, index)))
     }
 
     fn catalogue(
@@ -324,9 +324,8 @@ impl<'a> Loader<'a> {
         name: &str,
         index: Bytes,
     ) -> Result<Option<BTreeMap<RevisionId, CatalogueEntry>>, Error> {
-        let old = self.index_before(name)?;
-        let before = self.previous.zip(old.as_ref());
-        let before = before.map(|(one, index)| Before { index, contents: &*one.catalogue });
+        let old = self.before(name)?;
+        let before = old.as_ref().map(|(one, index)| Before { index, contents: &*one.catalogue });
         self.set(name, &index, |lookup| set::read_catalogue_after(before, &index, lookup))
     }
 
@@ -335,9 +334,8 @@ impl<'a> Loader<'a> {
         name: &str,
         index: Bytes,
     ) -> Result<Option<BTreeMap<Sha256, Binding>>, Error> {
-        let old = self.index_before(name)?;
-        let before = self.previous.zip(old.as_ref());
-        let before = before.map(|(one, index)| Before { index, contents: &*one.bindings });
+        let old = self.before(name)?;
+        let before = old.as_ref().map(|(one, index)| Before { index, contents: &*one.bindings });
         self.set(name, &index, |lookup| set::read_bindings_after(before, &index, lookup))
     }
 
@@ -364,10 +362,10 @@ impl<'a> Loader<'a> {
         name: &str,
         index: Bytes,
     ) -> Result<Option<Approvals>, Error> {
-        let old = self.index_before(name)?;
-        let known = self.previous.and_then(|one| one.approvals.get(&stage));
-        let before = known.zip(old.as_ref());
-        let before = before.map(|(one, index)| Before { index, contents: &one.set.entries });
+        let old = self.before(name)?;
+        let before = old.as_ref().and_then(|(one, index)| {
+            Some(Before { index, contents: &one.approvals.get(&stage)?.set.entries })
+        });
         let read = |lookup: &dyn Fn(&DocumentRef) -> Option<Bytes>| {
             set::read_approvals_after(before, &index, lookup)
         };

@@ -1,6 +1,6 @@
 //! The views of a generation, and the files of their pools.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use patchmesh_proto::{set, wire};
@@ -27,7 +27,9 @@ impl Loader<'_> {
         let previous = || self.previous.into_iter().flat_map(|one| one.views.values());
         let mut read: BTreeMap<Digest, Arc<StoredView>> =
             previous().map(|view| (view.document.digest, view.clone())).collect();
-        let mut pools: HashMap<DocumentRef, Arc<Pool>> = previous().flat_map(pools_of).collect();
+        for (name, pool) in previous().flat_map(pools_of) {
+            self.staged.keep(POOL, name.digest, &pool);
+        }
         let mut found = BTreeMap::new();
         for ((stage, group), document) in
             views.views.iter().filter(|((stage, _), _)| carried.contains(stage))
@@ -35,7 +37,7 @@ impl Loader<'_> {
             let view = match read.get(&document.digest) {
                 Some(view) => view.clone(),
                 None => {
-                    let view = self.view(document, *stage, group, &mut pools)?;
+                    let view = self.view(document, *stage, group)?;
                     let Some(view) = view else { continue };
                     read.insert(document.digest, view.clone());
                     view
@@ -51,7 +53,6 @@ impl Loader<'_> {
         document: &DocumentRef,
         stage: Stage,
         group: &GroupName,
-        pools: &mut HashMap<DocumentRef, Arc<Pool>>,
     ) -> Result<Option<Arc<StoredView>>, Error> {
         let Some(bytes) = self.get(document)? else { return Ok(None) };
         let name = format!("view of {stage} for {group}");
@@ -61,29 +62,22 @@ impl Loader<'_> {
                 self.lacking.insert(*file);
             }
         }
-        let settled = self.pool(&name, view.pools.settled, pools)?;
-        let opening = self.pool(&name, view.pools.opening, pools)?;
+        let settled = self.pool(&name, view.pools.settled)?;
+        let opening = self.pool(&name, view.pools.opening)?;
         let (Some(settled), Some(opening)) = (settled, opening) else { return Ok(None) };
         let full = FullView { view: Arc::new(view), pools: Pools { settled, opening } };
         Ok(Some(Arc::new(StoredView { document: *document, full })))
     }
 
     /// The files of a pool: one that is known already, or read from its index.
-    fn pool(
-        &mut self,
-        name: &str,
-        index: DocumentRef,
-        known: &mut HashMap<DocumentRef, Arc<Pool>>,
-    ) -> Result<Option<Arc<Pool>>, Error> {
-        let found = known.get(&index).cloned();
-        if let Some(pool) = found.or_else(|| self.staged.known(POOL, &index.digest)) {
+    fn pool(&mut self, name: &str, index: DocumentRef) -> Result<Option<Arc<Pool>>, Error> {
+        if let Some(pool) = self.staged.known(POOL, &index.digest) {
             return Ok(Some(pool));
         }
         let Some(bytes) = self.get(&index)? else { return Ok(None) };
         let pool = self.set(name, &bytes, |lookup| set::read_pool(&bytes, lookup))?.map(Arc::new);
         if let Some(pool) = &pool {
             self.staged.keep(POOL, index.digest, pool);
-            known.insert(index, pool.clone());
         }
         Ok(pool)
     }
