@@ -1,4 +1,5 @@
-//! Names: nodes, groups, sources, rollouts, users, baselines, rules and sites.
+//! Names: nodes, machines, groups, sources, rollouts, users, baselines, rules and
+//! sites.
 //!
 //! A name has 1 to 63 lower-case letters, digits, `-`, `_` or `.`, and begins
 //! with a letter or digit, so that it can stand in a path, a URL, a DNS label
@@ -131,6 +132,10 @@ name! {
     UserName, "user"
 }
 
+name! {
+    /// A machine that installs updates and reports, such as `w10-0815`.
+    MachineName, "machine"
+}
 name! {
     /// A baseline: what the machines of a group have, such as `bookworm`.
     BaselineName, "baseline"

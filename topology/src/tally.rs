@@ -1,0 +1,369 @@
+//! How many machines have what: counts made from machines' own signed reports.
+//!
+//! A [`Machine`] is what is known of one machine now: where it is, when it last
+//! spoke, and its last word on each revision. [`Tallies`] are the counts over
+//! all of them, by revision, site and group, and for every [`cell`] that
+//! somebody watches. Two things always hold:
+//!
+//! - The last word on a revision is the one with the greatest [`Position`],
+//!   in whatever order words arrive and however often.
+//! - Tallies that were changed word by word equal [`Tallies::recount`] over the
+//!   machines as they are then.
+//!
+//! A machine counts once for a revision: one that failed and then succeeded
+//! is installed and nothing else. Machines that never sign anything (those with
+//! stock clients) are in no count at all.
+
+pub mod cell;
+pub mod machine;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+pub use cell::{Cell, Selection};
+pub use machine::{Last, Machine, News, Outcome, Phase, Position, Standing};
+
+use crate::name::{GroupName, MachineName, Site};
+use crate::revision::RevisionId;
+
+/// Cells watched at a time: waves in flight, with much room.
+pub const MAX_CELLS: usize = 4096;
+
+/// How exactly [`Count::last`] is known.
+const LAST_STEP: i64 = 60;
+
+/// How exactly [`Tallies::seen_since`] knows when machines spoke.
+const SEEN_STEP: i64 = 3600;
+
+/// Where a machine counts.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    /// Where it is.
+    pub site: Site,
+    /// What it is.
+    pub group: GroupName,
+}
+
+/// Which places are asked about.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Area<'a> {
+    /// This site and all below it; everywhere where there is none.
+    pub site: Option<&'a Site>,
+    /// This group; all where there is none.
+    pub group: Option<&'a GroupName>,
+}
+
+impl Area<'_> {
+    /// Whether a place is in it.
+    #[must_use]
+    pub fn contains(&self, place: &Place) -> bool {
+        self.site.is_none_or(|site| place.site.is_within(site))
+            && self.group.is_none_or(|group| place.group == *group)
+    }
+
+    /// Those of a map that are in it, found without a look at the others' sites.
+    fn of<V>(self, map: &BTreeMap<Place, V>) -> impl Iterator<Item = (&Place, &V)> {
+        let first = self.site.map(|site| Place { site: site.clone(), group: GroupName::least() });
+        let text = self.site.map_or("", Site::as_str).to_owned();
+        let from = match first {
+            Some(place) => map.range(place..),
+            None => map.range::<Place, _>(..),
+        };
+        from.take_while(move |(place, _)| place.site.as_str().starts_with(&text))
+            .filter(move |(place, _)| self.contains(place))
+    }
+}
+
+/// Counts of machines. `reached` is the sum of what follows it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Count {
+    /// Those that have joined the mesh and were not shut out.
+    pub known: u64,
+    /// Those that said anything about this.
+    pub reached: u64,
+    /// Their last word: it is under way, or needed.
+    pub pending: u64,
+    /// It is installed; perhaps a restart is due.
+    pub installed: u64,
+    /// It was removed.
+    pub removed: u64,
+    /// It failed.
+    pub failed: u64,
+    /// Somebody at the machine declined or cancelled it.
+    pub declined: u64,
+    /// When the last of these words was said, by the machine's clock, to the
+    /// minute.
+    pub last: Option<Timestamp>,
+}
+
+impl std::ops::AddAssign for Count {
+    fn add_assign(&mut self, other: Self) {
+        self.known += other.known;
+        self.reached += other.reached;
+        self.pending += other.pending;
+        self.installed += other.installed;
+        self.removed += other.removed;
+        self.failed += other.failed;
+        self.declined += other.declined;
+        self.last = self.last.max(other.last);
+    }
+}
+
+/// The words of some machines about something, counted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Words {
+    by_standing: [u64; Standing::ALL.len()],
+    /// How many of them in each minute, so that the last one stays known when
+    /// words are taken back.
+    minutes: Steps,
+}
+
+impl Words {
+    fn add(&mut self, standing: Standing, at: Timestamp) {
+        self.by_standing[standing as usize] += 1;
+        self.minutes.add(at, LAST_STEP);
+    }
+
+    fn take_back(&mut self, standing: Standing, at: Timestamp) {
+        let count = &mut self.by_standing[standing as usize];
+        *count = count.saturating_sub(1);
+        self.minutes.take_back(at, LAST_STEP);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.by_standing.iter().all(|count| *count == 0)
+    }
+
+    fn count(&self) -> Count {
+        let of = |standing: Standing| self.by_standing[standing as usize];
+        Count {
+            known: 0,
+            reached: self.by_standing.iter().sum(),
+            pending: of(Standing::Pending),
+            installed: of(Standing::Installed),
+            removed: of(Standing::Removed),
+            failed: of(Standing::Failed),
+            declined: of(Standing::Declined),
+            last: self.minutes.last(LAST_STEP),
+        }
+    }
+}
+
+/// Moments counted by steps of time.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Steps(BTreeMap<i64, u64>);
+
+impl Steps {
+    fn add(&mut self, at: Timestamp, step: i64) {
+        *self.0.entry(at.as_second().div_euclid(step)).or_default() += 1;
+    }
+
+    fn take_back(&mut self, at: Timestamp, step: i64) {
+        let key = at.as_second().div_euclid(step);
+        if let Some(count) = self.0.get_mut(&key) {
+            *count -= 1;
+            if *count == 0 {
+                self.0.remove(&key);
+            }
+        }
+    }
+
+    fn last(&self, step: i64) -> Option<Timestamp> {
+        let (key, _) = self.0.last_key_value()?;
+        Timestamp::from_second(key.saturating_mul(step)).ok()
+    }
+
+    fn since(&self, at: Timestamp, step: i64) -> u64 {
+        self.0.range(at.as_second().div_euclid(step)..).map(|(_, count)| count).sum()
+    }
+}
+
+/// The machines of a place.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Known {
+    machines: u64,
+    seen: Steps,
+}
+
+/// The counts over all machines.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tallies {
+    known: BTreeMap<Place, Known>,
+    words: BTreeMap<RevisionId, BTreeMap<Place, Words>>,
+    cells: cell::Cells,
+}
+
+impl Tallies {
+    /// The counts over these machines, found from nothing, with no cells.
+    #[must_use]
+    pub fn recount<'a>(machines: impl IntoIterator<Item = (&'a MachineName, &'a Machine)>) -> Self {
+        let mut tallies = Self::default();
+        for (name, machine) in machines {
+            tallies.enter(name, machine);
+        }
+        tallies
+    }
+
+    /// A machine has joined, or is counted again.
+    pub fn enter(&mut self, name: &MachineName, machine: &Machine) {
+        self.add_place(machine);
+        for (revision, last) in machine.words() {
+            self.add_word(&machine.place, revision, last);
+        }
+        self.cells.enter(name, machine);
+    }
+
+    /// A machine is counted no more. It must be as it was when it was counted.
+    pub fn leave(&mut self, name: &MachineName, machine: &Machine) {
+        self.take_back_place(machine);
+        for (revision, last) in machine.words() {
+            self.take_back_word(&machine.place, revision, last);
+        }
+        self.cells.leave(name, machine);
+    }
+
+    /// A counted machine has news. Says which of its words are its last ones on
+    /// their revisions now.
+    pub fn change(&mut self, name: &MachineName, machine: &mut Machine, news: News) -> Vec<bool> {
+        let moves = news.place.as_ref().is_some_and(|place| *place != machine.place);
+        if moves {
+            // Seldom: everything of the machine counts elsewhere from now on.
+            self.leave(name, machine);
+            let taken = machine.take(news);
+            self.enter(name, machine);
+            return taken;
+        }
+        let cells = self.cells.before(name, machine, &news);
+        self.take_back_place(machine);
+        let News { place: _, seen, words } = news;
+        machine.take(News { place: None, seen, words: Vec::new() });
+        self.add_place(machine);
+        let mut taken = Vec::with_capacity(words.len());
+        for (revision, last) in words {
+            let old = machine.last(&revision).copied();
+            let is_last = machine.say(revision.clone(), last);
+            if is_last {
+                if let Some(old) = old {
+                    self.take_back_word(&machine.place, &revision, &old);
+                }
+                self.add_word(&machine.place, &revision, &last);
+            }
+            taken.push(is_last);
+        }
+        self.cells.after(machine, cells);
+        taken
+    }
+
+    /// What the machines of an area said about these revisions. A machine
+    /// counts once for *each* revision; a [`Cell`] counts it once for all.
+    /// `known` is the number of machines in the area.
+    #[must_use]
+    pub fn counts<'a>(
+        &self,
+        revisions: impl IntoIterator<Item = &'a RevisionId>,
+        area: Area<'_>,
+    ) -> Count {
+        let mut sum = Count::default();
+        for revision in revisions {
+            let Some(places) = self.words.get(revision) else { continue };
+            for (_, words) in area.of(places) {
+                sum += words.count();
+            }
+        }
+        sum.known = self.known(area);
+        sum
+    }
+
+    /// The machines of an area.
+    #[must_use]
+    pub fn known(&self, area: Area<'_>) -> u64 {
+        area.of(&self.known).map(|(_, known)| known.machines).sum()
+    }
+
+    /// The machines of an area that have spoken since, give or take an hour.
+    #[must_use]
+    pub fn seen_since(&self, area: Area<'_>, since: Timestamp) -> u64 {
+        area.of(&self.known).map(|(_, known)| known.seen.since(since, SEEN_STEP)).sum()
+    }
+
+    /// The places of an area that have machines, in order.
+    pub fn places<'a>(&'a self, area: Area<'a>) -> impl Iterator<Item = &'a Place> {
+        area.of(&self.known).map(|(place, _)| place)
+    }
+
+    /// The revisions that any machine has spoken about.
+    pub fn revisions(&self) -> impl Iterator<Item = &RevisionId> {
+        self.words.keys()
+    }
+
+    /// Watches a selection under a name from now on, in place of what was
+    /// watched under it before. `machines` are all that are counted.
+    ///
+    /// # Errors
+    /// When there are [`MAX_CELLS`] others; nothing changed then.
+    pub fn watch<'a>(
+        &mut self,
+        name: &str,
+        selection: Selection,
+        machines: impl IntoIterator<Item = (&'a MachineName, &'a Machine)>,
+    ) -> Result<(), cell::TooMany> {
+        self.cells.watch(name, selection, machines)
+    }
+
+    /// Watches it no more.
+    pub fn unwatch(&mut self, name: &str) {
+        self.cells.unwatch(name);
+    }
+
+    /// What is watched under a name.
+    #[must_use]
+    pub fn cell(&self, name: &str) -> Option<&Cell> {
+        self.cells.get(name)
+    }
+
+    /// Everything that is watched.
+    pub fn cells(&self) -> impl Iterator<Item = (&str, &Cell)> {
+        self.cells.iter()
+    }
+
+    fn add_place(&mut self, machine: &Machine) {
+        let known = self.known.entry(machine.place.clone()).or_default();
+        known.machines += 1;
+        if let Some(seen) = machine.seen {
+            known.seen.add(seen, SEEN_STEP);
+        }
+    }
+
+    fn take_back_place(&mut self, machine: &Machine) {
+        let Some(known) = self.known.get_mut(&machine.place) else { return };
+        known.machines = known.machines.saturating_sub(1);
+        if let Some(seen) = machine.seen {
+            known.seen.take_back(seen, SEEN_STEP);
+        }
+        if known.machines == 0 {
+            self.known.remove(&machine.place);
+        }
+    }
+
+    fn add_word(&mut self, place: &Place, revision: &RevisionId, last: &Last) {
+        let places = self.words.entry(revision.clone()).or_default();
+        places.entry(place.clone()).or_default().add(last.standing, last.at);
+    }
+
+    fn take_back_word(&mut self, place: &Place, revision: &RevisionId, last: &Last) {
+        let Some(places) = self.words.get_mut(revision) else { return };
+        let Some(words) = places.get_mut(place) else { return };
+        words.take_back(last.standing, last.at);
+        if words.is_empty() {
+            places.remove(place);
+        }
+        if places.is_empty() {
+            self.words.remove(revision);
+        }
+    }
+}
