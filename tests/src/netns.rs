@@ -1,5 +1,13 @@
-//! Two hosts and the line between them: network namespaces, a pair of virtual
-//! Ethernet ports, and the kernel's token bucket (`tc tbf`) as the narrow line.
+//! Two hosts and the line between them: network namespaces and virtual Ethernet
+//! ports, with a switch in the middle whose token buckets (`tc tbf`) make the line
+//! narrow.
+//!
+//! The queue stands in the middle, as it does in front of a real line. At a host's
+//! own port it would be another thing: there TCP waits for its own packets to leave
+//! before it sends more (TCP small queues) and hears at once of each that is
+//! dropped, so whoever came first keeps nearly all of the line, and a second flow
+//! never gets its share. Both hosts send packet by packet: a burst of 64 KiB that
+//! comes at once, half of the queue, is what no cable carries.
 //!
 //! Only root may make them. Names are this process's own, addresses are inside
 //! the namespaces and meet nobody. What was made goes with the value, also when
@@ -23,6 +31,10 @@ const BURST: &str = "16kb";
 /// is dropped.
 const QUEUE: &str = "50ms";
 
+/// The port of a host, and the switch in the middle.
+const LINE: &str = "line";
+const SWITCH: &str = "switch";
+
 /// How TCP behaves at both ends, whatever this host does: as Linux does by
 /// itself.
 const CONGESTION: &str = "cubic";
@@ -32,6 +44,9 @@ const LISTENS: Duration = Duration::from_secs(20);
 
 /// Distinguishes the pairs of one process.
 static COUNTER: AtomicU32 = AtomicU32::new(0);
+
+/// The middle of the line.
+const MIDDLE: u8 = 3;
 
 /// An end of the line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,9 +66,17 @@ impl End {
             Self::Far => 2,
         }
     }
+
+    /// The port of the switch that leads to it.
+    fn port(self) -> &'static str {
+        match self {
+            Self::Near => "near",
+            Self::Far => "far",
+        }
+    }
 }
 
-/// Two namespaces and the line between them.
+/// The namespaces of two hosts and of the switch between them.
 #[derive(Debug)]
 pub struct Pair {
     prefix: String,
@@ -61,10 +84,10 @@ pub struct Pair {
 
 impl Drop for Pair {
     fn drop(&mut self) {
-        for end in End::ALL {
+        for number in End::ALL.map(End::number).into_iter().chain([MIDDLE]) {
             // The ports go with their namespaces.
             let _ = std::process::Command::new("ip")
-                .args(["netns", "del", &self.namespace(end)])
+                .args(["netns", "del", &self.numbered(number)])
                 .stderr(std::process::Stdio::null())
                 .status();
         }
@@ -95,30 +118,46 @@ impl Pair {
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
         // Removes itself from here on, however far it comes.
         let pair = Self { prefix: format!("pm{}x{number}", std::process::id()) };
-        let [near, far] = End::ALL.map(|end| pair.namespace(end));
-        ip(&["netns", "add", &near]).await?;
-        ip(&["netns", "add", &far]).await?;
-        let peer = ["peer", "name", "line", "netns", &far];
-        let link = ["-n", &near, "link", "add", "line", "type", "veth"];
-        ip(&[&link[..], &peer].concat()).await?;
+        let middle = pair.middle();
+        ip(&["netns", "add", &middle]).await?;
+        ip(&["-n", &middle, "link", "add", SWITCH, "type", "bridge"]).await?;
+        ip(&["-n", &middle, "link", "set", SWITCH, "up"]).await?;
         for end in End::ALL {
-            let (namespace, end_address) = (pair.namespace(end), address(end));
-            let address = format!("{end_address}/24");
-            ip(&["-n", &namespace, "address", "add", &address, "dev", "line"]).await?;
-            ip(&["-n", &namespace, "link", "set", "lo", "up"]).await?;
-            ip(&["-n", &namespace, "link", "set", "line", "up"]).await?;
-            let source = end_address.to_string();
-            let route = ["-n", &namespace, "route", "change", "10.231.0.0/24", "dev", "line"];
-            let more = ["proto", "kernel", "scope", "link", "src", &source, "congctl", CONGESTION];
-            ip(&[&route[..], &more].concat()).await?;
+            pair.attach(end).await?;
         }
         Ok(pair)
+    }
+
+    /// Makes a host and connects it with the middle.
+    async fn attach(&self, end: End) -> Result<()> {
+        let (host, middle, port) = (self.namespace(end), self.middle(), end.port());
+        ip(&["netns", "add", &host]).await?;
+        let peer = ["peer", "name", port, "netns", &middle];
+        ip(&[&["-n", &host, "link", "add", LINE, "type", "veth"][..], &peer].concat()).await?;
+        ip(&["-n", &middle, "link", "set", port, "master", SWITCH, "up"]).await?;
+        let source = address(end).to_string();
+        let with_mask = format!("{source}/24");
+        ip(&["-n", &host, "address", "add", &with_mask, "dev", LINE]).await?;
+        ip(&["-n", &host, "link", "set", LINE, "gso_max_segs", "1"]).await?;
+        ip(&["-n", &host, "link", "set", "lo", "up"]).await?;
+        ip(&["-n", &host, "link", "set", LINE, "up"]).await?;
+        let route = ["-n", &host, "route", "change", "10.231.0.0/24", "dev", LINE];
+        let more = ["proto", "kernel", "scope", "link", "src", &source, "congctl", CONGESTION];
+        ip(&[&route[..], &more].concat()).await
     }
 
     /// The name of a namespace, for `ip netns exec`.
     #[must_use]
     pub fn namespace(&self, end: End) -> String {
-        format!("{}{}", self.prefix, end.number())
+        self.numbered(end.number())
+    }
+
+    fn middle(&self) -> String {
+        self.numbered(MIDDLE)
+    }
+
+    fn numbered(&self, number: u8) -> String {
+        format!("{}{number}", self.prefix)
     }
 
     /// An address of an end; each port is free unless this test took it.
@@ -140,10 +179,10 @@ impl Pair {
     /// # Errors
     /// When the kernel refuses.
     pub async fn limit(&self, megabits: u32) -> Result<()> {
-        let rate = format!("{megabits}mbit");
+        let (rate, middle) = (format!("{megabits}mbit"), self.middle());
         for end in End::ALL {
             let bucket = ["tbf", "rate", &rate, "burst", BURST, "latency", QUEUE];
-            let device = ["-n", &self.namespace(end), "qdisc", "replace", "dev", "line", "root"];
+            let device = ["-n", &middle, "qdisc", "replace", "dev", end.port(), "root"];
             run(Command::new("tc").args(device).args(bucket)).await?.success()?;
         }
         Ok(())
@@ -248,9 +287,9 @@ mod tests {
         pair.flows(8000, 1 << 20).await.unwrap();
         let rate = pair.rate(8000, Duration::from_secs(2)).await.unwrap();
         assert!((17.0..20.5).contains(&rate), "{rate} Mbit/s of payload");
-        let name = pair.namespace(End::Near);
+        let prefix = pair.prefix.clone();
         drop(pair);
         let left = run(Command::new("ip").args(["netns", "list"])).await.unwrap();
-        assert!(!left.stdout.contains(&name), "{}", left.stdout);
+        assert!(!left.stdout.contains(&prefix), "{}", left.stdout);
     }
 }

@@ -2,7 +2,8 @@
 //! shared with somebody else's traffic.
 //!
 //! Rates are what TCP has delivered in order at the far end, over all connections
-//! from a port. A client that goes takes with it what it forked.
+//! from a port. A client that goes takes with it what it forked. The narrow line has
+//! its queue in the middle and is the same for everybody ([`crate::netns`]).
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
