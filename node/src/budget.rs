@@ -40,6 +40,7 @@ pub use standing::Standing;
 
 use ledger::Ledger;
 use lines::Lines;
+use window::Delays;
 
 /// How long nothing was held against anybody until what passed meanwhile is
 /// forgotten: it belongs to a time when nobody waited.
@@ -76,6 +77,7 @@ struct State {
     lines: Option<Lines>,
     /// By the node at the other end. Only nodes of the mesh have one.
     ledgers: BTreeMap<NodeName, Arc<Ledger>>,
+    delays: BTreeMap<NodeName, Arc<Delays>>,
     is_driven: bool,
     /// When the ledgers were looked at last.
     settled: Duration,
@@ -136,6 +138,12 @@ impl Budget {
     #[must_use]
     pub fn meter(&self, peer: &NodeName) -> Arc<dyn Meter> {
         self.inner.state().ledger(peer)
+    }
+
+    /// What is known of how long frames from `peer` take.
+    #[must_use]
+    pub fn delays(&self, peer: &NodeName) -> Arc<Delays> {
+        self.inner.state().delays.entry(peer.clone()).or_default().clone()
     }
 }
 

@@ -11,9 +11,11 @@ use std::time::{Duration, Instant};
 
 use patchmesh_topology::link::Class;
 
+mod delays;
 mod ledbat;
 
-pub use ledbat::{Delays, Ledbat};
+pub use delays::Delays;
+pub use ledbat::Ledbat;
 
 /// A frame that came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,12 +27,21 @@ pub struct Arrival {
     /// The receiver's clock less the sender's when it sent the frame. Clocks
     /// differ, so only how it changes means anything.
     pub delay_micros: i64,
+    /// The time since its grant, less what the sender took to answer. Only of the
+    /// first frame after a time in which nothing was under way.
+    pub trip: Option<Duration>,
 }
 
 /// Decides how much may be under way.
 pub trait Window: Send {
     /// Bytes that may be granted and not have come.
     fn bytes(&self) -> u64;
+
+    /// The most of them that are granted at once: with fewer than four grants the
+    /// line would run dry between two of them.
+    fn part(&self) -> u64 {
+        self.bytes() / 4
+    }
 
     /// So many bytes were granted.
     fn granted(&mut self, at: Instant, bytes: u64);
@@ -72,7 +83,7 @@ impl Window for Noting {
     }
 
     fn arrived(&mut self, arrival: Arrival) {
-        self.delays.note(arrival.at, arrival.delay_micros);
+        self.delays.look(&arrival);
         self.greedy.arrived(arrival);
     }
 }
@@ -199,7 +210,7 @@ mod tests {
             queue -= passed;
             let bytes = (passed as u64).min(under_way);
             if bytes > 0 {
-                greedy.arrived(Arrival { at: start + now, bytes, delay_micros: 0 });
+                greedy.arrived(Arrival { at: start + now, bytes, delay_micros: 0, trip: None });
                 under_way -= bytes;
             }
             if now > Duration::from_secs(5) {

@@ -130,7 +130,14 @@ mod tests {
 
     fn frame(piece: u64, offset: usize, length: usize) -> TransferResponse {
         let data = vec![7; length].into();
-        TransferResponse { piece, offset: offset as u32, data, sent_at: 0, held: String::new() }
+        TransferResponse {
+            piece,
+            offset: offset as u32,
+            data,
+            sent_at: 0,
+            held: String::new(),
+            waited: 0,
+        }
     }
 
     #[test]

@@ -52,10 +52,6 @@ const CRITICAL_PIECES: usize = 6;
 /// looks, and far below the time after which a source counts as gone.
 pub(super) const NOTE: Duration = Duration::from_secs(3);
 
-/// Grants that share a window at least: with fewer the line would run dry
-/// between two of them.
-const GRANTS: u64 = 4;
-
 /// What a node has to take things in: its budget, and room for what was granted.
 #[derive(Debug, Clone)]
 pub struct Intake {
@@ -112,6 +108,8 @@ pub(super) struct Granting {
     held: VecDeque<OwnedSemaphorePermit>,
     /// Granted and not come.
     under_way: u64,
+    /// When that was granted which is the first after nothing was under way.
+    probe: Option<Instant>,
     next: Option<BoxFuture<'static, (u64, Option<OwnedSemaphorePermit>)>>,
 }
 
@@ -140,6 +138,7 @@ pub(super) fn granted(
         begun: false,
         held: VecDeque::new(),
         under_way: 0,
+        probe: None,
         next: None,
     };
     unfold(granting, |mut granting| async move {
@@ -181,7 +180,8 @@ impl Granting {
         }
         let Some(left) = self.due.front().copied() else { return };
         let window = self.window.bytes().min(self.pace.in_flight());
-        let bytes = left.min(self.pace.frame()).min(window / GRANTS).max(left.min(1));
+        let part = self.window.part().min(window / 4).min(self.pace.frame());
+        let bytes = left.min(part).max(left.min(1));
         if self.under_way > 0 && self.under_way + bytes > window {
             return;
         }
@@ -214,8 +214,12 @@ impl Granting {
                 self.begun = false;
             }
         }
+        let now = Instant::now();
+        if self.under_way == 0 {
+            self.probe = Some(now);
+        }
         self.under_way += bytes;
-        self.window.granted(Instant::now(), bytes);
+        self.window.granted(now, bytes);
         let request = TransferRequest { grant: bytes, ..TransferRequest::default() };
         // Where the other side has gone, the frames say so.
         let _ = self.requests.send(request).await;
@@ -231,9 +235,13 @@ impl Granting {
         let here = Timestamp::now().as_microsecond();
         let there = i64::try_from(frame.sent_at).unwrap_or(i64::MAX);
         let delay_micros = here.saturating_sub(there);
-        self.window.arrived(Arrival { at: Instant::now(), bytes, delay_micros });
+        let at = Instant::now();
+        let waited = Some(Duration::from_micros(frame.waited)).filter(|waited| !waited.is_zero());
+        let trip = self.probe.take().zip(waited);
+        let trip = trip.and_then(|(begun, waited)| at.duration_since(begun).checked_sub(waited));
+        self.window.arrived(Arrival { at, bytes, delay_micros, trip });
         let (under_way, window) = (self.under_way, self.window.bytes());
-        tracing::trace!(bytes, delay_micros, under_way, window, "a frame came");
+        tracing::trace!(bytes, delay_micros, ?trip, under_way, window, "a frame came");
         self.give_back();
     }
 

@@ -78,7 +78,7 @@ impl Parent {
         let client = ReplicationClient::new(channel).max_decoding_message_size(MAX_MESSAGE);
         let on_conduct = Arc::new(on_conduct);
         let (is_beside, stop, lied) = (false, CancellationToken::new(), Arc::default());
-        let delays = Arc::default();
+        let delays = intake.budget.delays(&name);
         Self { name, intake, delays, client, is_beside, stop, lied, on_conduct }
     }
 

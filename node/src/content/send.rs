@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -92,11 +93,16 @@ struct Due {
 }
 
 impl Due {
-    fn frame(self) -> TransferResponse {
+    /// As it goes now, and how long ago its grant came where it is to say so.
+    fn frame(self, asked: Option<Instant>) -> TransferResponse {
         let now = Timestamp::now().as_microsecond();
         let sent_at = u64::try_from(now).unwrap_or(0);
+        // Nothing would mean that it is not said.
+        let waited = asked.map_or(0, |asked| {
+            u64::try_from(asked.elapsed().as_micros()).unwrap_or(u64::MAX).max(1)
+        });
         let Self { piece, offset, data, .. } = self;
-        TransferResponse { piece, offset, data, sent_at, held: String::new() }
+        TransferResponse { piece, offset, data, sent_at, held: String::new(), waited }
     }
 }
 
@@ -121,6 +127,8 @@ pub(super) struct Sending {
     offset: u64,
     /// Granted and not read.
     credit: u64,
+    /// When the grant came that ended a time without any; until its frame goes.
+    asked_at: Option<Instant>,
     /// Being read, in order.
     parts: VecDeque<Part>,
     /// Read, and waits for the budget.
@@ -147,6 +155,7 @@ impl Sending {
             asked: VecDeque::new(),
             offset: 0,
             credit: 0,
+            asked_at: None,
             parts: VecDeque::new(),
             due: None,
             ended: false,
@@ -167,7 +176,8 @@ impl Sending {
                     }
                     continue;
                 }
-                return Ok(self.due.take().map(Due::frame));
+                let asked = self.asked_at.take();
+                return Ok(self.due.take().map(|due| due.frame(asked)));
             }
             let Some(part) = self.parts.front_mut() else {
                 if self.ended {
@@ -223,6 +233,10 @@ impl Sending {
         }
         if self.asked.len() > MAX_RANGES {
             return Err(Status::invalid_argument(format!("more than {MAX_RANGES} ranges")));
+        }
+        let is_idle = self.credit == 0 && self.parts.is_empty() && self.due.is_none();
+        if is_idle && request.grant > 0 {
+            self.asked_at = Some(Instant::now());
         }
         self.credit = self.credit.saturating_add(request.grant);
         Ok(())

@@ -188,7 +188,7 @@ impl Parts {
                 let channel = parents.channel()?;
                 let follower = Follower {
                     name: name.clone(),
-                    parents,
+                    parents: parents.clone(),
                     channel: channel.clone(),
                     store: store.clone(),
                     current: current.clone(),
@@ -211,7 +211,9 @@ impl Parts {
                 let (kept, stop) = (store.clone(), stop.clone());
                 tasks.spawn(retention::run(kept, name.clone(), current.clone(), stop.clone()));
                 let heard = statuses.clone();
-                tasks.spawn(report::run(own.clone(), heard, reporting, stop.clone()));
+                let budget = budget.clone();
+                let delays = move || budget.delays(&parents.current().name);
+                tasks.spawn(report::run(own.clone(), heard, reporting, delays, stop.clone()));
                 // A source is there for as long as the node runs.
                 tasks.spawn(async move {
                     stop.cancelled().await;

@@ -4,8 +4,12 @@
 //! every [`REPEAT`], so that a parent that restarted hears it again. What does
 //! not fit one request goes in several: a parent takes no large ones, and what
 //! one node says must not keep others from being heard.
+//!
+//! Each is also a small round trip over the line, whatever else moves; what yields
+//! on that line knows from it how long it is without a queue ([`Delays`]).
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use patchmesh_proto::replication::replication_client::ReplicationClient;
 use patchmesh_proto::replication::{NodeStatus, ReportStatusRequest};
@@ -15,6 +19,7 @@ use tonic::transport::Channel;
 
 use super::serve::MAX_REQUEST;
 use super::status::Statuses;
+use crate::budget::window::Delays;
 
 /// Changes closer together than this go in one message.
 const SETTLE: Duration = Duration::from_millis(50);
@@ -34,7 +39,15 @@ pub trait OwnWord: Send + Sync + 'static {
 }
 
 /// Runs until cancelled.
-pub async fn run(own: impl OwnWord, below: Statuses, channel: Channel, cancel: CancellationToken) {
+///
+/// `delays` are those of whoever the channel leads to at that moment.
+pub async fn run(
+    own: impl OwnWord,
+    below: Statuses,
+    channel: Channel,
+    delays: impl Fn() -> Arc<Delays> + Send,
+    cancel: CancellationToken,
+) {
     let mut client = ReplicationClient::new(channel);
     let mut changes = below.watch();
     loop {
@@ -42,7 +55,7 @@ pub async fn run(own: impl OwnWord, below: Statuses, channel: Channel, cancel: C
         nodes.extend(below.all().into_values().map(|heard| heard.status));
         let answer = tokio::select! {
             () = cancel.cancelled() => return,
-            answer = send(&mut client, requests(nodes)) => answer,
+            answer = send(&mut client, requests(nodes), &delays) => answer,
         };
         let wait = match answer {
             Ok(()) => REPEAT,
@@ -64,11 +77,18 @@ pub async fn run(own: impl OwnWord, below: Statuses, channel: Channel, cancel: C
 async fn send(
     client: &mut ReplicationClient<Channel>,
     requests: Vec<ReportStatusRequest>,
+    delays: &impl Fn() -> Arc<Delays>,
 ) -> Result<(), tonic::Status> {
     for request in requests {
         let mut request = tonic::Request::new(request);
         request.set_timeout(TIMEOUT);
+        let (begun, before) = (Instant::now(), delays());
         client.report_status(request).await?;
+        // Another one may be followed now: nobody knows who has answered.
+        if Arc::ptr_eq(&before, &delays()) {
+            let now = Instant::now();
+            before.trip(now, now - begun);
+        }
     }
     Ok(())
 }

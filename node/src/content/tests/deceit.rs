@@ -35,7 +35,7 @@ fn frames(blob: &Bytes, ranges: &[Range<u64>]) -> Vec<TransferResponse> {
     let frame = |piece: u64| {
         let start = piece as usize * PIECE;
         let data = blob.slice(start..blob.len().min(start + PIECE));
-        TransferResponse { piece, offset: 0, data, sent_at: 0, held: String::new() }
+        TransferResponse { piece, offset: 0, data, sent_at: 0, held: String::new(), waited: 0 }
     };
     ranges.iter().cloned().flatten().map(frame).collect()
 }

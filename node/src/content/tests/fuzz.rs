@@ -41,7 +41,14 @@ fn runtime() -> Runtime {
 
 fn frame(piece: u64, offset: usize, data: &[u8]) -> TransferResponse {
     let data = Bytes::copy_from_slice(data);
-    TransferResponse { piece, offset: offset as u32, data, sent_at: 0, held: String::new() }
+    TransferResponse {
+        piece,
+        offset: offset as u32,
+        data,
+        sent_at: 0,
+        held: String::new(),
+        waited: 0,
+    }
 }
 
 /// A frame without data whose clock says so many stands for so many right bytes:

@@ -124,6 +124,12 @@ impl Bench {
         format!("{scheme}://{}/{folder}{}", self.pair.address(End::Near, port), file_name(0, 0))
     }
 
+    /// Whether the branch has a transfer of the background.
+    async fn is_fetching(&self) -> Result<bool> {
+        let transfers = self.cluster.node(BRANCH)?.status().await?.transfers;
+        Ok(transfers.iter().any(|one| one.class == "background" && one.ended_at.is_none()))
+    }
+
     /// A client at the far end that runs until the value goes.
     fn spawn(&self, mut command: Command) -> Result<Client> {
         note(&described(&command));
@@ -251,6 +257,28 @@ pub(in crate::bench) async fn politeness(scale: Scale) -> Result<Vec<Measurement
         return Ok(vec![Measurement::missing("transfer.12", what, obstacle)]);
     }
     let over = scale.pick(Duration::from_secs(10), Duration::from_secs(3));
+    let [rsync, aria2, ours] = beside_a_later(scale, over).await?;
+    let second = beside_an_earlier(scale, over).await?;
+    let row = |measure: &str, value: fn(&Shared) -> f64, bar: f64| {
+        let row = Measurement::new("transfer.12", measure, value(&ours), "%").turns(1);
+        let row = row.required_at_least(bar);
+        [("rsync", &rsync), ("nginx and aria2", &aria2)]
+            .map(|(peer, theirs)| row.clone().beside(peer, value(theirs)))
+    };
+    let mut rows = Vec::new();
+    rows.extend(row(what, |shared| shared.kept, KEPT));
+    let used = "the same: use of the line when that flow is gone";
+    rows.extend(row(used, |shared| shared.used, USED));
+    let what = "the same, where that flow was there before a transfer";
+    let row = Measurement::new("transfer.12", what, second.kept, "%").turns(1);
+    rows.push(row.required_at_least(KEPT));
+    let row = Measurement::new("transfer.12", used, second.used, "%").turns(1);
+    rows.push(row.required_at_least(USED));
+    Ok(rows)
+}
+
+/// Measures rsync, aria2 and ours, each with the foreground as the second.
+async fn beside_a_later(scale: Scale, over: Duration) -> Result<[Shared; 3]> {
     let bench = Bench::start(scale.pick(256 << 20, 64 << 20)).await?;
     bench.link(&["--ahead", "background"]).await?;
     bench.pair.limit(NARROW).await?;
@@ -269,23 +297,28 @@ pub(in crate::bench) async fn politeness(scale: Scale) -> Result<Vec<Measurement
     // Last: it goes on until the blob is there.
     bench.approve().await?;
     let ours = shared(&bench, NODE, alone, over).await?;
-    let transfers = bench.cluster.node(BRANCH)?.status().await?.transfers;
-    let is_ours = |one: &patchmesh_proto::admin::Transfer| {
-        one.class == "background" && one.ended_at.is_none()
-    };
-    ensure!(transfers.iter().any(is_ours), "no transfer of the background: {transfers:?}");
+    ensure!(bench.is_fetching().await?, "no transfer of the background");
     bench.cluster.passed();
-    let row = |measure: &str, value: fn(&Shared) -> f64, bar: f64| {
-        let row = Measurement::new("transfer.12", measure, value(&ours), "%").turns(1);
-        let row = row.required_at_least(bar);
-        [("rsync", &rsync), ("nginx and aria2", &aria2)]
-            .map(|(peer, theirs)| row.clone().beside(peer, value(theirs)))
+    Ok([rsync, aria2, ours])
+}
+
+/// Measures a transfer that begins where the foreground has the line already, at
+/// a node that never fetched anything before.
+async fn beside_an_earlier(scale: Scale, over: Duration) -> Result<Shared> {
+    let bench = Bench::start(scale.pick(256 << 20, 64 << 20)).await?;
+    bench.link(&["--ahead", "background"]).await?;
+    bench.pair.limit(NARROW).await?;
+    let (alone, kept) = {
+        let _foreground = bench.foreground()?;
+        let alone = bench.rate(FOREGROUND, over).await?;
+        bench.approve().await?;
+        let begun = async || Ok(bench.is_fetching().await?.then_some(()));
+        until("the transfer to begin", PATIENCE, begun).await?;
+        (alone, bench.rate(FOREGROUND, over).await? / alone * 100.0)
     };
-    let mut rows = Vec::new();
-    rows.extend(row(what, |shared| shared.kept, KEPT));
-    let used = "the same: use of the line when that flow is gone";
-    rows.extend(row(used, |shared| shared.used, USED));
-    Ok(rows)
+    let used = bench.rate(NODE, over).await? / alone * 100.0;
+    bench.cluster.passed();
+    Ok(Shared { kept, used })
 }
 
 /// Measures the transfer that runs from `port` with and without the foreground.
