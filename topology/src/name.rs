@@ -1,5 +1,5 @@
-//! Names: nodes, machines, groups, sources, rollouts, users, baselines, rules and
-//! sites.
+//! Names: nodes, machines, groups, sources, rollouts, freezes, exceptions,
+//! brakes, users, baselines, rules and sites.
 //!
 //! A name has 1 to 63 lower-case letters, digits, `-`, `_` or `.`, and begins
 //! with a letter or digit, so that it can stand in a path, a URL, a DNS label
@@ -126,6 +126,18 @@ name! {
 name! {
     /// A rollout, such as `default-production`.
     RolloutName, "rollout"
+}
+name! {
+    /// A site's brake, such as `stocktaking`.
+    BrakeName, "brake"
+}
+name! {
+    /// A time in which nothing opens, such as `year-end`.
+    FreezeName, "freeze"
+}
+name! {
+    /// An exception, such as `till-2016`.
+    ExceptionName, "exception"
 }
 name! {
     /// A person or program with a certificate of its own, such as `admin`.

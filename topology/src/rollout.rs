@@ -1,14 +1,56 @@
 //! Plans that open approvals, and how far each has come.
 //!
-//! What opens is always the plan and the state together. A plan without a
-//! state, or a state that does not fit its plan, opens nothing.
+//! What opens is always the plan, which operators sign, and the state, which
+//! the primary signs, together. A plan without a state, or a state that its
+//! plan does not allow, opens nothing ([`opening`]). [`plan`] decides what
+//! happens next, [`explain`] says why, [`check`] what is wrong with a plan.
 
-use std::collections::BTreeMap;
+pub mod brake;
+pub mod calendar;
+pub mod check;
+pub mod control;
+pub mod deadline;
+pub mod exception;
+pub mod explain;
+pub mod freeze;
+pub mod gate;
+pub mod opening;
+pub mod plan;
+pub mod share;
+pub mod state;
+pub mod window;
 
-use jiff::Timestamp;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::name::{RolloutName, Site};
+use jiff::{SignedDuration, Timestamp};
+
+use crate::link::hours::Hours;
+use crate::name::{GroupName, RolloutName, Site};
 use crate::node::Stage;
+use crate::revision::{RevisionId, Severity};
+
+pub use brake::{Brake, Brakes};
+pub use calendar::Cycle;
+pub use control::{Control, Order};
+pub use deadline::Policy;
+pub use exception::{Exception, Exceptions};
+pub use freeze::{Freeze, Freezes};
+pub use gate::Gate;
+pub use opening::{Closed, Opening, Place};
+pub use share::Share;
+pub use state::{Progress, RolloutState, Stop, StopKind, WaveState, WaveStateSet, WaveStates};
+
+/// The most waves of a plan.
+pub const MAX_WAVES: usize = 64;
+
+/// The most geographies, and likewise groups, windows and blackouts, of a wave.
+pub const MAX_LIST: usize = 1000;
+
+/// The most plans of a mesh.
+pub const MAX_ROLLOUTS: usize = 1000;
+
+/// The longest soak and the longest patience with the unreachable.
+pub const MAX_WAIT: SignedDuration = SignedDuration::from_hours(365 * 24);
 
 /// One step of a plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +59,105 @@ pub struct Wave {
     pub name: String,
     /// Where it opens; empty means everywhere.
     pub geographies: Vec<Site>,
+    /// For whom; empty means every group of the stage.
+    pub groups: BTreeSet<GroupName>,
+    /// For how many of their machines, chosen by a stable hash.
+    pub share: Share,
+    /// It does not open before.
+    pub not_before: Option<Timestamp>,
+    /// When its machines may install, by the clock of their site; none: at any
+    /// time.
+    pub windows: Vec<Hours>,
+    /// When they must not.
+    pub blackouts: Vec<Hours>,
+    /// What has to hold here before the next wave opens.
+    pub gate: Gate,
+    /// When an operator let the next wave open, where the gate asks for one.
+    pub released: Option<Timestamp>,
+    /// What happens when it has no machines.
+    pub on_empty: OnEmpty,
+}
+
+impl Wave {
+    /// A wave that opens somewhere, for everybody there, without conditions.
+    #[must_use]
+    pub fn plain(name: &str, geographies: Vec<Site>) -> Self {
+        Self {
+            name: name.to_owned(),
+            geographies,
+            groups: BTreeSet::new(),
+            share: Share::ALL,
+            not_before: None,
+            windows: Vec::new(),
+            blackouts: Vec::new(),
+            gate: Gate::default(),
+            released: None,
+            on_empty: OnEmpty::Wait,
+        }
+    }
+}
+
+/// What happens to a wave without machines: it has neither succeeded nor
+/// failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum OnEmpty {
+    /// It waits for machines, and is reported.
+    #[default]
+    Wait,
+    /// It is passed over, and is reported.
+    Skip,
+}
+
+/// What machines do with what a rollout opens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Action {
+    /// Install it.
+    #[default]
+    Install,
+    /// Remove it.
+    Remove,
+}
+
+/// How urgent a rollout is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Priority {
+    /// It keeps to the calendar and to freezes.
+    #[default]
+    Normal,
+    /// It waits for no cycle, nor for freezes that spare what is urgent.
+    Urgent,
+}
+
+/// Which revisions a plan is for. The approvals decide: they name the plan.
+/// This is what a plan's approvals are made from when it starts.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct What {
+    /// By name.
+    pub revisions: BTreeSet<RevisionId>,
+    /// Or all of at least this severity …
+    pub severity: Option<Severity>,
+    /// … for one of these products; empty: for any.
+    pub products: BTreeSet<String>,
+}
+
+impl What {
+    /// Whether it names nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether it is about a revision of these products and this severity.
+    #[must_use]
+    pub fn fits(&self, id: &RevisionId, products: &[String], severity: Option<Severity>) -> bool {
+        if self.revisions.contains(id) {
+            return true;
+        }
+        let asks = self.severity.is_some() || !self.products.is_empty();
+        let is_for = |product: &String| self.products.contains(product);
+        asks && self.severity.is_none_or(|least| severity.is_some_and(|found| found >= least))
+            && (self.products.is_empty() || products.iter().any(is_for))
+    }
 }
 
 /// A plan. An approval names the rollout that opens it.
@@ -26,8 +167,23 @@ pub struct Rollout {
     pub name: RolloutName,
     /// The stage whose approvals it opens.
     pub stage: Stage,
+    /// What it is for.
+    pub what: What,
+    /// What machines do with it.
+    pub action: Action,
+    /// How urgent it is.
+    pub priority: Priority,
+    /// By when machines have to have it.
+    pub deadline: Policy,
+    /// The cycle that it begins with; `None`: as soon as it is started.
+    pub cycle: Option<Cycle>,
+    /// Whether waves that depend on time alone open at a branch that is cut
+    /// off.
+    pub offline: bool,
     /// Its steps, in order, at least one.
     pub waves: Vec<Wave>,
+    /// What operators want of it.
+    pub control: Control,
 }
 
 /// Plans by name.
@@ -40,74 +196,10 @@ pub struct RolloutSet {
     pub version: u64,
     /// The plans.
     pub rollouts: Rollouts,
-}
-
-/// Where a wave stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WaveStatus {
-    /// Not open yet.
-    Pending,
-    /// Open since.
-    Open(Timestamp),
-    /// Stopped; nothing new starts.
-    Halted,
-}
-
-/// Where every rollout stands: one status per wave, in the plan's order.
-pub type WaveStates = BTreeMap<RolloutName, Vec<WaveStatus>>;
-
-/// Where every rollout stands: what the `wave-state` role signs.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct WaveStateSet {
-    /// Grows by one with every change.
-    pub version: u64,
-    /// The states.
-    pub states: WaveStates,
-}
-
-/// Why a rollout opens nothing at a site.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Closed {
-    /// The plan has no state yet, or one of another shape.
-    #[error("rollout {0} has no state that fits its plan")]
-    NoState(RolloutName),
-    /// No wave goes there.
-    #[error("no wave of rollout {rollout} goes to {}", place(.site.as_ref()))]
-    NotCovered {
-        /// The plan.
-        rollout: RolloutName,
-        /// Where; `None`: everywhere at once.
-        site: Option<Site>,
-    },
-    /// The wave that goes there is not open yet.
-    #[error("wave {wave} of rollout {rollout} is not open yet")]
-    Pending {
-        /// The plan.
-        rollout: RolloutName,
-        /// The first wave that goes there.
-        wave: String,
-    },
-    /// The wave that goes there was stopped.
-    #[error("wave {wave} of rollout {rollout} is halted")]
-    Halted {
-        /// The plan.
-        rollout: RolloutName,
-        /// The first stopped wave that goes there.
-        wave: String,
-    },
-}
-
-fn place(site: Option<&Site>) -> String {
-    site.map_or_else(|| "every site".to_owned(), Site::to_string)
-}
-
-impl Wave {
-    /// Whether it goes to `site`; `None`: to every site.
-    #[must_use]
-    pub fn covers(&self, site: Option<&Site>) -> bool {
-        let goes_to = |site: &Site| self.geographies.iter().any(|place| site.is_within(place));
-        self.geographies.is_empty() || site.is_some_and(goes_to)
-    }
+    /// When nothing opens, and where.
+    pub freezes: Freezes,
+    /// Who does without what.
+    pub exceptions: Exceptions,
 }
 
 impl Rollout {
@@ -115,121 +207,89 @@ impl Rollout {
     /// with the one wave `everywhere`.
     #[must_use]
     pub fn default_for(stage: Stage) -> Self {
-        let waves = vec![Wave { name: "everywhere".to_owned(), geographies: Vec::new() }];
-        Self { name: RolloutName::default_for(stage), stage, waves }
+        Self::running(RolloutName::default_for(stage), stage, vec![Wave::plain("everywhere", vec![])])
+    }
+
+    /// A plan without conditions of its own that runs since ever.
+    #[must_use]
+    pub fn running(name: RolloutName, stage: Stage, waves: Vec<Wave>) -> Self {
+        Self {
+            name,
+            stage,
+            what: What::default(),
+            action: Action::default(),
+            priority: Priority::default(),
+            deadline: Policy::default(),
+            cycle: None,
+            offline: false,
+            waves,
+            control: Control::always(),
+        }
+    }
+
+    /// Whether it is one of those that stand for every stage.
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        self.name == RolloutName::default_for(self.stage)
+    }
+
+    /// When its first wave may open: when it was started, or with the cycle
+    /// after that; `None` before it is started.
+    #[must_use]
+    pub fn begins(&self) -> Option<Timestamp> {
+        let started = self.control.started?;
+        match (self.priority, &self.cycle) {
+            (Priority::Normal, Some(cycle)) => Some(cycle.next(started)),
+            _ => Some(started),
+        }
     }
 
     /// The state in which every wave is open since `at`.
     #[must_use]
-    pub fn all_open(&self, at: Timestamp) -> Vec<WaveStatus> {
-        vec![WaveStatus::Open(at); self.waves.len()]
+    pub fn all_open(&self, at: Timestamp) -> RolloutState {
+        let last = self.waves.len().saturating_sub(1);
+        let progress = |index| match index {
+            index if index == last => Progress::Open { since: at },
+            _ => Progress::Passed { since: at, at },
+        };
+        let waves = (0..self.waves.len()).map(|index| WaveState::at(progress(index))).collect();
+        RolloutState { stop: None, waves }
     }
+}
 
-    /// The wave that is open at `site` (`None`: at every site), and since
-    /// when; of several the one that opened first.
-    ///
-    /// # Errors
-    /// Why none is.
-    pub fn opening<'a>(
-        &'a self,
-        states: &WaveStates,
-        site: Option<&Site>,
-    ) -> Result<(&'a Wave, Timestamp), Closed> {
-        let statuses = states
-            .get(&self.name)
-            .filter(|statuses| statuses.len() == self.waves.len())
-            .ok_or_else(|| Closed::NoState(self.name.clone()))?;
-        let there = || self.waves.iter().zip(statuses).filter(|(wave, _)| wave.covers(site));
-        let open = there().filter_map(|(wave, status)| match status {
-            WaveStatus::Open(since) => Some((wave, *since)),
-            WaveStatus::Pending | WaveStatus::Halted => None,
-        });
-        open.min_by_key(|(_, since)| *since).ok_or_else(|| {
-            let rollout = self.name.clone();
-            let halted = there().find(|(_, status)| **status == WaveStatus::Halted);
-            match (halted, there().next()) {
-                (Some((wave, _)), _) => Closed::Halted { rollout, wave: wave.name.clone() },
-                (None, Some((wave, _))) => Closed::Pending { rollout, wave: wave.name.clone() },
-                (None, None) => Closed::NotCovered { rollout, site: site.cloned() },
+macro_rules! words {
+    ($type:ident, $kind:literal, $allowed:literal, $($variant:ident = $word:literal),+) => {
+        impl $type {
+            /// Every one of them.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// The word used in commands, files and tables.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word),+ }
             }
-        })
-    }
-}
-
-/// Whether `rollout` opens its approvals at `site` (`None`: at every site).
-#[must_use]
-pub fn is_open(rollout: &Rollout, states: &WaveStates, site: Option<&Site>) -> bool {
-    rollout.opening(states, site).is_ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn site(text: &str) -> Site {
-        text.parse().expect("a site")
-    }
-
-    fn plan() -> Rollout {
-        let wave = |name: &str, places: &[&str]| Wave {
-            name: name.to_owned(),
-            geographies: places.iter().map(|place| site(place)).collect(),
-        };
-        Rollout {
-            name: "spring".parse().expect("a name"),
-            stage: Stage::Production,
-            waves: vec![wave("pilot", &["emea/fr"]), wave("europe", &["emea"]), wave("rest", &[])],
         }
-    }
 
-    fn states(statuses: [WaveStatus; 3]) -> WaveStates {
-        WaveStates::from([(plan().name, statuses.to_vec())])
-    }
+        impl std::fmt::Display for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
 
-    #[test]
-    fn opens_where_a_wave_that_goes_there_is_open() {
-        use WaveStatus::{Halted, Open, Pending};
-        let now = Timestamp::UNIX_EPOCH;
-        let at = |statuses, place| is_open(&plan(), &states(statuses), Some(&site(place)));
-        assert!(at([Open(now), Pending, Pending], "emea/fr/paris"));
-        assert!(!at([Open(now), Pending, Pending], "emea/de"));
-        assert!(at([Halted, Open(now), Pending], "emea/de"));
-        assert!(!is_open(&plan(), &states([Open(now), Open(now), Pending]), None));
-        assert!(is_open(&plan(), &states([Pending, Pending, Open(now)]), None));
-    }
+        impl std::str::FromStr for $type {
+            type Err = crate::node::UnknownWord;
 
-    #[test]
-    fn says_why_it_is_closed() {
-        use WaveStatus::{Halted, Pending};
-        let why = |states: &WaveStates, place| {
-            plan().opening(states, Some(&site(place))).map(|_| ()).expect_err("closed").to_string()
-        };
-        assert_eq!(
-            why(&states([Pending; 3]), "emea/fr"),
-            "wave pilot of rollout spring is not open yet"
-        );
-        assert_eq!(
-            why(&states([Pending, Halted, Pending]), "emea/fr"),
-            "wave europe of rollout spring is halted"
-        );
-        assert_eq!(
-            why(&WaveStates::new(), "emea/fr"),
-            "rollout spring has no state that fits its plan"
-        );
-        let short = WaveStates::from([(plan().name, vec![Pending])]);
-        assert_eq!(why(&short, "apac"), "rollout spring has no state that fits its plan");
-    }
-
-    #[test]
-    fn the_default_opens_everywhere() {
-        let rollout = Rollout::default_for(Stage::Validation);
-        assert_eq!(rollout.name.as_str(), "default-validation");
-        let now = Timestamp::UNIX_EPOCH;
-        let states = WaveStates::from([(rollout.name.clone(), rollout.all_open(now))]);
-        assert_eq!(
-            rollout.opening(&states, None).map(|(wave, _)| wave.name.as_str()),
-            Ok("everywhere")
-        );
-        assert!(is_open(&rollout, &states, Some(&site("apac/jp"))));
-    }
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                let (kind, allowed) = ($kind, $allowed);
+                Self::ALL.iter().copied().find(|one| one.as_str() == text).ok_or_else(|| {
+                    crate::node::UnknownWord { kind, text: text.to_owned(), allowed }
+                })
+            }
+        }
+    };
 }
+pub(crate) use words;
+
+words!(OnEmpty, "rule for empty waves", "wait or skip", Wait = "wait", Skip = "skip");
+words!(Action, "action", "install or remove", Install = "install", Remove = "remove");
+words!(Priority, "priority", "normal or urgent", Normal = "normal", Urgent = "urgent");

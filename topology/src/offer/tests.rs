@@ -6,7 +6,7 @@ use proptest::collection::vec;
 use proptest::prelude::{Just, Strategy, any, prop_assert_eq, prop_oneof, proptest};
 
 use super::*;
-use crate::rollout::{Rollout, Wave, WaveStatus, is_open};
+use crate::rollout::{OnEmpty, Progress, RolloutState, Stop, StopKind, Wave};
 
 const PLACES: [&str; 3] = ["emea/fr/paris", "emea/de", "apac/jp"];
 
@@ -34,13 +34,23 @@ fn approval(decision: Decision) -> Approval {
 #[derive(Debug, Clone)]
 struct World {
     approvals: ApprovalSet,
-    rollouts: Rollouts,
+    plans: RolloutSet,
     states: WaveStates,
 }
 
+/// Everything happens before.
+fn now() -> Timestamp {
+    Timestamp::from_second(1_000).expect("a time")
+}
+
 impl World {
+    fn empty() -> Self {
+        let approvals = ApprovalSet::empty(Stage::Production);
+        Self { approvals, plans: RolloutSet::default(), states: WaveStates::new() }
+    }
+
     fn offer(&self) -> Offer<'_> {
-        Offer { approvals: &self.approvals, rollouts: &self.rollouts, states: &self.states }
+        Offer::new(&self.approvals, &self.plans, &self.states, now())
     }
 }
 
@@ -50,38 +60,41 @@ fn worlds() -> impl Strategy<Value = World> {
         (0..4u8).prop_map(|number| Decision::Approved(rollout(number))),
     ];
     let approvals = vec((0..5u8, 0..2u8, decision), 0..10);
-    let status = prop_oneof![
-        Just(WaveStatus::Pending),
-        Just(WaveStatus::Halted),
-        (0..100i64).prop_map(|second| {
-            WaveStatus::Open(Timestamp::from_second(second).expect("a time"))
-        }),
+    let since = (0..100i64).prop_map(|second| Timestamp::from_second(second).expect("a time"));
+    let progress = prop_oneof![
+        Just(Progress::Pending),
+        since.clone().prop_map(|since| Progress::Open { since }),
+        since.clone().prop_map(|at| Progress::Passed { since: at, at }),
+        since.prop_map(|at| Progress::Skipped { at }),
     ];
     let places = prop_oneof![Just(vec![]), Just(vec!["emea"]), Just(vec!["emea/de", "apac"])];
-    let plan = (any::<bool>(), vec((places, status), 1..4), any::<bool>());
+    let stop = prop_oneof![4 => Just(false), 1 => Just(true)];
+    let wave = (places, progress, stop.clone());
+    let plan = (any::<bool>(), vec(wave, 1..4), any::<bool>(), stop);
     (approvals, vec(plan, 0..4)).prop_map(|(approvals, plans)| {
-        let mut world = World {
-            approvals: ApprovalSet::empty(Stage::Production),
-            rollouts: Rollouts::new(),
-            states: WaveStates::new(),
-        };
+        let mut world = World::empty();
         for (number, group_number, decision) in approvals {
             let key = (revision(number), group(group_number));
             world.approvals.entries.insert(key, approval(decision));
         }
-        for (number, (is_production, waves, has_state)) in (0..).zip(plans) {
+        for (number, (is_production, waves, has_state, halted)) in (0..).zip(plans) {
             let stage = if is_production { Stage::Production } else { Stage::Validation };
-            let (places, statuses): (Vec<_>, Vec<_>) = waves.into_iter().unzip();
-            let waves = places.into_iter().enumerate().map(|(index, places)| Wave {
-                name: format!("w{index}"),
-                geographies: places.into_iter().map(site).collect(),
-            });
-            let name = rollout(number);
-            let plan = Rollout { name: name.clone(), stage, waves: waves.collect() };
-            world.rollouts.insert(name.clone(), plan);
-            if has_state {
-                world.states.insert(name, statuses);
+            let stop = |kind| Stop { kind, at: now(), reason: "test".to_owned() };
+            let mut state = RolloutState::pending(waves.len());
+            state.stop = halted.then(|| stop(StopKind::Halted));
+            let mut plan = Rollout::running(rollout(number), stage, Vec::new());
+            for (index, (places, progress, paused)) in waves.into_iter().enumerate() {
+                let places = places.into_iter().map(site).collect();
+                let mut wave = Wave::plain(&format!("w{index}"), places);
+                wave.on_empty = OnEmpty::Skip;
+                plan.waves.push(wave);
+                state.waves[index].progress = progress;
+                state.waves[index].paused = paused.then(|| stop(StopKind::Paused));
             }
+            if has_state {
+                world.states.insert(plan.name.clone(), state);
+            }
+            world.plans.rollouts.insert(plan.name.clone(), plan);
         }
         world
     })
@@ -93,8 +106,26 @@ fn is_open_by_definition(world: &World, id: &RevisionId, group: &GroupName, site
     else {
         return false;
     };
-    let plan = world.rollouts.get(name).filter(|plan| plan.stage == Stage::Production);
-    plan.is_some_and(|plan| is_open(plan, &world.states, Some(site)))
+    let plan = world.plans.rollouts.get(name).filter(|plan| plan.stage == Stage::Production);
+    let (Some(plan), Some(state)) = (plan, world.states.get(name)) else { return false };
+    let mut done = Some(Timestamp::UNIX_EPOCH);
+    let mut open = false;
+    for (wave, of_wave) in plan.waves.iter().zip(&state.waves) {
+        // In their order: a wave is open if all before it were done by then.
+        let since = of_wave.progress.open_since();
+        let in_order = since.zip(done).is_some_and(|(since, done)| since >= done);
+        open |= in_order && of_wave.paused.is_none() && wave.covers(name, place_of(site));
+        done = match of_wave.progress {
+            Progress::Passed { at, .. } if in_order => Some(at),
+            Progress::Skipped { at } => done.filter(|_| true).map(|_| at),
+            _ => None,
+        };
+    }
+    open && state.stop.is_none()
+}
+
+fn place_of(site: &Site) -> Place<'_> {
+    Place { site: Some(site), group: None, machine: None }
 }
 
 proptest! {
@@ -128,11 +159,7 @@ proptest! {
 
 #[test]
 fn says_why_not() {
-    let mut world = World {
-        approvals: ApprovalSet::empty(Stage::Production),
-        rollouts: Rollouts::new(),
-        states: WaveStates::new(),
-    };
+    let mut world = World::empty();
     let why = |world: &World| {
         let error = world.offer().of(&revision(1), &group(1), None).expect_err("not open");
         let source = std::error::Error::source(&error).map(|source| format!(": {source}"));
@@ -145,12 +172,12 @@ fn says_why_not() {
     let name = RolloutName::default_for(Stage::Production);
     world.approvals.entries.insert(key, approval(Decision::Approved(name.clone())));
     assert_eq!(why(&world), "approved, but its rollout default-production is not planned");
-    world.rollouts.insert(name.clone(), Rollout::default_for(Stage::Validation));
+    world.plans.rollouts.insert(name.clone(), Rollout::default_for(Stage::Validation));
     assert!(why(&world).ends_with("is for validation"), "{}", why(&world));
     let plan = Rollout::default_for(Stage::Production);
     let opened = Timestamp::from_second(5).expect("a time");
-    world.states.insert(name.clone(), vec![WaveStatus::Pending]);
-    world.rollouts.insert(name.clone(), plan.clone());
+    world.states.insert(name.clone(), RolloutState::pending(1));
+    world.plans.rollouts.insert(name.clone(), plan.clone());
     assert_eq!(
         why(&world),
         "approved, but not open there: wave everywhere of rollout default-production is not open yet"

@@ -1,0 +1,340 @@
+//! What is wrong with a plan, before it is started.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use jiff::Timestamp;
+
+use super::deadline::Deadline;
+use super::{
+    Freezes, MAX_LIST, MAX_WAIT, MAX_WAVES, Rollout, RolloutState, Share, Wave, freeze, window,
+};
+use crate::link::zone::Zone;
+use crate::name::{GroupName, Site};
+use crate::node::Stage;
+
+/// The most sites that one finding names.
+const NAMED: usize = 5;
+
+/// The longest name of a wave, in characters.
+pub const MAX_NAME: usize = 63;
+
+/// How grave a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Grade {
+    /// It can be started, and may not do what is meant.
+    Warning,
+    /// It cannot be started.
+    Error,
+}
+
+/// Something is wrong with a plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// How grave it is.
+    pub grade: Grade,
+    /// The wave; `None`: the whole plan.
+    pub wave: Option<String>,
+    /// What is wrong, and what to do.
+    pub text: String,
+}
+
+/// The mesh as far as a plan is checked against it.
+#[derive(Debug, Clone, Default)]
+pub struct World {
+    /// Sites with machines, and their clocks.
+    pub sites: BTreeMap<Site, Zone>,
+    /// Groups and their stages.
+    pub groups: BTreeMap<GroupName, Stage>,
+    /// When nothing opens.
+    pub freezes: Freezes,
+    /// Machines known by site and group; nothing where none are known at all.
+    pub machines: BTreeMap<(Site, GroupName), u64>,
+    /// The first deadline of what the plan opens.
+    pub deadline: Option<Deadline>,
+}
+
+/// Checks a plan against a mesh. The gravest come first.
+#[must_use]
+pub fn check(rollout: &Rollout, world: &World, now: Timestamp) -> Vec<Finding> {
+    let mut checker = Checker { rollout, world, now, findings: Vec::new() };
+    checker.shape();
+    for index in 0..rollout.waves.len() {
+        checker.places(index);
+        checker.gate(index);
+        checker.windows(index);
+    }
+    checker.overlaps();
+    checker.uncovered();
+    checker.times();
+    checker.findings.sort_by_key(|finding| std::cmp::Reverse(finding.grade));
+    checker.findings
+}
+
+struct Checker<'a> {
+    rollout: &'a Rollout,
+    world: &'a World,
+    now: Timestamp,
+    findings: Vec<Finding>,
+}
+
+impl Checker<'_> {
+    fn find(&mut self, grade: Grade, wave: Option<usize>, text: impl Into<String>) {
+        let wave = wave.map(|index| self.rollout.waves[index].name.clone());
+        self.findings.push(Finding { grade, wave, text: text.into() });
+    }
+
+    fn shape(&mut self) {
+        let waves = &self.rollout.waves;
+        if waves.is_empty() {
+            self.find(Grade::Error, None, "it has no waves; add a [[wave]] with a name");
+        }
+        if waves.len() > MAX_WAVES {
+            let text = format!("it has {} waves, and at most {MAX_WAVES} are possible", waves.len());
+            self.find(Grade::Error, None, text);
+        }
+        let mut names = BTreeSet::new();
+        for (index, wave) in waves.iter().enumerate() {
+            let bad = |c: char| c.is_control() || c.is_whitespace();
+            let length = wave.name.chars().count();
+            if length == 0 || length > MAX_NAME || wave.name.chars().any(bad) {
+                let text = format!("a wave's name has 1 to {MAX_NAME} characters without blanks");
+                self.find(Grade::Error, Some(index), text);
+            }
+            if !names.insert(&wave.name) {
+                self.find(Grade::Error, Some(index), "another wave has its name; rename one");
+            }
+            let longest = [wave.geographies.len(), wave.groups.len(), wave.windows.len(), wave.blackouts.len()];
+            if longest.iter().any(|length| *length > MAX_LIST) {
+                let text = format!("one of its lists has more than {MAX_LIST} entries");
+                self.find(Grade::Error, Some(index), text);
+            }
+        }
+    }
+
+    fn places(&mut self, index: usize) {
+        let wave = &self.rollout.waves[index];
+        for group in &wave.groups {
+            match self.world.groups.get(group) {
+                None => {
+                    let text = format!("there is no group {group}; `patchmesh group list` shows those there are");
+                    self.find(Grade::Error, Some(index), text);
+                }
+                Some(stage) if *stage != self.rollout.stage => {
+                    let text = format!("group {group} follows {stage}, and the rollout is for {}", self.rollout.stage);
+                    self.find(Grade::Error, Some(index), text);
+                }
+                Some(_) => {}
+            }
+        }
+        for place in &wave.geographies {
+            if !self.world.sites.keys().any(|site| site.is_within(place)) {
+                let text = format!("no site of the mesh lies in {place}");
+                self.find(Grade::Warning, Some(index), text);
+            }
+        }
+        if wave.share == Share::NONE {
+            self.find(Grade::Error, Some(index), "a share of 0 % has no machines; leave it out");
+        }
+    }
+
+    fn gate(&mut self, index: usize) {
+        let gate = &self.rollout.waves[index].gate;
+        let machines = self.machines(index);
+        if gate.soak > MAX_WAIT || gate.soak.is_negative() {
+            self.find(Grade::Error, Some(index), "a soak lasts from 0 to 365 days");
+        }
+        if let super::gate::Unreachable::Ignore(after) | super::gate::Unreachable::Fail(after) = gate.unreachable
+            && (after > MAX_WAIT || after.is_negative())
+        {
+            self.find(Grade::Error, Some(index), "the patience with unreachable machines lasts from 0 to 365 days");
+        }
+        for (condition, least) in [("min_reached", gate.min_reached), ("min_success", gate.min_success)] {
+            let Some(least) = least else { continue };
+            if let Some(machines) = machines.filter(|machines| *machines < least.min_sample) {
+                let text = format!(
+                    "its gate can never pass: {condition} is judged on {} machines, and {machines} are known there",
+                    least.min_sample
+                );
+                self.find(Grade::Warning, Some(index), text);
+            }
+        }
+        if let (Some(least), Some(most)) = (gate.min_success, gate.max_failed)
+            && let Some(share) = most.share
+            && least.share.ten_thousandths() + share.ten_thousandths() < Share::ALL.ten_thousandths()
+        {
+            let text = format!(
+                "min_success {} lets pass what max_failed {share} stops only later; between them nothing happens",
+                least.share
+            );
+            self.find(Grade::Warning, Some(index), text);
+        }
+        if gate.min_reached.is_some_and(|least| least.share == Share::ALL)
+            && gate.unreachable == super::gate::Unreachable::Block
+        {
+            let text = "its gate asks for every machine, and a single one that is switched off keeps it closed; \
+                        lower min_reached or say what becomes of the unreachable";
+            self.find(Grade::Warning, Some(index), text);
+        }
+    }
+
+    /// Machines that a wave goes to, where some are known.
+    fn machines(&self, index: usize) -> Option<u64> {
+        let wave = &self.rollout.waves[index];
+        if self.world.machines.is_empty() {
+            return None;
+        }
+        let theirs = self.world.machines.iter().filter(|((site, group), _)| {
+            goes_to(wave, site)
+                && (wave.groups.is_empty() || wave.groups.contains(group))
+                && self.world.groups.get(group) == Some(&self.rollout.stage)
+        });
+        let all: u64 = theirs.map(|(_, machines)| machines).sum();
+        let share = u64::from(wave.share.ten_thousandths());
+        Some(all.saturating_mul(share).div_ceil(u64::from(Share::ALL.ten_thousandths())))
+    }
+
+    fn windows(&mut self, index: usize) {
+        let wave = &self.rollout.waves[index];
+        if wave.windows.is_empty() && wave.blackouts.is_empty() {
+            return;
+        }
+        let mut zones: BTreeMap<String, Zone> = BTreeMap::new();
+        for (site, zone) in &self.world.sites {
+            if goes_to(wave, site) {
+                zones.entry(zone.to_string()).or_insert_with(|| zone.clone());
+            }
+        }
+        if zones.is_empty() {
+            zones.insert("UTC".to_owned(), Zone::default());
+        }
+        let never: Vec<String> = zones
+            .iter()
+            .filter(|(_, zone)| window::next(&wave.windows, &wave.blackouts, zone, self.now).is_none())
+            .map(|(name, _)| name.clone())
+            .collect();
+        if !never.is_empty() {
+            let text = format!(
+                "its windows never open in two weeks from now in {}: its blackouts cover them, or a clock is moved over them",
+                first(&never)
+            );
+            self.find(Grade::Error, Some(index), text);
+        }
+    }
+
+    fn overlaps(&mut self) {
+        let waves = &self.rollout.waves;
+        for (later, wave) in waves.iter().enumerate() {
+            let covers = |before: &Wave| {
+                let everywhere = before.geographies.is_empty();
+                let places = !wave.geographies.is_empty()
+                    && wave.geographies.iter().all(|place| before.geographies.iter().any(|wide| place.is_within(wide)));
+                let groups = before.groups.is_empty()
+                    || !wave.groups.is_empty() && wave.groups.is_subset(&before.groups);
+                (everywhere || places) && groups && before.share >= wave.share
+            };
+            if let Some(before) = waves[..later].iter().find(|before| covers(before)) {
+                let text = format!("wave {} opens all of it before; remove one, or change where they go", before.name);
+                self.find(Grade::Warning, Some(later), text);
+            }
+        }
+    }
+
+    fn uncovered(&mut self) {
+        let waves = &self.rollout.waves;
+        let in_none = |site: &&Site| !waves.iter().any(|wave| goes_to(wave, site));
+        let sites: Vec<String> =
+            self.world.sites.keys().filter(in_none).map(ToString::to_string).collect();
+        if !sites.is_empty() {
+            let text = format!(
+                "{} sites are in no wave and never get it: {}",
+                sites.len(),
+                first(&sites)
+            );
+            self.find(Grade::Warning, None, text);
+        }
+        let partly: Vec<&Wave> = waves.iter().filter(|wave| wave.share != Share::ALL).collect();
+        if !partly.is_empty() && !waves.iter().any(|wave| wave.share == Share::ALL) {
+            let text = "every wave goes to a share of the machines only; the others, and all stock clients, never get it";
+            self.find(Grade::Warning, None, text);
+        }
+    }
+
+    /// The earliest moments, as if every gate were met when its soak is over.
+    fn times(&mut self) {
+        let waves = &self.rollout.waves;
+        let mut plan = self.rollout.clone();
+        let started = plan.control.started.unwrap_or(self.now);
+        plan.control.started = Some(started);
+        for wave in &mut plan.waves {
+            let soak = wave.gate.soak;
+            wave.gate = super::Gate { soak, ..super::Gate::default() };
+        }
+        let state = RolloutState::pending(waves.len());
+        for index in 0..waves.len() {
+            let Some(due) = plan.due(&state, index) else { continue };
+            if let Some(not_before) = waves[index].not_before.filter(|not_before| *not_before < due && index > 0) {
+                let text = format!(
+                    "its not_before {not_before} has no effect: the waves before it take until {due} at least"
+                );
+                self.find(Grade::Warning, Some(index), text);
+            }
+            let places: Vec<Option<&Site>> = match waves[index].geographies.as_slice() {
+                [] => vec![None],
+                places => places.iter().map(Some).collect(),
+            };
+            let opens = places
+                .into_iter()
+                .map(|place| freeze::delayed(&self.world.freezes, place, plan.priority, due))
+                .max_by_key(|(at, _)| *at);
+            let Some((at, frozen)) = opens else { continue };
+            if let Some(name) = frozen {
+                let text = format!("it opens at {at} in part of its places, after freeze {name}");
+                self.find(Grade::Warning, Some(index), text);
+            }
+            if let Some(Deadline::By(deadline)) = self.world.deadline
+                && at >= deadline
+            {
+                let text = format!(
+                    "it cannot meet its deadline {deadline} ({}): it opens at {at} at the earliest",
+                    plan.deadline
+                );
+                self.find(Grade::Warning, Some(index), text);
+            }
+        }
+    }
+}
+
+fn goes_to(wave: &Wave, site: &Site) -> bool {
+    wave.geographies.is_empty() || wave.geographies.iter().any(|place| site.is_within(place))
+}
+
+/// The first few of many.
+fn first(all: &[String]) -> String {
+    let named = all.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
+    match all.len().saturating_sub(NAMED) {
+        0 => named,
+        more => format!("{named} and {more} more"),
+    }
+}
+
+impl fmt::Display for Grade {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Warning => "warning",
+            Self::Error => "error",
+        })
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.wave {
+            Some(wave) => write!(f, "{}: wave {wave}: {}", self.grade, self.text),
+            None => write!(f, "{}: {}", self.grade, self.text),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

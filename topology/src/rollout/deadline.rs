@@ -1,0 +1,217 @@
+//! By when machines have to have a revision.
+//!
+//! `severity-2004` is one company's policy of 2004: 24 hours, one month, four
+//! and twelve months by severity, from the day the revision entered the
+//! catalogue. `cisa-bod-26-04` follows the Binding Operational Directive 26-04
+//! of 10 June 2026, whose table (published as `cisa_bod_26_04_1_0_0.csv`)
+//! goes by known exploitation, exposure, automatability and technical impact.
+
+use std::fmt;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::assessment::Assessment;
+use crate::revision::Severity;
+
+const DAY: SignedDuration = SignedDuration::from_hours(24);
+
+/// A policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Policy {
+    /// By severity, as in 2004.
+    #[default]
+    Severity2004,
+    /// By the directive of 2026.
+    CisaBod2604,
+    /// By severity, in times of one's own.
+    Custom(Times),
+}
+
+/// Times by severity; what has none has no deadline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Times {
+    /// For critical ones.
+    pub critical: Option<SignedDuration>,
+    /// For important ones.
+    pub important: Option<SignedDuration>,
+    /// For moderate ones.
+    pub moderate: Option<SignedDuration>,
+    /// For low ones.
+    pub low: Option<SignedDuration>,
+}
+
+/// What a deadline hangs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Facts {
+    /// How bad it is not to have it; `None`: nobody rated it.
+    pub severity: Option<Severity>,
+    /// When the revision entered the catalogue.
+    pub entered_at: Timestamp,
+    /// Whether a vulnerability that it mends is known to be exploited.
+    pub exploited: bool,
+    /// Whether exploiting can be automated.
+    pub automatable: bool,
+    /// Whether an exploit takes total control.
+    pub total: bool,
+}
+
+/// A deadline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Deadline {
+    /// By then.
+    By(Timestamp),
+    /// With the next upgrade of the system.
+    NextUpgrade,
+    /// None.
+    None,
+}
+
+impl Policy {
+    /// By when a machine has to have a revision; `exposed`: it can be reached
+    /// from outside.
+    #[must_use]
+    pub fn deadline(&self, facts: &Facts, exposed: bool) -> Deadline {
+        let by = |time: SignedDuration| {
+            Deadline::By(facts.entered_at.saturating_add(time).unwrap_or(Timestamp::MAX))
+        };
+        let time = match self {
+            Self::Severity2004 => facts.severity.map(|severity| match severity {
+                Severity::Critical => DAY,
+                Severity::Important => DAY * 30,
+                Severity::Moderate => DAY * 120,
+                Severity::Low => DAY * 365,
+            }),
+            Self::Custom(times) => facts.severity.and_then(|severity| match severity {
+                Severity::Critical => times.critical,
+                Severity::Important => times.important,
+                Severity::Moderate => times.moderate,
+                Severity::Low => times.low,
+            }),
+            Self::CisaBod2604 => match days(facts, exposed) {
+                None => return Deadline::NextUpgrade,
+                Some(days) => Some(DAY * days),
+            },
+        };
+        time.map_or(Deadline::None, by)
+    }
+}
+
+/// The directive's days; `None`: with the next upgrade.
+const fn days(facts: &Facts, exposed: bool) -> Option<i32> {
+    match (facts.exploited, exposed, facts.automatable, facts.total) {
+        (false, false, true, _) => Some(60),
+        (false, false, false, _) => None,
+        (false, true, true, true) => Some(3),
+        (false, true, true, false) | (false, true, false, true) => Some(14),
+        (false, true, false, false) => Some(60),
+        (true, false, true, true) => Some(3),
+        (true, false, _, _) => Some(14),
+        (true, true, _, true) => Some(3),
+        (true, true, true, false) => Some(3),
+        (true, true, false, false) => Some(14),
+    }
+}
+
+impl Facts {
+    /// What an assessment says. Where nobody states how a vulnerability can be
+    /// exploited its CVSS vector does: over the network without help is
+    /// automatable, high impact on all three counts is total.
+    #[must_use]
+    pub fn of(assessment: Option<&Assessment>, entered_at: Timestamp) -> Self {
+        let severity = assessment.and_then(Assessment::severity).and_then(|(severity, _)| severity);
+        let all = || assessment.into_iter().flat_map(|one| one.vulnerabilities.values());
+        let says = |parts: &[&str]| {
+            all().any(|one| {
+                one.cvss.as_ref().is_some_and(|cvss| {
+                    let has = |part: &&str| cvss.what.vector.split('/').any(|has| has == *part);
+                    parts.iter().all(has)
+                })
+            })
+        };
+        Self {
+            severity,
+            entered_at,
+            exploited: all().any(|one| one.exploited.is_some()),
+            automatable: says(&["AV:N", "AC:L", "PR:N", "UI:N"]),
+            total: says(&["C:H", "I:H", "A:H"]) || says(&["VC:H", "VI:H", "VA:H"]),
+        }
+    }
+}
+
+impl fmt::Display for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Severity2004 => "severity-2004",
+            Self::CisaBod2604 => "cisa-bod-26-04",
+            Self::Custom(_) => "custom",
+        })
+    }
+}
+
+impl fmt::Display for Deadline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::By(at) => write!(f, "{at}"),
+            Self::NextUpgrade => f.write_str("with the next upgrade"),
+            Self::None => f.write_str("none"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts(exploited: bool, automatable: bool, total: bool) -> Facts {
+        let entered_at = Timestamp::UNIX_EPOCH;
+        Facts { severity: Some(Severity::Important), entered_at, exploited, automatable, total }
+    }
+
+    /// The directive's table, row by row: exploited, exposed, automatable,
+    /// total; days, or 0 for the next upgrade.
+    const TABLE: [([u8; 4], i32); 16] = [
+        ([0, 0, 0, 0], 0),
+        ([0, 0, 0, 1], 0),
+        ([0, 0, 1, 0], 60),
+        ([0, 0, 1, 1], 60),
+        ([0, 1, 0, 0], 60),
+        ([0, 1, 0, 1], 14),
+        ([0, 1, 1, 0], 14),
+        ([0, 1, 1, 1], 3),
+        ([1, 0, 0, 0], 14),
+        ([1, 0, 0, 1], 14),
+        ([1, 0, 1, 0], 14),
+        ([1, 0, 1, 1], 3),
+        ([1, 1, 0, 0], 14),
+        ([1, 1, 0, 1], 3),
+        ([1, 1, 1, 0], 3),
+        ([1, 1, 1, 1], 3),
+    ];
+
+    #[test]
+    fn the_directive_says_so() {
+        for (row, days) in TABLE {
+            let [exploited, exposed, automatable, total] = row.map(|one| one == 1);
+            let found = Policy::CisaBod2604.deadline(&facts(exploited, automatable, total), exposed);
+            let expected = match days {
+                0 => Deadline::NextUpgrade,
+                days => Deadline::By(Timestamp::UNIX_EPOCH + DAY * days),
+            };
+            assert_eq!(found, expected, "{row:?}");
+        }
+    }
+
+    #[test]
+    fn severity_decides_otherwise() {
+        let of = |policy: Policy, severity| {
+            policy.deadline(&Facts { severity, ..facts(false, false, false) }, false)
+        };
+        let by = |days| Deadline::By(Timestamp::UNIX_EPOCH + DAY * days);
+        assert_eq!(of(Policy::Severity2004, Some(Severity::Critical)), by(1));
+        assert_eq!(of(Policy::Severity2004, Some(Severity::Low)), by(365));
+        assert_eq!(of(Policy::Severity2004, None), Deadline::None);
+        let custom = Policy::Custom(Times { moderate: Some(DAY * 7), ..Times::default() });
+        assert_eq!(of(custom, Some(Severity::Moderate)), by(7));
+        assert_eq!(of(custom, Some(Severity::Critical)), Deadline::None);
+    }
+}

@@ -1,0 +1,263 @@
+//! Why a rollout stands where it stands, and what would have to happen next.
+//!
+//! Written from what the planner itself looks at, one sentence each.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::control::Order;
+use super::gate::Counts;
+use super::plan::{Tally, obstacles};
+use super::{Freezes, OnEmpty, Progress, Rollout, RolloutState, StopKind, Wave, WaveState, freeze};
+use crate::name::Site;
+
+/// The most sites that one sentence names.
+const NAMED: usize = 5;
+
+/// Why a rollout stands where it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Explanation {
+    /// All of it in a sentence.
+    pub headline: String,
+    /// Wave by wave.
+    pub waves: Vec<WaveNote>,
+}
+
+/// Why a wave stands where it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WaveNote {
+    /// The wave.
+    pub name: String,
+    /// Where it stands, such as `open since 2026-11-27T09:00:00Z`.
+    pub status: String,
+    /// What its machines said.
+    pub counts: Counts,
+    /// What would have to happen next, in sentences.
+    pub next: Vec<String>,
+}
+
+/// What the explanation is made from beside the plan.
+#[derive(Debug, Clone, Copy)]
+pub struct Input<'a> {
+    /// How far it has come; `None`: nobody looked yet.
+    pub state: Option<&'a RolloutState>,
+    /// What machines said, by wave.
+    pub tallies: &'a [Tally],
+    /// When nothing opens.
+    pub freezes: &'a Freezes,
+    /// Sites of the mesh that lack content, and in words how long they will.
+    pub unready: &'a BTreeMap<Site, String>,
+    /// When.
+    pub now: Timestamp,
+}
+
+/// Explains a rollout.
+#[must_use]
+pub fn explain(rollout: &Rollout, input: Input<'_>) -> Explanation {
+    let pending = RolloutState::pending(rollout.waves.len());
+    let fits = input.state.filter(|state| state.waves.len() == rollout.waves.len());
+    let state = fits.unwrap_or(&pending);
+    let stopped = standstill(rollout, state, input.now);
+    let notes = rollout.waves.iter().enumerate().map(|(index, wave)| {
+        let counts = input.tallies.get(index).map(Tally::total).unwrap_or_default();
+        let mut next = Vec::new();
+        if stopped.is_none() {
+            next.extend(wave_next(rollout, state, index, counts, input.now));
+            if !matches!(state.waves[index].progress, Progress::Skipped { .. }) {
+                next.extend(frozen(rollout, state, index, input));
+                next.extend(unready(wave, input.unready));
+            }
+        }
+        WaveNote { name: wave.name.clone(), status: status(&state.waves[index]), counts, next }
+    });
+    let waves = notes.collect();
+    let headline = stopped.unwrap_or_else(|| headline(rollout, state));
+    Explanation { headline, waves }
+}
+
+/// What stops all of it, if something does.
+fn standstill(rollout: &Rollout, state: &RolloutState, now: Timestamp) -> Option<String> {
+    let control = &rollout.control;
+    let name = &rollout.name;
+    match control.order {
+        Order::Wait => {
+            return Some(format!("{name} waits for `patchmesh rollout start`"));
+        }
+        Order::Halt => {
+            return Some(format!(
+                "{name} was halted at {} by {}: {}; `patchmesh rollout resume {name}` lets it go on",
+                control.at, control.by, control.reason
+            ));
+        }
+        Order::Withdraw => {
+            return Some(format!(
+                "{name} was withdrawn at {} by {}: {}",
+                control.at, control.by, control.reason
+            ));
+        }
+        Order::Run | Order::Pause => {}
+    }
+    if let Some(stop) = &state.stop {
+        let way_on = match stop.kind {
+            StopKind::Withdrawn => "; it does not come back".to_owned(),
+            _ => format!("; `patchmesh rollout resume {name}` lets it go on"),
+        };
+        return Some(format!(
+            "{name} {} itself at {}: {}{way_on}",
+            stop.kind, stop.at, stop.reason
+        ));
+    }
+    let begins = rollout.begins()?;
+    (begins > now).then(|| match &rollout.cycle {
+        Some(cycle) => format!("{name} begins at {begins} ({cycle})"),
+        None => format!("{name} begins at {begins}"),
+    })
+}
+
+fn headline(rollout: &Rollout, state: &RolloutState) -> String {
+    let name = &rollout.name;
+    if rollout.control.order == Order::Pause {
+        let control = &rollout.control;
+        return format!(
+            "{name} was paused at {} by {}: {}; what is open stays open, no further wave opens before `patchmesh rollout resume {name}`",
+            control.at, control.by, control.reason
+        );
+    }
+    let paused = state.waves.iter().position(|wave| wave.paused.is_some());
+    if let Some(index) = paused {
+        let wave = &rollout.waves[index].name;
+        return format!("{name} stands still: wave {wave} is paused");
+    }
+    if state.is_complete() {
+        return format!("{name} is complete");
+    }
+    let open = state.waves.iter().filter(|wave| wave.progress.open_since().is_some()).count();
+    format!("{name} runs: {open} of {} waves are open", state.waves.len())
+}
+
+/// Where a wave stands, in a few words.
+#[must_use]
+pub fn status(state: &WaveState) -> String {
+    let progress = match state.progress {
+        Progress::Pending => "pending".to_owned(),
+        Progress::Open { since } => format!("open since {since}"),
+        Progress::Passed { since, at } => format!("open since {since}, passed at {at}"),
+        Progress::Skipped { at } => format!("passed over at {at}: it had no machines"),
+    };
+    match &state.paused {
+        None => progress,
+        Some(stop) => format!("paused at {}, {progress}", stop.at),
+    }
+}
+
+/// What would have to happen next in one wave.
+fn wave_next(
+    rollout: &Rollout,
+    state: &RolloutState,
+    index: usize,
+    counts: Counts,
+    now: Timestamp,
+) -> Vec<String> {
+    let (wave, of_wave) = (&rollout.waves[index], &state.waves[index]);
+    if let Some(stop) = &of_wave.paused {
+        let name = &rollout.name;
+        return vec![format!(
+            "it paused itself: {}; `patchmesh rollout resume {name}` lets it go on",
+            stop.reason
+        )];
+    }
+    match of_wave.progress {
+        Progress::Skipped { .. } => Vec::new(),
+        Progress::Passed { .. } => Vec::new(),
+        Progress::Open { .. } => {
+            let obstacles = obstacles(wave, of_wave, counts, now);
+            obstacles.iter().map(|obstacle| format!("to pass, {}", sentence(rollout, wave, obstacle))).collect()
+        }
+        Progress::Pending => pending_next(rollout, state, index),
+    }
+}
+
+fn sentence(rollout: &Rollout, wave: &Wave, obstacle: &super::gate::Obstacle) -> String {
+    match obstacle {
+        super::gate::Obstacle::Operator => format!(
+            "an operator has to release it: `patchmesh rollout release {} {}`",
+            rollout.name, wave.name
+        ),
+        super::gate::Obstacle::Empty => {
+            let rule = match wave.on_empty {
+                OnEmpty::Wait => "it waits for machines",
+                OnEmpty::Skip => "they left after it opened",
+            };
+            format!("it needs machines, and none are known: {rule}")
+        }
+        other => other.to_string(),
+    }
+}
+
+fn pending_next(rollout: &Rollout, state: &RolloutState, index: usize) -> Vec<String> {
+    let wave = &rollout.waves[index];
+    let mut next = Vec::new();
+    let before = (0..index).rev().find(|before| {
+        let of_before = &state.waves[*before];
+        of_before.progress.done_at().is_none() || of_before.paused.is_some()
+    });
+    if let Some(before) = before {
+        next.push(format!("wave {} has to pass before", rollout.waves[before].name));
+    }
+    if rollout.control.order == Order::Pause {
+        next.push("it does not open while the rollout is paused".to_owned());
+    }
+    match (rollout.due(state, index), wave.not_before) {
+        (Some(due), _) => next.push(format!("by time alone it opens at {due}")),
+        (None, Some(not_before)) => next.push(format!("it does not open before {not_before}")),
+        (None, None) => {}
+    }
+    next
+}
+
+/// The freezes that keep a wave from opening at some of its sites.
+fn frozen(
+    rollout: &Rollout,
+    state: &RolloutState,
+    index: usize,
+    input: Input<'_>,
+) -> Vec<String> {
+    let wave = &rollout.waves[index];
+    let opens = state.waves[index].progress.open_since().or_else(|| rollout.due(state, index));
+    let Some(opens) = opens else { return Vec::new() };
+    let places: Vec<Option<&Site>> = match wave.geographies.as_slice() {
+        [] => vec![None],
+        places => places.iter().map(Some).collect(),
+    };
+    let mut said = Vec::new();
+    for place in places {
+        let (at, name) = freeze::delayed(input.freezes, place, rollout.priority, opens);
+        if let Some(name) = name.filter(|_| at > input.now) {
+            let place = place.map_or_else(|| "some sites".to_owned(), ToString::to_string);
+            said.push(format!("at {place} it opens at {at}, after freeze {name}"));
+        }
+    }
+    said
+}
+
+/// The sites of a wave that lack content.
+fn unready(wave: &Wave, unready: &BTreeMap<Site, String>) -> Option<String> {
+    let goes_to = |site: &Site| {
+        wave.geographies.is_empty() || wave.geographies.iter().any(|place| site.is_within(place))
+    };
+    let lacking: Vec<_> = unready.iter().filter(|(site, _)| goes_to(site)).collect();
+    if lacking.is_empty() {
+        return None;
+    }
+    let named: Vec<String> =
+        lacking.iter().take(NAMED).map(|(site, when)| format!("{site} ({when})")).collect();
+    let more = match lacking.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    Some(format!("the content is not there yet at {}{more}", named.join(", ")))
+}
+
+#[cfg(test)]
+mod tests;
