@@ -37,6 +37,7 @@ pub use link::{link, link_to_wire};
 pub use mesh::{install_mode, role, stage, stages};
 pub use person::user_roles;
 pub use policy::rule;
+pub use rollout::{exception, exception_to_wire, freeze, freeze_to_wire};
 
 /// What is wrong with a field.
 #[derive(Debug, thiserror::Error)]
@@ -92,6 +93,9 @@ pub enum Fault {
     /// Not hours of the week.
     #[error("are no hours of the week")]
     Hours(#[source] patchmesh_topology::link::hours::Error),
+    /// Not a cycle.
+    #[error("is no cycle")]
+    Cycle(#[source] patchmesh_topology::rollout::calendar::NoCycle),
     /// Not a time zone.
     #[error("is no time zone")]
     Zone(#[source] patchmesh_topology::link::zone::UnknownZone),
@@ -187,6 +191,17 @@ pub(crate) fn each<W, M>(
 ) -> Result<Vec<M>, Error> {
     let converted = |(index, entry)| convert(entry).at(&format!("[{index}]"));
     entries.into_iter().enumerate().map(converted).collect::<Result<_, _>>().at(field)
+}
+
+/// What a word stands for; nothing where it is empty.
+pub(crate) fn word<T: std::str::FromStr<Err = node::UnknownWord>>(
+    kind: &'static str,
+    text: &str,
+) -> Result<Option<T>, Error> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(|source| Fault::Text { kind, source }.into())
 }
 
 /// Collects a list that has to be sorted by key without repeating one.

@@ -178,8 +178,8 @@ documents! {
     Revision => "revision",
     BindingPartition => "binding-partition",
     ApprovalPartition => "approval-partition",
-    RolloutSet => "rollout-set",
-    WaveStates => "wave-states",
+    RolloutSet => "rollout-set" format 2,
+    WaveStates => "wave-states" format 2,
     ViewSet => "view-set",
     View => "view" format 2,
     AssessmentPartition => "assessment-partition",
@@ -198,9 +198,9 @@ mod tests {
     fn envelope() -> Envelope {
         Envelope {
             kind: "rollout-set".to_owned(),
-            version: 1,
+            version: wire::RolloutSet::VERSION,
             required_features: Vec::new(),
-            body: wire::RolloutSet { version: 7, rollouts: Vec::new() }.encode_to_vec().into(),
+            body: wire::RolloutSet { version: 7, ..Default::default() }.encode_to_vec().into(),
         }
     }
 
@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn reads_what_it_wrote() {
-        let set = wire::RolloutSet { version: 7, rollouts: Vec::new() };
+        let set = wire::RolloutSet { version: 7, ..Default::default() };
         let stored = encode(&set);
         assert_eq!(stored, envelope().encode_to_vec());
         assert_eq!(decode::<wire::RolloutSet>(&stored).expect("a document"), set);
@@ -230,9 +230,9 @@ mod tests {
 
     #[test]
     fn refuses_what_only_newer_software_understands() {
-        let newer = Envelope { version: 2, ..envelope() };
+        let newer = Envelope { version: wire::RolloutSet::VERSION + 1, ..envelope() };
         let error = read(&newer).expect_err("newer").to_string();
-        assert!(error.contains("format 2") && error.contains("upgrade this node"), "{error}");
+        assert!(error.contains("format 3") && error.contains("upgrade this node"), "{error}");
         let feature =
             Envelope { required_features: vec!["machine-shares".to_owned()], ..envelope() };
         let error = read(&feature).expect_err("feature").to_string();

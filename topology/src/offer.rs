@@ -12,7 +12,9 @@ use jiff::Timestamp;
 use crate::approval::{Approval, ApprovalSet, Decision};
 use crate::digest::Sha256;
 use crate::link::zone::Zone;
-use crate::name::{BrakeName, ExceptionName, FreezeName, GroupName, MachineName, RolloutName, Site};
+use crate::name::{
+    BrakeName, ExceptionName, FreezeName, GroupName, MachineName, RolloutName, Site,
+};
 use crate::node::Stage;
 use crate::revision::{Revision, RevisionId};
 use crate::rollout::{
@@ -197,13 +199,12 @@ impl<'a> Offer<'a> {
         group: &GroupName,
         place: Place<'_>,
     ) -> Result<(&'a Rollout, Opening<'a>), Why> {
-        let approval = self.approvals.get(revision, group).ok_or_else(|| Why::Undecided {
-            group: group.clone(),
-            stage: self.approvals.stage,
-        })?;
+        let approval = self
+            .approvals
+            .get(revision, group)
+            .ok_or_else(|| Why::Undecided { group: group.clone(), stage: self.approvals.stage })?;
         let rollout = self.rollout(approval)?;
-        let mut opening =
-            rollout.opening(self.states, &self.plans.freezes, place, self.now)?;
+        let mut opening = rollout.opening(self.states, &self.plans.freezes, place, self.now)?;
         opening.since = opening.since.max(approval.at);
         self.unhindered(revision, group, place, &rollout.name, opening.since)?;
         Ok((rollout, opening))
@@ -217,8 +218,7 @@ impl<'a> Offer<'a> {
                 return Err(Why::Declined { by, comment });
             }
         };
-        let rollout =
-            self.plans.rollouts.get(name).ok_or_else(|| Why::NoRollout(name.clone()))?;
+        let rollout = self.plans.rollouts.get(name).ok_or_else(|| Why::NoRollout(name.clone()))?;
         if rollout.stage != self.approvals.stage {
             return Err(Why::OtherStage {
                 rollout: name.clone(),
@@ -245,10 +245,8 @@ impl<'a> Offer<'a> {
             let (until, reason) = (exception.until, exception.reason.clone());
             return Err(Why::Excepted { name: name.clone(), until, reason });
         }
-        let brake = self
-            .brakes
-            .iter()
-            .find(|(_, brake)| brake.holds(revision, rollout, opened, self.now));
+        let brake =
+            self.brakes.iter().find(|(_, brake)| brake.holds(revision, rollout, opened, self.now));
         if let Some((name, brake)) = brake {
             let (until, reason) = (brake.until, brake.reason.clone());
             return Err(Why::Braked { name: name.clone(), until, reason });

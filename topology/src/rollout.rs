@@ -207,7 +207,11 @@ impl Rollout {
     /// with the one wave `everywhere`.
     #[must_use]
     pub fn default_for(stage: Stage) -> Self {
-        Self::running(RolloutName::default_for(stage), stage, vec![Wave::plain("everywhere", vec![])])
+        Self::running(
+            RolloutName::default_for(stage),
+            stage,
+            vec![Wave::plain("everywhere", vec![])],
+        )
     }
 
     /// A plan without conditions of its own that runs since ever.

@@ -263,11 +263,8 @@ fn open(
     group: &GroupName,
 ) -> Result<Vec<Arc<Revision>>, Error> {
     let approvals = draft.approvals(stage);
-    let offer = Offer {
-        approvals: &approvals,
-        rollouts: &draft.rollouts.rollouts,
-        states: &draft.wave_states.states,
-    };
+    let states = &draft.wave_states.states;
+    let offer = Offer::new(&approvals, &draft.rollouts, states, draft.now);
     let mut open = Vec::new();
     for id in offer.open_revisions(group, None) {
         // What the catalogue does not know is not offered.

@@ -48,7 +48,7 @@ fn rate(bits: u64) -> Result<Rate, Error> {
     Rate::from_bits(bits).map_err(Fault::Rate).at("bits_per_second")
 }
 
-fn hours(value: wire::LinkHours) -> Result<Hours, Error> {
+pub(super) fn hours(value: wire::LinkHours) -> Result<Hours, Error> {
     let minute = |value: u32| u16::try_from(value).map_err(|_| Fault::Range);
     let days = u8::try_from(value.days).map_err(|_| Fault::Range).at("days")?;
     let (from, to) = (minute(value.from).at("from")?, minute(value.to).at("to")?);
@@ -87,6 +87,6 @@ fn limits_to_wire(limits: &Limits) -> wire::LinkLimits {
     }
 }
 
-fn hours_to_wire(hours: Hours) -> wire::LinkHours {
+pub(super) fn hours_to_wire(hours: Hours) -> wire::LinkHours {
     wire::LinkHours { days: hours.days().into(), from: hours.from().into(), to: hours.to().into() }
 }

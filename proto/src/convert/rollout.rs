@@ -1,11 +1,125 @@
-//! Plans and how far they have come.
+//! Plans.
 
-use patchmesh_topology::name::RolloutName;
-use patchmesh_topology::rollout::{Rollout, RolloutSet, Wave, WaveStateSet, WaveStatus};
+use std::collections::BTreeSet;
 
+use jiff::SignedDuration;
+use patchmesh_topology::link::hours::Hours;
+use patchmesh_topology::node::UnknownWord;
+use patchmesh_topology::rollout::deadline::Times;
+use patchmesh_topology::rollout::gate::{AtLeast, AtMost, Gate, Unreachable};
+use patchmesh_topology::rollout::{
+    Control, MAX_LIST, MAX_ROLLOUTS, MAX_WAVES, OnEmpty, Policy, Rollout, RolloutSet, Share, Wave,
+    What,
+};
+
+use super::link::{hours, hours_to_wire};
 use super::mesh::stage;
-use super::{At, Error, Fault, each, sorted, time, timestamp_to_wire};
+use super::{
+    At, Error, Fault, each, optional_time, severity, sorted, time, timestamp_to_wire, word,
+};
 use crate::wire;
+
+mod bounds;
+mod state;
+
+pub use bounds::{exception, exception_to_wire, freeze, freeze_to_wire};
+
+/// Refuses lists that no plan has.
+fn at_most<T>(list: &[T], most: usize) -> Result<(), Error> {
+    if list.len() > most { Err(Fault::Many(most).into()) } else { Ok(()) }
+}
+
+fn share(parts: u32) -> Result<Share, Error> {
+    let parts = u16::try_from(parts).ok().and_then(Share::from_ten_thousandths);
+    parts.ok_or_else(|| Fault::Range.into())
+}
+
+fn duration(value: Option<prost_types::Duration>) -> Result<Option<SignedDuration>, Error> {
+    let Some(value) = value else { return Ok(None) };
+    if value.seconds < 0 || !(0..1_000_000_000).contains(&value.nanos) {
+        return Err(Fault::Range.into());
+    }
+    Ok(Some(SignedDuration::new(value.seconds, value.nanos)))
+}
+
+fn duration_to_wire(value: SignedDuration) -> prost_types::Duration {
+    prost_types::Duration { seconds: value.as_secs(), nanos: value.subsec_nanos() }
+}
+
+impl TryFrom<wire::GateShare> for AtLeast {
+    type Error = Error;
+
+    fn try_from(value: wire::GateShare) -> Result<Self, Error> {
+        Ok(Self { share: share(value.share).at("share")?, min_sample: value.min_sample })
+    }
+}
+
+impl From<AtLeast> for wire::GateShare {
+    fn from(least: AtLeast) -> Self {
+        Self { share: least.share.ten_thousandths().into(), min_sample: least.min_sample }
+    }
+}
+
+impl TryFrom<wire::GateLimit> for AtMost {
+    type Error = Error;
+
+    fn try_from(value: wire::GateLimit) -> Result<Self, Error> {
+        let share = value.share.map(share).transpose().at("share")?;
+        Ok(Self { share, count: value.count, min_sample: value.min_sample })
+    }
+}
+
+impl From<AtMost> for wire::GateLimit {
+    fn from(most: AtMost) -> Self {
+        let share = most.share.map(|share| share.ten_thousandths().into());
+        Self { share, count: most.count, min_sample: most.min_sample }
+    }
+}
+
+impl TryFrom<wire::Gate> for Gate {
+    type Error = Error;
+
+    fn try_from(value: wire::Gate) -> Result<Self, Error> {
+        let after = duration(value.unreachable_after).at("unreachable_after")?;
+        let unreachable = match (value.unreachable.as_str(), after) {
+            ("" | "block", None) => Unreachable::Block,
+            ("ignore", Some(after)) => Unreachable::Ignore(after),
+            ("fail", Some(after)) => Unreachable::Fail(after),
+            _ => return Err(Fault::Contradiction("unreachable_after")).at("unreachable"),
+        };
+        Ok(Self {
+            min_reached: value.min_reached.map(AtLeast::try_from).transpose().at("min_reached")?,
+            min_success: value.min_success.map(AtLeast::try_from).transpose().at("min_success")?,
+            max_failed: value.max_failed.map(AtMost::try_from).transpose().at("max_failed")?,
+            soak: duration(value.soak).at("soak")?.unwrap_or_default(),
+            operator: value.operator,
+            unreachable,
+            on_breach: word("action on breach", &value.on_breach)
+                .at("on_breach")?
+                .unwrap_or_default(),
+        })
+    }
+}
+
+impl From<&Gate> for wire::Gate {
+    fn from(gate: &Gate) -> Self {
+        let (unreachable, after) = match gate.unreachable {
+            Unreachable::Block => ("block", None),
+            Unreachable::Ignore(after) => ("ignore", Some(after)),
+            Unreachable::Fail(after) => ("fail", Some(after)),
+        };
+        Self {
+            min_reached: gate.min_reached.map(Into::into),
+            min_success: gate.min_success.map(Into::into),
+            max_failed: gate.max_failed.map(Into::into),
+            soak: Some(duration_to_wire(gate.soak)),
+            operator: gate.operator,
+            unreachable: unreachable.to_owned(),
+            unreachable_after: after.map(duration_to_wire),
+            on_breach: gate.on_breach.to_string(),
+        }
+    }
+}
 
 impl TryFrom<wire::Wave> for Wave {
     type Error = Error;
@@ -14,15 +128,134 @@ impl TryFrom<wire::Wave> for Wave {
         if value.name.is_empty() {
             return Err(Fault::Missing).at("name");
         }
-        let geographies = each("geographies", value.geographies, |site| Ok(site.parse()?))?;
-        Ok(Self { name: value.name, geographies })
+        at_most(&value.geographies, MAX_LIST).at("geographies")?;
+        at_most(&value.groups, MAX_LIST).at("groups")?;
+        at_most(&value.windows, MAX_LIST).at("windows")?;
+        at_most(&value.blackouts, MAX_LIST).at("blackouts")?;
+        let groups = each("groups", value.groups, |one| Ok((one.parse()?, ())))?;
+        let groups: Vec<_> = sorted::<_, _, Vec<_>>("groups", groups)?;
+        Ok(Self {
+            name: value.name,
+            geographies: each("geographies", value.geographies, |site| Ok(site.parse()?))?,
+            groups: groups.into_iter().map(|(group, ())| group).collect(),
+            share: match value.share {
+                0 => Share::ALL,
+                parts => share(parts).at("share")?,
+            },
+            not_before: optional_time(value.not_before).at("not_before")?,
+            windows: each("windows", value.windows, hours)?,
+            blackouts: each("blackouts", value.blackouts, hours)?,
+            gate: value.gate.map(Gate::try_from).transpose().at("gate")?.unwrap_or_default(),
+            released: optional_time(value.released).at("released")?,
+            on_empty: if value.skip_if_empty { OnEmpty::Skip } else { OnEmpty::Wait },
+        })
     }
 }
 
 impl From<&Wave> for wire::Wave {
     fn from(wave: &Wave) -> Self {
-        let geographies = wave.geographies.iter().map(ToString::to_string).collect();
-        Self { name: wave.name.clone(), geographies }
+        let hours = |hours: &[Hours]| hours.iter().copied().map(hours_to_wire).collect();
+        Self {
+            name: wave.name.clone(),
+            geographies: wave.geographies.iter().map(ToString::to_string).collect(),
+            groups: wave.groups.iter().map(ToString::to_string).collect(),
+            share: if wave.share == Share::ALL { 0 } else { wave.share.ten_thousandths().into() },
+            not_before: wave.not_before.map(timestamp_to_wire),
+            windows: hours(&wave.windows),
+            blackouts: hours(&wave.blackouts),
+            gate: Some((&wave.gate).into()),
+            released: wave.released.map(timestamp_to_wire),
+            skip_if_empty: wave.on_empty == OnEmpty::Skip,
+        }
+    }
+}
+
+impl TryFrom<wire::RolloutSubject> for What {
+    type Error = Error;
+
+    fn try_from(value: wire::RolloutSubject) -> Result<Self, Error> {
+        let revisions: Vec<_> = each("revisions", value.revisions, |one| Ok(one.parse()?))?;
+        Ok(Self {
+            revisions: revisions.into_iter().collect::<BTreeSet<_>>(),
+            severity: severity(value.severity).at("severity")?,
+            products: value.products.into_iter().collect(),
+        })
+    }
+}
+
+impl From<&What> for wire::RolloutSubject {
+    fn from(what: &What) -> Self {
+        Self {
+            revisions: what.revisions.iter().map(ToString::to_string).collect(),
+            severity: what.severity.map_or(0, |one| wire::Severity::from(one).into()),
+            products: what.products.iter().cloned().collect(),
+        }
+    }
+}
+
+impl TryFrom<wire::DeadlinePolicy> for Policy {
+    type Error = Error;
+
+    fn try_from(value: wire::DeadlinePolicy) -> Result<Self, Error> {
+        match value.name.as_str() {
+            "" | "severity-2004" => Ok(Self::Severity2004),
+            "cisa-bod-26-04" => Ok(Self::CisaBod2604),
+            "custom" => Ok(Self::Custom(Times {
+                critical: duration(value.critical).at("critical")?,
+                important: duration(value.important).at("important")?,
+                moderate: duration(value.moderate).at("moderate")?,
+                low: duration(value.low).at("low")?,
+            })),
+            _ => {
+                let (kind, allowed) =
+                    ("deadline policy", "severity-2004, cisa-bod-26-04 or custom");
+                let source = UnknownWord { kind, text: value.name, allowed };
+                Err(Fault::Text { kind, source }).at("name")
+            }
+        }
+    }
+}
+
+impl From<&Policy> for wire::DeadlinePolicy {
+    fn from(policy: &Policy) -> Self {
+        let times = match policy {
+            Policy::Custom(times) => *times,
+            Policy::Severity2004 | Policy::CisaBod2604 => Times::default(),
+        };
+        Self {
+            name: policy.to_string(),
+            critical: times.critical.map(duration_to_wire),
+            important: times.important.map(duration_to_wire),
+            moderate: times.moderate.map(duration_to_wire),
+            low: times.low.map(duration_to_wire),
+        }
+    }
+}
+
+impl TryFrom<wire::Control> for Control {
+    type Error = Error;
+
+    fn try_from(value: wire::Control) -> Result<Self, Error> {
+        let order = word("order", &value.order).at("order")?;
+        Ok(Self {
+            order: order.ok_or(Fault::Missing).at("order")?,
+            started: optional_time(value.started).at("started")?,
+            at: time(value.at).at("at")?,
+            by: value.by,
+            reason: value.reason,
+        })
+    }
+}
+
+impl From<&Control> for wire::Control {
+    fn from(control: &Control) -> Self {
+        Self {
+            order: control.order.to_string(),
+            started: control.started.map(timestamp_to_wire),
+            at: Some(timestamp_to_wire(control.at)),
+            by: control.by.clone(),
+            reason: control.reason.clone(),
+        }
     }
 }
 
@@ -33,10 +266,25 @@ impl TryFrom<wire::Rollout> for Rollout {
         if value.waves.is_empty() {
             return Err(Fault::Missing).at("waves");
         }
+        at_most(&value.waves, MAX_WAVES).at("waves")?;
+        let cycle = (!value.cycle.is_empty()).then(|| value.cycle.parse());
+        let control = value.control.map(Control::try_from).transpose().at("control")?;
         Ok(Self {
             name: value.name.parse().at("name")?,
             stage: stage(value.stage).at("stage")?,
+            what: value.what.map(What::try_from).transpose().at("what")?.unwrap_or_default(),
+            action: word("action", &value.action).at("action")?.unwrap_or_default(),
+            priority: word("priority", &value.priority).at("priority")?.unwrap_or_default(),
+            deadline: value
+                .deadline
+                .map(Policy::try_from)
+                .transpose()
+                .at("deadline")?
+                .unwrap_or_default(),
+            cycle: cycle.transpose().map_err(Fault::Cycle).at("cycle")?,
+            offline: value.offline,
             waves: each("waves", value.waves, Wave::try_from)?,
+            control: control.unwrap_or_else(Control::always),
         })
     }
 }
@@ -47,6 +295,13 @@ impl From<&Rollout> for wire::Rollout {
             name: rollout.name.to_string(),
             stage: wire::Stage::from(rollout.stage).into(),
             waves: rollout.waves.iter().map(wire::Wave::from).collect(),
+            what: Some((&rollout.what).into()),
+            action: rollout.action.to_string(),
+            priority: rollout.priority.to_string(),
+            deadline: Some((&rollout.deadline).into()),
+            cycle: rollout.cycle.map(|cycle| cycle.to_string()).unwrap_or_default(),
+            offline: rollout.offline,
+            control: Some((&rollout.control).into()),
         }
     }
 }
@@ -55,67 +310,26 @@ impl TryFrom<wire::RolloutSet> for RolloutSet {
     type Error = Error;
 
     fn try_from(value: wire::RolloutSet) -> Result<Self, Error> {
+        at_most(&value.rollouts, MAX_ROLLOUTS).at("rollouts")?;
         let rollouts = each("rollouts", value.rollouts, |rollout| {
             Rollout::try_from(rollout).map(|rollout| (rollout.name.clone(), rollout))
         })?;
-        Ok(Self { version: value.version, rollouts: sorted("rollouts", rollouts)? })
+        Ok(Self {
+            version: value.version,
+            rollouts: sorted("rollouts", rollouts)?,
+            freezes: sorted("freezes", each("freezes", value.freezes, freeze)?)?,
+            exceptions: sorted("exceptions", each("exceptions", value.exceptions, exception)?)?,
+        })
     }
 }
 
 impl From<&RolloutSet> for wire::RolloutSet {
     fn from(set: &RolloutSet) -> Self {
-        let rollouts = set.rollouts.values().map(wire::Rollout::from).collect();
-        Self { version: set.version, rollouts }
-    }
-}
-
-impl TryFrom<wire::WaveState> for WaveStatus {
-    type Error = Error;
-
-    fn try_from(value: wire::WaveState) -> Result<Self, Error> {
-        let closed = |status| match value.since {
-            None => Ok(status),
-            Some(_) => Err(Fault::Contradiction("a wave that is not open")).at("since"),
-        };
-        match wire::WaveStatus::try_from(value.status) {
-            Ok(wire::WaveStatus::Open) => time(value.since).at("since").map(Self::Open),
-            Ok(wire::WaveStatus::Pending) => closed(Self::Pending),
-            Ok(wire::WaveStatus::Halted) => closed(Self::Halted),
-            Ok(wire::WaveStatus::Unspecified) => Err(Fault::Missing).at("status"),
-            Err(_) => Err(Fault::Word { kind: "wave status", value: value.status }).at("status"),
+        Self {
+            version: set.version,
+            rollouts: set.rollouts.values().map(wire::Rollout::from).collect(),
+            freezes: set.freezes.iter().map(freeze_to_wire).collect(),
+            exceptions: set.exceptions.iter().map(exception_to_wire).collect(),
         }
-    }
-}
-
-impl From<&WaveStatus> for wire::WaveState {
-    fn from(status: &WaveStatus) -> Self {
-        let (status, since) = match status {
-            WaveStatus::Pending => (wire::WaveStatus::Pending, None),
-            WaveStatus::Open(since) => (wire::WaveStatus::Open, Some(timestamp_to_wire(*since))),
-            WaveStatus::Halted => (wire::WaveStatus::Halted, None),
-        };
-        Self { status: status.into(), since }
-    }
-}
-
-impl TryFrom<wire::WaveStates> for WaveStateSet {
-    type Error = Error;
-
-    fn try_from(value: wire::WaveStates) -> Result<Self, Error> {
-        let states = each("rollouts", value.rollouts, |state| {
-            let name: RolloutName = state.rollout.parse().at("rollout")?;
-            Ok((name, each("waves", state.waves, WaveStatus::try_from)?))
-        })?;
-        Ok(Self { version: value.version, states: sorted("rollouts", states)? })
-    }
-}
-
-impl From<&WaveStateSet> for wire::WaveStates {
-    fn from(set: &WaveStateSet) -> Self {
-        let state = |(name, waves): (&RolloutName, &Vec<WaveStatus>)| wire::RolloutState {
-            rollout: name.to_string(),
-            waves: waves.iter().map(wire::WaveState::from).collect(),
-        };
-        Self { version: set.version, rollouts: set.states.iter().map(state).collect() }
     }
 }

@@ -6,6 +6,7 @@ mod baselines;
 mod compat;
 mod lint;
 mod models;
+mod plans;
 mod refusals;
 mod round_trip;
 mod schema;

@@ -16,7 +16,6 @@ use patchmesh_topology::revision::{
     Binding, CatalogueEntry, Classification, DocumentRef, Facts, Installer, Payload, Reboot,
     Reference, Revision, RevisionId, Severity,
 };
-use patchmesh_topology::rollout::{Rollout, RolloutSet, Wave, WaveStateSet, WaveStatus};
 use patchmesh_topology::subscription::Subscription;
 use patchmesh_topology::view::{Pool, PoolFile, Pools, View, ViewSet, Withheld};
 use proptest::collection::{btree_map, btree_set, vec};
@@ -38,15 +37,15 @@ pub(crate) fn time() -> impl Strategy<Value = Timestamp> {
         .prop_map(|(seconds, nanos)| Timestamp::new(seconds, nanos).expect("a time"))
 }
 
-fn group() -> impl Strategy<Value = GroupName> {
+pub(crate) fn group() -> impl Strategy<Value = GroupName> {
     "[a-z0-9][a-z0-9_.-]{0,12}".prop_map(|text| text.parse().expect("a name"))
 }
 
-fn rollout_name() -> impl Strategy<Value = RolloutName> {
+pub(crate) fn rollout_name() -> impl Strategy<Value = RolloutName> {
     "[a-z0-9][a-z0-9-]{0,12}".prop_map(|text| text.parse().expect("a name"))
 }
 
-fn site() -> impl Strategy<Value = Site> {
+pub(crate) fn site() -> impl Strategy<Value = Site> {
     "[a-z]{1,5}(/[a-z]{1,5}){0,3}".prop_map(|text| text.parse().expect("a site"))
 }
 
@@ -120,7 +119,7 @@ fn subscription() -> impl Strategy<Value = Subscription> {
     )
 }
 
-fn hours() -> impl Strategy<Value = Hours> {
+pub(crate) fn hours() -> impl Strategy<Value = Hours> {
     (1..0x80_u8, 0..1440_u16, 0..=1440_u16)
         .prop_filter_map("they never come", |(days, from, to)| Hours::new(days, from, to).ok())
 }
@@ -287,27 +286,6 @@ pub(crate) fn approvals() -> impl Strategy<Value = ApprovalSet> {
         .prop_map(|(decision, by, at, comment, rule)| Approval { decision, by, at, comment, rule });
     (stage(), any::<u64>(), btree_map((revision_id(), group()), approval, 0..60))
         .prop_map(|(stage, version, entries)| ApprovalSet { stage, version, entries })
-}
-
-pub(crate) fn rollouts() -> impl Strategy<Value = RolloutSet> {
-    let wave = ("[a-z]{1,8}", vec(site(), 0..3))
-        .prop_map(|(name, geographies)| Wave { name, geographies });
-    let rollout = (rollout_name(), stage(), vec(wave, 1..4))
-        .prop_map(|(name, stage, waves)| (name.clone(), Rollout { name, stage, waves }));
-    (any::<u64>(), vec(rollout, 0..5)).prop_map(|(version, rollouts)| RolloutSet {
-        version,
-        rollouts: rollouts.into_iter().collect(),
-    })
-}
-
-pub(crate) fn wave_states() -> impl Strategy<Value = WaveStateSet> {
-    let status = prop_oneof![
-        Just(WaveStatus::Pending),
-        Just(WaveStatus::Halted),
-        time().prop_map(WaveStatus::Open),
-    ];
-    (any::<u64>(), btree_map(rollout_name(), vec(status, 0..4), 0..5))
-        .prop_map(|(version, states)| WaveStateSet { version, states })
 }
 
 pub(crate) fn views() -> impl Strategy<Value = ViewSet> {

@@ -6,7 +6,7 @@ use patchmesh_proto::references::{self, references};
 use patchmesh_proto::wire;
 use patchmesh_topology::node::Mesh;
 use patchmesh_topology::revision::{Revision, RevisionId};
-use patchmesh_topology::rollout::{Rollout, WaveStatus};
+use patchmesh_topology::rollout::{Rollout, WaveState};
 use patchmesh_topology::view::View;
 use prost::Message;
 
@@ -119,14 +119,19 @@ fn a_payload_cannot_escape_its_folder() {
 #[test]
 fn times_and_states_are_checked() {
     let nonsense = prost_types::Timestamp { seconds: 0, nanos: -1 };
-    let open = wire::WaveState { status: wire::WaveStatus::Open.into(), since: None };
-    assert_eq!(WaveStatus::try_from(open).expect_err("refused").path(), "since");
-    let open = wire::WaveState { since: Some(nonsense), ..open };
-    assert_eq!(WaveStatus::try_from(open).expect_err("refused").path(), "since");
+    let open = wire::WaveState { status: wire::WaveStatus::Open.into(), ..Default::default() };
+    let epoch = prost_types::Timestamp { seconds: 0, nanos: 0 };
+    let fault = |state: &wire::WaveState| {
+        WaveState::try_from(state.clone()).expect_err("refused").path().to_owned()
+    };
+    assert_eq!(fault(&open), "since");
+    assert_eq!(fault(&wire::WaveState { since: Some(nonsense), ..open.clone() }), "since");
+    let pending = wire::WaveStatus::Pending.into();
+    assert_eq!(fault(&wire::WaveState { status: pending, since: Some(epoch), ..open }), "since");
     let far = prost_types::Timestamp { seconds: i64::MAX, nanos: 0 };
     let view = wire::View { signed_at: Some(far), ..Default::default() };
     assert_eq!(View::try_from(view).expect_err("refused").to_string(), "signed_at is not a time");
-    let rollout = wire::Rollout { name: "r".to_owned(), stage: 1, waves: Vec::new() };
+    let rollout = wire::Rollout { name: "r".to_owned(), stage: 1, ..Default::default() };
     assert_eq!(Rollout::try_from(rollout).expect_err("refused").path(), "waves");
 }
 

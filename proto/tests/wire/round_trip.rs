@@ -10,7 +10,7 @@ use patchmesh_topology::rollout::{RolloutSet, WaveStateSet};
 use patchmesh_topology::view::{View, ViewSet};
 use proptest::prelude::{any, prop_assert_eq, proptest};
 
-use crate::models;
+use crate::{models, plans};
 
 /// Through the stored bytes and back.
 fn stored<W: Document>(message: &W) -> W {
@@ -38,13 +38,13 @@ proptest! {
     }
 
     #[test]
-    fn rollouts(set in models::rollouts()) {
+    fn rollouts(set in plans::rollouts()) {
         let wire = stored(&wire::RolloutSet::from(&set));
         prop_assert_eq!(RolloutSet::try_from(wire).expect("rollouts"), set);
     }
 
     #[test]
-    fn wave_states(set in models::wave_states()) {
+    fn wave_states(set in plans::wave_states()) {
         let wire = stored(&wire::WaveStates::from(&set));
         prop_assert_eq!(WaveStateSet::try_from(wire).expect("states"), set);
     }

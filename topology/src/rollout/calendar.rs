@@ -117,7 +117,8 @@ mod tests {
 
     #[test]
     fn other_texts_are_refused() {
-        for text in ["", "tuesday", "fifth monday", "second tuesday + 28 days", "second tuesday x"] {
+        for text in ["", "tuesday", "fifth monday", "second tuesday + 28 days", "second tuesday x"]
+        {
             assert!(text.parse::<Cycle>().is_err(), "{text}");
         }
     }

@@ -90,7 +90,8 @@ impl Checker<'_> {
             self.find(Grade::Error, None, "it has no waves; add a [[wave]] with a name");
         }
         if waves.len() > MAX_WAVES {
-            let text = format!("it has {} waves, and at most {MAX_WAVES} are possible", waves.len());
+            let text =
+                format!("it has {} waves, and at most {MAX_WAVES} are possible", waves.len());
             self.find(Grade::Error, None, text);
         }
         let mut names = BTreeSet::new();
@@ -104,7 +105,12 @@ impl Checker<'_> {
             if !names.insert(&wave.name) {
                 self.find(Grade::Error, Some(index), "another wave has its name; rename one");
             }
-            let longest = [wave.geographies.len(), wave.groups.len(), wave.windows.len(), wave.blackouts.len()];
+            let longest = [
+                wave.geographies.len(),
+                wave.groups.len(),
+                wave.windows.len(),
+                wave.blackouts.len(),
+            ];
             if longest.iter().any(|length| *length > MAX_LIST) {
                 let text = format!("one of its lists has more than {MAX_LIST} entries");
                 self.find(Grade::Error, Some(index), text);
@@ -117,11 +123,16 @@ impl Checker<'_> {
         for group in &wave.groups {
             match self.world.groups.get(group) {
                 None => {
-                    let text = format!("there is no group {group}; `patchmesh group list` shows those there are");
+                    let text = format!(
+                        "there is no group {group}; `patchmesh group list` shows those there are"
+                    );
                     self.find(Grade::Error, Some(index), text);
                 }
                 Some(stage) if *stage != self.rollout.stage => {
-                    let text = format!("group {group} follows {stage}, and the rollout is for {}", self.rollout.stage);
+                    let text = format!(
+                        "group {group} follows {stage}, and the rollout is for {}",
+                        self.rollout.stage
+                    );
                     self.find(Grade::Error, Some(index), text);
                 }
                 Some(_) => {}
@@ -144,12 +155,19 @@ impl Checker<'_> {
         if gate.soak > MAX_WAIT || gate.soak.is_negative() {
             self.find(Grade::Error, Some(index), "a soak lasts from 0 to 365 days");
         }
-        if let super::gate::Unreachable::Ignore(after) | super::gate::Unreachable::Fail(after) = gate.unreachable
+        if let super::gate::Unreachable::Ignore(after) | super::gate::Unreachable::Fail(after) =
+            gate.unreachable
             && (after > MAX_WAIT || after.is_negative())
         {
-            self.find(Grade::Error, Some(index), "the patience with unreachable machines lasts from 0 to 365 days");
+            self.find(
+                Grade::Error,
+                Some(index),
+                "the patience with unreachable machines lasts from 0 to 365 days",
+            );
         }
-        for (condition, least) in [("min_reached", gate.min_reached), ("min_success", gate.min_success)] {
+        for (condition, least) in
+            [("min_reached", gate.min_reached), ("min_success", gate.min_success)]
+        {
             let Some(least) = least else { continue };
             if let Some(machines) = machines.filter(|machines| *machines < least.min_sample) {
                 let text = format!(
@@ -161,7 +179,8 @@ impl Checker<'_> {
         }
         if let (Some(least), Some(most)) = (gate.min_success, gate.max_failed)
             && let Some(share) = most.share
-            && least.share.ten_thousandths() + share.ten_thousandths() < Share::ALL.ten_thousandths()
+            && least.share.ten_thousandths() + share.ten_thousandths()
+                < Share::ALL.ten_thousandths()
         {
             let text = format!(
                 "min_success {} lets pass what max_failed {share} stops only later; between them nothing happens",
@@ -210,7 +229,9 @@ impl Checker<'_> {
         }
         let never: Vec<String> = zones
             .iter()
-            .filter(|(_, zone)| window::next(&wave.windows, &wave.blackouts, zone, self.now).is_none())
+            .filter(|(_, zone)| {
+                window::next(&wave.windows, &wave.blackouts, zone, self.now).is_none()
+            })
             .map(|(name, _)| name.clone())
             .collect();
         if !never.is_empty() {
@@ -228,13 +249,19 @@ impl Checker<'_> {
             let covers = |before: &Wave| {
                 let everywhere = before.geographies.is_empty();
                 let places = !wave.geographies.is_empty()
-                    && wave.geographies.iter().all(|place| before.geographies.iter().any(|wide| place.is_within(wide)));
+                    && wave
+                        .geographies
+                        .iter()
+                        .all(|place| before.geographies.iter().any(|wide| place.is_within(wide)));
                 let groups = before.groups.is_empty()
                     || !wave.groups.is_empty() && wave.groups.is_subset(&before.groups);
                 (everywhere || places) && groups && before.share >= wave.share
             };
             if let Some(before) = waves[..later].iter().find(|before| covers(before)) {
-                let text = format!("wave {} opens all of it before; remove one, or change where they go", before.name);
+                let text = format!(
+                    "wave {} opens all of it before; remove one, or change where they go",
+                    before.name
+                );
                 self.find(Grade::Warning, Some(later), text);
             }
         }
@@ -246,11 +273,8 @@ impl Checker<'_> {
         let sites: Vec<String> =
             self.world.sites.keys().filter(in_none).map(ToString::to_string).collect();
         if !sites.is_empty() {
-            let text = format!(
-                "{} sites are in no wave and never get it: {}",
-                sites.len(),
-                first(&sites)
-            );
+            let text =
+                format!("{} sites are in no wave and never get it: {}", sites.len(), first(&sites));
             self.find(Grade::Warning, None, text);
         }
         let partly: Vec<&Wave> = waves.iter().filter(|wave| wave.share != Share::ALL).collect();
@@ -271,15 +295,17 @@ impl Checker<'_> {
             wave.gate = super::Gate { soak, ..super::Gate::default() };
         }
         let state = RolloutState::pending(waves.len());
-        for index in 0..waves.len() {
+        for (index, wave) in waves.iter().enumerate() {
             let Some(due) = plan.due(&state, index) else { continue };
-            if let Some(not_before) = waves[index].not_before.filter(|not_before| *not_before < due && index > 0) {
+            if let Some(not_before) =
+                wave.not_before.filter(|not_before| *not_before < due && index > 0)
+            {
                 let text = format!(
                     "its not_before {not_before} has no effect: the waves before it take until {due} at least"
                 );
                 self.find(Grade::Warning, Some(index), text);
             }
-            let places: Vec<Option<&Site>> = match waves[index].geographies.as_slice() {
+            let places: Vec<Option<&Site>> = match wave.geographies.as_slice() {
                 [] => vec![None],
                 places => places.iter().map(Some).collect(),
             };

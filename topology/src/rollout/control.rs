@@ -27,8 +27,14 @@ pub enum Order {
 }
 
 words!(
-    Order, "order", "wait, run, pause, halt or withdraw",
-    Wait = "wait", Run = "run", Pause = "pause", Halt = "halt", Withdraw = "withdraw"
+    Order,
+    "order",
+    "wait, run, pause, halt or withdraw",
+    Wait = "wait",
+    Run = "run",
+    Pause = "pause",
+    Halt = "halt",
+    Withdraw = "withdraw"
 );
 
 /// The last order.

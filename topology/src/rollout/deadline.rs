@@ -192,7 +192,8 @@ mod tests {
     fn the_directive_says_so() {
         for (row, days) in TABLE {
             let [exploited, exposed, automatable, total] = row.map(|one| one == 1);
-            let found = Policy::CisaBod2604.deadline(&facts(exploited, automatable, total), exposed);
+            let found =
+                Policy::CisaBod2604.deadline(&facts(exploited, automatable, total), exposed);
             let expected = match days {
                 0 => Deadline::NextUpgrade,
                 days => Deadline::By(Timestamp::UNIX_EPOCH + DAY * days),

@@ -172,7 +172,10 @@ fn wave_next(
         Progress::Passed { .. } => Vec::new(),
         Progress::Open { .. } => {
             let obstacles = obstacles(wave, of_wave, counts, now);
-            obstacles.iter().map(|obstacle| format!("to pass, {}", sentence(rollout, wave, obstacle))).collect()
+            obstacles
+                .iter()
+                .map(|obstacle| format!("to pass, {}", sentence(rollout, wave, obstacle)))
+                .collect()
         }
         Progress::Pending => pending_next(rollout, state, index),
     }
@@ -217,12 +220,7 @@ fn pending_next(rollout: &Rollout, state: &RolloutState, index: usize) -> Vec<St
 }
 
 /// The freezes that keep a wave from opening at some of its sites.
-fn frozen(
-    rollout: &Rollout,
-    state: &RolloutState,
-    index: usize,
-    input: Input<'_>,
-) -> Vec<String> {
+fn frozen(rollout: &Rollout, state: &RolloutState, index: usize, input: Input<'_>) -> Vec<String> {
     let wave = &rollout.waves[index];
     let opens = state.waves[index].progress.open_since().or_else(|| rollout.due(state, index));
     let Some(opens) = opens else { return Vec::new() };

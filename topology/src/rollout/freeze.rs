@@ -122,9 +122,8 @@ mod tests {
         add(&mut freezes, name("b"), freeze("emea", 10, 20)).expect("added");
         add(&mut freezes, name("a"), freeze("emea/fr", 20, 30)).expect("added");
         let site = |text: &str| text.parse::<Site>().expect("a site");
-        let opens = |place: &str, urgent, when| {
-            delayed(&freezes, Some(&site(place)), urgent, at(when)).0
-        };
+        let opens =
+            |place: &str, urgent, when| delayed(&freezes, Some(&site(place)), urgent, at(when)).0;
         assert_eq!(opens("emea/fr/paris", Priority::Normal, 12), at(30));
         assert_eq!(opens("emea/de", Priority::Normal, 12), at(20));
         assert_eq!(opens("emea/de", Priority::Normal, 9), at(9));

@@ -80,8 +80,12 @@ pub enum OnBreach {
 }
 
 words!(
-    OnBreach, "action on breach", "pause, halt or withdraw",
-    Pause = "pause", Halt = "halt", Withdraw = "withdraw"
+    OnBreach,
+    "action on breach",
+    "pause, halt or withdraw",
+    Pause = "pause",
+    Halt = "halt",
+    Withdraw = "withdraw"
 );
 
 /// What has to hold in a wave before the next one opens. Without conditions it
@@ -249,7 +253,10 @@ impl fmt::Display for Obstacle {
         match self {
             Self::Soak { until } => write!(f, "it soaks until {until}"),
             Self::Sample { condition, have, need } => {
-                write!(f, "the share {condition} is judged on {need} machines, and there are {have}")
+                write!(
+                    f,
+                    "the share {condition} is judged on {need} machines, and there are {have}"
+                )
             }
             Self::Share { condition, part, whole, need } => {
                 write!(f, "{condition} are {}, and {need} must be", share_of(*part, *whole))

@@ -271,12 +271,7 @@ fn later(at: Timestamp, after: SignedDuration) -> Timestamp {
 
 /// What keeps an open wave from passing.
 #[must_use]
-pub fn obstacles(
-    wave: &Wave,
-    state: &WaveState,
-    counts: Counts,
-    now: Timestamp,
-) -> Vec<Obstacle> {
+pub fn obstacles(wave: &Wave, state: &WaveState, counts: Counts, now: Timestamp) -> Vec<Obstacle> {
     let Some(since) = state.progress.open_since() else { return Vec::new() };
     let gate = &wave.gate;
     if counts.machines == 0 && (gate.min_reached.is_some() || gate.min_success.is_some()) {

@@ -124,7 +124,8 @@ mod tests {
     fn about_that_share_of_machines_is_in_it() {
         let rollout: RolloutName = "spring".parse().expect("a name");
         let share: Share = "5 %".parse().expect("a share");
-        let held = (0..20_000).filter(|n| share.holds(&rollout, &machine(&format!("pc-{n}")))).count();
+        let held =
+            (0..20_000).filter(|n| share.holds(&rollout, &machine(&format!("pc-{n}")))).count();
         // The mean is 1,000, its standard deviation 31.
         assert!((850..1_150).contains(&held), "{held}");
     }

@@ -67,8 +67,12 @@ pub enum StopKind {
 }
 
 words!(
-    StopKind, "stop", "paused, halted or withdrawn",
-    Paused = "paused", Halted = "halted", Withdrawn = "withdrawn"
+    StopKind,
+    "stop",
+    "paused, halted or withdrawn",
+    Paused = "paused",
+    Halted = "halted",
+    Withdrawn = "withdrawn"
 );
 
 /// Something was stopped by itself, until an operator resumes it.

@@ -94,6 +94,9 @@ mod tests {
 
     #[test]
     fn what_never_opens_is_said_to_never_open() {
-        assert_eq!(opens(&["Mon 08:00-09:00"], &["08:00-10:00"], "UTC", "2026-11-27T12:00:00Z"), None);
+        assert_eq!(
+            opens(&["Mon 08:00-09:00"], &["08:00-10:00"], "UTC", "2026-11-27T12:00:00Z"),
+            None
+        );
     }
 }

@@ -23,7 +23,8 @@ fn plan() -> Rollout {
     ];
     waves[0].gate.soak = SignedDuration::from_secs(10);
     let mut plan = Rollout::running("spring".parse().expect("a name"), Stage::Production, waves);
-    plan.control = Control::planned("ada", at(0)).order(Order::Run, at(100), "ada", "").expect("run");
+    plan.control =
+        Control::planned("ada", at(0)).order(Order::Run, at(100), "ada", "").expect("run");
     plan
 }
 
@@ -64,7 +65,10 @@ fn the_state_opens_nothing_that_the_plan_does_not_allow() {
     let said = |wave: &str, why: &str| {
         format!("wave {wave} of rollout spring is said to be open, but {why}")
     };
-    assert_eq!(why([open(99), PENDING, PENDING], "emea/fr"), said("pilot", "the rollout had not begun"));
+    assert_eq!(
+        why([open(99), PENDING, PENDING], "emea/fr"),
+        said("pilot", "the rollout had not begun")
+    );
     let order = [open(100), open(120), PENDING];
     assert_eq!(why(order, "emea/de"), said("europe", "the wave before it has not passed"));
     let soak = [passed(100, 109), open(120), PENDING];
@@ -72,7 +76,10 @@ fn the_state_opens_nothing_that_the_plan_does_not_allow() {
     let early = [passed(100, 130), open(120), PENDING];
     assert_eq!(why(early, "emea/de"), said("europe", "the wave before it had not passed"));
     let skipped = [Progress::Skipped { at: at(101) }, open(120), PENDING];
-    assert_eq!(why(skipped, "emea/de"), said("europe", "the wave before it may not be passed over"));
+    assert_eq!(
+        why(skipped, "emea/de"),
+        said("europe", "the wave before it may not be passed over")
+    );
     // What rests on what is unfounded is unfounded too.
     let deep = [passed(100, 105), passed(110, 111), open(112)];
     assert_eq!(why(deep, "apac"), said("rest", "the wave before it had not soaked"));
@@ -122,7 +129,10 @@ fn time_alone_opens_where_the_plan_lets_it() {
     let begun = states([open(100), PENDING, PENDING]);
     assert!(ask(&plan, &begun, "emea/de", 200).is_err());
     plan.offline = true;
-    assert_eq!(ask(&plan, &begun, "emea/de", 109), Err(format!("wave europe of rollout spring opens at {}", at(110))));
+    assert_eq!(
+        ask(&plan, &begun, "emea/de", 109),
+        Err(format!("wave europe of rollout spring opens at {}", at(110)))
+    );
     assert_eq!(ask(&plan, &begun, "emea/de", 110), Ok(at(110)));
     assert_eq!(ask(&plan, &begun, "apac", 110), Ok(at(110)));
     plan.waves[1].gate.operator = true;

@@ -3,9 +3,7 @@
 
 use proptest::collection::vec;
 use proptest::option;
-use proptest::prelude::{
-    Just, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest,
-};
+use proptest::prelude::{Just, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
 
 use super::super::gate::{AtLeast, AtMost, Gate};
 use super::super::{Control, Freezes, Place, Share};
@@ -56,10 +54,17 @@ fn counts() -> impl Strategy<Value = Counts> {
 }
 
 fn gates() -> impl Strategy<Value = Gate> {
-    let share = || (0..=10_000_u16).prop_map(|parts| Share::from_ten_thousandths(parts).expect("a share"));
-    let least = || option::of((share(), 0..9_u64).prop_map(|(share, min_sample)| AtLeast { share, min_sample }));
-    let most = option::of((option::of(share()), option::of(0..5_u64), 0..9_u64))
-        .prop_map(|limit| limit.map(|(share, count, min_sample)| AtMost { share, count, min_sample }));
+    let share =
+        || (0..=10_000_u16).prop_map(|parts| Share::from_ten_thousandths(parts).expect("a share"));
+    let least = || {
+        option::of(
+            (share(), 0..9_u64).prop_map(|(share, min_sample)| AtLeast { share, min_sample }),
+        )
+    };
+    let most =
+        option::of((option::of(share()), option::of(0..5_u64), 0..9_u64)).prop_map(|limit| {
+            limit.map(|(share, count, min_sample)| AtMost { share, count, min_sample })
+        });
     let unreachable = prop_oneof![
         Just(Unreachable::Block),
         (0..9_i64).prop_map(|after| Unreachable::Ignore(hours(after))),
