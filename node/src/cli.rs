@@ -36,6 +36,7 @@ mod init;
 mod invite;
 mod join;
 mod link;
+mod machine;
 mod node;
 mod nodes;
 mod output;
@@ -45,6 +46,7 @@ mod promote;
 #[cfg(test)]
 mod reference;
 mod remote;
+mod report;
 mod root;
 mod rule;
 mod select;
@@ -183,6 +185,12 @@ pub(crate) enum Command {
     /// What is approved by itself
     #[command(subcommand)]
     Rule(rule::Rule),
+    /// Computers that install updates and report
+    #[command(subcommand)]
+    Machine(machine::Machine),
+    /// What machines reported, counted
+    #[command(subcommand)]
+    Report(report::Report),
     /// Lines between nodes: what they may carry, and when
     #[command(subcommand)]
     Link(link::Link),
@@ -254,6 +262,11 @@ impl Context {
     /// A client of that node's groups, baselines and rules.
     pub(crate) fn policies(&self) -> anyhow::Result<connect::Policies> {
         connect::policies(&connect::Target::choose(&self.global)?)
+    }
+
+    /// A client of what that node knows of machines.
+    pub(crate) fn machines(&self) -> anyhow::Result<connect::Machines> {
+        connect::machines(&connect::Target::choose(&self.global)?)
     }
 
     /// A client of the node that the user means.
@@ -342,6 +355,8 @@ async fn dispatch(context: &Context, command: Command) -> anyhow::Result<()> {
         Command::Baseline(command) => command.run(context).await,
         Command::Rule(command) => command.run(context).await,
         Command::Link(command) => command.run(context).await,
+        Command::Machine(command) => command.run(context).await,
+        Command::Report(command) => command.run(context).await,
         Command::Status(command) => command.run(context).await,
         Command::Alert(command) => command.run(context).await,
         Command::Blob(command) => command.run(context).await,

@@ -1,14 +1,17 @@
 //! Who is who: the mesh's certificate authority, tokens, certificates, the
 //! TLS that carries them, and who of those that connect is let in.
 //!
-//! A certificate names its holder in a URI, `patchmesh://MESH-ID/node/NAME`
-//! or `patchmesh://MESH-ID/user/NAME`. Three things always hold:
+//! A certificate names its holder in a URI, `patchmesh://MESH-ID/node/NAME`,
+//! `patchmesh://MESH-ID/user/NAME` or `patchmesh://MESH-ID/machine/GROUP/NAME`.
+//! Three things always hold:
 //!
 //! - A private key never leaves the host that made it.
 //! - TLS proves only that the mesh's CA issued a certificate and that the peer
 //!   has its key. Whether that peer may take part is [`peer::PeerPolicy`]'s to
 //!   say, for every request anew, from the mesh document that this node holds:
 //!   so a revocation needs no list of its own, and bites on open connections.
+//!   Machines are too many for that document: the CA's certificate alone lets them
+//!   in, and only to report; the primary refuses what revoked ones say.
 //! - Everything that depends on the time takes it as an argument; clocks of
 //!   two hosts may differ by [`CLOCK_SKEW`].
 
@@ -23,6 +26,7 @@ pub mod enrol;
 pub mod files;
 pub mod join;
 pub mod key;
+pub mod machine_token;
 pub mod peer;
 pub mod renewal;
 pub mod service;

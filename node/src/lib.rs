@@ -35,6 +35,8 @@ pub mod primary;
 #[cfg(feature = "server")]
 pub mod replicate;
 #[cfg(feature = "server")]
+pub mod reports;
+#[cfg(feature = "server")]
 pub mod rpc;
 #[cfg(feature = "server")]
 pub mod scrub;

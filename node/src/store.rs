@@ -271,6 +271,25 @@ impl Store {
         })
     }
 
+    /// The same from the first key after `after` on.
+    ///
+    /// # Errors
+    /// Those of [`Store::for_each`].
+    pub fn for_each_after<V: Message + Default>(
+        &self,
+        table: &Table<str, V>,
+        after: &str,
+        mut visit: impl FnMut(String, V) -> Result<bool, Error>,
+    ) -> Result<(), Error> {
+        let (prefix, from) = (table.prefix(), table.key(after));
+        self.database().scan_from(Space::Records, &prefix, &from, Order::Forward, |key, value| {
+            if key == from {
+                return Ok(true);
+            }
+            visit(table.decode_key(key)?, table.decode(value)?)
+        })
+    }
+
     /// The record with the greatest key.
     ///
     /// # Errors

@@ -15,6 +15,7 @@ mod link;
 mod mesh;
 mod person;
 mod policy;
+mod report;
 mod rollout;
 mod subscription;
 mod view;
@@ -37,6 +38,7 @@ pub use link::{link, link_to_wire};
 pub use mesh::{install_mode, role, stage, stages};
 pub use person::user_roles;
 pub use policy::rule;
+pub use report::{outcome, phase};
 pub use rollout::{exception, exception_to_wire, freeze, freeze_to_wire};
 
 /// What is wrong with a field.

@@ -31,6 +31,13 @@ mod generated {
             tonic::include_proto!("patchmesh.identity.v1");
         }
     }
+    /// Package `patchmesh.report`.
+    pub mod report {
+        /// Version 1.
+        pub mod v1 {
+            tonic::include_proto!("patchmesh.report.v1");
+        }
+    }
     /// Package `patchmesh.admin`.
     pub mod admin {
         /// Version 1.
@@ -42,7 +49,7 @@ mod generated {
 
 pub use generated::{
     admin::v1 as admin, document::v1 as wire, identity::v1 as identity,
-    replication::v1 as replication,
+    replication::v1 as replication, report::v1 as report,
 };
 
 /// The compiled `.proto` files, for the reflection service.

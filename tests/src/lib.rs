@@ -14,6 +14,7 @@ pub mod dice;
 pub mod forgetful;
 pub mod http;
 pub mod impostor;
+pub mod machine;
 pub mod netns;
 pub mod proxy;
 pub mod run;

@@ -24,6 +24,14 @@ pub struct Certificate {
     key: PrivateKeyDer<'static>,
 }
 
+impl Certificate {
+    /// From a certificate and its PKCS#8 key, both in DER.
+    #[must_use]
+    pub fn new(certificate: Vec<u8>, key: Vec<u8>) -> Self {
+        Self { chain: vec![certificate.into()], key: PrivateKeyDer::Pkcs8(key.into()) }
+    }
+}
+
 /// The certificate in a node's data folder.
 ///
 /// # Errors

@@ -22,6 +22,7 @@ pub mod offer;
 pub mod partition;
 pub mod person;
 pub mod planned;
+pub mod report;
 pub mod revision;
 pub mod rollout;
 pub mod rule;

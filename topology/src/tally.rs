@@ -279,6 +279,28 @@ impl Tallies {
         sum
     }
 
+    /// The same of one place, without the sites below it.
+    #[must_use]
+    pub fn counts_at<'a>(
+        &self,
+        revisions: impl IntoIterator<Item = &'a RevisionId>,
+        place: &Place,
+    ) -> Count {
+        let mut sum = Count::default();
+        for revision in revisions {
+            let words = self.words.get(revision).and_then(|places| places.get(place));
+            sum += words.map(Words::count).unwrap_or_default();
+        }
+        sum.known = self.known.get(place).map_or(0, |known| known.machines);
+        sum
+    }
+
+    /// The machines of one place that have spoken since, give or take an hour.
+    #[must_use]
+    pub fn seen_at_since(&self, place: &Place, since: Timestamp) -> u64 {
+        self.known.get(place).map_or(0, |known| known.seen.since(since, SEEN_STEP))
+    }
+
     /// The machines of an area.
     #[must_use]
     pub fn known(&self, area: Area<'_>) -> u64 {
@@ -301,18 +323,13 @@ impl Tallies {
         self.words.keys()
     }
 
-    /// Watches a selection under a name from now on, in place of what was
-    /// watched under it before. `machines` are all that are counted.
+    /// Keeps a cell under a name from now on, in place of what was kept under it
+    /// before. All machines that are counted must have been added to it.
     ///
     /// # Errors
     /// When there are [`MAX_CELLS`] others; nothing changed then.
-    pub fn watch<'a>(
-        &mut self,
-        name: &str,
-        selection: Selection,
-        machines: impl IntoIterator<Item = (&'a MachineName, &'a Machine)>,
-    ) -> Result<(), cell::TooMany> {
-        self.cells.watch(name, selection, machines)
+    pub fn watch(&mut self, name: &str, cell: Cell) -> Result<(), cell::TooMany> {
+        self.cells.watch(name, cell)
     }
 
     /// Watches it no more.

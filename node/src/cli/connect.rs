@@ -13,6 +13,7 @@ use patchmesh_proto::admin::alerts_client::AlertsClient;
 use patchmesh_proto::admin::assessments_client::AssessmentsClient;
 use patchmesh_proto::admin::backup_client::BackupClient;
 use patchmesh_proto::admin::links_client::LinksClient;
+use patchmesh_proto::admin::machines_client::MachinesClient;
 use patchmesh_proto::admin::parents_client::ParentsClient;
 use patchmesh_proto::admin::people_client::PeopleClient;
 use patchmesh_proto::admin::plans_client::PlansClient;
@@ -39,6 +40,9 @@ pub(crate) type Admin = AdminClient<InterceptedService<Channel, Deadline>>;
 
 /// A client of its groups, baselines and rules.
 pub(crate) type Policies = PoliciesClient<InterceptedService<Channel, Deadline>>;
+
+/// A client of what it knows of machines.
+pub(crate) type Machines = MachinesClient<InterceptedService<Channel, Deadline>>;
 
 /// A client of its subscriptions.
 pub(crate) type Subscriptions = SubscriptionsClient<InterceptedService<Channel, Deadline>>;
@@ -176,6 +180,12 @@ pub(crate) fn policies(target: &Target) -> anyhow::Result<Policies> {
 /// A client of a node's subscriptions; it connects with the first call.
 pub(crate) fn subscriptions(target: &Target) -> anyhow::Result<Subscriptions> {
     Ok(SubscriptionsClient::with_interceptor(channel(target)?, Deadline))
+}
+
+/// A client of what a node knows of machines; it connects with the first call.
+pub(crate) fn machines(target: &Target) -> anyhow::Result<Machines> {
+    Ok(MachinesClient::with_interceptor(channel(target)?, Deadline)
+        .max_decoding_message_size(MAX_ANSWER_BYTES))
 }
 
 /// A client for standbys.

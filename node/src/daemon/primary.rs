@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use patchmesh_topology::digest::Sha256;
+use patchmesh_topology::name::{GroupName, MachineName};
 use patchmesh_topology::node::Stage;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -26,8 +28,9 @@ use crate::primary::signing::{self, Signing};
 use crate::primary::sources::Sources;
 use crate::primary::tokens;
 use crate::primary::views::Views;
-use crate::rpc::context;
+use crate::reports::ledger::Ledger;
 use crate::rpc::status::{internal, published};
+use crate::rpc::{blocking, context, machines};
 use crate::store::Store;
 use crate::tuf::repository::RoleKeys;
 
@@ -57,6 +60,9 @@ pub enum Error {
         /// Why.
         source: openpgp::Error,
     },
+    /// What is known of machines.
+    #[error("what machines reported cannot be read")]
+    Ledger(#[source] crate::store::Error),
     /// A file.
     #[error("{path:?} cannot be read or written")]
     File {
@@ -112,17 +118,30 @@ pub(super) fn start(
     tasks.spawn(book.clone().follow(current.clone(), stop.clone()));
     let feeds = Feeds::new(store.clone(), book).map_err(Error::Http)?;
     tasks.spawn(feeds.clone().run(stop.clone()));
+    let ledger = Ledger::open(store, current.clone(), tasks, stop).map_err(Error::Ledger)?;
     let mesh_id = current.get().mesh.id.clone();
     let ca = Arc::new(files::load_ca(&layout.identity(), &mesh_id)?);
-    let redeemer = Redeemer { publisher: publisher.clone(), store: store.clone() };
+    let redeemer = Redeemer {
+        publisher: publisher.clone(),
+        store: store.clone(),
+        ledger: ledger.clone(),
+        current: current.clone(),
+    };
     let authority = Arc::new(Authority::new(
         ca.clone(),
         Arc::new(redeemer),
         current.watch_mesh(),
         settings.certificate_lifetime,
     ));
-    let context =
-        context::Primary { publisher, ca_sha256: ca.sha256(), sources, plans, payloads, feeds };
+    let context = context::Primary {
+        publisher,
+        ca_sha256: ca.sha256(),
+        sources,
+        plans,
+        payloads,
+        feeds,
+        ledger,
+    };
     Ok(Parts { context, authority })
 }
 
@@ -145,13 +164,22 @@ pub(super) fn repository_keys(layout: &Layout) -> Result<BTreeMap<Stage, Signing
 struct Redeemer {
     publisher: Publisher,
     store: Store,
+    ledger: Ledger,
+    current: Current,
 }
 
 #[async_trait]
 impl Tokens for Redeemer {
     async fn redeem(&self, attempt: Attempt) -> Result<Redeemed, tonic::Status> {
-        let (secret_sha256, generation) =
-            tokens::redeem(&self.publisher, attempt.clone()).await.map_err(published)?;
+        let mut via = None;
+        let (secret_sha256, generation) = if let Applicant::Machine { .. } = attempt.applicant {
+            let enrolled = self.ledger.enrol(attempt.clone()).await;
+            let enrolled = enrolled.map_err(|refusal| machines::refused(&refusal))?;
+            via = Some(enrolled.via);
+            (enrolled.secret_sha256, self.current.get())
+        } else {
+            tokens::redeem(&self.publisher, attempt.clone()).await.map_err(published)?
+        };
         let root = self
             .store
             .run(|store| storage::metadata(store, "1.root.json"))
@@ -164,6 +192,7 @@ impl Tokens for Redeemer {
                 mesh.node(name).and_then(|node| mesh.node(node.parent.as_ref()?))
             }
             Applicant::User { .. } => mesh.nodes.values().find(|node| node.parent.is_none()),
+            Applicant::Machine { .. } => via.and_then(|via| mesh.node(&via)),
         };
         let parent = parent
             .ok_or_else(|| tonic::Status::internal("the one who joined has nobody to ask"))?;
@@ -173,5 +202,13 @@ impl Tokens for Redeemer {
             parent_url: parent.url.clone(),
             tuf_root: root,
         })
+    }
+
+    async fn machine(
+        &self,
+        name: &MachineName,
+    ) -> Result<Option<(GroupName, Sha256)>, tonic::Status> {
+        let (ledger, name) = (self.ledger.clone(), name.clone());
+        blocking(move || ledger.member(&name)).await
     }
 }

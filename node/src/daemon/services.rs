@@ -10,6 +10,7 @@ use patchmesh_proto::admin::alerts_server::AlertsServer;
 use patchmesh_proto::admin::assessments_server::AssessmentsServer;
 use patchmesh_proto::admin::backup_server::BackupServer;
 use patchmesh_proto::admin::links_server::LinksServer;
+use patchmesh_proto::admin::machines_server::MachinesServer;
 use patchmesh_proto::admin::parents_server::ParentsServer;
 use patchmesh_proto::admin::people_server::PeopleServer;
 use patchmesh_proto::admin::plans_server::PlansServer;
@@ -21,6 +22,7 @@ use patchmesh_proto::admin::subscriptions_server::SubscriptionsServer;
 use patchmesh_proto::replication::records_server::RecordsServer;
 use patchmesh_proto::replication::replication_server::ReplicationServer;
 use patchmesh_proto::replication::succession_server::SuccessionServer;
+use patchmesh_proto::report::reports_server::ReportsServer;
 use patchmesh_topology::link::Class;
 use patchmesh_topology::name::NodeName;
 use tokio::sync::watch;
@@ -49,11 +51,16 @@ use crate::replicate::history::History;
 use crate::replicate::own::OwnStatus;
 use crate::replicate::status::Statuses;
 use crate::replicate::{report, serve};
+use crate::reports::intake::Intake;
+use crate::reports::outbox::{Lane, Outbox};
+use crate::reports::sealed::Verifier;
+use crate::reports::settle::settle;
+use crate::reports::{MAX_REQUEST as MAX_REPORTS, forward};
 use crate::rpc::context::Context;
 use crate::rpc::rights::Guard;
 use crate::rpc::{
-    admin, alerts, assessments, backup, links, parents, people, plans, policies, roles, signatures,
-    standbys, subscriptions,
+    admin, alerts, assessments, backup, links, machines, parents, people, plans, policies, reports,
+    roles, signatures, standbys, subscriptions,
 };
 use crate::scrub;
 use crate::succession::{Ways, announce, records};
@@ -70,6 +77,8 @@ pub(super) struct Parts {
     issuer: Issuer,
     shop: Shop,
     ways: Ways,
+    intake: Intake,
+    verifier: Arc<Verifier>,
     stop: CancellationToken,
 }
 
@@ -117,7 +126,9 @@ impl Parts {
             credentials.clone(),
         );
         let (history, statuses) = (History::default(), Statuses::default());
+        let verifier = Arc::new(Verifier::new(generation.mesh.id.clone(), ca.clone()));
         let mut primary = None;
+        let taken: Intake;
         let issuer = match parents {
             None => {
                 let parts = primary::start(
@@ -125,6 +136,11 @@ impl Parts {
                 )?;
                 let vendors =
                     Vendors::new(current.clone(), parts.context.sources.clone(), store.clone());
+                let ledger = parts.context.ledger.clone();
+                let settling =
+                    settle(store.clone(), verifier.clone(), ledger.clone(), stop.clone());
+                tasks.spawn(settling);
+                taken = Intake::Ledger(ledger);
                 primary = Some(parts.context);
                 let (others, watching) = (ways.clone(), current.clone());
                 let (own_name, backing) = (name.clone(), store.clone());
@@ -207,6 +223,12 @@ impl Parts {
                     current.clone(),
                     stop.clone(),
                 ));
+                let outbox = Outbox::open(&store, tasks, stop)?;
+                for lane in Lane::ALL {
+                    let passing = forward::run(outbox.clone(), lane, channel.clone(), stop.clone());
+                    tasks.spawn(passing);
+                }
+                taken = Intake::Outbox(outbox);
                 let reporting = channel.clone();
                 let (kept, stop) = (store.clone(), stop.clone());
                 tasks.spawn(retention::run(kept, name.clone(), current.clone(), stop.clone()));
@@ -258,7 +280,8 @@ impl Parts {
         if context.primary.is_some() {
             tasks.spawn(policies::automatic::run(context.clone(), stop.clone()));
         }
-        Ok(Self { context, credentials, ca, issuer, shop, ways, stop: stop.clone() })
+        let (intake, stop) = (taken, stop.clone());
+        Ok(Self { context, credentials, ca, issuer, shop, ways, intake, verifier, stop })
     }
 
     pub(super) const fn context(&self) -> &Context {
@@ -323,6 +346,12 @@ impl Parts {
             context.store.clone(),
             context.current.clone(),
         );
+        let reported = reports::Service::new(
+            context.name.clone(),
+            context.current.clone(),
+            self.intake.clone(),
+            self.verifier.clone(),
+        );
         let (reporter, health) = tonic_health::server::health_reporter();
         reporter.set_serving::<ReplicationServer<serve::Service>>().await;
         reporter.set_serving::<AdminServer<admin::Service>>().await;
@@ -342,6 +371,11 @@ impl Parts {
             )
             .add_service(AlertsServer::new(alerts::Service::new(context.clone())))
             .add_service(LinksServer::new(links::Service::new(context.clone())))
+            .add_service(MachinesServer::new(machines::Service::new(context.clone())))
+            .add_service(
+                // Room for what says how long the batches are.
+                ReportsServer::new(reported).max_decoding_message_size(2 * MAX_REPORTS),
+            )
             .add_service(PlansServer::new(plans::Service::new(context.clone())))
             .add_service(ParentsServer::new(parents::Service::new(context.clone())))
             .add_service(StandbysServer::new(standbys::Service::new(context.clone())))

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use patchmesh_proto::identity::{JoinRequest, JoinResponse};
 use patchmesh_topology::digest::Sha256;
-use patchmesh_topology::name::{self, NodeName, UserName};
+use patchmesh_topology::name::{self, GroupName, MachineName, NodeName, UserName};
 use patchmesh_topology::node::{Membership, Mesh};
 use tokio::sync::watch;
 
@@ -18,6 +18,9 @@ use super::ca::{self, Ca, Request};
 use super::certificate::{Certificate, Subject};
 use super::token::Statement;
 use crate::transport::address::{self, NodeUrl};
+
+/// Characters of a token's name that are read; ours have 16.
+const MAX_TOKEN_ID: usize = 64;
 
 /// Why nobody joins or renews.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +46,14 @@ pub enum Error {
     /// Another key than the one that joined.
     #[error("user {0} asks to renew for another key than they joined with")]
     UserKey(UserName),
+    /// A machine that may not renew.
+    #[error("machine {machine} cannot renew: {why}")]
+    Machine {
+        /// Which.
+        machine: MachineName,
+        /// Why not.
+        why: &'static str,
+    },
     /// Not a key.
     #[error("the signing key is not an Ed25519 key of 32 bytes")]
     SigningKey,
@@ -68,6 +79,15 @@ pub enum Applicant {
         /// The Ed25519 key that they will sign decisions with.
         signing_key: [u8; 32],
     },
+    /// A machine.
+    Machine {
+        /// The name that it wants.
+        name: MachineName,
+        /// The group that its token is for.
+        group: GroupName,
+        /// Which token it has.
+        token_id: String,
+    },
 }
 
 impl Applicant {
@@ -77,6 +97,9 @@ impl Applicant {
         match self {
             Self::Node { name, .. } => Subject::Node(name.clone()),
             Self::User { name, .. } => Subject::User(name.clone()),
+            Self::Machine { name, group, .. } => {
+                Subject::Machine { name: name.clone(), group: group.clone() }
+            }
         }
     }
 }
@@ -99,12 +122,16 @@ impl Attempt {
     pub fn proves(&self, secret_sha256: &Sha256) -> bool {
         let request = &self.request;
         let asked = &request.certificate_request;
-        let (statement, parts): (_, [&[u8]; 3]) = match self.applicant {
+        let (statement, parts): (_, Vec<&[u8]>) = match self.applicant {
             Applicant::Node { .. } => {
-                (Statement::Join, [request.node.as_bytes(), request.url.as_bytes(), asked])
+                (Statement::Join, vec![request.node.as_bytes(), request.url.as_bytes(), asked])
             }
             Applicant::User { .. } => {
-                (Statement::JoinUser, [request.user.as_bytes(), &request.signing_key, asked])
+                (Statement::JoinUser, vec![request.user.as_bytes(), &request.signing_key, asked])
+            }
+            Applicant::Machine { .. } => {
+                let (name, group) = (request.machine.as_bytes(), request.group.as_bytes());
+                (Statement::JoinMachine, vec![name, group, request.token_id.as_bytes(), asked])
             }
         };
         statement.is_proven(&request.proof, secret_sha256, &parts)
@@ -138,6 +165,16 @@ pub trait Tokens: Send + Sync + 'static {
     /// false), `FAILED_PRECONDITION` for a node revoked meanwhile. Nothing has
     /// changed then.
     async fn redeem(&self, attempt: Attempt) -> Result<Redeemed, tonic::Status>;
+
+    /// The group of a machine and the key that it joined with; nothing where no
+    /// such machine joined, or it was revoked.
+    ///
+    /// # Errors
+    /// A failing disk.
+    async fn machine(
+        &self,
+        name: &MachineName,
+    ) -> Result<Option<(GroupName, Sha256)>, tonic::Status>;
 }
 
 /// The CA together with what it needs to decide.
@@ -174,6 +211,9 @@ impl Authority {
             }
             Applicant::User { name, .. } => {
                 self.ca.issue_user(&asked, name, ca::USER_LIFETIME, now)?
+            }
+            Applicant::Machine { name, group, .. } => {
+                self.ca.issue_machine(&asked, name, group, ca::MACHINE_LIFETIME, now)?
             }
         };
         let spki_sha256 = asked.spki_sha256;
@@ -240,6 +280,28 @@ impl Authority {
     }
 }
 
+impl Authority {
+    /// A new certificate for a machine that joined, for the key it joined with.
+    ///
+    /// # Errors
+    /// Where the machine has not joined, was revoked, or has another key.
+    pub async fn renew_machine(
+        &self,
+        name: &MachineName,
+        request: &[u8],
+        now: Timestamp,
+    ) -> Result<Certificate, Error> {
+        let asked = Request::parse(request)?;
+        let refused = |why| Error::Machine { machine: name.clone(), why };
+        let known = self.tokens.machine(name).await.map_err(|s| Error::Denied(Box::new(s)))?;
+        let (group, key) = known.ok_or_else(|| refused("it has not joined, or was revoked"))?;
+        if key != asked.spki_sha256 {
+            return Err(refused("it asks for another key than it joined with"));
+        }
+        Ok(self.ca.issue_machine(&asked, name, &group, ca::MACHINE_LIFETIME, now)?)
+    }
+}
+
 impl fmt::Debug for Authority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Authority").field("ca", &self.ca).finish_non_exhaustive()
@@ -252,7 +314,12 @@ impl fmt::Debug for Authority {
 /// # Errors
 /// The first part that makes no sense.
 pub(super) fn read(request: &JoinRequest) -> Result<(Applicant, Request), Error> {
-    let applicant = if request.user.is_empty() {
+    let applicant = if !request.machine.is_empty() {
+        let (name, group) = (request.machine.parse()?, request.group.parse()?);
+        // A token's name is short; what is longer names none.
+        let token_id = request.token_id.chars().take(MAX_TOKEN_ID).collect();
+        Applicant::Machine { name, group, token_id }
+    } else if request.user.is_empty() {
         Applicant::Node { name: request.node.parse()?, url: request.url.parse()? }
     } else {
         let name = request.user.parse()?;

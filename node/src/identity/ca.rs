@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use patchmesh_topology::digest::Sha256;
-use patchmesh_topology::name::{NodeName, UserName};
+use patchmesh_topology::name::{GroupName, MachineName, NodeName, UserName};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName,
     DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType, SerialNumber,
@@ -37,6 +37,9 @@ pub const NODE_LIFETIME: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
 /// Life of a user's certificate unless the settings say otherwise.
 pub const USER_LIFETIME: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// Life of a machine's certificate. A laptop may be away for months.
+pub const MACHINE_LIFETIME: Duration = Duration::from_secs(180 * 24 * 60 * 60);
 
 /// The largest certificate request that is read; ours have about 250 bytes.
 pub const MAX_REQUEST: usize = 16 << 10;
@@ -233,6 +236,22 @@ impl Ca {
         self.issue(request, &subject, &[], &[ExtendedKeyUsagePurpose::ClientAuth], lifetime, now)
     }
 
+    /// A certificate for a machine, good as a client only.
+    ///
+    /// # Errors
+    /// As for [`Ca::issue_node`].
+    pub fn issue_machine(
+        &self,
+        request: &Request,
+        name: &MachineName,
+        group: &GroupName,
+        lifetime: Duration,
+        now: Timestamp,
+    ) -> Result<Certificate, Error> {
+        let subject = Subject::Machine { name: name.clone(), group: group.clone() };
+        self.issue(request, &subject, &[], &[ExtendedKeyUsagePurpose::ClientAuth], lifetime, now)
+    }
+
     fn issue(
         &self,
         request: &Request,
@@ -245,11 +264,7 @@ impl Ca {
         let wrong = |source| Error::Issue { subject: subject.clone(), source };
         let end = now.checked_add(lifetime).map_err(|_| Error::Time(now))?.min(self.not_after);
         let mut params = params(now, end)?;
-        let name = match subject {
-            Subject::Node(name) => name.as_str(),
-            Subject::User(name) => name.as_str(),
-        };
-        params.distinguished_name.push(DnType::CommonName, name);
+        params.distinguished_name.push(DnType::CommonName, subject.name());
         let uri = subject.uri(&self.mesh_id).try_into().map_err(wrong)?;
         params.subject_alt_names = vec![SanType::URI(uri)];
         params.subject_alt_names.extend_from_slice(hosts);

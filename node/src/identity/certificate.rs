@@ -7,7 +7,7 @@ use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
 use patchmesh_topology::digest::Sha256;
-use patchmesh_topology::name::{self, NodeName, UserName};
+use patchmesh_topology::name::{self, GroupName, MachineName, NodeName, UserName};
 use rustls_pki_types::CertificateDer;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{ASN1Time, X509Certificate};
@@ -27,7 +27,7 @@ pub enum Error {
     #[error("it has {0} names of the form {SCHEME}MESH/node/NAME, and needs exactly one")]
     Names(usize),
     /// A name of ours that cannot be read.
-    #[error("{0:?} names neither a node nor a user of a mesh")]
+    #[error("{0:?} names no node, user or machine of a mesh")]
     Uri(String),
     /// The last part of the name is none.
     #[error("{uri:?} ends in no name")]
@@ -49,6 +49,13 @@ pub enum Subject {
     Node(NodeName),
     /// A user.
     User(UserName),
+    /// A machine of a group.
+    Machine {
+        /// The machine.
+        name: MachineName,
+        /// Its group.
+        group: GroupName,
+    },
 }
 
 impl From<NodeName> for Subject {
@@ -70,6 +77,7 @@ impl Subject {
         match self {
             Subject::Node(name) => name.as_str(),
             Subject::User(name) => name.as_str(),
+            Subject::Machine { name, .. } => name.as_str(),
         }
     }
 
@@ -79,6 +87,9 @@ impl Subject {
         match self {
             Subject::Node(name) => format!("{SCHEME}{mesh_id}/node/{name}"),
             Subject::User(name) => format!("{SCHEME}{mesh_id}/user/{name}"),
+            Subject::Machine { name, group } => {
+                format!("{SCHEME}{mesh_id}/machine/{group}/{name}")
+            }
         }
     }
 
@@ -89,8 +100,13 @@ impl Subject {
         let (kind, name) = rest.split_once('/').ok_or_else(form)?;
         let wrong = |source| Error::Name { uri: uri.to_owned(), source };
         let subject = match kind {
-            "node" => Subject::Node(name.parse().map_err(wrong)?),
-            "user" => Subject::User(name.parse().map_err(wrong)?),
+            "node" => Subject::Node(name.parse().map_err(&wrong)?),
+            "user" => Subject::User(name.parse().map_err(&wrong)?),
+            "machine" => {
+                let (group, name) = name.split_once('/').ok_or_else(form)?;
+                let group = group.parse().map_err(&wrong)?;
+                Subject::Machine { name: name.parse().map_err(&wrong)?, group }
+            }
             _ => return Err(form()),
         };
         if mesh_id.is_empty() { Err(form()) } else { Ok((mesh_id.to_owned(), subject)) }
@@ -102,6 +118,7 @@ impl fmt::Display for Subject {
         match self {
             Subject::Node(name) => write!(f, "node {name}"),
             Subject::User(name) => write!(f, "user {name}"),
+            Subject::Machine { name, group } => write!(f, "machine {name} of group {group}"),
         }
     }
 }
@@ -138,8 +155,8 @@ impl Certificate {
     /// Reads a certificate from DER.
     ///
     /// # Errors
-    /// Where it is no X.509 certificate or does not name exactly one node or
-    /// user.
+    /// Where it is no X.509 certificate or does not name exactly one node, user
+    /// or machine.
     pub fn parse(der: &[u8]) -> Result<Self, Error> {
         let form = |error: &dyn fmt::Display| Error::Form(error.to_string());
         let (rest, x509) =
@@ -169,6 +186,18 @@ impl Certificate {
         } else {
             Validity::Now
         }
+    }
+}
+
+impl Certificate {
+    /// Its public key as it stands in it: for ECDSA a point of the curve.
+    ///
+    /// # Errors
+    /// Where it is no certificate, which reading it has ruled out.
+    pub fn public_key(&self) -> Result<Vec<u8>, Error> {
+        let (_, x509) = x509_parser::parse_x509_certificate(&self.der)
+            .map_err(|error| Error::Form(error.to_string()))?;
+        Ok(x509.public_key().subject_public_key.data.to_vec())
     }
 }
 
@@ -210,7 +239,15 @@ mod tests {
     fn names_read_back() {
         let node = Subject::Node("lyon".parse().expect("a name"));
         assert_eq!(Subject::parse(&node.uri("m1")), Ok(("m1".to_owned(), node)));
+        let machine = Subject::Machine {
+            name: "pc-1".parse().expect("a name"),
+            group: "workstations".parse().expect("a name"),
+        };
+        assert_eq!(machine.uri("m1"), "patchmesh://m1/machine/workstations/pc-1");
+        assert_eq!(Subject::parse(&machine.uri("m1")), Ok(("m1".to_owned(), machine)));
         for uri in [
+            "patchmesh://m1/machine/pc-1",
+            "patchmesh://m1/machine/workstations/pc-1/x",
             "https://m1/node/lyon",
             "patchmesh://m1/node",
             "patchmesh:///node/lyon",

@@ -65,6 +65,15 @@ fn joins() {
         url: "https://lyon.example:8443".to_owned(),
         user: String::new(),
         signing_key: Vec::new().into(),
+        ..JoinRequest::default()
+    };
+    let machine = JoinRequest {
+        node: String::new(),
+        url: String::new(),
+        machine: "pc-1".to_owned(),
+        group: "workstations".to_owned(),
+        token_id: "0011223344556677".to_owned(),
+        ..node.clone()
     };
     let user = JoinRequest {
         node: String::new(),
@@ -79,12 +88,15 @@ fn joins() {
             let outcome = authority::read(&request);
             if let Ok((applicant, _)) = &outcome {
                 let name = applicant.subject();
-                assert!([&request.node, &request.user].contains(&&name.name().to_owned()));
+                assert!(
+                    [&request.node, &request.user, &request.machine]
+                        .contains(&&name.name().to_owned())
+                );
             }
             word(&outcome)
         }
     };
-    let seeds = [node, user].map(|seed| seed.encode_to_vec());
+    let seeds = [node, user, machine].map(|seed| seed.encode_to_vec());
     Target::new("joins", Form::Fields).with_words(WORDS).run(seeds, read);
 }
 
@@ -125,8 +137,8 @@ fn answers() {
 #[test]
 fn certificates() {
     let mesh = TestMesh::new();
-    let seeds =
-        [mesh.node("lyon"), mesh.user("ada")].map(|identity| identity.certificate().der.to_vec());
+    let seeds = [mesh.node("lyon"), mesh.user("ada"), mesh.machine("pc-1", "lab")]
+        .map(|identity| identity.certificate().der.to_vec());
     let seeds = [&seeds[..], &[mesh.ca.certificate().to_vec()]].concat();
     let read = |input: &[u8]| {
         let outcome = Certificate::parse(input);

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 use patchmesh_topology::digest::Sha256;
-use patchmesh_topology::name::{NodeName, UserName};
+use patchmesh_topology::name::{MachineName, NodeName, UserName};
 use patchmesh_topology::node::{Membership, Mesh};
 use tokio::sync::watch;
 
@@ -28,6 +28,9 @@ pub enum Peer {
     Node(NodeName),
     /// A user of the mesh, with a certificate that was checked.
     User(UserName),
+    /// A machine with a certificate of the mesh's CA. Whether it was revoked is
+    /// for the primary to say.
+    Machine(MachineName),
     /// Root, or the user that runs the node, on the node's own host.
     LocalUser,
     /// Anyone.
@@ -47,6 +50,7 @@ impl fmt::Display for Peer {
         match self {
             Peer::Node(name) => write!(f, "node {name}"),
             Peer::User(name) => write!(f, "user {name}"),
+            Peer::Machine(name) => write!(f, "machine {name}"),
             Peer::LocalUser => f.write_str("the local administrator"),
             Peer::Anonymous => f.write_str("a caller without a certificate"),
         }
@@ -142,6 +146,8 @@ pub fn judge(mesh: &Mesh, certificate: &Certificate, now: Timestamp) -> Result<P
     let peer = match &certificate.subject {
         Subject::Node(name) => judge_node(mesh, name, certificate.spki_sha256)?,
         Subject::User(name) => judge_user(mesh, name, certificate.spki_sha256)?,
+        // They are not in the document; their certificate is all they need.
+        Subject::Machine { name, .. } => Peer::Machine(name.clone()),
     };
     let subject = || certificate.subject.clone();
     match certificate.validity(now) {
@@ -312,6 +318,20 @@ mod tests {
             let judged = judge(&mesh, admin.certificate(), Timestamp::now());
             assert_eq!(judged.map_err(|refusal| refusal.reason()), Err(refusal));
         }
+    }
+
+    #[test]
+    fn a_machine_is_let_in_by_its_certificate() {
+        let (test, now) = (TestMesh::new(), Timestamp::now());
+        let machine = test.machine("pc-1", "workstations");
+        let certificate = machine.certificate();
+        let judged =
+            |mesh: &Mesh, now| judge(mesh, certificate, now).map_err(|refusal| refusal.reason());
+        let mut mesh = test.mesh(&[]);
+        assert_eq!(judged(&mesh, now), Ok(Peer::Machine("pc-1".parse().expect("a name"))));
+        assert_eq!(judged(&mesh, certificate.not_after + 6.minutes()), Err("expired"));
+        mesh.id = "another".to_owned();
+        assert_eq!(judged(&mesh, now), Err("wrong-mesh"));
     }
 
     #[test]

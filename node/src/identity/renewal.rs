@@ -146,6 +146,7 @@ impl Renewal {
                     node: self.node.to_string(),
                     certificate_request: certificate_request.into(),
                     user: String::new(),
+                    machine: String::new(),
                 });
                 request.set_timeout(TIMEOUT);
                 let answer = IdentityClient::new(parent.clone()).renew(request).await;

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use patchmesh_proto::identity::identity_client::IdentityClient;
 use patchmesh_proto::identity::identity_server::{Identity, IdentityServer};
 use patchmesh_proto::identity::{JoinRequest, JoinResponse, RenewRequest, RenewResponse};
-use patchmesh_topology::name::{NodeName, UserName};
+use patchmesh_topology::name::{MachineName, NodeName, UserName};
 use patchmesh_topology::node::Mesh;
 use tokio::sync::{Semaphore, watch};
 use tonic::transport::Channel;
@@ -16,14 +16,18 @@ use tonic::{Request, Response, Status};
 
 use super::authority::{self, Authority, Error};
 use super::ca::MAX_REQUEST;
-use super::certificate::Subject;
+use super::certificate::{Certificate, Subject};
 use super::peer::Peer;
+use super::token::whole_seconds;
 use crate::log::in_one_line;
 use crate::transport::channel;
 
 /// Requests of each kind in work at a time. Joining is open to strangers: they
 /// must not keep a node or its parents busy, nor nodes from renewing.
 const MAX_AT_ONCE: usize = 16;
+
+/// The same for machines, which are many and must not keep nodes from joining.
+const MAX_MACHINES_AT_ONCE: usize = 64;
 
 /// How long the parents may take to answer.
 const RELAY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -47,6 +51,7 @@ pub struct Service {
     mesh: watch::Receiver<Arc<Mesh>>,
     joins: Semaphore,
     renewals: Semaphore,
+    machines: Semaphore,
 }
 
 impl Service {
@@ -54,7 +59,8 @@ impl Service {
     #[must_use]
     pub fn server(issuer: Issuer, mesh: watch::Receiver<Arc<Mesh>>) -> IdentityServer<Self> {
         let slots = || Semaphore::new(MAX_AT_ONCE);
-        let service = Self { issuer, mesh, joins: slots(), renewals: slots() };
+        let machines = Semaphore::new(MAX_MACHINES_AT_ONCE);
+        let service = Self { issuer, mesh, joins: slots(), renewals: slots(), machines };
         // Room for a certificate request and the short fields around it.
         IdentityServer::new(service).max_decoding_message_size(2 * MAX_REQUEST)
     }
@@ -79,6 +85,15 @@ fn check_user(peer: &Peer, user: &UserName) -> Result<(), Status> {
         Peer::Node(_) => Ok(()),
         Peer::User(caller) if caller == user => Ok(()),
         _ => Err(Status::permission_denied(format!("{peer} may not renew for user {user}"))),
+    }
+}
+
+/// The same for machines.
+fn check_machine(peer: &Peer, machine: &MachineName) -> Result<(), Status> {
+    match peer {
+        Peer::Node(_) => Ok(()),
+        Peer::Machine(caller) if caller == machine => Ok(()),
+        _ => Err(Status::permission_denied(format!("{peer} may not renew for machine {machine}"))),
     }
 }
 
@@ -112,7 +127,9 @@ impl From<Error> for Status {
         match error {
             Error::Denied(status) => *status,
             Error::NotJoined(_) | Error::UserNotJoined(_) => Status::failed_precondition(text),
-            Error::Key(_) | Error::UserKey(_) => Status::permission_denied(text),
+            Error::Key(_) | Error::UserKey(_) | Error::Machine { .. } => {
+                Status::permission_denied(text)
+            }
             Error::Node(_) | Error::Url(_) | Error::Ca(_) | Error::SigningKey => {
                 Status::invalid_argument(text)
             }
@@ -120,11 +137,42 @@ impl From<Error> for Status {
     }
 }
 
+fn renewed(certificate: &Certificate) -> Response<RenewResponse> {
+    let expires_at = Some(whole_seconds(certificate.not_after));
+    Response::new(RenewResponse { certificate: certificate.der.to_vec().into(), expires_at })
+}
+
+async fn renew_above(
+    parent: &Channel,
+    request: RenewRequest,
+) -> Result<Response<RenewResponse>, Status> {
+    let client = IdentityClient::new(parent.clone());
+    let mut client = client.max_decoding_message_size(MAX_RESPONSE);
+    client.renew(upward(request)).await.map_err(from_above)
+}
+
+impl Service {
+    async fn renew_machine(
+        &self,
+        machine: &MachineName,
+        request: RenewRequest,
+    ) -> Result<Response<RenewResponse>, Status> {
+        match &self.issuer {
+            Issuer::Here(authority) => {
+                let (asked, now) = (&request.certificate_request, Timestamp::now());
+                Ok(renewed(&authority.renew_machine(machine, asked, now).await?))
+            }
+            Issuer::Above(parent) => renew_above(parent, request).await,
+        }
+    }
+}
+
 #[tonic::async_trait]
 impl Identity for Service {
     async fn join(&self, request: Request<JoinRequest>) -> Result<Response<JoinResponse>, Status> {
-        let _slot = self.joins.try_acquire().map_err(busy)?;
         let request = request.into_inner();
+        let slots = if request.machine.is_empty() { &self.joins } else { &self.machines };
+        let _slot = slots.try_acquire().map_err(busy)?;
         let (applicant, _) = authority::read(&request)?;
         let subject = applicant.subject();
         let outcome = match &self.issuer {
@@ -139,6 +187,9 @@ impl Identity for Service {
                 .map_err(from_above),
         };
         match &outcome {
+            Ok(_) if matches!(subject, Subject::Machine { .. }) => {
+                tracing::debug!(%subject, "joined");
+            }
             Ok(_) => tracing::info!(%subject, "joined"),
             Err(status) => tracing::warn!(%subject, reason = status.message(), "join refused"),
         }
@@ -149,10 +200,16 @@ impl Identity for Service {
         &self,
         request: Request<RenewRequest>,
     ) -> Result<Response<RenewResponse>, Status> {
-        let _slot = self.renewals.try_acquire().map_err(busy)?;
         let peer = Peer::of(&request);
         let request = request.into_inner();
+        let slots = if request.machine.is_empty() { &self.renewals } else { &self.machines };
+        let _slot = slots.try_acquire().map_err(busy)?;
         let wrong = |error| Status::from(Error::Node(error));
+        if !request.machine.is_empty() {
+            let machine: MachineName = request.machine.parse().map_err(wrong)?;
+            check_machine(&peer, &machine)?;
+            return self.renew_machine(&machine, request).await;
+        }
         let subject = if request.user.is_empty() {
             let node: NodeName = request.node.parse().map_err(wrong)?;
             self.check_caller(&peer, &node)?;
@@ -168,20 +225,13 @@ impl Identity for Service {
                 let certificate = match &subject {
                     Subject::Node(node) => authority.renew(node, asked, now)?,
                     Subject::User(user) => authority.renew_user(user, asked, now)?,
+                    // They went their own way above.
+                    Subject::Machine { .. } => return Err(Status::internal("not a machine")),
                 };
-                let expires_at = Some(prost_types::Timestamp {
-                    seconds: certificate.not_after.as_second(),
-                    nanos: 0,
-                });
                 tracing::info!(%subject, expires_at = %certificate.not_after, "certificate renewed");
-                let certificate = certificate.der.to_vec().into();
-                Ok(Response::new(RenewResponse { certificate, expires_at }))
+                Ok(renewed(&certificate))
             }
-            Issuer::Above(parent) => IdentityClient::new(parent.clone())
-                .max_decoding_message_size(MAX_RESPONSE)
-                .renew(upward(request))
-                .await
-                .map_err(from_above),
+            Issuer::Above(parent) => renew_above(parent, request).await,
         }
     }
 }

@@ -75,6 +75,29 @@ impl TestMesh {
         enrol::user(&self.ca, &name, hour, Timestamp::now()).expect("an identity")
     }
 
+    /// A machine's identity, good for an hour.
+    pub(crate) fn machine(&self, name: &str, group: &str) -> Identity {
+        let key = Key::generate().expect("a key");
+        self.machine_with(key, name, group, Timestamp::now())
+    }
+
+    /// A machine's identity with a key that exists, issued at `now`.
+    pub(crate) fn machine_with(
+        &self,
+        key: Key,
+        name: &str,
+        group: &str,
+        now: Timestamp,
+    ) -> Identity {
+        let request = ca::Request::parse(&key.certificate_request(name).expect("a request"));
+        let (name, group) = (name.parse().expect("a name"), group.parse().expect("a name"));
+        let hour = Duration::from_secs(3600);
+        let certificate =
+            self.ca.issue_machine(&request.expect("parsed"), &name, &group, hour, now);
+        let certificate = certificate.expect("a certificate");
+        Identity::new(key, certificate, self.ca.certificate().clone()).expect("an identity")
+    }
+
     /// A mesh document with these nodes, each with its parent.
     pub(crate) fn mesh(&self, nodes: &[(&str, Option<&str>, Membership)]) -> Mesh {
         let node = |(name, parent, membership): &(&str, Option<&str>, Membership)| {

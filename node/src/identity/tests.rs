@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use patchmesh_proto::identity::identity_client::IdentityClient;
 use patchmesh_proto::identity::{JoinRequest, RenewRequest};
 use patchmesh_topology::digest::Sha256;
-use patchmesh_topology::name::NodeName;
+use patchmesh_topology::name::{GroupName, MachineName, NodeName};
 use patchmesh_topology::node::Membership;
 use tonic::{Code, Status};
 
@@ -64,6 +64,10 @@ impl Tokens for MemoryTokens {
             parent_url: "https://127.0.0.1:1".to_owned(),
             tuf_root: Bytes::from_static(b"{}"),
         })
+    }
+
+    async fn machine(&self, _: &MachineName) -> Result<Option<(GroupName, Sha256)>, Status> {
+        Ok(None)
     }
 }
 
@@ -312,6 +316,7 @@ async fn only_the_node_and_those_above_it_renew() {
         node: node.to_owned(),
         certificate_request: certificate_request.to_vec().into(),
         user: String::new(),
+        machine: String::new(),
     };
     client.renew(request("lyon", &own)).await.expect("renewed by way of the hub");
     let status = client.renew(request("hub", &own)).await.expect_err("not its business");

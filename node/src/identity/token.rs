@@ -44,6 +44,12 @@ pub enum Error {
     /// The checksum holds, the inside does not.
     #[error("the token's {0} cannot be read: ask for another token")]
     Field(&'static str),
+    /// A token for the machines of a group.
+    #[error("this token is for machines of group {0}: use it on a machine")]
+    ForMachines(String),
+    /// A node's or person's token where a machine's is wanted.
+    #[error("this token is for a node or a person, not for a machine")]
+    NotForMachines,
     /// The token's name is none.
     #[error("the token names nobody: ask for another token")]
     Node(#[source] name::Error),
@@ -86,6 +92,14 @@ impl Secret {
     #[must_use]
     pub fn sha256(&self) -> Sha256 {
         sha256(&self.0)
+    }
+
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        self.0.to_vec()
+    }
+
+    pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
+        bytes.try_into().map(Self).map_err(|_| Error::Field("secret"))
     }
 }
 
@@ -143,6 +157,8 @@ impl Token {
         let (node, user) = match &self.subject {
             Subject::Node(name) => (name.to_string(), String::new()),
             Subject::User(name) => (String::new(), name.to_string()),
+            // A machine's token names its group ([`super::machine_token`]).
+            Subject::Machine { .. } => (String::new(), String::new()),
         };
         let message = JoinToken {
             mesh_id: self.mesh_id.clone(),
@@ -150,11 +166,10 @@ impl Token {
             user,
             ca_sha256: self.ca_sha256.as_bytes().to_vec().into(),
             parent_url: self.parent_url.to_string(),
-            secret: self.secret.0.to_vec().into(),
-            expires_at: Some(prost_types::Timestamp {
-                seconds: self.expires_at.as_second(),
-                nanos: 0,
-            }),
+            secret: self.secret.to_bytes().into(),
+            expires_at: Some(whole_seconds(self.expires_at)),
+            group: String::new(),
+            token_id: String::new(),
         };
         seal(message.encode_to_vec())
     }
@@ -165,17 +180,10 @@ impl Token {
     /// [`Error::Mistyped`] where the checksum does not hold; others where the
     /// text is something else.
     pub fn decode(text: &str) -> Result<Self, Error> {
-        let text = text.trim();
-        let rest = text.strip_prefix(PREFIX).ok_or(Error::Foreign)?;
-        if text.len() > MAX_TOKEN {
-            return Err(Error::Mistyped);
+        let message = open(text)?;
+        if !message.group.is_empty() {
+            return Err(Error::ForMachines(message.group));
         }
-        let bytes = URL_SAFE_NO_PAD.decode(rest).map_err(|_| Error::Mistyped)?;
-        let (body, sum) = bytes.split_last_chunk::<CHECKSUM>().ok_or(Error::Mistyped)?;
-        if checksum(body) != *sum {
-            return Err(Error::Mistyped);
-        }
-        let message = JoinToken::decode(body).map_err(|_| Error::Field("content"))?;
         let expires_at = message.expires_at.ok_or(Error::Field("expiry"))?;
         if message.mesh_id.is_empty() {
             return Err(Error::Field("mesh"));
@@ -190,7 +198,7 @@ impl Token {
             ca_sha256: Sha256::try_from(&message.ca_sha256[..])
                 .map_err(|_| Error::Field("CA digest"))?,
             parent_url: message.parent_url.parse().map_err(Error::Parent)?,
-            secret: Secret(message.secret[..].try_into().map_err(|_| Error::Field("secret"))?),
+            secret: Secret::from_bytes(&message.secret)?,
             expires_at: Timestamp::from_second(expires_at.seconds)
                 .map_err(|_| Error::Field("expiry"))?,
         })
@@ -229,7 +237,9 @@ pub enum Statement {
     Join,
     /// A person's join request: name, signing key, certificate request.
     JoinUser,
-    /// The answer to either: the fields of the response in their order.
+    /// A machine's join request: name, group, token, certificate request.
+    JoinMachine,
+    /// The answer to any of them: the fields of the response in their order.
     Joined,
 }
 
@@ -238,6 +248,7 @@ impl Statement {
         match self {
             Statement::Join => b"patchmesh-join-v1\0",
             Statement::JoinUser => b"patchmesh-join-user-v1\0",
+            Statement::JoinMachine => b"patchmesh-join-machine-v1\0",
             Statement::Joined => b"patchmesh-joined-v1\0",
         }
     }
@@ -265,6 +276,26 @@ impl Statement {
         }
         bytes
     }
+}
+
+/// What is inside a token's text.
+pub(super) fn open(text: &str) -> Result<JoinToken, Error> {
+    let text = text.trim();
+    let rest = text.strip_prefix(PREFIX).ok_or(Error::Foreign)?;
+    if text.len() > MAX_TOKEN {
+        return Err(Error::Mistyped);
+    }
+    let bytes = URL_SAFE_NO_PAD.decode(rest).map_err(|_| Error::Mistyped)?;
+    let (body, sum) = bytes.split_last_chunk::<CHECKSUM>().ok_or(Error::Mistyped)?;
+    if checksum(body) != *sum {
+        return Err(Error::Mistyped);
+    }
+    JoinToken::decode(body).map_err(|_| Error::Field("content"))
+}
+
+/// A moment as tokens state it.
+pub(super) fn whole_seconds(at: Timestamp) -> prost_types::Timestamp {
+    prost_types::Timestamp { seconds: at.as_second(), nanos: 0 }
 }
 
 /// The text of a token with this inside.

@@ -166,6 +166,8 @@ fn key(subject: &Subject) -> String {
     match subject {
         Subject::Node(name) => name.to_string(),
         Subject::User(name) => format!("user/{name}"),
+        // Machines have tokens of their own kind.
+        Subject::Machine { name, .. } => format!("machine/{name}"),
     }
 }
 
@@ -210,6 +212,7 @@ pub async fn redeem(
                 Applicant::User { name, signing_key } => {
                     draft.mesh.join_user(name, key_sha256, *signing_key)?
                 }
+                Applicant::Machine { .. } => return Err(Refusal::Unknown(subject)),
             });
             record.used_at = draft.now.as_second();
             draft.put(&TOKENS, &key(&subject), record);
@@ -228,6 +231,8 @@ fn has_joined(mesh: &Mesh, attempt: &Attempt) -> bool {
         Applicant::User { name, signing_key } => mesh.users.get(name).is_some_and(|user| {
             user.membership == joined && user.signing_key == Some(*signing_key)
         }),
+        // It is in no mesh document.
+        Applicant::Machine { .. } => false,
     }
 }
 

@@ -20,6 +20,7 @@ use crate::primary::sources::Sources;
 use crate::replicate::history::History;
 use crate::replicate::own::OwnStatus;
 use crate::replicate::status::Statuses;
+use crate::reports::ledger::Ledger;
 use crate::scrub;
 use crate::store::Store;
 
@@ -67,6 +68,8 @@ pub struct Primary {
     pub payloads: Payloads,
     /// What is known of vulnerabilities.
     pub feeds: Feeds,
+    /// Machines, and what they reported.
+    pub ledger: Ledger,
 }
 
 impl Context {

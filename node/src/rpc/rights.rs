@@ -27,6 +27,10 @@ pub enum Right {
     Child,
     /// Nodes and people of the mesh, whatever they may do.
     Member,
+    /// Machines, which may nothing else.
+    Machine,
+    /// Whoever has a certificate: nodes, people and machines.
+    Certified,
     /// People of any role.
     Read,
     /// Approvers. The service checks besides that the stage is theirs.
@@ -50,8 +54,8 @@ impl Right {
     #[must_use]
     pub const fn is_given_to(self, role: &UserRole) -> bool {
         match self {
-            Self::Open | Self::Member | Self::Read => true,
-            Self::Node | Self::Child | Self::Host => false,
+            Self::Open | Self::Member | Self::Certified | Self::Read => true,
+            Self::Node | Self::Child | Self::Machine | Self::Host => false,
             Self::Decide => matches!(role, UserRole::Administrator | UserRole::Approver(_)),
             Self::Judge => matches!(role, UserRole::Administrator | UserRole::Security),
             Self::Operate => matches!(role, UserRole::Administrator | UserRole::Operator),
@@ -68,6 +72,8 @@ impl Right {
             Self::Node => "a node of the mesh",
             Self::Child => "a node whose parent is this node",
             Self::Member => "a node or user of the mesh",
+            Self::Machine => "a machine of the mesh",
+            Self::Certified => "a node, user or machine of the mesh",
             Self::Read => "a user of the mesh",
             Self::Decide => "an approver",
             Self::Judge => "a user with the role security",
@@ -88,9 +94,19 @@ const RIGHTS: &[(&str, Right)] = &[
     ("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Right::Member),
     // The token speaks for the caller.
     ("/patchmesh.identity.v1.Identity/Join", Right::Open),
-    // The service checks besides that the caller may do so for that node or
-    // person.
-    ("/patchmesh.identity.v1.Identity/Renew", Right::Member),
+    // The service checks besides that the caller may do so for that node, person
+    // or machine.
+    ("/patchmesh.identity.v1.Identity/Renew", Right::Certified),
+    ("/patchmesh.report.v1.Reports/Greet", Right::Machine),
+    // The service checks besides that each batch is the caller's own.
+    ("/patchmesh.report.v1.Reports/Report", Right::Machine),
+    // What it brings counts by the machines' signatures.
+    ("/patchmesh.report.v1.Reports/Relay", Right::Child),
+    ("/patchmesh.admin.v1.Machines/CreateMachineToken", Right::Operate),
+    ("/patchmesh.admin.v1.Machines/ListMachines", Right::Read),
+    ("/patchmesh.admin.v1.Machines/GetMachine", Right::Read),
+    ("/patchmesh.admin.v1.Machines/RevokeMachine", Right::Operate),
+    ("/patchmesh.admin.v1.Machines/SummarizeReports", Right::Read),
     ("/patchmesh.replication.v1.Replication/Watch", Right::Node),
     // Open over HTTPS too. A primary that was shut out learns of it so.
     ("/patchmesh.replication.v1.Replication/GetMetadata", Right::Open),
@@ -208,9 +224,11 @@ impl Guard {
             return Err(Status::unimplemented("no such method, or this node is too old for it"));
         };
         let allowed = match (right, peer) {
-            (Right::Open, _) | (Right::Node | Right::Member, Peer::Node(_)) => true,
+            (Right::Open, _)
+            | (Right::Node | Right::Member | Right::Certified, Peer::Node(_))
+            | (Right::Machine | Right::Certified, Peer::Machine(_)) => true,
             (Right::Child, Peer::Node(name)) => self.is_child(name),
-            (Right::Node | Right::Child, _) => false,
+            (Right::Node | Right::Child | Right::Machine, _) | (_, Peer::Machine(_)) => false,
             (_, Peer::LocalUser) => true,
             (_, Peer::User(name)) => self.is_given(right, name),
             _ => false,
@@ -246,7 +264,7 @@ pub fn check_stage(mesh: &Mesh, peer: &Peer, stage: Stage) -> Result<(), Status>
     let allowed = match peer {
         Peer::LocalUser => true,
         Peer::User(name) => mesh.users.get(name).is_some_and(|user| user.decides(stage)),
-        Peer::Node(_) | Peer::Anonymous => false,
+        Peer::Node(_) | Peer::Machine(_) | Peer::Anonymous => false,
     };
     let text = || format!("decisions on {stage} are for its approvers; this came from {peer}");
     if allowed { Ok(()) } else { Err(Status::permission_denied(text())) }
@@ -261,7 +279,7 @@ pub fn check_site(mesh: &Mesh, peer: &Peer, site: &Site) -> Result<(), Status> {
     let allowed = match peer {
         Peer::LocalUser => true,
         Peer::User(name) => mesh.users.get(name).is_some_and(|user| user.administers(site)),
-        Peer::Node(_) | Peer::Anonymous => false,
+        Peer::Node(_) | Peer::Machine(_) | Peer::Anonymous => false,
     };
     let text = || format!("nodes at {site} are for its site administrators; this came from {peer}");
     if allowed { Ok(()) } else { Err(Status::permission_denied(text())) }
@@ -353,8 +371,8 @@ mod tests {
         let mut seen = BTreeSet::new();
         for (path, right) in RIGHTS {
             let expected: &[&str] = match right {
-                Right::Open | Right::Member | Right::Read => &people,
-                Right::Node | Right::Child | Right::Host => &[],
+                Right::Open | Right::Member | Right::Certified | Right::Read => &people,
+                Right::Node | Right::Child | Right::Machine | Right::Host => &[],
                 Right::Decide => &["admin", "approver"],
                 Right::Judge => &["admin", "security"],
                 Right::Operate => &["admin", "operator"],
@@ -369,7 +387,7 @@ mod tests {
                 .copied()
                 .collect();
             assert_eq!(may, expected, "{path}");
-            let is_for_people = !matches!(right, Right::Node | Right::Child);
+            let is_for_people = !matches!(right, Right::Node | Right::Child | Right::Machine);
             assert_eq!(guard.check(path, &Peer::LocalUser).is_ok(), is_for_people, "{path}");
             for name in ["gone", "nobody"] {
                 let peer = Peer::User(name.parse().expect("a name"));
@@ -387,6 +405,46 @@ mod tests {
             let changes = writes.iter().any(|verb| method.starts_with(verb));
             assert!(!(changes && *right == Right::Read), "{path} changes something");
         }
+    }
+
+    /// A machine reports and renews. Whatever else there is it may not.
+    #[test]
+    fn a_machine_may_report_and_nothing_else() {
+        let (_sender, mesh) = watch::channel(Arc::new(peopled()));
+        let guard = Guard::new("hq".parse().expect("a name"), mesh);
+        // One that is called like a node and a user that may everything.
+        for name in ["pc-1", "hub", "hq", "admin"] {
+            let machine = Peer::Machine(name.parse().expect("a name"));
+            let may = |right: Right| {
+                RIGHTS
+                    .iter()
+                    .filter(move |(_, one)| *one != right)
+                    .filter(|(path, _)| guard.check(path, &machine).is_ok())
+                    .map(|(path, _)| *path)
+                    .collect::<Vec<_>>()
+            };
+            assert_eq!(
+                may(Right::Open),
+                [
+                    "/patchmesh.identity.v1.Identity/Renew",
+                    "/patchmesh.report.v1.Reports/Greet",
+                    "/patchmesh.report.v1.Reports/Report",
+                ]
+            );
+        }
+        let report = "/patchmesh.report.v1.Reports/Report";
+        for peer in [
+            Peer::LocalUser,
+            Peer::Anonymous,
+            Peer::Node("hub".parse().expect("a name")),
+            Peer::User("admin".parse().expect("a name")),
+        ] {
+            assert!(guard.check(report, &peer).is_err(), "{peer}");
+        }
+        let mesh = peopled();
+        let machine = Peer::Machine("admin".parse().expect("a name"));
+        assert!(check_stage(&mesh, &machine, Stage::Production).is_err());
+        assert!(check_site(&mesh, &machine, &"emea".parse().expect("a site")).is_err());
     }
 
     #[test]

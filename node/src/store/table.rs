@@ -72,6 +72,18 @@ pub enum Tag {
     Scrub = 38,
     /// What a vendor's present release has.
     Release = 23,
+    /// Tokens with which machines join a group.
+    MachineToken = 32,
+    /// Machines that were shut out.
+    MachineRevoked = 33,
+    /// Batches of machines' events on their way up.
+    ReportOutbox = 40,
+    /// Which of machines' events have passed through here.
+    ReportHeld = 41,
+    /// The primary's knowledge of every machine.
+    Machine = 42,
+    /// The last word of every machine on every revision.
+    MachineWord = 43,
 }
 
 impl Tag {
@@ -105,6 +117,12 @@ impl Tag {
             Self::Alert => "alert",
             Self::Scrub => "scrub",
             Self::Release => "release",
+            Self::MachineToken => "machine-token",
+            Self::MachineRevoked => "machine-revoked",
+            Self::ReportOutbox => "report-outbox",
+            Self::ReportHeld => "report-held",
+            Self::Machine => "machine",
+            Self::MachineWord => "machine-word",
         }
     }
 }

@@ -88,8 +88,23 @@ impl PartialEq for Cell {
 impl Eq for Cell {}
 
 impl Cell {
-    fn new(selection: Selection) -> Self {
+    /// Of a selection, with no machines yet.
+    #[must_use]
+    pub fn of(selection: Selection) -> Self {
         Self { selection, places: BTreeMap::new() }
+    }
+
+    /// Of a selection over these machines.
+    #[must_use]
+    pub fn over<'a>(
+        selection: Selection,
+        machines: impl IntoIterator<Item = (&'a MachineName, &'a Machine)>,
+    ) -> Self {
+        let mut cell = Self::of(selection);
+        for (name, machine) in machines {
+            cell.add(name, machine);
+        }
+        cell
     }
 
     /// Which machines are counted.
@@ -123,7 +138,8 @@ impl Cell {
         machine.standing(&self.selection.revisions)
     }
 
-    fn enter(&mut self, name: &MachineName, machine: &Machine) {
+    /// Counts a machine, if it is meant.
+    pub fn add(&mut self, name: &MachineName, machine: &Machine) {
         if self.selection.selects(name, &machine.place) {
             let said = self.standing(machine);
             let counted = self.places.entry(machine.place.clone()).or_default();
@@ -169,20 +185,11 @@ impl Cells {
         self.cells.iter().map(|(name, cell)| (name.as_str(), cell))
     }
 
-    pub(super) fn watch<'a>(
-        &mut self,
-        name: &str,
-        selection: Selection,
-        machines: impl IntoIterator<Item = (&'a MachineName, &'a Machine)>,
-    ) -> Result<(), TooMany> {
+    pub(super) fn watch(&mut self, name: &str, cell: Cell) -> Result<(), TooMany> {
         if self.cells.len() >= MAX_CELLS && !self.cells.contains_key(name) {
             return Err(TooMany);
         }
         self.unwatch(name);
-        let mut cell = Cell::new(selection);
-        for (machine, known) in machines {
-            cell.enter(machine, known);
-        }
         for revision in &cell.selection.revisions {
             self.asking.entry(revision.clone()).or_default().insert(name.to_owned());
         }
@@ -204,7 +211,7 @@ impl Cells {
 
     pub(super) fn enter(&mut self, name: &MachineName, machine: &Machine) {
         for cell in self.cells.values_mut() {
-            cell.enter(name, machine);
+            cell.add(name, machine);
         }
     }
 

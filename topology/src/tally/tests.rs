@@ -120,7 +120,7 @@ fn a_cell_counts_each_machine_once_for_all_its_revisions() {
         accepts: Some(Arc::new(|name| name.as_str() == "one")),
         ..Selection::default()
     };
-    tallies.watch("r/w", selection, [(&one, &machine)]).unwrap();
+    tallies.watch("r/w", Cell::over(selection, [(&one, &machine)])).unwrap();
     let done = word(1, Phase::Installation, Outcome::Success);
     tallies.change(&one, &mut machine, said(1, done));
     assert_eq!(tallies.cell("r/w").unwrap().total().installed, 1);
@@ -223,7 +223,7 @@ proptest! {
                 }
                 Step::Watch(cell, revisions, kind) => {
                     let (name, selection) = (format!("c{cell}"), selection(&revisions, kind));
-                    tallies.watch(&name, selection.clone(), &machines).unwrap();
+                    tallies.watch(&name, Cell::over(selection.clone(), &machines)).unwrap();
                     watched.insert(name, selection);
                 }
                 Step::Unwatch(cell) => {
@@ -234,7 +234,7 @@ proptest! {
         }
         let mut again = Tallies::recount(&machines);
         for (name, selection) in watched {
-            again.watch(&name, selection, &machines).unwrap();
+            again.watch(&name, Cell::over(selection, &machines)).unwrap();
         }
         prop_assert_eq!(&tallies, &again);
         let total = tallies.counts([&revision(0), &revision(1)], Area::default());

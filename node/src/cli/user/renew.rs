@@ -84,6 +84,7 @@ async fn renew(target: &Target, credentials: &Path) -> anyhow::Result<Certificat
         user: user.to_string(),
         certificate_request: identity.key().certificate_request(user.as_str())?.into(),
         node: String::new(),
+        machine: String::new(),
     };
     let channel = connect::channel(target)?;
     let answer = IdentityClient::with_interceptor(channel, connect::Deadline)

@@ -64,7 +64,7 @@ pub enum Fault {
         /// Who it should be.
         expected: Subject,
     },
-    /// A user's certificate on a server.
+    /// A user's or machine's certificate on a server.
     #[error("it is {0}, which is no node")]
     NoNode(Subject),
     /// A node of the mesh, but for another host name.
@@ -240,7 +240,7 @@ fn check_server(
     }
     let found = certificate.subject;
     match (expected, &found) {
-        (_, Subject::User(_)) => Err(Fault::NoNode(found).into()),
+        (_, Subject::User(_) | Subject::Machine { .. }) => Err(Fault::NoNode(found).into()),
         (Expected::Node(name), Subject::Node(is)) if name != is => {
             Err(Fault::Name { expected: Subject::Node(name.clone()), found }.into())
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use patchmesh_proto::identity::{JoinRequest, JoinResponse};
+use patchmesh_topology::name::{GroupName, MachineName};
 use patchmesh_topology::node::Role;
 use tonic::{Code, Status};
 
@@ -27,6 +28,10 @@ impl Tokens for Taker {
         let parent = "hq".parse().unwrap();
         let (parent_url, tuf_root) = ("https://127.0.0.1:1".to_owned(), Bytes::from_static(b"{}"));
         Ok(Redeemed { secret_sha256, parent, parent_url, tuf_root })
+    }
+
+    async fn machine(&self, _: &MachineName) -> Result<Option<(GroupName, Sha256)>, Status> {
+        Ok(None)
     }
 }
 

@@ -1,0 +1,245 @@
+//! Which of a machine's events somebody has: the numbers in each of its epochs.
+
+use std::ops::Range;
+
+use jiff::Timestamp;
+use patchmesh_proto::convert::{time, timestamp_to_wire};
+use patchmesh_proto::report as wire;
+use patchmesh_topology::interval::Intervals;
+use patchmesh_topology::report::Batch;
+
+/// Epochs of a machine that are told apart. A machine begins a new one only
+/// when its queue was lost.
+pub const MAX_EPOCHS: usize = 8;
+
+/// Runs of numbers in an epoch. Batches overtake each other on their way, by far
+/// fewer than this.
+pub const MAX_RUNS: usize = 4096;
+
+/// Why events cannot be told from others.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// One epoch that began at two moments.
+    #[error("the epoch {epoch:016x} began at {first}, and now at {again}")]
+    Began {
+        /// Which.
+        epoch: u64,
+        /// As it was known.
+        first: Timestamp,
+        /// As the batch says.
+        again: Timestamp,
+    },
+    /// An epoch of long ago.
+    #[error("the epoch {0:016x} is older than the {MAX_EPOCHS} newest of this machine")]
+    Old(u64),
+    /// Numbers with too many gaps between them.
+    #[error("the epoch {0:016x} would have more than {MAX_RUNS} gaps: send what is missing first")]
+    Scattered(u64),
+}
+
+/// As it is stored.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct EpochRecord {
+    /// The epoch.
+    #[prost(fixed64, tag = "1")]
+    pub epoch: u64,
+    /// When it began.
+    #[prost(message, optional, tag = "2")]
+    pub began: Option<prost_types::Timestamp>,
+    /// Start and end of each run, in order.
+    #[prost(uint64, repeated, tag = "3")]
+    pub runs: Vec<u64>,
+}
+
+/// As a node stores it of each machine that it passed something on of.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct HeldRecord {
+    /// The epochs.
+    #[prost(message, repeated, tag = "1")]
+    pub epochs: Vec<EpochRecord>,
+}
+
+/// An epoch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Epoch {
+    /// Drawn by the machine.
+    pub epoch: u64,
+    /// By its clock.
+    pub began: Timestamp,
+    /// The numbers.
+    pub held: Intervals,
+}
+
+/// All epochs of a machine, those that began first in front.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Held {
+    epochs: Vec<Epoch>,
+}
+
+impl Held {
+    /// Whether all events of a batch are in it.
+    #[must_use]
+    pub fn covers(&self, batch: &Batch) -> bool {
+        let epoch = self.epochs.iter().find(|one| one.epoch == batch.epoch);
+        epoch.is_some_and(|one| one.held.covers(&batch.run()))
+    }
+
+    /// Adds the events of a batch; answers with the numbers that are new.
+    ///
+    /// # Errors
+    /// Nothing changed then.
+    pub fn insert(&mut self, batch: &Batch) -> Result<Vec<Range<u64>>, Error> {
+        let known = self.epochs.iter().position(|one| one.epoch == batch.epoch);
+        let at = match known {
+            Some(at) if self.epochs[at].began != batch.began => {
+                let (first, again) = (self.epochs[at].began, batch.began);
+                return Err(Error::Began { epoch: batch.epoch, first, again });
+            }
+            Some(at) => at,
+            None => self.begin(batch)?,
+        };
+        let held = &mut self.epochs[at].held;
+        let (run, mut new) = (batch.run(), Vec::new());
+        let mut from = run.start;
+        for known in held.runs().filter(|known| known.end > run.start && known.start < run.end) {
+            if from < known.start {
+                new.push(from..known.start);
+            }
+            from = known.end;
+        }
+        if from < run.end {
+            new.push(from..run.end);
+        }
+        // Only at the bound is a copy needed to find out.
+        if held.runs().len() >= MAX_RUNS {
+            let mut larger = held.clone();
+            larger.insert(run);
+            if larger.runs().len() > MAX_RUNS {
+                return Err(Error::Scattered(batch.epoch));
+            }
+            *held = larger;
+        } else {
+            held.insert(run);
+        }
+        Ok(new)
+    }
+
+    /// Makes room for an epoch; the one that began first goes when there are too
+    /// many.
+    fn begin(&mut self, batch: &Batch) -> Result<usize, Error> {
+        let key = (batch.began, batch.epoch);
+        let mut at = self.epochs.partition_point(|one| (one.began, one.epoch) < key);
+        if self.epochs.len() >= MAX_EPOCHS {
+            if at == 0 {
+                return Err(Error::Old(batch.epoch));
+            }
+            self.epochs.remove(0);
+            at -= 1;
+        }
+        let held = Intervals::default();
+        self.epochs.insert(at, Epoch { epoch: batch.epoch, began: batch.began, held });
+        Ok(at)
+    }
+
+    /// The epochs, those that began first in front.
+    #[must_use]
+    pub fn epochs(&self) -> &[Epoch] {
+        &self.epochs
+    }
+
+    /// For the machine.
+    #[must_use]
+    pub fn to_wire(&self) -> Vec<wire::Held> {
+        let run = |run: Range<u64>| wire::Run { start: run.start, end: run.end };
+        let epoch =
+            |one: &Epoch| wire::Held { epoch: one.epoch, runs: one.held.runs().map(run).collect() };
+        self.epochs.iter().map(epoch).collect()
+    }
+
+    /// For the disk.
+    #[must_use]
+    pub fn to_records(&self) -> Vec<EpochRecord> {
+        let record = |one: &Epoch| EpochRecord {
+            epoch: one.epoch,
+            began: Some(timestamp_to_wire(one.began)),
+            runs: one.held.runs().flat_map(|run| [run.start, run.end]).collect(),
+        };
+        self.epochs.iter().map(record).collect()
+    }
+
+    /// From the disk, where only what this module wrote is.
+    #[must_use]
+    pub fn from_records(records: Vec<EpochRecord>) -> Self {
+        let epoch = |record: EpochRecord| Epoch {
+            epoch: record.epoch,
+            began: time(record.began).unwrap_or_default(),
+            held: Intervals::of(record.runs.chunks_exact(2).map(|run| run[0]..run[1])),
+        };
+        Self { epochs: records.into_iter().map(epoch).collect() }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn batch(epoch: u64, began: i64, run: Range<u64>) -> Batch {
+        let at = Timestamp::from_second(1_800_000_000 + began).unwrap();
+        let event = patchmesh_topology::report::Event {
+            revision: "vendor:stable/app@1".parse().unwrap(),
+            phase: patchmesh_topology::tally::Phase::Download,
+            outcome: patchmesh_topology::tally::Outcome::Success,
+            code: 0,
+            message: String::new(),
+            at,
+        };
+        Batch {
+            mesh_id: "m".to_owned(),
+            machine: "pc".parse().unwrap(),
+            epoch,
+            began: at,
+            first: run.start,
+            events: vec![event; (run.end - run.start) as usize],
+            site: "emea".parse().unwrap(),
+            facts: Vec::new(),
+            made_at: at,
+        }
+    }
+
+    #[test]
+    fn each_number_is_new_once() {
+        let mut held = Held::default();
+        assert_eq!(held.insert(&batch(1, 0, 0..5)).unwrap(), [Range { start: 0, end: 5 }]);
+        assert_eq!(held.insert(&batch(1, 0, 8..10)).unwrap(), [Range { start: 8, end: 10 }]);
+        assert_eq!(held.insert(&batch(1, 0, 3..12)).unwrap(), [5..8, 10..12]);
+        assert_eq!(held.insert(&batch(1, 0, 3..12)).unwrap(), []);
+        assert_eq!(held.insert(&batch(1, 0, 20..20)).unwrap(), []);
+        assert!(held.covers(&batch(1, 0, 0..12)) && !held.covers(&batch(2, 0, 0..1)));
+        // Another epoch has numbers of its own.
+        assert_eq!(held.insert(&batch(2, 1, 0..2)).unwrap(), [Range { start: 0, end: 2 }]);
+        assert!(matches!(held.insert(&batch(2, 9, 0..2)), Err(Error::Began { .. })));
+        assert_eq!(Held::from_records(held.to_records()), held);
+    }
+
+    #[test]
+    fn epochs_and_gaps_are_bounded() {
+        let mut held = Held::default();
+        for epoch in 1..=20 {
+            held.insert(&batch(epoch, epoch as i64, 0..1)).unwrap();
+        }
+        assert_eq!(held.epochs().len(), MAX_EPOCHS);
+        assert_eq!(held.insert(&batch(5, 5, 1..2)), Err(Error::Old(5)));
+        held.insert(&batch(99, 17, 0..1)).unwrap();
+        let began: Vec<i64> = held.epochs().iter().map(|one| one.began.as_second()).collect();
+        assert!(began.is_sorted() && held.epochs().len() == MAX_EPOCHS);
+        for run in 0..MAX_RUNS as u64 {
+            held.insert(&batch(30, 30, run * 3..run * 3 + 1)).unwrap();
+        }
+        let refused = held.insert(&batch(30, 30, 90_000..90_001));
+        assert_eq!(refused, Err(Error::Scattered(30)));
+        // What closes a gap is welcome still.
+        held.insert(&batch(30, 30, 1..3)).unwrap();
+        held.insert(&batch(30, 30, 90_000..90_001)).unwrap();
+    }
+}

@@ -1,0 +1,106 @@
+//! Counts everything on the disk, a record at a time.
+
+use patchmesh_topology::name::MachineName;
+use patchmesh_topology::tally::{Cell, Selection, Tallies};
+
+use super::records::{MACHINES, MachineRecord, REVOKED, WORDS, WordRecord, as_news, word_key};
+use crate::store::{self, Store};
+
+/// The tallies over all machines that were not shut out.
+pub(super) fn tallies(store: &Store) -> Result<Tallies, store::Error> {
+    let mut tallies = Tallies::default();
+    each_member(store, |name, record| {
+        if let Some(machine) = record.bare() {
+            tallies.enter(name, &machine);
+        }
+        Ok(())
+    })?;
+    // The words of a machine follow each other.
+    let (mut name, mut words) = (String::new(), Vec::new());
+    store.for_each(&WORDS, |key, record| {
+        let Some((machine, revision)) = key.split_once(' ') else { return Ok(true) };
+        if machine != name {
+            say(store, &mut tallies, &name, std::mem::take(&mut words))?;
+            machine.clone_into(&mut name);
+        }
+        if let Ok(revision) = revision.parse() {
+            words.push((revision, record));
+        }
+        Ok(true)
+    })?;
+    say(store, &mut tallies, &name, words)?;
+    Ok(tallies)
+}
+
+/// Counts the words of a machine that is counted without them.
+fn say(
+    store: &Store,
+    tallies: &mut Tallies,
+    name: &str,
+    words: Vec<(patchmesh_topology::revision::RevisionId, WordRecord)>,
+) -> Result<(), store::Error> {
+    if words.is_empty() || store.get(&REVOKED, name)?.is_some() {
+        return Ok(());
+    }
+    let record = store.get(&MACHINES, name)?.unwrap_or_default();
+    if let (Ok(name), Some(mut machine)) = (name.parse::<MachineName>(), record.bare()) {
+        tallies.change(&name, &mut machine, as_news(&words.into_iter().collect()));
+    }
+    Ok(())
+}
+
+/// The cells of some selections over all machines, read once.
+pub(super) fn cells(
+    store: &Store,
+    selections: Vec<(String, Selection)>,
+) -> Result<Vec<(String, Cell)>, store::Error> {
+    let cell = |(name, selection)| (name, Cell::of(selection));
+    let mut cells: Vec<(String, Cell)> = selections.into_iter().map(cell).collect();
+    each_member(store, |name, record| {
+        let Some(machine) = record.bare() else { return Ok(()) };
+        for (_, cell) in &mut cells {
+            if !cell.selection().selects(name, &machine.place) {
+                continue;
+            }
+            let mut words = std::collections::BTreeMap::new();
+            for revision in &cell.selection().revisions {
+                if let Some(word) = store.get(&WORDS, &word_key(name.as_str(), revision))? {
+                    words.insert(revision.clone(), word);
+                }
+            }
+            let mut machine = machine.clone();
+            machine.take(as_news(&words));
+            cell.add(name, &machine);
+        }
+        Ok(())
+    })?;
+    Ok(cells)
+}
+
+/// How many machines there are, shut out or not.
+pub(super) fn count(store: &Store) -> Result<u64, store::Error> {
+    let mut count = 0;
+    store.for_each(&MACHINES, |_, _| {
+        count += 1;
+        Ok(true)
+    })?;
+    Ok(count)
+}
+
+/// Visits every machine that was not shut out.
+fn each_member(
+    store: &Store,
+    mut visit: impl FnMut(&MachineName, &MachineRecord) -> Result<(), store::Error>,
+) -> Result<(), store::Error> {
+    // Few, so they are all in memory.
+    let revoked: std::collections::HashSet<String> =
+        store.scan(&REVOKED)?.into_iter().map(|(name, _)| name).collect();
+    store.for_each(&MACHINES, |name, record| {
+        if !revoked.contains(&name)
+            && let Ok(name) = name.parse()
+        {
+            visit(&name, &record)?;
+        }
+        Ok(true)
+    })
+}

@@ -1,0 +1,101 @@
+//! Machines that sign batches, for the tests of this crate.
+
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
+use jiff::Timestamp;
+use patchmesh_proto::convert::timestamp_to_wire;
+use patchmesh_proto::report::{Batch, Event, Outcome, Phase, SignedBatch};
+use prost::Message;
+use rustls_pki_types::PrivateKeyDer;
+use rustls_pki_types::pem::PemObject;
+
+use super::sealed::{Sealed, Verifier, signed};
+use crate::identity::files::Identity;
+use crate::identity::testing::TestMesh;
+
+/// The revision that test machines report about.
+pub(crate) const REVISION: &str = "vendor:stable/app@1";
+
+/// A machine with a key and one epoch.
+pub(crate) struct Reporter {
+    pub(crate) identity: Identity,
+    pub(crate) name: String,
+    pub(crate) epoch: u64,
+    pub(crate) began: Timestamp,
+    pub(crate) site: String,
+    key: EcdsaKeyPair,
+}
+
+impl Reporter {
+    pub(crate) fn new(mesh: &TestMesh, name: &str) -> Self {
+        Self::of(mesh.machine(name, "workstations"), name)
+    }
+
+    /// With somebody's identity under some name.
+    pub(crate) fn of(identity: Identity, name: &str) -> Self {
+        let der = PrivateKeyDer::from_pem_slice(identity.key().to_pem().as_bytes()).expect("a key");
+        let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, der.secret_der());
+        Self {
+            identity,
+            name: name.to_owned(),
+            epoch: 7,
+            began: Timestamp::from_second(1_700_000_000).expect("a time"),
+            site: "emea".to_owned(),
+            key: key.expect("a key"),
+        }
+    }
+
+    /// Events about [`REVISION`]: all succeed.
+    pub(crate) fn message(&self, first: u64, count: u64) -> Batch {
+        let at = |number: u64| {
+            Timestamp::from_second(1_700_000_000 + number.cast_signed()).map(timestamp_to_wire)
+        };
+        let event = |number: u64| Event {
+            revision: REVISION.to_owned(),
+            phase: Phase::Installation.into(),
+            outcome: Outcome::Success.into(),
+            code: 0,
+            message: format!("event {number}"),
+            at: at(number).ok(),
+        };
+        Batch {
+            mesh_id: self.identity.certificate().mesh_id.clone(),
+            machine: self.name.clone(),
+            epoch: self.epoch,
+            epoch_began: Some(timestamp_to_wire(self.began)),
+            first,
+            events: (first..first + count).map(event).collect(),
+            site: self.site.clone(),
+            facts: Vec::new(),
+            made_at: at(first + count).ok(),
+        }
+    }
+
+    pub(crate) fn seal(&self, batch: &Batch) -> SignedBatch {
+        self.seal_bytes(batch.encode_to_vec())
+    }
+
+    pub(crate) fn seal_bytes(&self, batch: Vec<u8>) -> SignedBatch {
+        let signature = self.key.sign(&SystemRandom::new(), &signed(&batch)).expect("signed");
+        SignedBatch {
+            batch: batch.into(),
+            certificate: self.identity.certificate().der.to_vec().into(),
+            signature: signature.as_ref().to_vec().into(),
+        }
+    }
+
+    pub(crate) fn batch(&self, first: u64, count: u64) -> SignedBatch {
+        self.seal(&self.message(first, count))
+    }
+
+    /// The same, checked.
+    pub(crate) fn sealed(&self, mesh: &TestMesh, first: u64, count: u64) -> Sealed {
+        check(mesh, self.batch(first, count))
+    }
+}
+
+/// A batch as a node of the mesh takes it.
+pub(crate) fn check(mesh: &TestMesh, batch: SignedBatch) -> Sealed {
+    let verifier = Verifier::new(mesh.ca.mesh_id().to_owned(), mesh.ca.certificate().clone());
+    verifier.check(batch).expect("a good batch")
+}

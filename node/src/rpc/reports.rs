@@ -1,0 +1,169 @@
+//! The reporting service: machines' batches, from machines and from child nodes.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use patchmesh_proto::convert::timestamp_to_wire;
+use patchmesh_proto::report as wire;
+use patchmesh_proto::report::reports_server::Reports;
+use patchmesh_topology::name::{MachineName, NodeName};
+use patchmesh_topology::report::{MAX_BATCH, MAX_EVENTS};
+use prost::Message;
+use tokio::sync::Semaphore;
+use tonic::{Request, Response, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+use super::blocking;
+use super::status::internal;
+use crate::generation::Current;
+use crate::identity::peer::Peer;
+use crate::log::in_one_line;
+use crate::reports::intake::{Answer, COME_AGAIN, Error, Intake};
+use crate::reports::sealed::{Sealed, Verifier};
+use crate::reports::{MAX_BATCHES, MAX_REQUEST};
+
+/// Requests whose signatures are checked at a time: they cost processor time, and
+/// whatever else the node does must go on.
+const MAX_CHECKED_AT_ONCE: usize = 4;
+
+/// Implements the service.
+#[derive(Debug)]
+pub struct Service {
+    name: NodeName,
+    current: Current,
+    intake: Intake,
+    verifier: Arc<Verifier>,
+    checks: Semaphore,
+}
+
+impl Service {
+    /// Of the node `name`.
+    #[must_use]
+    pub fn new(name: NodeName, current: Current, intake: Intake, verifier: Arc<Verifier>) -> Self {
+        let checks = Semaphore::new(MAX_CHECKED_AT_ONCE);
+        Self { name, current, intake, verifier, checks }
+    }
+
+    /// Checks the batches of a request and takes the good ones.
+    async fn take(
+        &self,
+        batches: Vec<wire::SignedBatch>,
+        caller: Option<MachineName>,
+    ) -> Result<Vec<wire::Answer>, Status> {
+        check_size(&batches)?;
+        let Ok(_slot) = self.checks.acquire().await else {
+            return Err(Status::unavailable("the node is shutting down"));
+        };
+        let verifier = self.verifier.clone();
+        let checked = tokio::task::spawn_blocking(move || {
+            batches.into_iter().map(|batch| verifier.check(batch)).collect::<Vec<_>>()
+        });
+        let checked =
+            checked.await.map_err(|_| Status::unavailable("the node is shutting down"))?;
+        let mut answers = Vec::with_capacity(checked.len());
+        let mut good: Vec<Sealed> = Vec::with_capacity(checked.len());
+        for outcome in checked {
+            match outcome {
+                Ok(sealed) => {
+                    if let Some(caller) = &caller
+                        && *caller != sealed.batch.machine
+                    {
+                        let about = &sealed.batch.machine;
+                        return Err(Status::permission_denied(format!(
+                            "machine {caller} may not report for machine {about}"
+                        )));
+                    }
+                    good.push(sealed);
+                    answers.push(None);
+                }
+                Err(error) => answers.push(Some(Answer::Refused(in_one_line(&error)))),
+            }
+        }
+        let mut taken =
+            self.intake.take(good).await.map_err(|error| not_taken(&error))?.into_iter();
+        let refused = || Answer::Refused("it was not looked at".to_owned());
+        let answer = |known: Option<Answer>| known.or_else(|| taken.next()).unwrap_or_else(refused);
+        Ok(answers.into_iter().map(answer).map(Into::into).collect())
+    }
+}
+
+/// Refuses what is more than a request may have.
+fn check_size(batches: &[wire::SignedBatch]) -> Result<(), Status> {
+    if batches.is_empty() {
+        return Err(Status::invalid_argument("a request has at least one batch"));
+    }
+    if batches.len() > MAX_BATCHES {
+        return Err(Status::invalid_argument(format!(
+            "{} batches in one request, at most {MAX_BATCHES} are taken: send several",
+            batches.len()
+        )));
+    }
+    let bytes: usize = batches.iter().map(Message::encoded_len).sum();
+    if bytes > MAX_REQUEST {
+        return Err(Status::invalid_argument(format!(
+            "{bytes} bytes in one request, at most {MAX_REQUEST} are taken: send several"
+        )));
+    }
+    Ok(())
+}
+
+fn not_taken(error: &Error) -> Status {
+    let text = in_one_line(error);
+    let is_full = match error {
+        Error::Full { .. } | Error::MachineFull { .. } => true,
+        Error::Store(error) => error.is_disk_full(),
+        Error::Stopped => return Status::unavailable(text),
+    };
+    if !is_full {
+        return internal(error);
+    }
+    let hint = ErrorDetails::with_retry_info(Some(COME_AGAIN));
+    Status::with_error_details(
+        tonic::Code::ResourceExhausted,
+        format!("{text}; keep your reports and come again in {} s", COME_AGAIN.as_secs()),
+        hint,
+    )
+}
+
+#[tonic::async_trait]
+impl Reports for Service {
+    async fn greet(
+        &self,
+        _request: Request<wire::GreetRequest>,
+    ) -> Result<Response<wire::GreetResponse>, Status> {
+        let mesh = self.current.get().mesh.clone();
+        let site = mesh.node(&self.name).map(|node| node.site.to_string());
+        // The bounds are far below what the fields can state.
+        let bound = |bound: usize| u32::try_from(bound).unwrap_or(u32::MAX);
+        Ok(Response::new(wire::GreetResponse {
+            node: self.name.to_string(),
+            site: site.unwrap_or_default(),
+            now: Some(timestamp_to_wire(Timestamp::now())),
+            max_events_per_batch: bound(MAX_EVENTS),
+            max_bytes_per_batch: bound(MAX_BATCH),
+            max_batches_per_request: bound(MAX_BATCHES),
+            max_bytes_per_request: bound(MAX_REQUEST),
+        }))
+    }
+
+    async fn report(
+        &self,
+        request: Request<wire::ReportRequest>,
+    ) -> Result<Response<wire::ReportResponse>, Status> {
+        let Peer::Machine(machine) = Peer::of(&request) else {
+            return Err(Status::permission_denied("only machines report for themselves"));
+        };
+        let answers = self.take(request.into_inner().batches, Some(machine.clone())).await?;
+        let intake = self.intake.clone();
+        let held = blocking(move || intake.held(&machine)).await?.to_wire();
+        Ok(Response::new(wire::ReportResponse { answers, held }))
+    }
+
+    async fn relay(
+        &self,
+        request: Request<wire::RelayRequest>,
+    ) -> Result<Response<wire::RelayResponse>, Status> {
+        let answers = self.take(request.into_inner().batches, None).await?;
+        Ok(Response::new(wire::RelayResponse { answers }))
+    }
+}

@@ -1,0 +1,350 @@
+//! What machines report arrives at the primary, each event once, whatever happens
+//! to the nodes on its way.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use patchmesh_proto::admin::admin_client::AdminClient;
+use patchmesh_proto::admin::{ApproveRequest, GetStatusRequest};
+use patchmesh_proto::replication::WatchRequest;
+use patchmesh_proto::replication::replication_client::ReplicationClient;
+use patchmesh_proto::report::reports_client::ReportsClient;
+use patchmesh_proto::report::{Outcome, Phase, RelayRequest, ReportRequest, Verdict};
+use patchmesh_tests::cluster::{Cluster, PRIMARY, Spec};
+use patchmesh_tests::machine::Machine;
+use patchmesh_tests::tls;
+use patchmesh_tests::vendor::{Sample, Vendor};
+use patchmesh_tests::wait::{PATIENCE, until};
+use prost::Message;
+use serde_json::Value;
+use tonic::Code;
+
+/// A mesh `hq → hub → lyon`, with `nice` beside `lyon`, and a revision to report
+/// about.
+async fn mesh() -> Result<(Cluster, Vendor, String)> {
+    let vendor = Vendor::with_samples(&[Sample::new("app", "1")]).await?;
+    let mut cluster = Cluster::start().await?;
+    cluster.add(&Spec::branch("hub", PRIMARY, "emea")).await?;
+    cluster.add(&Spec::branch("lyon", "hub", "emea/fr/lyon")).await?;
+    cluster.add(&Spec::branch("nice", "hub", "emea/fr/nice")).await?;
+    cluster.add_source("vendor", &vendor, &[]).await?;
+    cluster.sync("vendor").await?.success()?;
+    let revision = cluster.revision("app").await?;
+    cluster.converged(&["hub", "lyon", "nice"]).await?;
+    Ok((cluster, vendor, revision))
+}
+
+async fn token(cluster: &Cluster, via: &str, uses: &str) -> Result<String> {
+    let arguments = ["machine", "token", "workstations", "--via", via, "--uses", uses];
+    let made = cluster.patchmesh(PRIMARY, &arguments).await?.success()?.json()?;
+    Ok(made["token"].as_str().context("no token")?.to_owned())
+}
+
+async fn shown(cluster: &Cluster, name: &str) -> Result<Value> {
+    cluster.patchmesh(PRIMARY, &["machine", "show", name]).await?.success()?.json()
+}
+
+async fn summary(cluster: &Cluster, revision: &str) -> Result<Value> {
+    cluster.patchmesh(PRIMARY, &["report", "summary", revision]).await?.success()?.json()
+}
+
+/// Waits until the primary has counted exactly what the machine made, and not one
+/// event more.
+async fn all_counted(cluster: &Cluster, machine: &Machine) -> Result<Value> {
+    let counted = until("all events to be counted", PATIENCE, async || {
+        let shown = shown(cluster, &machine.name).await?;
+        let events = shown["events"].as_u64().unwrap_or_default();
+        ensure!(events <= machine.made_in_all(), "{events} of {}", machine.made_in_all());
+        ensure!(events == machine.made_in_all(), "{events} of {}", machine.made_in_all());
+        Ok(Some(shown))
+    });
+    counted.await
+}
+
+/// The machine's events by outcome, as the primary counted them.
+fn outcomes(shown: &Value) -> [u64; 7] {
+    let words = ["", "pending", "success", "failure", "declined", "cancelled", "reboot required"];
+    words.map(|word| {
+        let all = shown["outcomes"].as_array().into_iter().flatten();
+        all.filter(|one| one["outcome"] == word).filter_map(|one| one["events"].as_u64()).sum()
+    })
+}
+
+/// Reports again and again until nothing waits, whatever goes wrong meanwhile.
+async fn drain(machine: &mut Machine) -> Result<()> {
+    until("the machine's queue to be empty", PATIENCE, async || {
+        machine.report().await?;
+        Ok((machine.waiting() == 0).then_some(()))
+    })
+    .await
+}
+
+/// A step of an update, with one of many outcomes.
+fn something(machine: &mut Machine, revision: &str, number: u64) {
+    let outcomes = [
+        (Phase::Detection, Outcome::Pending),
+        (Phase::Download, Outcome::Success),
+        (Phase::Installation, Outcome::Failure),
+        (Phase::Installation, Outcome::Declined),
+        (Phase::Installation, Outcome::Success),
+    ];
+    let (phase, outcome) = outcomes[usize::try_from(number % 5).unwrap_or_default()];
+    machine.happened(revision, phase, outcome, &format!("step {number}"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_climbs_three_levels_and_is_counted() -> Result<()> {
+    let (cluster, _vendor, revision) = mesh().await?;
+    let token = token(&cluster, "lyon", "2").await?;
+    let mut pc = Machine::join("pc-1", &token).await?;
+    ensure!(pc.site == "emea/fr/lyon" && pc.group() == "workstations", "it is at {}", pc.site);
+    let other = Machine::join("pc-2", &token).await?;
+    // Known before anybody spoke.
+    let counted = summary(&cluster, &revision).await?;
+    ensure!(counted["total"]["known"] == 2 && counted["total"]["reached"] == 0, "{counted}");
+
+    pc.happened(&revision, Phase::Installation, Outcome::Failure, "no room");
+    let began = Instant::now();
+    pc.report().await?;
+    let failed = until("the failure to be counted", PATIENCE, async || {
+        let counted = summary(&cluster, &revision).await?;
+        Ok((counted["total"]["failed"] == 1).then_some(counted))
+    });
+    let counted = failed.await?;
+    // With a process started for each look; it is far less.
+    ensure!(began.elapsed() < Duration::from_secs(5), "it took {:?}", began.elapsed());
+    ensure!(counted["rows"][0]["site"] == "emea/fr/lyon", "{counted}");
+    ensure!(counted["rows"][0]["seen_day"] == 1, "{counted}");
+    pc.happened(&revision, Phase::Installation, Outcome::RebootRequired, "");
+    drain(&mut pc).await?;
+    let shown = all_counted(&cluster, &pc).await?;
+    ensure!(shown["words"][0]["outcome"] == "reboot required", "{shown}");
+    ensure!(shown["facts"][0]["value"] == "test", "{shown}");
+    let counted = summary(&cluster, &revision).await?;
+    let total = &counted["total"];
+    ensure!(total["installed"] == 1 && total["failed"] == 0 && total["reached"] == 1, "{counted}");
+
+    let listed = cluster.patchmesh(PRIMARY, &["machine", "list", "--limit", "1"]).await?;
+    let listed = listed.success()?.json()?;
+    ensure!(listed["machines"][0]["name"] == "pc-1" && listed["after"] == "pc-1", "{listed}");
+    let rest = ["machine", "list", "--after", "pc-1", "--site", "emea/fr"];
+    let rest = cluster.patchmesh(PRIMARY, &rest).await?.success()?.json()?;
+    ensure!(rest["machines"][0]["name"] == "pc-2" && rest["after"].is_null(), "{rest}");
+    pc.renew().await?;
+    drain(&mut pc).await?;
+    // A node that is no primary knows nothing of this.
+    cluster.patchmesh("hub", &["machine", "list"]).await?.failure_that_says(&["primary"])?;
+    drop(other);
+    cluster.passed();
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kills_partitions_and_moves_lose_nothing_and_double_nothing() -> Result<()> {
+    let (mut cluster, _vendor, revision) = mesh().await?;
+    let mut pc = Machine::join("pc-1", &token(&cluster, "lyon", "1").await?).await?;
+    let (lyon, nice) = (cluster.node("lyon")?.url.clone(), cluster.node("nice")?.url.clone());
+
+    // The branch is killed while events flow.
+    for number in 0..200 {
+        something(&mut pc, &revision, number);
+        if number % 10 == 0 {
+            // It may be away just now.
+            let _ = pc.report().await;
+        }
+        if number % 60 == 30 {
+            cluster.node_mut("lyon")?.kill().await?;
+        }
+        if number % 60 == 50 {
+            cluster.node_mut("lyon")?.start().await?;
+        }
+    }
+    drain(&mut pc).await?;
+    let shown = all_counted(&cluster, &pc).await?;
+    ensure!(outcomes(&shown) == pc.made(), "{:?} {:?}", outcomes(&shown), pc.made());
+
+    // The parent is away: the branch keeps what comes, over a kill of its own.
+    cluster.node_mut("hub")?.kill().await?;
+    for number in 0..100 {
+        something(&mut pc, &revision, number);
+    }
+    drain(&mut pc).await?;
+    cluster.node_mut("lyon")?.kill().await?;
+    cluster.node_mut("lyon")?.start().await?;
+    let held = pc.made_in_all();
+    let counted = self::shown(&cluster, "pc-1").await?["events"].as_u64();
+    ensure!(counted == Some(held - 100), "{counted:?} of {held} with the parent away");
+
+    // The machine moves to another branch, which knows nothing of all this, and
+    // sends everything again since it is not sure; and back.
+    pc.move_to(&nice).await?;
+    pc.forget_answers();
+    drain(&mut pc).await?;
+    for number in 0..30 {
+        something(&mut pc, &revision, number);
+    }
+    drain(&mut pc).await?;
+    cluster.node_mut("hub")?.start().await?;
+    let shown = all_counted(&cluster, &pc).await?;
+    ensure!(shown["site"] == "emea/fr/nice", "{shown}");
+    pc.move_to(&lyon).await?;
+    pc.forget_answers();
+    drain(&mut pc).await?;
+
+    // The primary is killed, too.
+    for number in 0..50 {
+        something(&mut pc, &revision, number);
+        if number == 20 {
+            cluster.node_mut(PRIMARY)?.kill().await?;
+        }
+        if number % 10 == 5 {
+            pc.report().await?;
+        }
+    }
+    cluster.node_mut(PRIMARY)?.start().await?;
+    drain(&mut pc).await?;
+    let shown = all_counted(&cluster, &pc).await?;
+    ensure!(outcomes(&shown) == pc.made(), "{:?} {:?}", outcomes(&shown), pc.made());
+    ensure!(shown["epochs"].as_array().map(Vec::len) == Some(1), "{shown}");
+    ensure!(shown["epochs"][0]["has_gaps"] == false, "{shown}");
+
+    // Set up anew: another key, another epoch, and numbers that begin with 0.
+    let (before, epoch) = (pc.made_in_all(), pc.epoch());
+    let mut pc = pc.reimaged(&token(&cluster, "lyon", "1").await?).await?;
+    ensure!(pc.epoch() != epoch && pc.made_in_all() == before, "all of it was held");
+    let counted = summary(&cluster, &revision).await?;
+    ensure!(counted["total"]["known"] == 1 && counted["total"]["reached"] == 0, "{counted}");
+    pc.happened(&revision, Phase::Installation, Outcome::Success, "");
+    drain(&mut pc).await?;
+    let shown = all_counted(&cluster, &pc).await?;
+    ensure!(shown["epochs"].as_array().map(Vec::len) == Some(2), "{shown}");
+    let counted = summary(&cluster, &revision).await?;
+    ensure!(counted["total"]["installed"] == 1, "{counted}");
+    cluster.passed();
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_speaks_for_itself_and_may_nothing_else() -> Result<()> {
+    let (cluster, _vendor, revision) = mesh().await?;
+    let token = token(&cluster, "lyon", "2").await?;
+    let (mut one, mut two) =
+        (Machine::join("pc-1", &token).await?, Machine::join("pc-2", &token).await?);
+    one.happened(&revision, Phase::Installation, Outcome::Success, "");
+    two.happened(&revision, Phase::Installation, Outcome::Failure, "");
+
+    // Somebody else's batch, well signed by whom it is from.
+    let theirs = two.seal(&two.batch(0, 1).encode_to_vec())?;
+    let status = one.send(vec![theirs.clone()]).await?.expect_err("it may not");
+    ensure!(status.code() == Code::PermissionDenied, "{status:?}");
+    // Its own signature under another's name, and another's certificate on it.
+    let mut forged = one.batch(0, 1);
+    forged.machine = "pc-2".to_owned();
+    let forged = one.seal(&forged.encode_to_vec())?;
+    let mut dressed = forged.clone();
+    dressed.certificate = theirs.certificate.clone();
+    let mut altered = one.seal(&one.batch(0, 1).encode_to_vec())?;
+    altered.batch = theirs.batch.clone();
+    let mut long = one.batch(0, 1);
+    long.events[0].message = "x".repeat(600);
+    let mut many = one.batch(0, 1);
+    many.events = vec![many.events[0].clone(); 600];
+    let mut large = one.batch(0, 1);
+    large.events = vec![large.events[0].clone(); 500];
+    large.events.iter_mut().for_each(|event| event.message = "ä".repeat(400));
+    let bad = [
+        (forged, "signed it"),
+        (dressed, "signature"),
+        (altered, "signature"),
+        (one.seal(&long.encode_to_vec())?, "events[0].message"),
+        (one.seal(&many.encode_to_vec())?, "more than 512 entries"),
+        (one.seal(&large.encode_to_vec())?, "make smaller batches"),
+        (one.seal(b"\xff\xff\xff")?, "cannot be read"),
+    ];
+    for (batch, words) in bad {
+        let answer = one.send(vec![batch]).await??.answers.pop().context("an answer")?;
+        ensure!(answer.verdict() == Verdict::Refused, "{words}: {answer:?}");
+        ensure!(answer.reason.contains(words), "{words}: {answer:?}");
+    }
+    // More than a request may have.
+    let good = one.seal(&one.batch(0, 1).encode_to_vec())?;
+    for batches in [vec![], vec![good.clone(); 65]] {
+        let status = one.send(batches).await?.expect_err("too many or none");
+        ensure!(status.code() == Code::InvalidArgument, "{status:?}");
+    }
+
+    // Everything else that a node offers.
+    let lyon = cluster.node("lyon")?.url.clone();
+    let channel = one.channel(&lyon).await?;
+    let relayed = RelayRequest { batches: vec![theirs] };
+    let refusals = [
+        ReportsClient::new(channel.clone()).relay(relayed).await.err(),
+        ReplicationClient::new(channel.clone()).watch(WatchRequest {}).await.err(),
+        AdminClient::new(channel.clone()).get_status(GetStatusRequest {}).await.err(),
+        AdminClient::new(channel).approve(ApproveRequest::default()).await.err(),
+    ];
+    for status in refusals {
+        let status = status.context("a machine may more than report")?;
+        ensure!(status.code() == Code::PermissionDenied, "{status:?}");
+    }
+    // And a node or a stranger reports nothing.
+    let request = || ReportRequest { batches: vec![good.clone()] };
+    let node = tls::certificate_of(&cluster.node("hub")?.data)?;
+    for channel in [tls::anonymous(&lyon).await?, tls::with_certificate(&lyon, &node).await?] {
+        let status = ReportsClient::new(channel).report(request()).await.expect_err("refused");
+        let denied = matches!(status.code(), Code::PermissionDenied | Code::Unauthenticated);
+        ensure!(denied, "{status:?}");
+    }
+
+    // Nothing of all this was counted.
+    drain(&mut two).await?;
+    all_counted(&cluster, &two).await?;
+    let counted = summary(&cluster, &revision).await?;
+    let total = &counted["total"];
+    ensure!(total["reached"] == 1 && total["failed"] == 1 && total["installed"] == 0, "{counted}");
+    cluster.passed();
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_machine_is_heard_no_more() -> Result<()> {
+    let (cluster, _vendor, revision) = mesh().await?;
+    let token = token(&cluster, "lyon", "9").await?;
+    let mut pc = Machine::join("pc-1", &token).await?;
+    pc.happened(&revision, Phase::Installation, Outcome::Success, "");
+    drain(&mut pc).await?;
+    all_counted(&cluster, &pc).await?;
+    let revoke = ["machine", "revoke", "pc-1", "--comment", "stolen"];
+    cluster.patchmesh(PRIMARY, &revoke).await?.success()?;
+    let counted = summary(&cluster, &revision).await?;
+    ensure!(counted["total"]["known"] == 0 && counted["total"]["installed"] == 0, "{counted}");
+
+    // The branch takes it, since it does not know; the primary does not.
+    pc.happened(&revision, Phase::Installation, Outcome::Failure, "");
+    drain(&mut pc).await?;
+    cluster.logged("hub", "was revoked").await?;
+    let shown = shown(&cluster, "pc-1").await?;
+    ensure!(shown["events"] == 1 && shown["revoked_because"] == "stolen", "{shown}");
+    if pc.renew().await.is_ok() {
+        bail!("a revoked machine got a new certificate");
+    }
+    // An older token does not let it in again, a new one does.
+    if Machine::join("pc-1", &token).await.is_ok() {
+        bail!("a revoked machine joined with a token from before");
+    }
+    let fresh = self::token(&cluster, "lyon", "1").await?;
+    let mut pc = pc.reimaged(&fresh).await?;
+    pc.happened(&revision, Phase::Installation, Outcome::Success, "");
+    drain(&mut pc).await?;
+    until("it to be counted again", PATIENCE, async || {
+        let counted = summary(&cluster, &revision).await?;
+        Ok((counted["total"]["installed"] == 1).then_some(()))
+    })
+    .await?;
+    cluster
+        .patchmesh(PRIMARY, &["machine", "revoke", "pc-7"])
+        .await?
+        .failure_that_says(&["pc-7"])?;
+    cluster.passed();
+    Ok(())
+}

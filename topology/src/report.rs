@@ -1,0 +1,98 @@
+//! What a machine reports: batches of events about revisions, in the order of
+//! its queue. The bounds stand here; whoever reads a batch keeps to them.
+
+use std::ops::Range;
+
+use jiff::Timestamp;
+
+use crate::name::{MachineName, Site};
+use crate::revision::RevisionId;
+use crate::tally::{Last, Outcome, Phase, Position, Standing};
+
+/// Events of a batch.
+pub const MAX_EVENTS: usize = 512;
+
+/// Bytes of a batch as it is signed.
+pub const MAX_BATCH: usize = 256 << 10;
+
+/// Facts of a batch.
+pub const MAX_FACTS: usize = 32;
+
+/// Characters of a fact's name.
+pub const MAX_FACT_NAME: usize = 64;
+
+/// Characters of a fact's value.
+pub const MAX_FACT_VALUE: usize = 256;
+
+/// Characters of an event's message.
+pub const MAX_MESSAGE: usize = 512;
+
+/// What a machine did with a revision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// With which.
+    pub revision: RevisionId,
+    /// Which step.
+    pub phase: Phase,
+    /// How it went.
+    pub outcome: Outcome,
+    /// The installer's own code; 0 where there is none.
+    pub code: i64,
+    /// For people.
+    pub message: String,
+    /// When, by the machine's clock.
+    pub at: Timestamp,
+}
+
+/// Events of one machine that follow each other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Batch {
+    /// The mesh.
+    pub mesh_id: String,
+    /// Whose events.
+    pub machine: MachineName,
+    /// The machine's queue, drawn at random.
+    pub epoch: u64,
+    /// When the queue was made, by the machine's clock.
+    pub began: Timestamp,
+    /// Number of the first event.
+    pub first: u64,
+    /// The events; none is a sign of life.
+    pub events: Vec<Event>,
+    /// Where the machine is.
+    pub site: Site,
+    /// What it says of itself: name and value, sorted by name.
+    pub facts: Vec<(String, String)>,
+    /// When the batch was made, by the machine's clock.
+    pub made_at: Timestamp,
+}
+
+impl Batch {
+    /// The numbers of its events. Reading checked that they end before the last
+    /// number there is.
+    #[must_use]
+    pub fn run(&self) -> Range<u64> {
+        self.first..self.first.saturating_add(self.events.len() as u64)
+    }
+
+    /// Whether an event failed: such a batch is passed on before others.
+    #[must_use]
+    pub fn is_urgent(&self) -> bool {
+        self.events.iter().any(|event| event.outcome == Outcome::Failure)
+    }
+
+    /// Its events with their numbers.
+    pub fn numbered(&self) -> impl Iterator<Item = (u64, &Event)> {
+        (self.first..).zip(&self.events)
+    }
+
+    /// What the event with this number says last.
+    #[must_use]
+    pub fn word(&self, sequence: u64, event: &Event) -> Last {
+        Last {
+            position: Position { began: self.began, epoch: self.epoch, sequence },
+            standing: Standing::of(event.phase, event.outcome),
+            at: event.at,
+        }
+    }
+}
