@@ -72,7 +72,7 @@ pub use read::ByteStream;
 pub use room::{Item, Shortage, Turns};
 pub use serve::{FrameStream, PartStream, Server};
 pub use several::{Holder, Several};
-pub use source::{Conduct, Frames, PieceSource, Small};
+pub use source::{Conduct, Frame, Frames, PieceSource, Small};
 
 use fetch::Running;
 use transfers::Transfers;

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use tonic::{Code, Status};
 
 use super::assemble::{Assembler, Deceit};
-use super::{Error, Frames, PieceSource, Wanted};
+use super::{Error, Frame, Frames, PieceSource, Wanted};
 use crate::store::{self, Manifest};
 
 /// How long a source may send nothing. It may itself wait for its own parent.
@@ -44,7 +44,8 @@ impl Ask<'_> {
             if is_note(&frame) {
                 continue;
             }
-            let whole = assembler.push(frame).map_err(|deceit| self.deceit(deceit))?;
+            let whole =
+                assembler.push(frame.into_parts().0).map_err(|deceit| self.deceit(deceit))?;
             if let Some((piece, bytes)) = whole {
                 manifest.verify_piece(piece, &bytes).map_err(|fault| self.deceit(fault.into()))?;
                 return Ok(bytes);
@@ -76,7 +77,7 @@ impl Ask<'_> {
         self,
         frames: &mut Frames,
         patience: Duration,
-    ) -> Result<TransferResponse, Error> {
+    ) -> Result<Frame, Error> {
         let frame = timeout(patience, frames.next()).await.map_err(|_| self.silent(patience))?;
         match frame {
             Some(frame) => frame.map_err(|status| self.failed(status)),

@@ -98,7 +98,9 @@ impl Assembler {
             data
         } else {
             self.begun.extend_from_slice(&data);
-            self.begun.split().freeze()
+            // Taken whole: what `split` left behind would keep the piece's memory
+            // until the next one begins.
+            std::mem::take(&mut self.begun).freeze()
         };
         self.advance();
         Ok(Some((piece, bytes)))

@@ -244,6 +244,7 @@ impl Gathering<'_> {
         self.beat(which, false);
         let mut frames = ask.pieces(&ranges, SILENCE).await?;
         let mut assembler = Assembler::new(self.partial.manifest().clone(), ranges);
+        let mut held = Vec::new();
         while !assembler.is_done() {
             let frame = match which {
                 Source::Above => ask.next(&mut frames, SILENCE).await?,
@@ -257,12 +258,15 @@ impl Gathering<'_> {
                 self.transfer.set_note(&frame.held);
                 continue;
             }
+            let (frame, room) = frame.into_parts();
+            held.extend(room);
             self.transfer.came(frame.data.len() as u64);
             let whole = assembler.push(frame).map_err(|deceit| ask.deceit(deceit))?;
             let Some((piece, bytes)) = whole else { continue };
             self.beat(which, true);
-            let room = self.content.inner.writes.clone().acquire_owned().await;
-            let _room = room.map_err(|_| Error::Stopped)?;
+            let turn = self.content.inner.writes.clone().acquire_owned().await;
+            held.push(turn.map_err(|_| Error::Stopped)?);
+            let _room = std::mem::take(&mut held);
             self.share.send_if_modified(|share| {
                 share.came(which, piece);
                 false

@@ -6,9 +6,10 @@
 //! - never more under way than the [`Window`] says, so that a slow line has no
 //!   long queue and a long one is filled;
 //! - only what the node's budget lets in at that moment;
-//! - for all transfers of a node together at most [`MAX_PIECES`] at a time, so
-//!   that memory stays bounded however many blobs move; what is critical has
-//!   room of its own ([`CRITICAL_PIECES`]), so that bulk never stands in its way.
+//! - for all transfers of a node together at most [`MAX_PIECES`] at a time, from
+//!   the grant until the piece is written, so that memory stays bounded however many
+//!   blobs move; what is critical has room of its own ([`CRITICAL_PIECES`]), so that
+//!   bulk never stands in its way.
 //!
 //! While the budget lets nothing in, [`granted`] says so every few seconds with
 //! a message that only has `held` set, as a source does.
@@ -16,6 +17,7 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
@@ -29,14 +31,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{sleep, sleep_until};
 use tonic::Status;
 
-use super::Frames;
+use super::{Frame, Frames};
 use crate::budget::window::{Arrival, Window};
 use crate::budget::{Budget, Pace};
 use crate::store::manifest::{PIECE_LENGTH, piece_length};
 
-/// Pieces that may be granted and not taken over, for all transfers of a node:
-/// it fills a line of 1 Gbit/s and 100 ms twice.
-const MAX_PIECES: usize = 24;
+/// Pieces that may be granted and not written, for all transfers of a node: it
+/// fills a line of 1 Gbit/s and 100 ms, with some that wait for the disk.
+const MAX_PIECES: usize = 20;
 
 /// The same for pieces from nodes beside this one: a few for each of a site's.
 /// They have room of their own. Each such node may be waiting for the node above
@@ -48,6 +50,13 @@ const MAX_PIECES_BESIDE: usize = 24;
 /// The same for critical content alone.
 const CRITICAL_PIECES: usize = 6;
 
+/// What all transfers of a node grant at once, about: each puts its messages
+/// together in a buffer that stays four times as large as the largest was.
+const AT_ONCE: u64 = 2 << 20;
+
+/// The least of that when many share it.
+const LEAST_PART: u64 = 64 << 10;
+
 /// How often it is said that nothing may come: often enough for a person who
 /// looks, and far below the time after which a source counts as gone.
 pub(super) const NOTE: Duration = Duration::from_secs(3);
@@ -58,6 +67,8 @@ pub struct Intake {
     pub(super) budget: Budget,
     above: Rooms,
     beside: Rooms,
+    /// How many transfers come in.
+    transfers: Arc<AtomicU64>,
 }
 
 /// Room for pieces of one kind of source.
@@ -78,7 +89,8 @@ impl Intake {
     /// Room for a node with this budget.
     #[must_use]
     pub fn new(budget: Budget) -> Self {
-        Self { budget, above: Rooms::of(MAX_PIECES), beside: Rooms::of(MAX_PIECES_BESIDE) }
+        let (above, beside) = (Rooms::of(MAX_PIECES), Rooms::of(MAX_PIECES_BESIDE));
+        Self { budget, above, beside, transfers: Arc::default() }
     }
 
     /// The same node as it takes things in from nodes beside it.
@@ -92,6 +104,28 @@ impl Intake {
     }
 }
 
+/// One of the transfers that come in, until it is dropped.
+struct Counted(Arc<AtomicU64>);
+
+impl Counted {
+    fn begin(intake: &Intake) -> Self {
+        intake.transfers.fetch_add(1, Ordering::Relaxed);
+        Self(intake.transfers.clone())
+    }
+
+    /// The most that it grants at once.
+    fn part(&self) -> u64 {
+        let count = self.0.load(Ordering::Relaxed).max(1);
+        (AT_ONCE / count).clamp(LEAST_PART, PIECE_LENGTH)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// One transfer as its receiver paces it.
 pub(super) struct Granting {
     frames: BoxStream<'static, Result<TransferResponse, Status>>,
@@ -99,6 +133,7 @@ pub(super) struct Granting {
     window: Box<dyn Window>,
     pace: Arc<Pace>,
     room: Arc<Semaphore>,
+    counted: Counted,
     /// Lengths of the pieces that were asked for and are not granted whole, as
     /// bytes that are left.
     due: VecDeque<u64>,
@@ -134,6 +169,7 @@ pub(super) fn granted(
         window,
         pace: Arc::new(pace),
         room: intake.room(class),
+        counted: Counted::begin(intake),
         due: lengths(ranges, length),
         begun: false,
         held: VecDeque::new(),
@@ -149,21 +185,21 @@ pub(super) fn granted(
 }
 
 impl Granting {
-    async fn frame(&mut self) -> Option<Result<TransferResponse, Status>> {
+    async fn frame(&mut self) -> Option<Result<Frame, Status>> {
         loop {
             self.begin_grant();
             let granted = tokio::select! {
                 frame = self.frames.next() => {
-                    if let Some(Ok(frame)) = &frame {
-                        self.came(frame);
-                    }
-                    return frame;
+                    return Some(frame?.map(|frame| {
+                        let room = self.came(&frame);
+                        Frame::new(frame, room)
+                    }));
                 }
                 granted = pending_grant(&mut self.next) => granted,
                 // Began anew whenever anything moves.
                 () = sleep(NOTE), if self.next.is_some() && self.under_way == 0 => {
                     if let Some(hold) = self.pace.held() {
-                        return Some(Ok(note(hold)));
+                        return Some(Ok(note(hold).into()));
                     }
                     continue;
                 }
@@ -180,7 +216,8 @@ impl Granting {
         }
         let Some(left) = self.due.front().copied() else { return };
         let window = self.window.bytes().min(self.pace.in_flight());
-        let part = self.window.part().min(window / 4).min(self.pace.frame());
+        let part = self.window.part().min(window / 4);
+        let part = part.min(self.pace.frame()).min(self.counted.part());
         let bytes = left.min(part).max(left.min(1));
         if self.under_way > 0 && self.under_way + bytes > window {
             return;
@@ -225,11 +262,12 @@ impl Granting {
         let _ = self.requests.send(request).await;
     }
 
-    fn came(&mut self, frame: &TransferResponse) {
+    /// Counts a frame; gives the room that goes with it.
+    fn came(&mut self, frame: &TransferResponse) -> Vec<OwnedSemaphorePermit> {
         let bytes = frame.data.len() as u64;
         self.under_way = self.under_way.saturating_sub(bytes);
         if bytes == 0 {
-            return;
+            return Vec::new();
         }
         self.pace.came(bytes);
         let here = Timestamp::now().as_microsecond();
@@ -242,17 +280,16 @@ impl Granting {
         self.window.arrived(Arrival { at, bytes, delay_micros, trip });
         let (under_way, window) = (self.under_way, self.window.bytes());
         tracing::trace!(bytes, delay_micros, ?trip, under_way, window, "a frame came");
-        self.give_back();
+        self.spare()
     }
 
-    /// Gives back the room that what is under way, or a piece that is granted in
-    /// part, needs no more. A transfer that waits for room holds none beyond
-    /// that: many of them would wait for each other.
-    fn give_back(&mut self) {
+    /// The room that what is under way, or a piece that is granted in part, needs
+    /// no more. A transfer that waits for room holds none beyond that: many of them
+    /// would wait for each other.
+    fn spare(&mut self) -> Vec<OwnedSemaphorePermit> {
         let needed = self.under_way.div_ceil(PIECE_LENGTH) + u64::from(self.begun);
-        while self.held.len() as u64 > needed {
-            self.held.pop_front();
-        }
+        let spare = self.held.len().saturating_sub(usize::try_from(needed).unwrap_or(usize::MAX));
+        self.held.drain(..spare).collect()
     }
 }
 

@@ -30,8 +30,9 @@ use crate::store::manifest::{PIECE_LENGTH, piece_count, piece_length};
 /// Ranges that may be asked for and not sent.
 const MAX_RANGES: usize = 1024;
 
-/// Bytes that all transfers of a node hold at most, about.
-const MEMORY: u64 = 32 << 20;
+/// Bytes that all transfers of a node hold at most, about: up to four of them send
+/// whole pieces.
+const MEMORY: u64 = 12 << 20;
 
 /// Frames that one transfer holds: one read ahead, one encoded, one that the
 /// network has begun with.

@@ -1,18 +1,60 @@
 //! Where pieces come from, as a fetch sees it.
 
-use std::ops::Range;
+use std::ops::{Deref, DerefMut, Range};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use patchmesh_proto::replication::{GetManifestResponse, TransferResponse};
 use patchmesh_topology::digest::Digest;
+use tokio::sync::OwnedSemaphorePermit;
 use tonic::Status;
 
 use super::Wanted;
 
 /// Frames of pieces as they come, not verified.
-pub type Frames = BoxStream<'static, Result<TransferResponse, Status>>;
+pub type Frames = BoxStream<'static, Result<Frame, Status>>;
+
+/// A frame, and the room in memory of the piece that it completes: whoever takes
+/// the piece over keeps it until the piece is written, so that what waits for the
+/// disk counts among what may come.
+#[derive(Debug)]
+pub struct Frame {
+    message: TransferResponse,
+    room: Vec<OwnedSemaphorePermit>,
+}
+
+impl Frame {
+    /// With the room that is no longer needed for what is still to come.
+    pub(super) const fn new(message: TransferResponse, room: Vec<OwnedSemaphorePermit>) -> Self {
+        Self { message, room }
+    }
+
+    /// The frame and its room.
+    pub(super) fn into_parts(self) -> (TransferResponse, Vec<OwnedSemaphorePermit>) {
+        (self.message, self.room)
+    }
+}
+
+impl From<TransferResponse> for Frame {
+    fn from(message: TransferResponse) -> Self {
+        Self { message, room: Vec::new() }
+    }
+}
+
+impl Deref for Frame {
+    type Target = TransferResponse;
+
+    fn deref(&self) -> &TransferResponse {
+        &self.message
+    }
+}
+
+impl DerefMut for Frame {
+    fn deref_mut(&mut self) -> &mut TransferResponse {
+        &mut self.message
+    }
+}
 
 /// What came of one of many small blobs.
 #[derive(Debug, Clone)]

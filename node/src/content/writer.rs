@@ -19,7 +19,7 @@ pub(super) struct Queued {
     /// Who sent it.
     pub(super) from: Source,
     /// Given back when it was written.
-    pub(super) _room: OwnedSemaphorePermit,
+    pub(super) _room: Vec<OwnedSemaphorePermit>,
 }
 
 /// What became of a piece.

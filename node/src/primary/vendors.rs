@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::StreamExt;
+use futures_util::{StreamExt, TryStreamExt};
 use patchmesh_proto::replication::{GetManifestResponse, TransferResponse};
 use patchmesh_topology::digest::Digest;
 use patchmesh_topology::name::SourceName;
@@ -28,7 +28,7 @@ use tonic::Status;
 
 use super::payloads::import;
 use super::sources::{self, Sources};
-use crate::content::{Conduct, Frames, PieceSource, Wanted};
+use crate::content::{Conduct, Frame, Frames, PieceSource, Wanted};
 use crate::generation::{Current, Generation};
 use crate::log::in_one_line;
 use crate::source::Progress;
@@ -197,7 +197,7 @@ impl PieceSource for Vendors {
         let (frames, stream) = mpsc::channel(AHEAD);
         // It ends when nobody listens any more.
         tokio::spawn(self.clone().send(wanted, ranges.to_vec(), frames));
-        Ok(ReceiverStream::new(stream).boxed())
+        Ok(ReceiverStream::new(stream).map_ok(Frame::from).boxed())
     }
 
     fn judged(&self, conduct: Conduct) {

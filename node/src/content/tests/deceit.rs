@@ -41,7 +41,7 @@ fn frames(blob: &Bytes, ranges: &[Range<u64>]) -> Vec<TransferResponse> {
 }
 
 fn honest(frames: Vec<TransferResponse>) -> Frames {
-    stream::iter(frames.into_iter().map(Ok)).boxed()
+    stream::iter(frames.into_iter().map(|frame| Ok(frame.into()))).boxed()
 }
 
 #[async_trait]
@@ -113,11 +113,12 @@ async fn wrong_bytes_of_large_and_small() {
 async fn endless_streams_write_nothing_more() {
     let again: Script = |frames| {
         let last = frames[frames.len() - 1].clone();
-        stream::repeat_with(move || Ok(last.clone())).boxed()
+        stream::repeat_with(move || Ok(last.clone().into())).boxed()
     };
     let empty: Script = |frames| {
         let piece = frames[0].piece;
-        stream::repeat_with(move || Ok(TransferResponse { piece, ..Default::default() })).boxed()
+        stream::repeat_with(move || Ok(TransferResponse { piece, ..Default::default() }.into()))
+            .boxed()
     };
     let (first, second) = tokio::join!(fetch_from(again, 3 * PIECE), fetch_from(empty, 100));
     for (node, error, _) in [first, second] {
@@ -135,7 +136,7 @@ async fn what_comes_after_the_end_is_not_read() {
     let counts = Arc::new(Counts::default());
     let script: Script = |frames| {
         let last = frames[frames.len() - 1].clone();
-        honest(frames).chain(stream::repeat_with(move || Ok(last.clone()))).boxed()
+        honest(frames).chain(stream::repeat_with(move || Ok(last.clone().into()))).boxed()
     };
     let source =
         Scripted { blob: blob.clone(), script, honest_from: u64::MAX, counts: counts.clone() };
