@@ -22,8 +22,11 @@ pub const MAX_DOCUMENT: usize = 32 << 20;
 /// kilobytes. The envelope adds a few dozen.
 pub const MAX_PARTITION: usize = 64 << 10;
 
+/// A group has several views, and each site one of them by what is open there.
+pub const EFFECTIVE_SETS: &str = "effective-sets";
+
 /// The features that this software understands.
-pub const FEATURES: [&str; 0] = [];
+pub const FEATURES: [&str; 1] = [EFFECTIVE_SETS];
 
 /// How much of an unknown word an error repeats, in characters.
 const SHOWN: usize = 64;
@@ -34,6 +37,11 @@ pub trait Document: Message + Default {
     const KIND: &'static str;
     /// The newest format of it that this software understands, from 1.
     const VERSION: u32 = 1;
+
+    /// The features without which this very message would be misunderstood.
+    fn required_features(&self) -> Vec<&'static str> {
+        Vec::new()
+    }
 }
 
 /// Why bytes are not the document that was asked for.
@@ -94,7 +102,7 @@ pub fn encode<T: Document>(document: &T) -> Bytes {
     let envelope = Envelope {
         kind: T::KIND.to_owned(),
         version: T::VERSION,
-        required_features: Vec::new(),
+        required_features: document.required_features().into_iter().map(str::to_owned).collect(),
         body: document.encode_to_vec().into(),
     };
     envelope.encode_to_vec().into()
@@ -160,10 +168,13 @@ fn shorten(word: &str) -> String {
 }
 
 macro_rules! documents {
-    ($($message:ident => $kind:literal $(format $version:literal)?),+ $(,)?) => {
+    ($($message:ident => $kind:literal $(format $version:literal)? $(needs $features:path)?),+ $(,)?) => {
         $(impl Document for wire::$message {
             const KIND: &'static str = $kind;
             $(const VERSION: u32 = $version;)?
+            $(fn required_features(&self) -> Vec<&'static str> {
+                $features(self)
+            })?
         })+
 
         /// Every kind of document, in the order in which they came to be.
@@ -180,7 +191,7 @@ documents! {
     ApprovalPartition => "approval-partition",
     RolloutSet => "rollout-set" format 2,
     WaveStates => "wave-states" format 2,
-    ViewSet => "view-set",
+    ViewSet => "view-set" needs view_set_features,
     View => "view" format 2,
     AssessmentPartition => "assessment-partition",
     AdvisoryIndex => "advisory-index",
@@ -189,6 +200,15 @@ documents! {
     BaselineSet => "baseline-set",
     BaselinePartition => "baseline-partition",
     PoolPartition => "pool-partition",
+}
+
+/// Who knows of one view for a group only would take one for all sites.
+fn view_set_features(set: &wire::ViewSet) -> Vec<&'static str> {
+    let twice = |pair: &[wire::ViewEntry]| match pair {
+        [a, b] => (a.stage, &a.group) == (b.stage, &b.group),
+        _ => false,
+    };
+    if set.views.windows(2).any(twice) { vec![EFFECTIVE_SETS] } else { Vec::new() }
 }
 
 #[cfg(test)]
@@ -237,6 +257,22 @@ mod tests {
             Envelope { required_features: vec!["machine-shares".to_owned()], ..envelope() };
         let error = read(&feature).expect_err("feature").to_string();
         assert!(error.contains("\"machine-shares\""), "{error}");
+    }
+
+    #[test]
+    fn several_views_of_a_group_have_to_be_understood() {
+        let entry = |group: &str, set: u8| wire::ViewEntry {
+            group: group.to_owned(),
+            set: vec![set; 32].into(),
+            ..wire::ViewEntry::default()
+        };
+        let features = |views: Vec<wire::ViewEntry>| {
+            let stored = encode(&wire::ViewSet { version: 1, views });
+            decode::<wire::ViewSet>(&stored).expect("understood");
+            open(&stored).expect("an envelope").required_features
+        };
+        assert!(features(vec![entry("a", 1), entry("b", 2)]).is_empty());
+        assert_eq!(features(vec![entry("a", 1), entry("a", 2)]), [EFFECTIVE_SETS]);
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! Views.
 
+use patchmesh_topology::digest::Digest;
 use patchmesh_topology::revision::DocumentRef;
+use patchmesh_topology::view::set::SetId;
 use patchmesh_topology::view::{PoolFile, Pools, View, ViewSet, Withheld, is_inner_path};
+use prost::bytes::Bytes;
 
 use super::mesh::stage;
 use super::{
@@ -13,6 +16,24 @@ fn inner_path(path: String) -> Result<String, Error> {
     if is_inner_path(&path) { Ok(path) } else { Err(Fault::Path(path)).at("path") }
 }
 
+/// The name of a set; none is [`SetId::UNSTATED`], and only that.
+fn set_id(bytes: &[u8]) -> Result<SetId, Error> {
+    match bytes {
+        [] => Ok(SetId::UNSTATED),
+        _ => match SetId::from(Digest::try_from(bytes)?) {
+            SetId::UNSTATED => Err(Fault::Missing.into()),
+            set => Ok(set),
+        },
+    }
+}
+
+fn set_id_to_wire(set: &SetId) -> Bytes {
+    match *set {
+        SetId::UNSTATED => Bytes::new(),
+        set => Bytes::copy_from_slice(set.digest().as_bytes()),
+    }
+}
+
 impl TryFrom<wire::ViewSet> for ViewSet {
     type Error = Error;
 
@@ -20,7 +41,8 @@ impl TryFrom<wire::ViewSet> for ViewSet {
         let views = each("views", value.views, |view| {
             let stage = stage(view.stage).at("stage")?;
             let group = view.group.parse().at("group")?;
-            Ok(((stage, group), reference(view.document).at("document")?))
+            let set = set_id(&view.set).at("set")?;
+            Ok(((stage, group, set), reference(view.document).at("document")?))
         })?;
         Ok(Self { version: value.version, views: sorted("views", views)? })
     }
@@ -28,10 +50,11 @@ impl TryFrom<wire::ViewSet> for ViewSet {
 
 impl From<&ViewSet> for wire::ViewSet {
     fn from(set: &ViewSet) -> Self {
-        let views = set.views.iter().map(|((stage, group), document)| wire::ViewEntry {
+        let views = set.views.iter().map(|((stage, group, set), document)| wire::ViewEntry {
             stage: wire::Stage::from(*stage).into(),
             group: group.to_string(),
             document: Some(document.into()),
+            set: set_id_to_wire(set),
         });
         Self { version: set.version, views: views.collect() }
     }

@@ -17,6 +17,7 @@ use patchmesh_topology::revision::{
     Reference, Revision, RevisionId, Severity,
 };
 use patchmesh_topology::subscription::Subscription;
+use patchmesh_topology::view::set::SetId;
 use patchmesh_topology::view::{Pool, PoolFile, Pools, View, ViewSet, Withheld};
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
@@ -289,7 +290,11 @@ pub(crate) fn approvals() -> impl Strategy<Value = ApprovalSet> {
 }
 
 pub(crate) fn views() -> impl Strategy<Value = ViewSet> {
-    (any::<u64>(), btree_map((stage(), group()), document(), 0..6))
+    let set = prop_oneof![
+        1 => Just(SetId::UNSTATED),
+        3 => any::<[u8; 32]>().prop_map(|bytes| SetId::from(Digest::from_bytes(bytes))),
+    ];
+    (any::<u64>(), btree_map((stage(), group(), set), document(), 0..6))
         .prop_map(|(version, views)| ViewSet { version, views })
 }
 
