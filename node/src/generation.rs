@@ -28,11 +28,12 @@ use patchmesh_topology::baseline::BaselineSet;
 use patchmesh_topology::digest::{Digest, Sha256};
 use patchmesh_topology::name::{GroupName, NodeName};
 use patchmesh_topology::node::{Group, Mesh, Stage};
-use patchmesh_topology::offer;
+use patchmesh_topology::offer::{self, Offer};
 use patchmesh_topology::revision::{Binding, CatalogueEntry, DocumentRef, Revision, RevisionId};
 use patchmesh_topology::rollout::{RolloutSet, WaveStateSet};
 use patchmesh_topology::rule::Policy;
-use patchmesh_topology::view::{FullView, View, Withheld};
+use patchmesh_topology::view::set::SetId;
+use patchmesh_topology::view::{FullView, View, ViewKey, Withheld, of_group};
 use tokio::sync::{Mutex, MutexGuard, watch};
 
 use crate::store::Store;
@@ -96,6 +97,13 @@ impl StoredView {
     pub fn view(&self) -> &View {
         &self.full.view
     }
+
+    /// Whether a file of `revision` is in it. Takes a look at every file.
+    #[must_use]
+    pub fn offers(&self, revision: &Revision) -> bool {
+        let is_of = |sha256: &Sha256| revision.payloads.iter().any(|one| one.sha256 == *sha256);
+        self.full.files().any(|(_, file)| is_of(&file.sha256))
+    }
 }
 
 /// The bound payloads of what is approved, as one node sees them.
@@ -150,8 +158,8 @@ pub struct Generation {
     pub baselines: Arc<BaselineSet>,
     /// The views' version.
     pub views_version: u64,
-    /// Views of the stages that this node carries.
-    pub views: BTreeMap<(Stage, GroupName), Arc<StoredView>>,
+    /// Views of the stages that this node carries, of every set.
+    pub views: BTreeMap<ViewKey, Arc<StoredView>>,
     /// The approved revisions of the stages that this node carries.
     pub revisions: Arc<BTreeMap<RevisionId, Arc<Revision>>>,
     /// What they call for.
@@ -255,12 +263,31 @@ impl Generation {
         self.revisions.get(revision).is_some_and(|revision| self.binds(revision))
     }
 
-    /// Why nothing of an open revision is offered to a group, as far as this
-    /// node carries the group's view.
+    /// What is decided, planned and open in a stage at an instant, brakes apart.
+    #[must_use]
+    pub fn offer(&self, stage: Stage, now: Timestamp) -> Option<Offer<'_>> {
+        let approvals = &self.approvals.get(&stage)?.set;
+        Some(Offer::new(approvals, &self.rollouts, &self.wave_states.states, now))
+    }
+
+    /// The views of a group, as far as this node carries its stage.
+    pub fn views_of(&self, group: &Group) -> impl Iterator<Item = (SetId, &Arc<StoredView>)> {
+        of_group(&self.views, group.stage, &group.name)
+    }
+
+    /// Why nothing of an open revision is offered to a group anywhere, as far as
+    /// this node carries the group's views.
     #[must_use]
     pub fn withheld(&self, group: &Group, revision: &RevisionId) -> Option<&str> {
-        let view = self.views.get(&(group.stage, group.name.clone()))?;
-        view.view().withheld.get(&Withheld::whole(revision.clone())).map(String::as_str)
+        let whole = Withheld::whole(revision.clone());
+        let (_, by) =
+            self.views_of(group).find(|(_, one)| one.view().withheld.contains_key(&whole))?;
+        // With waves in flight, what it needs may be open at some sites only.
+        let is_elsewhere = self
+            .revisions
+            .get(revision)
+            .is_some_and(|revision| self.views_of(group).any(|(_, one)| one.offers(revision)));
+        if is_elsewhere { None } else { by.view().withheld.get(&whole).map(String::as_str) }
     }
 
     /// Whether every payload of `revision` that is fetched at all is bound.

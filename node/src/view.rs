@@ -3,12 +3,14 @@
 //! A stock client cannot check approvals and waves, so the primary turns them
 //! into a signed repository whenever they change; every other node only serves
 //! it. This module owns the building of apt views ([`apt`]), of what lies beside
-//! the packages ([`files`]) and what outlives a switch ([`shelf`]); serving is `http`'s business, the model is
+//! the packages ([`files`]), which of the views a node serves ([`standing`]) and
+//! what outlives a switch ([`shelf`]); serving is `http`'s business, the model is
 //! [`patchmesh_topology::view`].
 
 pub mod apt;
 pub mod files;
 pub mod shelf;
+pub mod standing;
 #[cfg(test)]
 pub(crate) mod testing;
 

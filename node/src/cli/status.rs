@@ -9,6 +9,10 @@ use super::answer::{self, Node, OwnWord};
 use super::output::{Answer, clean, fields, table};
 use super::{Context, grpc};
 
+mod views;
+
+use views::{ServedView, ViewBuilding};
+
 /// What a node is and how it is
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -25,10 +29,17 @@ JSON:
    \"seconds\", \"problem\"}], \"warnings\": [TEXT], \"blobs\": {\"count\", \"bytes\"},
    \"content_done_at\", \"disk_shortage\": {\"payloads\", \"wanted_bytes\", \"free_bytes\", \"since\"},
    \"scrub\": {\"round_began_at\", \"round_is_over\", \"blobs\", \"bytes\", \"last_round_ended_at\",
-   \"damaged\", \"mended\"}}
+   \"damaged\", \"mended\"},
+   \"served_views\": [{\"stage\", \"group\", \"set\" or null, \"signed_at\", \"fit\"}],
+   \"view_building\": {\"sets\", \"views\", \"most_sets\", \"built\", \"seconds\", \"at\"} or null}
   \"disk_shortage\" is null unless the disk holds payloads back; \"scrub\": stored content read again
   \"held\" is what keeps a transfer from going faster at this moment: \"closed\" (hours for bulk content),
   \"critical\", \"normal\" (more urgent traffic), \"line\" or \"node\" (a limit); null: the line itself
+  \"set\" names the revisions that are open: equal sets, equal names; \"fit\" says how the view goes with
+  what is open at the site: \"own\"; \"unstated\": made by an older primary; \"less\": there is none of all
+  of it yet; \"refused\": that one has something not open; \"none\": nothing is served
+  \"view_building\", at the primary only: distinct sets of all groups, the views of these, the most sets
+  of one group, and what building took when a view was due last
   NODE and STATUS as in `patchmesh nodes --help`")]
 pub(crate) struct Status {}
 
@@ -47,6 +58,8 @@ struct Answered {
     content_done_at: Option<String>,
     disk_shortage: Option<Shortage>,
     scrub: Scrub,
+    served_views: Vec<ServedView>,
+    view_building: Option<ViewBuilding>,
 }
 
 #[derive(Debug, Serialize)]
@@ -266,6 +279,8 @@ impl From<admin::GetStatusResponse> for Answered {
             content_done_at: answer::time(response.content_done_at.as_ref()),
             disk_shortage: response.disk_shortage.map(Shortage::from),
             scrub: response.scrub.unwrap_or_default().into(),
+            served_views: response.served_views.into_iter().map(ServedView::from).collect(),
+            view_building: response.view_building.map(ViewBuilding::from),
         }
     }
 }
@@ -297,6 +312,7 @@ impl Answered {
             ("blobs", Some(format!("{}, {}", self.blobs.count, answer::size(self.blobs.bytes)))),
             ("disk", self.disk_shortage.as_ref().map(Shortage::text)),
             ("scrub", self.scrub.text()),
+            ("views", self.view_building.as_ref().and_then(ViewBuilding::text)),
             ("certificate", status.certificate_expires_at.as_ref().map(|at| format!("until {at}"))),
             ("keys", keys),
             ("stale since", status.stale_since.clone()),
@@ -349,6 +365,11 @@ impl Answered {
         table(["transfer", "size", "from", "class", "state"], rows)
     }
 
+    /// What is served, where that is not simply what is open.
+    fn views(&self) -> Vec<&ServedView> {
+        self.served_views.iter().filter(|row| row.fit != "own").collect()
+    }
+
     fn roles(&self) -> String {
         let rows = self.roles.iter().map(|row| {
             [row.role.clone(), row.version.to_string(), answer::or_dash(row.expires_at.as_deref())]
@@ -371,6 +392,11 @@ impl Answer for Answered {
             if rows > 0 {
                 parts.push(text);
             }
+        }
+        let views = self.views();
+        if !views.is_empty() {
+            let rows = views.into_iter().map(ServedView::cells);
+            parts.push(table(["view", "group", "signed", "is"], rows));
         }
         if !self.warnings.is_empty() {
             let lines = self.warnings.iter().map(|text| format!("warning: {}\n", clean(text)));

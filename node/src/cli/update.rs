@@ -64,6 +64,8 @@ JSON:
   \"assessment\": ASSESSMENT or null,
   \"withheld\": [{\"group\", \"package\" or null, \"architecture\" or null, \"reason\"}],
   \"replaced\": [{\"group\", \"by\": REVISION}]: approved, but something newer is offered
+  \"openings\": [{\"stage\", \"group\", \"sites\", \"open_sites\", \"open_at\": [SITE], \"closed\" or null}]:
+   at how many sites with servers it is open, the first 20 of these, why it is not at the others
   ASSESSMENT as in `patchmesh assess show --help`; APPROVAL as in `patchmesh approvals show --help`")]
 pub(crate) struct Show {
     /// The revision, as `update list` shows it

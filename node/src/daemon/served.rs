@@ -18,7 +18,9 @@ use patchmesh_topology::digest::{Digest, Sha256};
 use patchmesh_topology::name::{GroupName, NodeName};
 use patchmesh_topology::node::Stage;
 use patchmesh_topology::revision::{Binding, DocumentRef};
+use patchmesh_topology::rollout::{Brakes, brake};
 
+use crate::alerts::Alerts;
 use crate::content::{Content, Wanted};
 use crate::generation::retention::KEEP_AT_LEAST;
 use crate::generation::{Current, Generation, names, past, storage};
@@ -26,14 +28,17 @@ use crate::http::{BlobRead, ByteStream, Served, Snapshot, Stored, Unavailable};
 use crate::log::in_one_line;
 use crate::store::Store;
 use crate::view::shelf::{KEEP_FOR, Shelf};
+use crate::view::standing::{self, Board, Standings};
 
 /// How many earlier generations' targets are kept at most: a change every
 /// twenty seconds for a day.
 const KEEP_AT_MOST: usize = 4096;
+/// How often the clock is looked at for what time alone opens.
+const LOOK: Duration = Duration::from_secs(30);
 /// When a client should ask again for what could not be had.
 const RETRY: Duration = Duration::from_secs(30);
 
-type Shelves = BTreeMap<(Stage, GroupName), Arc<Shelf>>;
+type Shelves = BTreeMap<standing::Audience, Arc<Shelf>>;
 type Targets = BTreeMap<String, (Sha256, DocumentRef)>;
 
 /// The snapshots, one after the other; cheap to clone.
@@ -49,6 +54,17 @@ pub(super) struct Facts {
     pub(super) ca: Bytes,
     /// How long after the timestamp's expiry views stay served.
     pub(super) offline_grace: Duration,
+    /// Where what is served is shown.
+    pub(super) board: Board,
+    /// Told of what is wrong with it.
+    pub(super) alerts: Alerts,
+}
+
+impl Facts {
+    /// What this node's site holds back: nothing pulls a brake here yet.
+    fn brakes(&self) -> &Brakes {
+        &brake::NONE
+    }
 }
 
 /// What is served at one moment.
@@ -56,6 +72,7 @@ struct Present {
     store: Store,
     facts: Facts,
     generation: Arc<Generation>,
+    standings: Standings,
     shelves: Shelves,
     targets: VecDeque<(Timestamp, Arc<Targets>)>,
 }
@@ -70,20 +87,11 @@ impl Shop {
         generation: Arc<Generation>,
         past: Vec<past::Views>,
     ) -> Self {
-        let mut shelves = Shelves::new();
-        for past in past {
-            for (key, view) in past.views {
-                let shelf = match shelves.get(&key) {
-                    Some(shelf) => shelf.switch(view, past.at),
-                    None => Shelf::new(view),
-                };
-                shelves.insert(key, Arc::new(shelf));
-            }
-        }
         let first = Present {
             store,
             facts,
-            shelves,
+            standings: Standings::new(),
+            shelves: restock(name, &generation, past),
             targets: VecDeque::new(),
             generation: generation.clone(),
         };
@@ -91,33 +99,62 @@ impl Shop {
         Self { present: Arc::new(ArcSwap::from_pointee(present)) }
     }
 
-    /// Follows the node's switches until the node ends.
+    /// Follows the node's switches, and what time alone opens, until the node ends.
     pub(super) async fn follow(self, name: NodeName, current: Current) {
         let mut switches = current.watch();
+        let mut moment = self.present.load().next_moment(&name);
         loop {
             let generation = switches.borrow_and_update().clone();
             let present = self.present.load_full();
-            if !Arc::ptr_eq(&present.generation, &generation) {
-                self.present.store(Arc::new(present.next(&name, generation, Timestamp::now())));
+            let has_come = moment.is_some_and(|at| at <= Timestamp::now());
+            if has_come || !Arc::ptr_eq(&present.generation, &generation) {
+                let name = name.clone();
+                // Every file of what is new is looked at: no work for this thread.
+                let next = tokio::task::spawn_blocking(move || {
+                    let next = present.next(&name, generation, Timestamp::now());
+                    let moment = next.next_moment(&name);
+                    (next, moment)
+                });
+                match next.await {
+                    Ok((next, then)) => {
+                        self.present.store(Arc::new(next));
+                        moment = then;
+                    }
+                    Err(error) => {
+                        tracing::error!(%error, "views are served no more: restart this node");
+                        return;
+                    }
+                }
             }
-            if switches.changed().await.is_err() {
-                return;
+            tokio::select! {
+                changed = switches.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep(until(moment)) => {}
             }
         }
     }
 }
 
+/// How long to wait for a moment; clocks are set, so never long.
+fn until(moment: Option<Timestamp>) -> Duration {
+    let left = moment.map(|at| Duration::try_from(at.duration_since(Timestamp::now())));
+    // What has come meanwhile is looked at once.
+    left.map_or(LOOK, |left| left.unwrap_or_default().min(LOOK))
+}
+
 impl Present {
     fn next(&self, name: &NodeName, generation: Arc<Generation>, now: Timestamp) -> Self {
-        let serves = generation.mesh.node(name).map(|node| node.stages.clone()).unwrap_or_default();
-        let shelves = generation
-            .views
-            .iter()
-            .filter(|((stage, _), _)| serves.contains(stage))
-            .map(|(key, stored)| {
+        let last = |audience: &_| self.shelves.get(audience).map(|shelf| shelf.full());
+        let brakes = self.facts.brakes();
+        let standings = standing::standings(&generation, name, brakes, &self.standings, last, now);
+        standing::tell(&standings, &self.facts.alerts);
+        self.facts.board.show(&standings);
+        let served =
+            standings.iter().filter_map(|(key, one)| Some((key, one.as_ref()?.full.clone())));
+        let shelves = served
+            .map(|(key, view)| {
                 let shelf = match self.shelves.get(key) {
-                    Some(shelf) => shelf.switch(stored.full.clone(), now),
-                    None => Shelf::new(stored.full.clone()),
+                    Some(shelf) => shelf.switch(view, now),
+                    None => Shelf::new(view),
                 };
                 (key.clone(), Arc::new(shelf))
             })
@@ -131,13 +168,45 @@ impl Present {
             targets.pop_back();
         }
         let (store, facts) = (self.store.clone(), self.facts.clone());
-        Self { store, facts, generation, shelves, targets }
+        Self { store, facts, generation, standings, shelves, targets }
+    }
+
+    /// When time alone may change what is served.
+    fn next_moment(&self, name: &NodeName) -> Option<Timestamp> {
+        let (generation, brakes) = (&self.generation, self.facts.brakes());
+        standing::next_moment(generation, name, brakes, Timestamp::now())
     }
 
     /// Whether the node was cut off for longer than it may go on alone.
     fn is_out_of_date(&self) -> bool {
         self.generation.is_beyond(self.facts.offline_grace, Timestamp::now())
     }
+}
+
+/// The shelves as they were before this node was stopped.
+///
+/// Where a group had several views at a time, which of them was served is not
+/// known any more: those that have only what is open here now are on the shelf.
+fn restock(name: &NodeName, generation: &Generation, past: Vec<past::Views>) -> Shelves {
+    let mut shelves = Shelves::new();
+    let allowed = standing::allowed(generation, name, Timestamp::now());
+    for past in past {
+        for (key, mut views) in past.views {
+            if views.len() > 1 {
+                let may = allowed.get(&key);
+                views.retain(|view| may.is_some_and(|may| may.allows(view)));
+                views.sort_by_key(|view| view.view.signed_at);
+            }
+            for view in views {
+                let shelf = match shelves.get(&key) {
+                    Some(shelf) => Shelf::switch(shelf, view, past.at),
+                    None => Shelf::new(view),
+                };
+                shelves.insert(key.clone(), Arc::new(shelf));
+            }
+        }
+    }
+    shelves
 }
 
 /// The targets that everybody may read.

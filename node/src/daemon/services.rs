@@ -65,6 +65,7 @@ use crate::rpc::{
 use crate::scrub;
 use crate::succession::{Ways, announce, records};
 use crate::transport::server::Meters;
+use crate::view::standing::Board;
 
 /// Largest admin request: tens of thousands of revisions decided at once.
 const MAX_ADMIN_REQUEST: usize = 16 << 20;
@@ -256,7 +257,13 @@ impl Parts {
             Renewal::new(name.clone(), folder, identity, credentials.clone(), issuer.clone());
         tasks.spawn(renewal.run(stop.clone()));
         let ca_bytes = Bytes::copy_from_slice(ca_pem.as_bytes());
-        let facts = served::Facts { ca: ca_bytes, offline_grace: settings.offline_grace };
+        let board = Board::default();
+        let facts = served::Facts {
+            ca: ca_bytes,
+            offline_grace: settings.offline_grace,
+            board: board.clone(),
+            alerts: alerts.clone(),
+        };
         let shop = Shop::new(&name, store.clone(), facts, generation, past_views);
         spawn_until(tasks, stop, shop.clone().follow(name.clone(), current.clone()));
         spawn_until(tasks, stop, want(content.clone(), name.clone(), current.clone()));
@@ -274,6 +281,7 @@ impl Parts {
             alerts,
             scrub,
             offline_grace,
+            board,
             ca_pem,
             primary,
         };

@@ -1,6 +1,6 @@
 //! What earlier generations said, as far as this node still keeps it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -22,8 +22,8 @@ use crate::store::{self, GENERATIONS, METADATA, Store};
 pub struct Views {
     /// When the node switched to it.
     pub at: Timestamp,
-    /// Its views.
-    pub views: BTreeMap<(Stage, GroupName), FullView>,
+    /// Its views, by stage and group, of every set.
+    pub views: BTreeMap<(Stage, GroupName), Vec<FullView>>,
 }
 
 /// The views of earlier generations that have to be served still, oldest
@@ -56,20 +56,24 @@ fn read_views(
     store: &Store,
     view_set: &Digest,
     present: &Generation,
-) -> Result<BTreeMap<(Stage, GroupName), FullView>, store::Error> {
-    let mut views = BTreeMap::new();
+) -> Result<BTreeMap<(Stage, GroupName), Vec<FullView>>, store::Error> {
+    let mut views: BTreeMap<_, Vec<FullView>> = BTreeMap::new();
     let Some(set) = read::<wire::ViewSet, ViewSet>(store, view_set)? else { return Ok(views) };
     let mut known: BTreeMap<Digest, FullView> =
         present.views.values().map(|one| (one.document.digest, one.full.clone())).collect();
-    for (key, document) in set.views.into_iter().filter(|(key, _)| present.views.contains_key(key))
-    {
+    let groups: BTreeSet<_> =
+        present.views.keys().map(|(stage, group, _)| (*stage, group)).collect();
+    for ((stage, group, _), document) in set.views {
+        if !groups.contains(&(stage, &group)) {
+            continue;
+        }
         let view = match known.get(&document.digest) {
             Some(view) => Some(view.clone()),
             None => read_view(store, &document.digest)?,
         };
         if let Some(view) = view {
             known.insert(document.digest, view.clone());
-            views.insert(key, view);
+            views.entry((stage, group)).or_default().push(view);
         }
     }
     Ok(views)

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::draft::{Draft, Written};
 use super::pending;
 use super::signing::Signing;
-use super::views::Views;
+use super::views::{Tally, Views};
 use super::writing::Writing;
 use crate::generation::load::{self, Loaded, Staged};
 use crate::generation::{Current, Generation, storage};
@@ -81,6 +81,7 @@ type Job = Box<dyn FnOnce(&mut Worker) + Send>;
 pub struct Publisher {
     jobs: mpsc::Sender<Job>,
     custody: watch::Receiver<Arc<Vec<Custody>>>,
+    views: watch::Receiver<Tally>,
 }
 
 /// The publishing task is gone.
@@ -110,6 +111,12 @@ impl Publisher {
     #[must_use]
     pub fn custody(&self) -> Arc<Vec<Custody>> {
         self.custody.borrow().clone()
+    }
+
+    /// How many views there are, and what building them took.
+    #[must_use]
+    pub fn views(&self) -> Tally {
+        *self.views.borrow()
     }
 
     /// Whether the keys here are enough to sign for every role.
@@ -196,8 +203,9 @@ impl Worker {
     pub fn start(self, tasks: &mut JoinSet<()>, cancel: CancellationToken) -> Publisher {
         let (jobs, queue) = mpsc::channel(QUEUE);
         let (known, custody) = watch::channel(self.custody());
+        let views = self.press.views.tally();
         tasks.spawn(self.run(queue, known, cancel));
-        Publisher { jobs, custody }
+        Publisher { jobs, custody, views }
     }
 
     fn custody(&self) -> Arc<Vec<Custody>> {

@@ -1,33 +1,51 @@
 //! Builds the views again when something that they hang on has changed.
 //!
-//! What is open is closed first: what something else replaces, or what could
-//! not be installed on machines of the group's baseline, is not offered.
-//! Groups of a stage with the same open revisions and baseline share a view. A view whose
-//! revisions are those of last time is kept, unless its signature is due.
+//! There is one for every distinct set of revisions that is open for a group
+//! at some site ([`set::sets`]), and sites with equal sets share it. What is
+//! open is closed first: what something else replaces, or what could not be
+//! installed on machines of the group's baseline, is not offered. Groups of a
+//! stage with the same open revisions and baseline share a view as well.
+//!
+//! A view whose revisions are those of last time is kept, unless its signature
+//! is due or a site comes to it from a view that was signed later: clients
+//! refuse what is older than what they have ([`dates`]). What time alone will
+//! open is signed ahead, dated at its opening, so that a branch that is cut off
+//! has it.
 
-use std::collections::BTreeMap;
+mod dates;
+mod tally;
+
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Instant;
 
 use jiff::Timestamp;
 use patchmesh_proto::document;
 use patchmesh_proto::wire;
-use patchmesh_topology::closure;
+use patchmesh_topology::approval::ApprovalSet;
+use patchmesh_topology::closure::{self, Ground, Offered};
+use patchmesh_topology::digest::Digest;
 use patchmesh_topology::name::{BaselineName, GroupName, SourceName};
 use patchmesh_topology::node::{Group, Stage};
 use patchmesh_topology::offer::{Offer, availability};
 use patchmesh_topology::revision::{DocumentRef, Revision, RevisionId};
 use patchmesh_topology::subscription::Subscription;
 use patchmesh_topology::supersedence::Entry;
-use patchmesh_topology::view::{ViewSet, divide};
+use patchmesh_topology::view::set::{self, Effective, HORIZON, MAX_MOMENTS, MAX_SETS, SetId};
+use patchmesh_topology::view::{FullView, Pools, ViewKey, ViewSet, divide, of_group};
+use tokio::sync::watch;
 
 use super::baselines::{self, Grounds};
 use super::draft::Draft;
 use super::writing::Writing;
-use crate::generation::{Generation, load, names};
+use crate::generation::{Generation, StoredView, load, names};
 use crate::openpgp::SigningKey;
 use crate::store::{self, Store};
 use crate::tuf::layout::MeshRole;
 use crate::view::{self, Dists, apt, files};
+
+use dates::Dates;
+pub use tally::Tally;
 
 /// Why the views could not be built.
 #[derive(Debug, thiserror::Error)]
@@ -76,17 +94,78 @@ pub enum Error {
 
 /// What a view hangs on: the stage, the packages that machines have, and what
 /// is open and available.
-type Key = (Stage, Option<DocumentRef>, Vec<RevisionId>);
+type Key = (Stage, Option<DocumentRef>, SetId);
 
 /// Builds views and remembers what the last ones were built from.
 #[derive(Debug)]
 pub struct Views {
     builder: apt::Builder,
     keys: BTreeMap<Stage, SigningKey>,
-    built: BTreeMap<Key, DocumentRef>,
+    built: BTreeMap<Key, Built>,
     grounds: Grounds,
     /// What was fetched of the sources when they were built.
     fetched: BTreeMap<SourceName, Subscription>,
+    tally: watch::Sender<Tally>,
+    /// When there are more moments to sign ahead for than were looked at.
+    again: Option<Timestamp>,
+}
+
+/// A view that was built.
+#[derive(Debug, Clone, Copy)]
+struct Built {
+    document: DocumentRef,
+    signed_at: Timestamp,
+}
+
+/// A view to be.
+struct Wanted {
+    /// What is open and available, in order.
+    open: Vec<Arc<Revision>>,
+    /// The sets of which that is left.
+    sets: Vec<SetId>,
+    /// When those that it takes the place of were signed.
+    since: Option<Timestamp>,
+    /// Whether it is open somewhere.
+    is_now: bool,
+    /// When it opens somewhere else, if only time passes.
+    opens: Option<Timestamp>,
+}
+
+impl Wanted {
+    const fn of(open: Vec<Arc<Revision>>) -> Self {
+        Self { open, sets: Vec::new(), since: None, opens: None, is_now: false }
+    }
+
+    /// Is wanted for this set too.
+    fn add(&mut self, set: &Effective<'_>, group: &Group, dates: &Dates) {
+        self.is_now |= set.is_now;
+        if set.is_now {
+            self.since = self.since.max(dates.before(&group.name, &set.sites));
+        }
+        let Some(coming) = &set.coming else { return };
+        self.since = self.since.max(dates.before(&group.name, &coming.sites));
+        self.opens = Some(self.opens.map_or(coming.at, |at| at.min(coming.at)));
+    }
+
+    /// The date for a view built now.
+    fn date(&self, now: Timestamp) -> Timestamp {
+        if self.is_now { now } else { self.opens.unwrap_or(now) }
+    }
+}
+
+/// All that one writing of the views has to do with.
+struct Round<'a> {
+    previous: Option<&'a Generation>,
+    draft: &'a Draft,
+    store: &'a Store,
+    /// The present views by their documents.
+    standing: HashMap<Digest, &'a StoredView>,
+    /// Revisions that were looked for, if they are available.
+    revisions: HashMap<&'a RevisionId, Option<Arc<Revision>>>,
+    built: BTreeMap<Key, Built>,
+    views: BTreeMap<ViewKey, DocumentRef>,
+    /// How many were built.
+    count: usize,
 }
 
 impl Views {
@@ -99,13 +178,22 @@ impl Views {
             built: BTreeMap::new(),
             grounds: Grounds::default(),
             fetched: BTreeMap::new(),
+            tally: watch::Sender::new(Tally::default()),
+            again: None,
         }
+    }
+
+    /// How many views there are, and what the last building took.
+    #[must_use]
+    pub fn tally(&self) -> watch::Receiver<Tally> {
+        self.tally.subscribe()
     }
 
     /// Whether some view's signature has to be renewed.
     #[must_use]
     pub fn due(&self, generation: &Generation, now: Timestamp) -> bool {
         generation.views.values().any(|view| is_due(view.view().signed_at, now))
+            || self.again.is_some_and(|again| again <= now)
     }
 
     /// Adds the view set, and those views that have to be built, to `writing`.
@@ -119,30 +207,21 @@ impl Views {
         store: &Store,
         writing: &mut Writing,
     ) -> Result<(), Error> {
-        let mut views = BTreeMap::new();
-        let mut built = BTreeMap::new();
+        let begun = Instant::now();
         if self.fetched != draft.mesh.source_subscriptions {
             self.fetched.clone_from(&draft.mesh.source_subscriptions);
             self.built.clear();
         }
-        for group in draft.mesh.groups.values() {
-            let (stage, name) = (group.stage, &group.name);
-            let open = open(previous, draft, store, stage, name)?;
-            let ids: Vec<RevisionId> = open.iter().map(|revision| revision.id.clone()).collect();
-            let baseline =
-                group.baseline.as_ref().and_then(|one| draft.baselines.baselines.get(one));
-            let snapshot = baseline.and_then(|one| Some(one.last()?.1.index));
-            let key = (stage, snapshot, ids);
-            let kept =
-                built.get(&key).copied().or_else(|| self.kept(previous, &key, name, draft.now));
-            let document = match kept {
-                Some(document) => document,
-                None => self.build(previous, draft, group, &open, writing)?,
-            };
-            built.insert(key, document);
-            views.insert((stage, name.clone()), document);
+        let approvals: Vec<_> =
+            Stage::ALL.into_iter().map(|stage| draft.approvals(stage)).collect();
+        let mut round = Round::new(previous, draft, store);
+        self.again = None;
+        for set in &approvals {
+            self.stage(&mut round, set, writing)?;
         }
+        let Round { built, views, count, .. } = round;
         self.built = built;
+        self.tally.send_replace(Tally::of(&views, count, begun.elapsed(), draft.now));
         let unchanged = previous.is_some_and(|one| {
             one.views.len() == views.len()
                 && one.views.iter().all(|(key, view)| views.get(key) == Some(&view.document))
@@ -155,57 +234,162 @@ impl Views {
         Ok(())
     }
 
-    /// The present view of a group, if it says what it should and is not due.
-    fn kept(
-        &self,
-        previous: Option<&Generation>,
-        key: &Key,
-        group: &GroupName,
-        now: Timestamp,
-    ) -> Option<DocumentRef> {
-        let present = previous?.views.get(&(key.0, group.clone()))?;
-        let built = self.built.get(key)?;
-        (present.document == *built && !is_due(present.view().signed_at, now)).then_some(*built)
+    /// The views of every group that follows one stage.
+    fn stage<'a>(
+        &mut self,
+        round: &mut Round<'a>,
+        approvals: &'a ApprovalSet,
+        writing: &mut Writing,
+    ) -> Result<(), Error> {
+        let (stage, draft) = (approvals.stage, round.draft);
+        let states = &draft.wave_states.states;
+        let offer = Offer::new(approvals, &draft.rollouts, states, draft.now);
+        let groups: Vec<&Group> = draft.mesh.groups_of(stage).collect();
+        let sites = set::sites(&draft.mesh, stage);
+        let ahead = self.ahead(offer);
+        let sets = set::sets(offer, groups.iter().map(|group| &group.name), &sites, &ahead);
+        let dates = Dates::of(round.previous, &draft.mesh, stage, draft.now);
+        for group in groups {
+            let mut sets = sets.get(&group.name).map(Vec::as_slice).unwrap_or_default();
+            if sets.len() > MAX_SETS {
+                tracing::warn!(
+                    %stage, group = %group.name, sets = sets.len(), built = MAX_SETS,
+                    "too many waves are in flight: some sites are served less than is open there"
+                );
+                sets = &sets[..MAX_SETS];
+            }
+            self.group(round, group, sets, &dates, writing)?;
+        }
+        Ok(())
     }
 
+    /// The moments for which views are signed ahead.
+    fn ahead(&mut self, offer: Offer<'_>) -> Vec<Timestamp> {
+        let end = offer.now.saturating_add(HORIZON).unwrap_or(Timestamp::MAX);
+        let mut moments: Vec<Timestamp> =
+            set::moments(offer).into_iter().take_while(|at| *at <= end).collect();
+        if moments.len() > MAX_MOMENTS {
+            moments.truncate(MAX_MOMENTS);
+            let half = moments[MAX_MOMENTS / 2];
+            self.again = Some(self.again.map_or(half, |again| again.min(half)));
+        }
+        moments
+    }
+
+    /// The views of one group: those that stand, and those that are built.
+    fn group<'a>(
+        &mut self,
+        round: &mut Round<'a>,
+        group: &'a Group,
+        sets: &[Effective<'a>],
+        dates: &Dates,
+        writing: &mut Writing,
+    ) -> Result<(), Error> {
+        let mut wanted: BTreeMap<Key, Wanted> = BTreeMap::new();
+        let snapshot = round.snapshot(group);
+        for set in sets {
+            let open = round.open(&set.revisions)?;
+            let key = (group.stage, snapshot, SetId::of(open.iter().map(|one| &one.id)));
+            let wanted = wanted.entry(key).or_insert(Wanted::of(open));
+            wanted.sets.push(set.id);
+            wanted.add(set, group, dates);
+        }
+        let (mut staying, mut lacking) = (Vec::new(), Vec::new());
+        for (key, wanted) in wanted {
+            match self.kept(round, &key, &wanted) {
+                Some(built) => {
+                    staying.extend(round.standing.get(&built.document.digest).copied());
+                    round.name(group, key, built, &wanted.sets);
+                }
+                None => lacking.push((key, wanted)),
+            }
+        }
+        if lacking.is_empty() {
+            return Ok(());
+        }
+        let staying: Vec<&FullView> = staying.into_iter().map(|view| &view.full).collect();
+        for ((key, wanted), built) in
+            lacking.iter().zip(self.build(round, group, &lacking, &staying, writing)?)
+        {
+            round.name(group, *key, built, &wanted.sets);
+        }
+        Ok(())
+    }
+
+    /// A view that says what it should, is not due, not older than those that it
+    /// takes the place of, and not dated later than it opens.
+    fn kept(&self, round: &Round<'_>, key: &Key, wanted: &Wanted) -> Option<Built> {
+        let now = round.draft.now;
+        let stands = |one: &&Built| round.standing.contains_key(&one.document.digest);
+        let built = round.built.get(key).or_else(|| self.built.get(key).filter(stands))?;
+        let opens = wanted.date(now);
+        let is_old = is_due(built.signed_at, now) || Some(built.signed_at) < wanted.since;
+        let is_late = built.signed_at.duration_since(opens) > apt::MAX_AHEAD;
+        (!is_old && !is_late).then_some(*built)
+    }
+
+    /// Builds what a group lacks, each as its place in `lacking`.
     fn build(
         &mut self,
-        previous: Option<&Generation>,
+        round: &mut Round<'_>,
+        group: &Group,
+        lacking: &[(Key, Wanted)],
+        staying: &[&FullView],
+        writing: &mut Writing,
+    ) -> Result<Vec<Built>, Error> {
+        let draft = round.draft;
+        let ground = self.ground(draft, group)?;
+        let offered: Vec<Offered<'_>> = lacking
+            .iter()
+            .map(|(_, wanted)| closure::offered(&entries(draft, &wanted.open), ground.as_deref()))
+            .collect();
+        let present = round.present(group);
+        let mut keep = Dists::new();
+        for view in &present {
+            for (dist, architectures) in view::dists(&view.view.files) {
+                keep.entry(dist).or_default().extend(architectures);
+            }
+        }
+        let revisions: Vec<Vec<&Revision>> =
+            offered.iter().map(|one| one.revisions.clone()).collect();
+        let parts = divide(&revisions, &present, staying);
+        let mut built = Vec::new();
+        for (((_, wanted), offered), parts) in lacking.iter().zip(offered).zip(parts) {
+            built.push(self.build_one(draft, group, (offered, parts), &keep, wanted, writing)?);
+            round.count += 1;
+        }
+        Ok(built)
+    }
+
+    fn ground(&mut self, draft: &Draft, group: &Group) -> Result<Option<Arc<Ground>>, Error> {
+        let Some(name) = &group.baseline else { return Ok(None) };
+        self.grounds
+            .get(&draft.baselines, name, |document| draft.document(document))
+            .map_err(|source| Error::Baseline { name: name.clone(), source })
+    }
+
+    fn build_one(
+        &mut self,
         draft: &Draft,
         of: &Group,
-        open: &[Arc<Revision>],
+        (offered, parts): (Offered<'_>, Pools<Vec<&Revision>>),
+        keep: &Dists,
+        wanted: &Wanted,
         writing: &mut Writing,
-    ) -> Result<DocumentRef, Error> {
+    ) -> Result<Built, Error> {
         let (stage, group) = (of.stage, &of.name);
-        let ground = match &of.baseline {
-            Some(name) => self
-                .grounds
-                .get(&draft.baselines, name, |document| draft.document(document))
-                .map_err(|source| Error::Baseline { name: name.clone(), source })?,
-            None => None,
-        };
-        let entries: Vec<Entry<'_>> = open
-            .iter()
-            .map(|revision| {
-                let ordinal = draft.catalogue.get(&revision.id).map_or(0, |one| one.ordinal);
-                Entry { revision, ordinal }
-            })
-            .collect();
-        let offered = closure::offered(&entries, ground.as_deref());
         let key = self.keys.get(&stage).ok_or(Error::NoKey(stage))?;
-        let present = previous.and_then(|one| one.views.get(&(stage, group.clone())));
-        let keep = present.map_or_else(Dists::new, |view| view::dists(&view.view().files));
-        let divided = divide(&offered.revisions, present.map(|one| &one.full));
-        let [settled, opening] = [divided.settled, divided.opening].map(Kinds::of);
+        let [settled, opening] = [parts.settled, parts.opening].map(Kinds::of);
         let input = apt::Input {
             mesh: &draft.mesh.name,
             stage,
             settled: &settled.packages,
             opening: &opening.packages,
-            keep: &keep,
+            keep,
             hidden: &offered.outcome.hidden,
             now: draft.now,
-            previous: present.map(|one| one.view().signed_at),
+            opens: wanted.date(draft.now),
+            previous: wanted.since,
         };
         let mut built = self.builder.build(&input, key).map_err(|source| Error::Build {
             stage,
@@ -232,8 +416,82 @@ impl Views {
         let bytes = document::encode(&wire::View::from(&view));
         let document = document::reference(&bytes);
         writing.documents.push((document, bytes));
-        Ok(document)
+        Ok(Built { document, signed_at: view.signed_at })
     }
+}
+
+impl<'a> Round<'a> {
+    fn new(previous: Option<&'a Generation>, draft: &'a Draft, store: &'a Store) -> Self {
+        let views = previous.into_iter().flat_map(|one| one.views.values());
+        Self {
+            previous,
+            draft,
+            store,
+            standing: views.map(|view| (view.document.digest, view.as_ref())).collect(),
+            revisions: HashMap::new(),
+            built: BTreeMap::new(),
+            views: BTreeMap::new(),
+            count: 0,
+        }
+    }
+
+    /// The packages that machines of a group have.
+    fn snapshot(&self, group: &Group) -> Option<DocumentRef> {
+        let baseline = self.draft.baselines.baselines.get(group.baseline.as_ref()?)?;
+        Some(baseline.last()?.1.index)
+    }
+
+    /// A group's views as they stand.
+    fn present(&self, group: &Group) -> Vec<&'a FullView> {
+        let views = self.previous.map(|one| &one.views);
+        let of = views.into_iter().flat_map(|views| of_group(views, group.stage, &group.name));
+        of.map(|(_, view)| &view.full).collect()
+    }
+
+    fn name(&mut self, group: &Group, key: Key, built: Built, sets: &[SetId]) {
+        self.built.insert(key, built);
+        for set in sets {
+            self.views.insert((group.stage, group.name.clone(), *set), built.document);
+        }
+    }
+
+    /// Those of some revisions that are fully bound.
+    fn open(&mut self, ids: &[&'a RevisionId]) -> Result<Vec<Arc<Revision>>, Error> {
+        let mut open = Vec::with_capacity(ids.len());
+        for id in ids {
+            let revision = match self.revisions.get(id) {
+                Some(known) => known.clone(),
+                None => {
+                    let found = self.available(id)?;
+                    self.revisions.insert(id, found.clone());
+                    found
+                }
+            };
+            open.extend(revision);
+        }
+        Ok(open)
+    }
+
+    /// A revision as far as it is fetched, if all of that is bound.
+    fn available(&self, id: &RevisionId) -> Result<Option<Arc<Revision>>, Error> {
+        // What the catalogue does not know is not offered.
+        let Some(entry) = self.draft.catalogue.get(id) else { return Ok(None) };
+        let known = self.previous.and_then(|one| one.revisions.get(id)).cloned();
+        let revision = match known {
+            Some(revision) => revision,
+            None => load::revision(id, entry, self.store.get_blob(&entry.document.digest)?)?
+                .ok_or_else(|| Error::Missing(id.clone()))?,
+        };
+        // Of what is not fetched at all nothing is offered.
+        let revision = self.draft.mesh.narrowed(&revision).map_or(revision, Arc::new);
+        let is_bound = |payload: &_| self.draft.bindings.contains_key(payload);
+        Ok(availability(&revision, is_bound).is_available().then_some(revision))
+    }
+}
+
+fn entries<'r>(draft: &Draft, open: &'r [Arc<Revision>]) -> Vec<Entry<'r>> {
+    let ordinal = |id| draft.catalogue.get(id).map_or(0, |one| one.ordinal);
+    open.iter().map(|revision| Entry { revision, ordinal: ordinal(&revision.id) }).collect()
 }
 
 /// The revisions of a part by what they are for.
@@ -254,32 +512,8 @@ fn is_due(signed_at: Timestamp, now: Timestamp) -> bool {
     now.duration_since(signed_at) > apt::RESIGN_AFTER
 }
 
-/// The revisions that are open everywhere for a group and fully bound.
-fn open(
-    previous: Option<&Generation>,
-    draft: &Draft,
-    store: &Store,
-    stage: Stage,
-    group: &GroupName,
-) -> Result<Vec<Arc<Revision>>, Error> {
-    let approvals = draft.approvals(stage);
-    let states = &draft.wave_states.states;
-    let offer = Offer::new(&approvals, &draft.rollouts, states, draft.now);
-    let mut open = Vec::new();
-    for id in offer.open_revisions(group, None) {
-        // What the catalogue does not know is not offered.
-        let Some(entry) = draft.catalogue.get(id) else { continue };
-        let known = previous.and_then(|one| one.revisions.get(id)).cloned();
-        let revision = match known {
-            Some(revision) => revision,
-            None => load::revision(id, entry, store.get_blob(&entry.document.digest)?)?
-                .ok_or_else(|| Error::Missing(id.clone()))?,
-        };
-        // Of what is not fetched at all nothing is offered.
-        let revision = draft.mesh.narrowed(&revision).map_or(revision, Arc::new);
-        if availability(&revision, |payload| draft.bindings.contains_key(payload)).is_available() {
-            open.push(revision);
-        }
-    }
-    Ok(open)
-}
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

@@ -23,6 +23,7 @@ use crate::replicate::status::Statuses;
 use crate::reports::ledger::Ledger;
 use crate::scrub;
 use crate::store::Store;
+use crate::view::standing::Board;
 
 /// The running parts of any node.
 #[derive(Debug, Clone)]
@@ -47,6 +48,8 @@ pub struct Context {
     pub scrub: scrub::Progress,
     /// How long after the timestamp's expiry views stay served.
     pub offline_grace: Duration,
+    /// Which views it serves.
+    pub board: Board,
     /// The mesh's CA certificate, PEM.
     pub ca_pem: Arc<str>,
     /// The parts that only the primary has.

@@ -40,7 +40,7 @@ use packages::{Entry, Selection};
 
 pub use layout::dist_name;
 pub use packages::{LeftOut, Reason};
-pub use release::{RESIGN_AFTER, VALID_FOR};
+pub use release::{MAX_AHEAD, RESIGN_AFTER, VALID_FOR};
 
 /// The components of every dist, in the order that `Release` lists them.
 pub const COMPONENTS: [&str; 2] = ["settled", "opening"];
@@ -63,6 +63,8 @@ pub struct Input<'a> {
     pub hidden: &'a BTreeSet<(String, Sha256)>,
     /// The primary's clock.
     pub now: Timestamp,
+    /// When it opens; before, it is served to nobody. Not later than `now`: at once.
+    pub opens: Timestamp,
     /// When the previous view of this stage and group was signed.
     pub previous: Option<Timestamp>,
 }
@@ -149,13 +151,13 @@ impl Builder {
         let selections =
             [input.settled, input.opening].map(|open| packages::select(open, &mut left_out));
         let mut files = Files::default();
-        let signed_at = release::signing_time(input.now, input.previous);
+        let signed_at = release::signing_time(input.now.max(input.opens), input.previous);
         let kept = input.keep.keys().filter(|dist| layout::is_dist(dist));
         let dists: BTreeSet<&String> =
             selections.iter().flat_map(Selection::keys).chain(kept).collect();
         for dist in dists {
             let text = self.dist(input, dist, &selections, signed_at, &mut files)?;
-            // The signature is made now, even where the date runs a little ahead.
+            // The signature is made now, even where the date runs ahead.
             sign(dist, text, key, input.now.min(signed_at), &mut files)?;
         }
         let [settled, opening] = selections.each_ref().map(|one| pool(one, input.hidden));

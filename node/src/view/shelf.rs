@@ -79,6 +79,12 @@ impl Shelf {
         &self.current.view
     }
 
+    /// The same with the files of its pools.
+    #[must_use]
+    pub const fn full(&self) -> &FullView {
+        &self.current
+    }
+
     /// The file at a path: of the current view, or else of an earlier one.
     #[must_use]
     pub fn file(&self, path: &str) -> Option<File> {

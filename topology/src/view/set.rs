@@ -3,19 +3,31 @@
 //! Stock clients are given views, and there is one for every distinct set of
 //! revisions that is open for a group at some site: as many as there are
 //! waves in flight, not as there are sites. [`sets`] finds them; a node asks
-//! for its own site by the same function, so both always agree.
+//! for its own site by the same function, so both always agree. What time alone
+//! will open is found ahead ([`moments`]), so that its views can be signed
+//! before a branch is cut off.
 //!
 //! What always holds: for every site given, exactly one set names it, and that
-//! set is what [`Offer::open_revisions`] says of the group there.
+//! set is what [`Offer::open_revisions`] says of the group there, brakes apart:
+//! those are a site's own.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+mod moments;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
+
+use jiff::Timestamp;
 
 use crate::approval::Decision;
 use crate::digest::Digest;
 use crate::name::{GroupName, RolloutName, Site};
+use crate::node::{Membership, Mesh, Node, Stage};
 use crate::offer::Offer;
-use crate::revision::RevisionId;
+use crate::revision::{RevisionId, UpdateId};
+use crate::rollout::exception::{Scope, Subject};
+use crate::rollout::{Exception, brake};
+
+pub use moments::{HORIZON, MAX_MOMENTS, moments};
 
 /// What keeps the names of sets apart from other digests.
 const DOMAIN: &str = "patchmesh v1 effective set";
@@ -84,13 +96,26 @@ pub struct Effective<'a> {
     pub id: SetId,
     /// The revisions, in order.
     pub revisions: Vec<&'a RevisionId>,
-    /// Where just this is open; none: what is open everywhere, asked for no
-    /// site in particular.
+    /// Whether just this is open now.
+    pub is_now: bool,
+    /// Where it is; none: everywhere, asked for no site in particular.
+    pub sites: Vec<&'a Site>,
+    /// Where it will be, if only time passes.
+    pub coming: Option<Coming<'a>>,
+}
+
+/// Where a set will be open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Coming<'a> {
+    /// From when at the earliest.
+    pub at: Timestamp,
+    /// Where.
     pub sites: Vec<&'a Site>,
 }
 
-/// The distinct sets of every group of a stage at `sites`, those of the most
-/// sites first. Without sites: what is open at every one, as one set.
+/// The distinct sets of every group of a stage at `sites`, now and at some
+/// `moments` to come, in order; those of the most sites first. Without sites:
+/// what is open at every one.
 ///
 /// Takes time for the approvals once, and for the plans as often as the sites
 /// differ in what plans say of them; not for sites times approvals.
@@ -99,21 +124,37 @@ pub fn sets<'a>(
     offer: Offer<'a>,
     groups: impl IntoIterator<Item = &'a GroupName>,
     sites: &BTreeSet<&'a Site>,
+    moments: &[Timestamp],
 ) -> BTreeMap<&'a GroupName, Vec<Effective<'a>>> {
+    // A brake is a site's own, and not what views are built for.
+    let offer = Offer { brakes: &brake::NONE, ..offer };
     let mut approved: BTreeMap<&'a GroupName, Approved<'a>> =
         groups.into_iter().map(|group| (group, Approved::default())).collect();
+    let special = Special::of(offer);
     for ((revision, group), approval) in &offer.approvals.entries {
         if let (Decision::Approved(rollout), Some(approved)) =
             (&approval.decision, approved.get_mut(group))
         {
-            approved.add(revision, rollout);
+            approved.add(revision, Kind { rollout, special: special.of_revision(revision) });
         }
     }
     let alike = alike(offer, sites);
     let found = |(group, approved): (&'a GroupName, Approved<'a>)| {
-        (group, approved.sets(offer, group, &alike))
+        (group, approved.sets(offer, group, &alike, moments))
     };
     approved.into_iter().map(found).collect()
+}
+
+/// Where there are nodes that serve a stage to machines.
+#[must_use]
+pub fn sites(mesh: &Mesh, stage: Stage) -> BTreeSet<&Site> {
+    serving(mesh, stage).map(|node| &node.site).collect()
+}
+
+/// The nodes that serve a stage to machines, or will when they have joined.
+pub fn serving(mesh: &Mesh, stage: Stage) -> impl Iterator<Item = &Node> {
+    let takes_part = |node: &&Node| node.membership != Membership::Revoked;
+    mesh.nodes.values().filter(move |node| node.stages.contains(&stage)).filter(takes_part)
 }
 
 /// The sites that plans cannot tell apart; without sites one entry for all.
@@ -126,10 +167,17 @@ fn alike<'a>(offer: Offer<'a>, sites: &BTreeSet<&'a Site>) -> Vec<Vec<&'a Site>>
     if alike.is_empty() { vec![Vec::new()] } else { alike.into_values().collect() }
 }
 
-/// Every place that a plan names. Whatever is said of a site is said by them.
+/// Every place that plans, freezes and exceptions name. Whatever is said of a
+/// site is said by them.
 fn marks(offer: Offer<'_>) -> BTreeSet<&str> {
-    let waves = offer.rollouts.values().flat_map(|rollout| &rollout.waves);
-    waves.flat_map(|wave| &wave.geographies).map(Site::as_str).collect()
+    let waves = offer.plans.rollouts.values().flat_map(|rollout| &rollout.waves);
+    let waves = waves.flat_map(|wave| &wave.geographies);
+    let freezes = offer.plans.freezes.values().flat_map(|freeze| &freeze.geographies);
+    let exceptions = offer.plans.exceptions.values().filter_map(|one| match &one.scope {
+        Scope::Site(site) => Some(site),
+        Scope::Machine(_) | Scope::Group(_) => None,
+    });
+    waves.chain(freezes).chain(exceptions).map(Site::as_str).collect()
 }
 
 /// The places named that a site is in, from the outermost on.
@@ -139,25 +187,65 @@ fn marks_over<'a>(marks: &BTreeSet<&'a str>, site: &Site) -> Vec<&'a str> {
     ends.filter_map(|end| marks.get(&text[..end]).copied()).collect()
 }
 
+/// The updates about which some exception says something.
+struct Special<'a>(HashSet<&'a UpdateId>);
+
+impl<'a> Special<'a> {
+    fn of(offer: Offer<'a>) -> Self {
+        let update = |one: &'a Exception| match (&one.scope, &one.subject) {
+            (Scope::Machine(_), _) | (_, Subject::All) => None,
+            (_, Subject::Update(update)) => Some(update),
+            (_, Subject::Revision(revision)) => Some(&revision.update),
+        };
+        Self(offer.plans.exceptions.values().filter_map(update).collect())
+    }
+
+    /// The revision, if there is an exception about it.
+    fn of_revision<'r>(&self, revision: &'r RevisionId) -> Option<&'r RevisionId> {
+        let is_special = !self.0.is_empty() && self.0.contains(&revision.update);
+        is_special.then_some(revision)
+    }
+}
+
+/// What decides where and when an approval is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Kind<'a> {
+    rollout: &'a RolloutName,
+    /// The revision, where something is said about it alone.
+    special: Option<&'a RevisionId>,
+}
+
 /// The approvals of a group.
 #[derive(Default)]
 struct Approved<'a> {
-    /// Each with its kind.
+    /// Each with the place of its kind.
     revisions: Vec<(&'a RevisionId, usize)>,
-    /// One approval of each kind: what is of one kind is open at the same
-    /// places.
-    kinds: Vec<&'a RevisionId>,
-    known: HashMap<&'a RolloutName, usize>,
+    /// The kinds, and one approval of each: those of one kind are open at the
+    /// same places at the same times.
+    kinds: Vec<(Kind<'a>, &'a RevisionId)>,
+    known: HashMap<Kind<'a>, usize>,
+}
+
+/// Where a set is open, and will be.
+#[derive(Default)]
+struct Places<'a> {
+    is_now: bool,
+    sites: Vec<&'a Site>,
+    coming: Option<Coming<'a>>,
 }
 
 impl<'a> Approved<'a> {
-    fn add(&mut self, revision: &'a RevisionId, rollout: &'a RolloutName) {
-        let Self { revisions, kinds, known } = self;
-        let kind = *known.entry(rollout).or_insert_with(|| {
-            kinds.push(revision);
-            kinds.len() - 1
-        });
-        revisions.push((revision, kind));
+    fn add(&mut self, revision: &'a RevisionId, kind: Kind<'a>) {
+        // Approvals that follow each other are nearly always of one kind.
+        let last = self.revisions.last().map(|(_, place)| *place);
+        let place = match last.filter(|place| self.kinds[*place].0 == kind) {
+            Some(place) => place,
+            None => *self.known.entry(kind).or_insert_with(|| {
+                self.kinds.push((kind, revision));
+                self.kinds.len() - 1
+            }),
+        };
+        self.revisions.push((revision, place));
     }
 
     fn sets(
@@ -165,24 +253,53 @@ impl<'a> Approved<'a> {
         offer: Offer<'a>,
         group: &'a GroupName,
         alike: &[Vec<&'a Site>],
+        moments: &[Timestamp],
     ) -> Vec<Effective<'a>> {
-        let mut places: BTreeMap<Vec<bool>, Vec<&'a Site>> = BTreeMap::new();
+        let timed: Vec<bool> =
+            self.kinds.iter().map(|(kind, _)| moments::is_timed(offer, kind.rollout)).collect();
+        let mut found: BTreeMap<Vec<bool>, Places<'a>> = BTreeMap::new();
         for sites in alike {
-            let first = sites.first().copied();
-            let is_open = |kind: &&'a RevisionId| offer.of(kind, group, first).is_ok();
-            places.entry(self.kinds.iter().map(is_open).collect()).or_default().extend(sites);
+            let site = sites.first().copied();
+            let is_open =
+                |offer: Offer<'a>, one: usize| offer.of(self.kinds[one].1, group, site).is_ok();
+            let mut open: Vec<bool> =
+                (0..self.kinds.len()).map(|one| is_open(offer, one)).collect();
+            let places = found.entry(open.clone()).or_default();
+            places.is_now = true;
+            places.sites.extend(sites);
+            for at in moments {
+                let then = Offer { now: *at, ..offer };
+                let next: Vec<bool> = (0..self.kinds.len())
+                    .map(|one| if timed[one] { is_open(then, one) } else { open[one] })
+                    .collect();
+                if next != open {
+                    found.entry(next.clone()).or_default().come(*at, sites);
+                    open = next;
+                }
+            }
         }
-        let mut sets: Vec<Effective<'a>> = places
-            .into_iter()
-            .map(|(is_open, mut sites)| {
-                sites.sort_unstable();
-                let open = self.revisions.iter().filter(|(_, kind)| is_open[*kind]);
-                let revisions: Vec<_> = open.map(|(revision, _)| *revision).collect();
-                Effective { id: SetId::of(revisions.iter().copied()), revisions, sites }
-            })
-            .collect();
-        sets.sort_by(|a, b| (b.sites.len(), a.id).cmp(&(a.sites.len(), b.id)));
+        let mut sets: Vec<_> =
+            found.into_iter().map(|(open, places)| self.set(&open, places)).collect();
+        let rank = |set: &Effective<'_>| (!set.is_now, std::cmp::Reverse(set.sites.len()), set.id);
+        sets.sort_by_key(rank);
         sets
+    }
+
+    fn set(&self, is_open: &[bool], places: Places<'a>) -> Effective<'a> {
+        let Places { is_now, mut sites, coming } = places;
+        sites.sort_unstable();
+        let open = self.revisions.iter().filter(|(_, kind)| is_open[*kind]);
+        let revisions: Vec<_> = open.map(|(revision, _)| *revision).collect();
+        let id = SetId::of(revisions.iter().copied());
+        Effective { id, revisions, is_now, sites, coming }
+    }
+}
+
+impl<'a> Places<'a> {
+    fn come(&mut self, at: Timestamp, sites: &[&'a Site]) {
+        let coming = self.coming.get_or_insert(Coming { at, sites: Vec::new() });
+        coming.at = coming.at.min(at);
+        coming.sites.extend(sites);
     }
 }
 

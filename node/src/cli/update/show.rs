@@ -23,6 +23,46 @@ struct Shown {
     withheld: Vec<Withheld>,
     /// Where something newer is offered instead.
     replaced: Vec<Replaced>,
+    /// Where it is open, for every group that it is approved for.
+    openings: Vec<Opening>,
+}
+
+#[derive(Debug, Serialize)]
+struct Opening {
+    stage: &'static str,
+    group: String,
+    /// Sites that serve the stage.
+    sites: u64,
+    open_sites: u64,
+    /// The first of those where it is open.
+    open_at: Vec<String>,
+    /// Why it is not open at the others.
+    closed: Option<String>,
+}
+
+impl From<admin::OpeningRow> for Opening {
+    fn from(row: admin::OpeningRow) -> Self {
+        Self {
+            stage: answer::stage(row.stage()),
+            group: row.group,
+            sites: row.sites,
+            open_sites: row.open_sites,
+            open_at: row.open_at,
+            closed: answer::some(row.closed),
+        }
+    }
+}
+
+impl Opening {
+    fn cells(&self, closed: &str) -> [String; 3] {
+        let mut open = format!("{} of {}", self.open_sites, answer::counted(self.sites, "site"));
+        if !self.open_at.is_empty() {
+            let more = self.open_sites > self.open_at.len() as u64;
+            let more = if more { ", …" } else { "" };
+            open = format!("{open}: {}{more}", self.open_at.join(", "));
+        }
+        [self.group.clone(), open, closed.to_owned()]
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -110,6 +150,7 @@ impl From<admin::GetUpdateResponse> for Shown {
                 .into_iter()
                 .map(|row| Replaced { group: row.group, by: row.by })
                 .collect(),
+            openings: response.openings.into_iter().map(Opening::from).collect(),
         }
     }
 }
@@ -168,6 +209,14 @@ impl Answer for Shown {
             let rows = self.replaced.iter().map(|one| [one.group.clone(), one.by.clone()]);
             text.push_str(&format!("\n{}", table(["not offered to", "since it has"], rows)));
         }
+        let mut closed = self
+            .openings
+            .iter()
+            .filter_map(|one| Some(one.cells(one.closed.as_deref()?)))
+            .peekable();
+        if closed.peek().is_some() {
+            text.push_str(&format!("\n{}", table(["group", "open at", "elsewhere"], closed)));
+        }
         if !self.description.is_empty() {
             text.push_str(&format!("\n{}\n", clean_lines(self.description.trim_end())));
         }
@@ -214,5 +263,29 @@ mod tests {
         assert_eq!(json["revision"], "v:s/n@1");
         assert_eq!(json["payloads"][0]["blob"], serde_json::Value::Null);
         assert_eq!(json["approvals"]["production"], serde_json::json!([]));
+    }
+    #[test]
+    fn where_it_is_open_is_told_unless_it_is_so_everywhere() {
+        let row = |open: u64, closed: &str| admin::OpeningRow {
+            stage: wire::Stage::Production.into(),
+            group: "servers".into(),
+            sites: 3,
+            open_sites: open,
+            open_at: vec!["emea/fr".into()],
+            closed: closed.into(),
+        };
+        let shown = |row| {
+            Shown::from(admin::GetUpdateResponse {
+                openings: vec![row],
+                ..admin::GetUpdateResponse::default()
+            })
+        };
+        let partly = shown(row(2, "wave rest of rollout spring is not open yet"));
+        let text = partly.text();
+        assert!(text.contains("2 of 3 sites: emea/fr, …"), "{text}");
+        assert!(text.contains("wave rest of rollout spring"), "{text}");
+        assert!(!shown(row(3, "")).text().contains("OPEN AT"));
+        let json = serde_json::to_value(&partly).expect("JSON");
+        assert_eq!(json["openings"][0]["open_sites"], 2);
     }
 }

@@ -8,7 +8,7 @@ use patchmesh_topology::digest::Digest;
 use patchmesh_topology::name::GroupName;
 use patchmesh_topology::node::Stage;
 use patchmesh_topology::revision::DocumentRef;
-use patchmesh_topology::view::{FullView, Pool, Pools, View, ViewSet};
+use patchmesh_topology::view::{FullView, Pool, Pools, View, ViewKey, ViewSet};
 
 use super::super::StoredView;
 use super::loader::Loader;
@@ -18,12 +18,13 @@ use super::{Error, decode};
 const POOL: &str = "pool";
 
 impl Loader<'_> {
-    /// The views of the stages carried, and their index files at hand.
+    /// The views of the stages carried, of every set, and their index files at
+    /// hand: there are as many as waves in flight, and a node below may need any.
     pub(super) fn views(
         &mut self,
         views: &ViewSet,
         carried: &BTreeSet<Stage>,
-    ) -> Result<BTreeMap<(Stage, GroupName), Arc<StoredView>>, Error> {
+    ) -> Result<BTreeMap<ViewKey, Arc<StoredView>>, Error> {
         let previous = || self.previous.into_iter().flat_map(|one| one.views.values());
         let mut read: BTreeMap<Digest, Arc<StoredView>> =
             previous().map(|view| (view.document.digest, view.clone())).collect();
@@ -31,9 +32,9 @@ impl Loader<'_> {
             self.staged.keep(POOL, name.digest, &pool);
         }
         let mut found = BTreeMap::new();
-        for ((stage, group), document) in
-            views.views.iter().filter(|((stage, _), _)| carried.contains(stage))
+        for (key, document) in views.views.iter().filter(|((stage, ..), _)| carried.contains(stage))
         {
+            let (stage, group, _) = key;
             let view = match read.get(&document.digest) {
                 Some(view) => view.clone(),
                 None => {
@@ -43,7 +44,7 @@ impl Loader<'_> {
                     view
                 }
             };
-            found.insert((*stage, group.clone()), view);
+            found.insert(key.clone(), view);
         }
         Ok(found)
     }

@@ -125,6 +125,7 @@ impl World {
             keep,
             hidden: &BTreeSet::new(),
             now: now(),
+            opens: now(),
             previous: self.previous,
         };
         let built = self.builder.build(&input, &self.key).unwrap();

@@ -36,8 +36,12 @@ pub(super) fn client_config(
             names.join(", ")
         )));
     }
-    let view = generation.views.get(&(found.stage, group.clone()));
-    let dists = view.map(|view| view::dists(&view.view().files)).unwrap_or_default();
+    let mut dists = view::Dists::new();
+    for (_, view) in generation.views_of(found) {
+        for (dist, architectures) in view::dists(&view.view().files) {
+            dists.entry(dist).or_default().extend(architectures);
+        }
+    }
     let mut architectures: Vec<String> = dists.values().flatten().cloned().collect();
     architectures.sort();
     architectures.dedup();

@@ -40,6 +40,8 @@ pub(super) async fn get(node: &Context) -> Result<wire::GetStatusResponse, Statu
         content_done_at: node.content.done_at().map(timestamp_to_wire),
         disk_shortage: node.content.shortage().map(shortage),
         scrub: Some(node.scrub.to_wire()),
+        served_views: node.board.rows(),
+        view_building: node.primary.as_ref().map(|one| one.publisher.views().to_wire()),
     })
 }
 

@@ -1,6 +1,9 @@
 //! Updates: what the catalogue has and how it stands.
 
+use std::collections::BTreeSet;
+
 use globset::{Glob, GlobMatcher};
+use jiff::Timestamp;
 use patchmesh_proto::convert::{self, timestamp_to_wire};
 use patchmesh_proto::{admin as wire, wire as document};
 use patchmesh_topology::approval::{UpdateState, state_of};
@@ -8,10 +11,11 @@ use patchmesh_topology::name::SourceName;
 use patchmesh_topology::node::{Group, Stage};
 use patchmesh_topology::revision::{CatalogueEntry, Revision, RevisionId};
 use patchmesh_topology::supersedence::{Entry, superseded};
-use patchmesh_topology::view::Withheld;
+use patchmesh_topology::view::{Withheld, set};
 use tonic::Status;
 
 use crate::generation::{Generation, read_revision};
+use crate::log::in_one_line;
 use crate::rpc::blocking;
 use crate::rpc::context::Context;
 use crate::rpc::status::field;
@@ -21,6 +25,9 @@ use crate::store::Store;
 const PAGE: usize = 1_000;
 /// Most rows of a page.
 const MAX_PAGE: usize = 10_000;
+
+/// Most sites named where a revision is open.
+const MAX_SITES: usize = 20;
 
 /// What `ListUpdates` asks for.
 struct Query {
@@ -135,6 +142,7 @@ pub(super) async fn get(
             production: approvals(&known, Stage::Production, &id),
             withheld: withheld(&known, &id),
             replaced: replaced(&known, &id),
+            openings: openings(&known, &id),
         })
     })
     .await
@@ -143,12 +151,15 @@ pub(super) async fn get(
 /// What of a revision views leave out, as far as this node carries them.
 fn withheld(generation: &Generation, id: &RevisionId) -> Vec<wire::WithheldRow> {
     let views = generation.views.iter();
-    let entries = views.flat_map(|((_, group), view)| {
+    let entries = views.flat_map(|((_, group, _), view)| {
         let first = Withheld::whole(id.clone());
         let entries = view.view().withheld.range(first..);
         entries.take_while(|(one, _)| one.revision == *id).map(move |entry| (group, entry))
     });
+    // Views of several sets leave out the same for the same reason.
+    let entries: BTreeSet<_> = entries.collect();
     entries
+        .into_iter()
         .map(|(group, (one, reason))| wire::WithheldRow {
             group: group.to_string(),
             package: one.package.clone(),
@@ -185,6 +196,41 @@ fn replaced(generation: &Generation, id: &RevisionId) -> Vec<wire::ReplacedRow> 
             Some(wire::ReplacedRow { group: group.name.to_string(), by: by(group)?.to_string() })
         })
         .collect()
+}
+
+/// Where it is open, for the groups that it is approved for.
+fn openings(generation: &Generation, id: &RevisionId) -> Vec<wire::OpeningRow> {
+    let now = Timestamp::now();
+    let of = |group: &Group| {
+        let offer = generation.offer(group.stage, now)?;
+        if !offer.approvals.get(id, &group.name)?.is_approved() {
+            return None;
+        }
+        let mut row = wire::OpeningRow {
+            stage: document::Stage::from(group.stage).into(),
+            group: group.name.to_string(),
+            ..wire::OpeningRow::default()
+        };
+        let sites = set::sites(&generation.mesh, group.stage);
+        row.sites = sites.len() as u64;
+        // Without sites it still is open or not.
+        let places = sites.into_iter().map(Some);
+        let nowhere = (row.sites == 0).then_some(None);
+        for site in places.chain(nowhere) {
+            match (offer.of(id, &group.name, site), site) {
+                (Ok(_), Some(site)) => {
+                    row.open_sites += 1;
+                    if row.open_at.len() < MAX_SITES {
+                        row.open_at.push(site.to_string());
+                    }
+                }
+                (Err(why), _) if row.closed.is_empty() => row.closed = in_one_line(&why),
+                _ => {}
+            }
+        }
+        Some(row)
+    };
+    generation.mesh.groups.values().filter_map(of).collect()
 }
 
 fn approvals(generation: &Generation, stage: Stage, id: &RevisionId) -> Vec<document::Approval> {

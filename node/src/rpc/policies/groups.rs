@@ -1,5 +1,6 @@
 //! Groups.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use patchmesh_proto::{admin as wire, convert};
@@ -25,9 +26,11 @@ fn row(generation: &Generation, group: &Group) -> wire::GroupRow {
     });
     let baseline =
         group.baseline.as_ref().and_then(|name| generation.baselines.baselines.get(name));
-    let view = generation.views.get(&(group.stage, group.name.clone()));
-    let withheld = view
-        .map_or(0, |view| view.view().withheld.keys().filter(|one| one.package.is_empty()).count());
+    let views = generation.views_of(group).map(|(_, view)| view);
+    let left_out = views.flat_map(|view| view.view().withheld.keys());
+    let whole: BTreeSet<_> =
+        left_out.filter(|one| one.package.is_empty()).map(|one| &one.revision).collect();
+    let withheld = whole.into_iter().filter(|id| generation.withheld(group, id).is_some()).count();
     wire::GroupRow {
         group: Some(group.into()),
         decisions: decisions as u64,

@@ -15,7 +15,7 @@ pub const RESIGN_AFTER: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 /// How far a view's time may run ahead of the clock. apt refuses a date more
 /// than 10 seconds ahead (`Acquire::Max-FutureTime`).
-const MAX_AHEAD: SignedDuration = SignedDuration::from_secs(5);
+pub const MAX_AHEAD: SignedDuration = SignedDuration::from_secs(5);
 
 const SECOND: SignedDuration = SignedDuration::from_secs(1);
 

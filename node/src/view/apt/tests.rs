@@ -26,6 +26,7 @@ fn input<'a>(settled: &'a [&'a Revision], keep: &'a Dists) -> Input<'a> {
         keep,
         hidden: &NOTHING,
         now: at(NOW),
+        opens: at(NOW),
         previous: None,
     }
 }

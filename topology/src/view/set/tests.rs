@@ -1,13 +1,14 @@
 //! The sets of sites, by example and by property.
 
-use jiff::Timestamp;
 use proptest::collection::vec;
+use proptest::option;
 use proptest::prelude::{Just, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
+use proptest::sample::select;
 
 use super::*;
 use crate::approval::{Approval, ApprovalSet};
 use crate::node::Stage;
-use crate::rollout::{Rollout, Rollouts, Wave, WaveStates, WaveStatus};
+use crate::rollout::{Freeze, Progress, Rollout, RolloutSet, RolloutState, Wave, WaveStates};
 
 const PLACES: [&str; 6] =
     ["emea/fr/paris", "emea/fr/lyon", "emea/de", "emea/frankfurt", "apac/jp", "amer"];
@@ -28,29 +29,25 @@ fn revision(number: u8) -> RevisionId {
     format!("deb:stable/p{number}@1").parse().expect("a revision")
 }
 
-fn wave(index: usize, places: &[&str]) -> Wave {
-    let geographies = places.iter().map(|place| site(place)).collect();
-    Wave { name: format!("w{index}"), geographies }
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).expect("a time")
 }
 
 #[derive(Debug)]
 struct World {
     approvals: ApprovalSet,
-    rollouts: Rollouts,
+    plans: RolloutSet,
     states: WaveStates,
 }
 
 impl World {
     fn new() -> Self {
-        Self {
-            approvals: ApprovalSet::empty(Stage::Production),
-            rollouts: Rollouts::new(),
-            states: WaveStates::new(),
-        }
+        let approvals = ApprovalSet::empty(Stage::Production);
+        Self { approvals, plans: RolloutSet::default(), states: WaveStates::new() }
     }
 
-    fn offer(&self) -> Offer<'_> {
-        Offer { approvals: &self.approvals, rollouts: &self.rollouts, states: &self.states }
+    fn offer(&self, now: i64) -> Offer<'_> {
+        Offer::new(&self.approvals, &self.plans, &self.states, at(now))
     }
 
     fn approve(&mut self, number: u8, of: u8, by: u8) {
@@ -64,17 +61,50 @@ impl World {
         self.approvals.entries.insert((revision(number), group(of)), approval);
     }
 
-    fn plan(&mut self, number: u8, waves: &[(&[&str], bool)]) {
-        let status = |open| match open {
-            true => WaveStatus::Open(Timestamp::UNIX_EPOCH),
-            false => WaveStatus::Pending,
+    fn plan(&mut self, number: u8, waves: &[(&[&str], bool)]) -> &mut Rollout {
+        let progress = |is_open| match is_open {
+            true => Progress::Passed { since: Timestamp::UNIX_EPOCH, at: Timestamp::UNIX_EPOCH },
+            false => Progress::Pending,
         };
-        let name = rollout(number);
-        self.states
-            .insert(name.clone(), waves.iter().map(|(_, is_open)| status(*is_open)).collect());
-        let waves = waves.iter().enumerate().map(|(index, (places, _))| wave(index, places));
-        let plan = Rollout { name: name.clone(), stage: Stage::Production, waves: waves.collect() };
-        self.rollouts.insert(name, plan);
+        let mut state = RolloutState::pending(waves.len());
+        for (wave, (_, is_open)) in state.waves.iter_mut().zip(waves) {
+            wave.progress = progress(*is_open);
+        }
+        self.states.insert(rollout(number), state);
+        let wave = |(index, (places, _)): (usize, &(&[&str], bool))| {
+            let places = places.iter().map(|place| site(place)).collect();
+            Wave::plain(&format!("w{index}"), places)
+        };
+        let waves = waves.iter().enumerate().map(wave).collect();
+        let plan = Rollout::running(rollout(number), Stage::Production, waves);
+        self.plans.rollouts.insert(rollout(number), plan);
+        self.plans.rollouts.get_mut(&rollout(number)).expect("planned")
+    }
+
+    fn except(&mut self, scope: Scope, subject: Subject, since: i64, until: i64) {
+        let name = format!("x{}", self.plans.exceptions.len()).parse().expect("a name");
+        let text = || "printers".to_owned();
+        let exception = Exception {
+            scope,
+            subject,
+            reason: text(),
+            workaround: text(),
+            owner: text(),
+            since: at(since),
+            until: at(until),
+        };
+        self.plans.exceptions.insert(name, exception);
+    }
+
+    fn freeze(&mut self, place: &str, from: i64, until: i64) {
+        let freeze = Freeze {
+            geographies: vec![site(place)],
+            from: at(from),
+            until: at(until),
+            reason: "end of year".to_owned(),
+            spares_urgent: false,
+        };
+        self.plans.freezes.insert("eoy".parse().expect("a name"), freeze);
     }
 }
 
@@ -82,9 +112,15 @@ impl World {
 fn told(world: &World, places: &[Site]) -> Vec<String> {
     let name = group(0);
     let sites: BTreeSet<&Site> = places.iter().collect();
-    let found = sets(world.offer(), [&name], &sites);
+    let offer = world.offer(50);
+    let moments: Vec<Timestamp> = moments(offer).into_iter().collect();
+    let found = sets(offer, [&name], &sites, &moments);
     let text = |set: &Effective<'_>| {
-        let sites: Vec<&str> = set.sites.iter().map(|site| site.as_str()).collect();
+        let mut sites: Vec<String> = set.sites.iter().map(ToString::to_string).collect();
+        if let Some(coming) = &set.coming {
+            let from = coming.at.as_second();
+            sites.extend(coming.sites.iter().map(|site| format!("{site}({from})")));
+        }
         let names: Vec<&str> = set.revisions.iter().map(|one| one.update.name.as_str()).collect();
         format!("{}: {}", sites.join(" "), names.join(" "))
     };
@@ -108,7 +144,7 @@ fn a_wave_in_flight_makes_two_sets_whatever_the_number_of_sites() {
     assert_eq!(told(&world, &[]), [": p1 p2"]);
     // A group without approvals has a set as well: the empty one.
     let other = group(7);
-    let found = sets(world.offer(), [&other], &BTreeSet::new());
+    let found = sets(world.offer(50), [&other], &BTreeSet::new(), &[]);
     assert_eq!(found[&other][0].id, SetId::of([]));
 }
 
@@ -127,6 +163,38 @@ fn names_of_sets_do_not_run_together() {
     assert_eq!(SetId::of(&one).to_string(), known);
 }
 
+#[test]
+fn what_time_alone_opens_is_seen_ahead() {
+    let mut world = World::new();
+    world.plan(0, &[(&[], true)]);
+    let plan = world.plan(1, &[(&["emea"], true), (&[], false)]);
+    plan.offline = true;
+    plan.waves[1].not_before = Some(at(100));
+    world.approve(1, 0, 0);
+    world.approve(2, 0, 1);
+    let places: Vec<Site> = PLACES[..5].iter().map(|place| site(place)).collect();
+    let told_now = told(&world, &places);
+    let expected =
+        ["emea/de emea/fr/lyon emea/fr/paris emea/frankfurt apac/jp(100): p1 p2", "apac/jp: p1"];
+    assert_eq!(told_now, expected);
+    // A freeze puts it off, there alone.
+    world.freeze("apac", 90, 120);
+    assert_eq!(told(&world, &places)[0], expected[0].replace("100", "120"));
+    // An exception ends by itself; the set is told by when it comes first.
+    let everything = Subject::Update(revision(2).update);
+    world.except(Scope::Site(site("emea/fr/lyon")), everything, 0, 70);
+    assert_eq!(
+        told(&world, &places),
+        [
+            "emea/de emea/fr/paris emea/frankfurt apac/jp(70) emea/fr/lyon(70): p1 p2",
+            "apac/jp emea/fr/lyon: p1",
+        ]
+    );
+    // What waits for a gate or an operator is not seen.
+    world.plan(1, &[(&["emea"], true), (&[], false)]);
+    assert!(!told(&world, &places)[0].contains("apac"), "{:?}", told(&world, &places));
+}
+
 fn worlds() -> impl Strategy<Value = World> {
     let places = prop_oneof![
         Just(&[][..]),
@@ -135,14 +203,43 @@ fn worlds() -> impl Strategy<Value = World> {
         Just(&["emea/de", "apac"][..]),
         Just(&["emea/fr/paris"][..]),
     ];
-    let plan = vec((places, any::<bool>()), 1..4);
-    (vec((0..9u8, 0..2u8, 0..5u8), 0..20), vec(plan, 0..4)).prop_map(|(approvals, plans)| {
+    let time = || 0..200i64;
+    let wave = (places, any::<bool>(), option::of(time()), any::<bool>());
+    let plan = (vec(wave, 1..4), any::<bool>());
+    let scope = prop_oneof![
+        (0..2u8).prop_map(|number| Scope::Group(group(number))),
+        select(&PLACES[..]).prop_map(|place| Scope::Site(site(place))),
+        Just(Scope::Site(site("emea/fr"))),
+    ];
+    let subject = prop_oneof![
+        Just(Subject::All),
+        (0..9u8).prop_map(|number| Subject::Update(revision(number).update)),
+        (0..9u8).prop_map(|number| Subject::Revision(revision(number))),
+    ];
+    let exception = (scope, subject, time(), time());
+    let freeze = (select(vec!["emea", "emea/fr", "apac"]), time(), time());
+    let approvals = vec((0..9u8, 0..2u8, 0..5u8), 0..20);
+    let worlds = (approvals, vec(plan, 0..4), vec(exception, 0..3), option::of(freeze));
+    worlds.prop_map(|(approvals, plans, exceptions, freeze)| {
         let mut world = World::new();
         for (number, of, by) in approvals {
             world.approve(number, of, by);
         }
-        for (number, waves) in (0..).zip(plans) {
-            world.plan(number, &waves);
+        for (number, (waves, offline)) in (0..).zip(plans) {
+            let open: Vec<_> =
+                waves.iter().map(|(places, is_open, ..)| (*places, *is_open)).collect();
+            let plan = world.plan(number, &open);
+            plan.offline = offline;
+            for (wave, (.., not_before, is_for_one)) in plan.waves.iter_mut().zip(waves) {
+                wave.not_before = not_before.map(at);
+                wave.groups = is_for_one.then(|| group(0)).into_iter().collect();
+            }
+        }
+        for (scope, subject, since, until) in exceptions {
+            world.except(scope, subject, since, until);
+        }
+        if let Some((place, from, until)) = freeze {
+            world.freeze(place, from, until);
         }
         world
     })
@@ -150,11 +247,16 @@ fn worlds() -> impl Strategy<Value = World> {
 
 proptest! {
     #[test]
-    fn every_site_has_the_set_that_is_open_there(world in worlds(), count in 1..=PLACES.len()) {
+    fn every_site_has_the_set_that_is_open_there(
+        world in worlds(),
+        now in 0..200i64,
+        count in 1..=PLACES.len(),
+    ) {
         let places: Vec<Site> = PLACES[..count].iter().map(|place| site(place)).collect();
         let sites: BTreeSet<&Site> = places.iter().collect();
         let groups = [group(0), group(1)];
-        for (name, found) in sets(world.offer(), &groups, &sites) {
+        let offer = world.offer(now);
+        for (name, found) in sets(offer, &groups, &sites, &[]) {
             let named: usize = found.iter().map(|set| set.sites.len()).sum();
             prop_assert_eq!(named, places.len());
             let ids: BTreeSet<SetId> = found.iter().map(|set| set.id).collect();
@@ -162,12 +264,32 @@ proptest! {
             prop_assert!(found.is_sorted_by_key(|set| std::cmp::Reverse(set.sites.len())));
             for set in &found {
                 for place in &set.sites {
-                    let open: Vec<_> = world.offer().open_revisions(name, Some(place)).collect();
+                    let open: Vec<_> = offer.open_revisions(name, Some(place)).collect();
                     prop_assert_eq!(&open, &set.revisions);
                     // A node that asks for itself alone finds the same.
-                    let alone = sets(world.offer(), [name], &BTreeSet::from([*place]));
+                    let alone = sets(offer, [name], &BTreeSet::from([*place]), &[]);
                     prop_assert_eq!(alone[name][0].id, set.id);
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn whatever_time_opens_is_among_what_is_coming(world in worlds(), later in 51..200i64) {
+        let places: Vec<Site> = PLACES.iter().map(|place| site(place)).collect();
+        let sites: BTreeSet<&Site> = places.iter().collect();
+        let name = group(0);
+        let offer = world.offer(50);
+        let moments: Vec<Timestamp> = moments(offer).into_iter().collect();
+        let found = sets(offer, [&name], &sites, &moments);
+        for set in &sets(world.offer(later), [&name], &sites, &[])[&name] {
+            let known = found[&name].iter().find(|one| one.id == set.id);
+            prop_assert!(known.is_some(), "at {later}: {set:?}");
+            for (place, known) in set.sites.iter().zip(known.iter().cycle()) {
+                let is_coming = known.coming.iter().any(|one| {
+                    one.sites.contains(place) && one.at <= at(later)
+                });
+                prop_assert!(known.sites.contains(place) || is_coming, "{place}: {known:?}");
             }
         }
     }
