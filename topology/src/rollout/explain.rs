@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::control::Order;
-use super::gate::Counts;
+use super::gate::{Counts, Obstacle, Unreachable};
 use super::plan::{Tally, obstacles};
 use super::{Freezes, OnEmpty, Progress, Rollout, RolloutState, StopKind, Wave, WaveState, freeze};
 use crate::name::Site;
@@ -165,7 +165,10 @@ fn wave_next(
         return vec![format!(
             "it paused itself: {}; `patchmesh rollout resume {name}` lets it go on",
             stop.reason
-        )];
+        )]
+        .into_iter()
+        .chain(silent(wave, of_wave, counts, now))
+        .collect();
     }
     match of_wave.progress {
         Progress::Skipped { .. } => Vec::new(),
@@ -175,19 +178,20 @@ fn wave_next(
             obstacles
                 .iter()
                 .map(|obstacle| format!("to pass, {}", sentence(rollout, wave, obstacle)))
+                .chain(silent(wave, of_wave, counts, now))
                 .collect()
         }
         Progress::Pending => pending_next(rollout, state, index),
     }
 }
 
-fn sentence(rollout: &Rollout, wave: &Wave, obstacle: &super::gate::Obstacle) -> String {
+fn sentence(rollout: &Rollout, wave: &Wave, obstacle: &Obstacle) -> String {
     match obstacle {
-        super::gate::Obstacle::Operator => format!(
+        Obstacle::Operator => format!(
             "an operator has to release it: `patchmesh rollout release {} {}`",
             rollout.name, wave.name
         ),
-        super::gate::Obstacle::Empty => {
+        Obstacle::Empty => {
             let rule = match wave.on_empty {
                 OnEmpty::Wait => "it waits for machines",
                 OnEmpty::Skip => "they left after it opened",
@@ -196,6 +200,21 @@ fn sentence(rollout: &Rollout, wave: &Wave, obstacle: &super::gate::Obstacle) ->
         }
         other => other.to_string(),
     }
+}
+
+/// What becomes of machines that were not reached, where the gate has a rule
+/// for them.
+fn silent(wave: &Wave, state: &WaveState, counts: Counts, now: Timestamp) -> Option<String> {
+    let (since, gate) = (state.progress.open_since()?, &wave.gate);
+    let (after, count) = match gate.unreachable {
+        Unreachable::Block => return None,
+        Unreachable::Ignore(after) => (after, "count no more"),
+        Unreachable::Fail(after) => (after, "count as failed"),
+    };
+    let silent = counts.machines.saturating_sub(counts.reached);
+    let at = since.saturating_add(after).unwrap_or(Timestamp::MAX);
+    let from = if at > now { "from" } else { "since" };
+    (silent > 0).then(|| format!("{from} {at}, those not reached ({silent}) {count}"))
 }
 
 fn pending_next(rollout: &Rollout, state: &RolloutState, index: usize) -> Vec<String> {
