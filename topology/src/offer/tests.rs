@@ -117,7 +117,7 @@ fn is_open_by_definition(world: &World, id: &RevisionId, group: &GroupName, site
         open |= in_order && of_wave.paused.is_none() && wave.covers(name, place_of(site));
         done = match of_wave.progress {
             Progress::Passed { at, .. } if in_order => Some(at),
-            Progress::Skipped { at } => done.filter(|_| true).map(|_| at),
+            Progress::Skipped { at } => done.filter(|done| at >= *done).map(|_| at),
             _ => None,
         };
     }

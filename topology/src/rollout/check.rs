@@ -180,11 +180,22 @@ impl Checker<'_> {
         if let (Some(least), Some(most)) = (gate.min_success, gate.max_failed)
             && let Some(share) = most.share
             && least.share.ten_thousandths() + share.ten_thousandths()
-                < Share::ALL.ten_thousandths()
+                > Share::ALL.ten_thousandths()
         {
             let text = format!(
-                "min_success {} lets pass what max_failed {share} stops only later; between them nothing happens",
+                "with some failures it neither passes nor stops: min_success {} asks for fewer than max_failed {share} lets go on; lower one of them",
                 least.share
+            );
+            self.find(Grade::Warning, Some(index), text);
+        }
+        if let (Some(most), Some(machines)) = (gate.max_failed, machines)
+            && most.share.is_some()
+            && most.count.is_none()
+            && machines < most.min_sample
+        {
+            let text = format!(
+                "failures never stop it: max_failed is judged on {} machines, and {machines} are known there; lower min_sample or add a count",
+                most.min_sample
             );
             self.find(Grade::Warning, Some(index), text);
         }
@@ -277,6 +288,21 @@ impl Checker<'_> {
                 format!("{} sites are in no wave and never get it: {}", sites.len(), first(&sites));
             self.find(Grade::Warning, None, text);
         }
+        let stage = self.rollout.stage;
+        let ours = self.world.groups.iter().filter(|(_, follows)| **follows == stage);
+        let in_none = |group: &&GroupName| {
+            !waves.iter().any(|wave| wave.groups.is_empty() || wave.groups.contains(*group))
+        };
+        let groups: Vec<String> =
+            ours.map(|(group, _)| group).filter(in_none).map(ToString::to_string).collect();
+        if !groups.is_empty() && !waves.is_empty() {
+            let text = format!(
+                "{} groups are in no wave and never get it: {}",
+                groups.len(),
+                first(&groups)
+            );
+            self.find(Grade::Warning, None, text);
+        }
         let partly: Vec<&Wave> = waves.iter().filter(|wave| wave.share != Share::ALL).collect();
         if !partly.is_empty() && !waves.iter().any(|wave| wave.share == Share::ALL) {
             let text = "every wave goes to a share of the machines only; the others, and all stock clients, never get it";
@@ -296,12 +322,17 @@ impl Checker<'_> {
         }
         let state = RolloutState::pending(waves.len());
         for (index, wave) in waves.iter().enumerate() {
-            let Some(due) = plan.due(&state, index) else { continue };
+            let freezes = &self.world.freezes;
+            let (Some(unfrozen), Some(due)) =
+                (plan.due(&Freezes::new(), &state, index), plan.due(freezes, &state, index))
+            else {
+                continue;
+            };
             if let Some(not_before) =
-                wave.not_before.filter(|not_before| *not_before < due && index > 0)
+                wave.not_before.filter(|not_before| *not_before < unfrozen && index > 0)
             {
                 let text = format!(
-                    "its not_before {not_before} has no effect: the waves before it take until {due} at least"
+                    "its not_before {not_before} has no effect: the waves before it take until {unfrozen} at least"
                 );
                 self.find(Grade::Warning, Some(index), text);
             }
@@ -309,11 +340,13 @@ impl Checker<'_> {
                 [] => vec![None],
                 places => places.iter().map(Some).collect(),
             };
-            let opens = places
-                .into_iter()
-                .map(|place| freeze::delayed(&self.world.freezes, place, plan.priority, due))
-                .max_by_key(|(at, _)| *at);
-            let Some((at, frozen)) = opens else { continue };
+            let last = |at: Timestamp| {
+                let opens =
+                    places.iter().map(|place| freeze::last(freezes, *place, plan.priority, at));
+                opens.max_by_key(|(at, _)| *at).unwrap_or((at, None))
+            };
+            let ((at, partly), (_, wholly)) = (last(due), last(unfrozen));
+            let frozen = partly.or(wholly);
             if let Some(name) = frozen {
                 let text = format!("it opens at {at} in part of its places, after freeze {name}");
                 self.find(Grade::Warning, Some(index), text);

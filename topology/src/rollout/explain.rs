@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::control::Order;
 use super::gate::{Counts, Obstacle, Unreachable};
-use super::plan::{Tally, obstacles};
+use super::plan::{Tally, obstacles, patience};
 use super::{Freezes, OnEmpty, Progress, Rollout, RolloutState, StopKind, Wave, WaveState, freeze};
 use crate::name::Site;
 
@@ -63,7 +63,7 @@ pub fn explain(rollout: &Rollout, input: Input<'_>) -> Explanation {
         let counts = input.tallies.get(index).map(Tally::total).unwrap_or_default();
         let mut next = Vec::new();
         if stopped.is_none() {
-            next.extend(wave_next(rollout, state, index, counts, input.now));
+            next.extend(wave_next(rollout, state, index, counts, input));
             if !matches!(state.waves[index].progress, Progress::Skipped { .. }) {
                 next.extend(frozen(rollout, state, index, input));
                 next.extend(unready(wave, input.unready));
@@ -157,9 +157,11 @@ fn wave_next(
     state: &RolloutState,
     index: usize,
     counts: Counts,
-    now: Timestamp,
+    input: Input<'_>,
 ) -> Vec<String> {
     let (wave, of_wave) = (&rollout.waves[index], &state.waves[index]);
+    let until = |since| patience(wave, rollout.priority, input.freezes, since);
+    let until = of_wave.progress.open_since().and_then(until);
     if let Some(stop) = &of_wave.paused {
         let name = &rollout.name;
         return vec![format!(
@@ -167,21 +169,22 @@ fn wave_next(
             stop.reason
         )]
         .into_iter()
-        .chain(silent(wave, of_wave, counts, now))
+        .chain(silent(wave, until, counts, input.now))
         .collect();
     }
     match of_wave.progress {
         Progress::Skipped { .. } => Vec::new(),
         Progress::Passed { .. } => Vec::new(),
         Progress::Open { .. } => {
-            let obstacles = obstacles(wave, of_wave, counts, now);
+            let over = until.is_some_and(|until| until <= input.now);
+            let obstacles = obstacles(wave, of_wave, counts, over, input.now);
             obstacles
                 .iter()
                 .map(|obstacle| format!("to pass, {}", sentence(rollout, wave, obstacle)))
-                .chain(silent(wave, of_wave, counts, now))
+                .chain(silent(wave, until, counts, input.now))
                 .collect()
         }
-        Progress::Pending => pending_next(rollout, state, index),
+        Progress::Pending => pending_next(rollout, state, index, input.freezes),
     }
 }
 
@@ -204,20 +207,24 @@ fn sentence(rollout: &Rollout, wave: &Wave, obstacle: &Obstacle) -> String {
 
 /// What becomes of machines that were not reached, where the gate has a rule
 /// for them.
-fn silent(wave: &Wave, state: &WaveState, counts: Counts, now: Timestamp) -> Option<String> {
-    let (since, gate) = (state.progress.open_since()?, &wave.gate);
-    let (after, count) = match gate.unreachable {
+fn silent(wave: &Wave, until: Option<Timestamp>, counts: Counts, now: Timestamp) -> Option<String> {
+    let at = until?;
+    let count = match wave.gate.unreachable {
         Unreachable::Block => return None,
-        Unreachable::Ignore(after) => (after, "count no more"),
-        Unreachable::Fail(after) => (after, "count as failed"),
+        Unreachable::Ignore(_) => "count no more",
+        Unreachable::Fail(_) => "count as failed",
     };
     let silent = counts.machines.saturating_sub(counts.reached);
-    let at = since.saturating_add(after).unwrap_or(Timestamp::MAX);
     let from = if at > now { "from" } else { "since" };
     (silent > 0).then(|| format!("{from} {at}, those not reached ({silent}) {count}"))
 }
 
-fn pending_next(rollout: &Rollout, state: &RolloutState, index: usize) -> Vec<String> {
+fn pending_next(
+    rollout: &Rollout,
+    state: &RolloutState,
+    index: usize,
+    freezes: &Freezes,
+) -> Vec<String> {
     let wave = &rollout.waves[index];
     let mut next = Vec::new();
     let before = (0..index).rev().find(|before| {
@@ -230,7 +237,7 @@ fn pending_next(rollout: &Rollout, state: &RolloutState, index: usize) -> Vec<St
     if rollout.control.order == Order::Pause {
         next.push("it does not open while the rollout is paused".to_owned());
     }
-    match (rollout.due(state, index), wave.not_before) {
+    match (rollout.due(freezes, state, index), wave.not_before) {
         (Some(due), _) => next.push(format!("by time alone it opens at {due}")),
         (None, Some(not_before)) => next.push(format!("it does not open before {not_before}")),
         (None, None) => {}
@@ -241,17 +248,28 @@ fn pending_next(rollout: &Rollout, state: &RolloutState, index: usize) -> Vec<St
 /// The freezes that keep a wave from opening at some of its sites.
 fn frozen(rollout: &Rollout, state: &RolloutState, index: usize, input: Input<'_>) -> Vec<String> {
     let wave = &rollout.waves[index];
-    let opens = state.waves[index].progress.open_since().or_else(|| rollout.due(state, index));
-    let Some(opens) = opens else { return Vec::new() };
+    let since = state.waves[index].progress.open_since();
+    // When it opens, and when it would without freezes.
+    let due = |freezes| since.or_else(|| rollout.due(freezes, state, index));
+    let (Some(opens), Some(would)) = (due(input.freezes), due(&Freezes::new())) else {
+        return Vec::new();
+    };
     let places: Vec<Option<&Site>> = match wave.geographies.as_slice() {
         [] => vec![None],
         places => places.iter().map(Some).collect(),
     };
     let mut said = Vec::new();
     for place in places {
-        let (at, name) = freeze::delayed(input.freezes, place, rollout.priority, opens);
+        let (at, partly) = freeze::last(input.freezes, place, rollout.priority, opens);
+        let wholly = freeze::last(input.freezes, place, rollout.priority, would).1;
+        let name = partly.or(wholly);
         if let Some(name) = name.filter(|_| at > input.now) {
-            let place = place.map_or_else(|| "some sites".to_owned(), ToString::to_string);
+            let all = freeze::delayed(input.freezes, place, rollout.priority, would).0 == at;
+            let place = match place {
+                Some(place) if all => place.to_string(),
+                Some(place) => format!("part of {place}"),
+                None => "some sites".to_owned(),
+            };
             said.push(format!("at {place} it opens at {at}, after freeze {name}"));
         }
     }

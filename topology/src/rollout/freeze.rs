@@ -75,10 +75,24 @@ impl Freeze {
     /// Whether it holds `site` at an instant; `None`: some site.
     #[must_use]
     pub fn holds(&self, site: Option<&Site>, priority: Priority, at: Timestamp) -> bool {
+        self.lasts(priority, at) && (site.is_none() || self.is_all_of(site))
+    }
+
+    fn lasts(&self, priority: Priority, at: Timestamp) -> bool {
         let is_spared = self.spares_urgent && priority == Priority::Urgent;
-        let is_here = self.geographies.is_empty()
-            || site.is_none_or(|site| self.geographies.iter().any(|place| site.is_within(place)));
-        !is_spared && is_here && self.from <= at && at < self.until
+        !is_spared && self.from <= at && at < self.until
+    }
+
+    /// Whether it is for all of a geography; `None`: of the world.
+    fn is_all_of(&self, place: Option<&Site>) -> bool {
+        self.geographies.is_empty()
+            || place.is_some_and(|place| self.geographies.iter().any(|one| place.is_within(one)))
+    }
+
+    /// Whether it is for a part of a geography; `None`: of the world.
+    fn is_part_of(&self, place: Option<&Site>) -> bool {
+        let is_below = |place: &Site| self.geographies.iter().any(|one| one.is_within(place));
+        self.is_all_of(place) || place.is_none_or(is_below)
     }
 }
 
@@ -91,11 +105,47 @@ pub fn delayed<'a>(
     priority: Priority,
     at: Timestamp,
 ) -> (Timestamp, Option<&'a FreezeName>) {
+    after(freezes, at, |freeze, at| freeze.holds(site, priority, at))
+}
+
+/// When the first place of some geographies opens of what would open there at
+/// `at`; none: of the world.
+#[must_use]
+pub fn first(
+    freezes: &Freezes,
+    geographies: &[Site],
+    priority: Priority,
+    at: Timestamp,
+) -> Timestamp {
+    let opens = |place: Option<&Site>| {
+        let holds = |freeze: &Freeze, at| freeze.lasts(priority, at) && freeze.is_all_of(place);
+        after(freezes, at, holds).0
+    };
+    geographies.iter().map(|place| opens(Some(place))).min().unwrap_or_else(|| opens(None))
+}
+
+/// When the last place of a geography opens of what would open there at `at`,
+/// and the last freeze before that; `None`: of the world.
+#[must_use]
+pub fn last<'a>(
+    freezes: &'a Freezes,
+    place: Option<&Site>,
+    priority: Priority,
+    at: Timestamp,
+) -> (Timestamp, Option<&'a FreezeName>) {
+    after(freezes, at, |freeze, at| freeze.lasts(priority, at) && freeze.is_part_of(place))
+}
+
+/// The first instant from `at` on that no freeze holds, and the last freeze
+/// before it.
+fn after(
+    freezes: &Freezes,
+    at: Timestamp,
+    holds: impl Fn(&Freeze, Timestamp) -> bool,
+) -> (Timestamp, Option<&FreezeName>) {
     let (mut opens, mut by) = (at, None);
     // Each step leaves one freeze behind, so there are at most as many.
-    while let Some((name, freeze)) =
-        freezes.iter().find(|(_, freeze)| freeze.holds(site, priority, opens))
-    {
+    while let Some((name, freeze)) = freezes.iter().find(|(_, freeze)| holds(freeze, opens)) {
         (opens, by) = (freeze.until, Some(name));
     }
     (opens, by)
@@ -130,6 +180,18 @@ mod tests {
         assert_eq!(opens("apac", Priority::Normal, 12), at(12));
         assert_eq!(opens("emea/fr", Priority::Urgent, 12), at(12));
         assert_eq!(delayed(&freezes, None, Priority::Normal, at(12)).0, at(30));
+        let priority = Priority::Normal;
+        let first = |places: &[&str]| {
+            let places: Vec<Site> = places.iter().map(|place| site(place)).collect();
+            super::first(&freezes, &places, priority, at(12))
+        };
+        assert_eq!(first(&["emea/fr", "emea/de"]), at(20));
+        assert_eq!((first(&["emea"]), first(&[])), (at(20), at(12)), "the world is not frozen");
+        let last = |place: Option<&str>| {
+            super::last(&freezes, place.map(site).as_ref(), priority, at(12)).0
+        };
+        assert_eq!((last(Some("emea")), last(None)), (at(30), at(30)), "a part of it is");
+        assert_eq!(last(Some("apac")), at(12));
         let never = add(&mut freezes, name("c"), freeze("emea", 20, 20));
         assert_eq!(never, Err(Rejection::Never(at(20), at(20))));
     }

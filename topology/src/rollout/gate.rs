@@ -67,6 +67,17 @@ pub enum Unreachable {
     Fail(SignedDuration),
 }
 
+impl Unreachable {
+    /// How long they are waited for; `None`: for ever.
+    #[must_use]
+    pub const fn patience(self) -> Option<SignedDuration> {
+        match self {
+            Self::Block => None,
+            Self::Ignore(after) | Self::Fail(after) => Some(after),
+        }
+    }
+}
+
 /// What happens when failures exceed the limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum OnBreach {
@@ -162,17 +173,14 @@ impl Gate {
         self.min_reached.is_none() && self.min_success.is_none() && !self.operator
     }
 
-    /// The counts after a wave was open since `since`, with the rule for the
-    /// unreachable applied.
+    /// The counts with the rule for the unreachable applied; `over`: patience
+    /// with them is.
     #[must_use]
-    pub fn applied(&self, counts: Counts, since: Timestamp, now: Timestamp) -> Counts {
-        let is_over = |after| now.duration_since(since) >= after;
+    pub fn applied(&self, counts: Counts, over: bool) -> Counts {
         let silent = counts.machines.saturating_sub(counts.reached);
         match self.unreachable {
-            Unreachable::Ignore(after) if is_over(after) => {
-                Counts { machines: counts.reached, ..counts }
-            }
-            Unreachable::Fail(after) if is_over(after) => {
+            Unreachable::Ignore(_) if over => Counts { machines: counts.reached, ..counts },
+            Unreachable::Fail(_) if over => {
                 let failed = counts.failed + silent;
                 Counts { reached: counts.machines, failed, ..counts }
             }
@@ -309,15 +317,15 @@ mod tests {
         let seen = counts(100, 80, 80, 0);
         let min = AtLeast { share: share("90 %"), min_sample: 10 };
         let gate = |unreachable| Gate { min_reached: Some(min), unreachable, ..Gate::default() };
-        let is_met = |gate: Gate, at: Timestamp| {
-            gate.obstacles(gate.applied(seen, since, at), since, None, at).is_empty()
+        let is_met = |gate: Gate, over: bool| {
+            gate.obstacles(gate.applied(seen, over), since, None, since).is_empty()
         };
-        let (early, late) = (since + hours(71), since + hours(72));
-        assert!(!is_met(gate(Unreachable::Block), late));
+        assert!(!is_met(gate(Unreachable::Block), true));
         let ignore = gate(Unreachable::Ignore(hours(72)));
-        assert!(!is_met(ignore, early) && is_met(ignore, late));
+        assert!(!is_met(ignore, false) && is_met(ignore, true));
         let fail = gate(Unreachable::Fail(hours(72)));
-        assert_eq!(fail.applied(seen, since, late), counts(100, 100, 80, 20));
+        assert_eq!(fail.applied(seen, false), seen);
+        assert_eq!(fail.applied(seen, true), counts(100, 100, 80, 20));
     }
 
     #[test]

@@ -238,7 +238,7 @@ impl Rollout {
                 None => since,
                 Some(why) => return Err(Closed::Unfounded { rollout, wave, why }),
             },
-            None => match self.opens_alone(state, index) {
+            None => match self.opens_alone(freezes, state, index) {
                 Some(since) if since <= now => since,
                 Some(at) => return Err(Closed::Later { rollout, wave, at }),
                 None => return Err(pending(rollout, wave, of_wave)),
@@ -289,7 +289,12 @@ impl Rollout {
                 }
             }
             Progress::Skipped { at } if plan.on_empty == OnEmpty::Skip => {
-                (since < at).then_some("the wave before it had not been passed over")
+                if since < at {
+                    Some("the wave before it had not been passed over")
+                } else {
+                    // It is passed over when it would have opened.
+                    self.unfounded(state, index - 1, at)
+                }
             }
             Progress::Skipped { .. } => Some("the wave before it may not be passed over"),
             Progress::Open { .. } | Progress::Pending => Some("the wave before it has not passed"),
@@ -298,15 +303,30 @@ impl Rollout {
 
     /// When a pending wave opens where nothing can be learned, if the plan
     /// allows it and only time decides.
-    fn opens_alone(&self, state: &RolloutState, index: usize) -> Option<Timestamp> {
-        let may = self.offline && self.control.order == Order::Run;
-        if may { self.due(state, index) } else { None }
+    fn opens_alone(
+        &self,
+        freezes: &Freezes,
+        state: &RolloutState,
+        index: usize,
+    ) -> Option<Timestamp> {
+        if !self.offline || self.control.order != Order::Run {
+            return None;
+        }
+        let due = self.due(freezes, state, index)?;
+        // What it rests on has to be allowed as well.
+        let is_begun = |before: &usize| state.waves[*before].progress != Progress::Pending;
+        let unfounded =
+            (0..index).rev().find(is_begun).and_then(|before| match state.waves[before].progress {
+                Progress::Open { since } => self.unfounded(state, before, since),
+                _ => self.unfounded(state, before + 1, due),
+            });
+        unfounded.is_none().then_some(due)
     }
 
     /// When a wave may open, if all that is open now passes as soon as time
     /// alone lets it; `None` where something else decides.
     #[must_use]
-    pub fn due(&self, state: &RolloutState, index: usize) -> Option<Timestamp> {
+    pub fn due(&self, freezes: &Freezes, state: &RolloutState, index: usize) -> Option<Timestamp> {
         let (wave, of_wave) = (self.waves.get(index)?, state.waves.get(index)?);
         if let Some(since) = of_wave.progress.open_since() {
             return Some(since);
@@ -322,11 +342,12 @@ impl Rollout {
                 match of_before.progress {
                     Progress::Passed { at, .. } | Progress::Skipped { at } => at,
                     _ if !plan.gate.is_time_alone() => return None,
-                    _ => self.due(state, before)?.saturating_add(plan.gate.soak).ok()?,
+                    _ => self.due(freezes, state, before)?.saturating_add(plan.gate.soak).ok()?,
                 }
             }
         };
-        Some(before.max(begins).max(wave.not_before.unwrap_or(begins)))
+        let due = before.max(begins).max(wave.not_before.unwrap_or(begins));
+        Some(freeze::first(freezes, &wave.geographies, self.priority, due))
     }
 }
 

@@ -15,11 +15,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 
 use super::control::Order;
-use super::gate::{Breach, Counts, Obstacle, OnBreach, Unreachable};
+use super::gate::{Breach, Counts, Obstacle, OnBreach};
 use super::state::MAX_REASON;
 use super::{
-    OnEmpty, Progress, Rollout, RolloutSet, RolloutState, Stop, StopKind, Wave, WaveState,
-    WaveStates,
+    Freezes, OnEmpty, Priority, Progress, Rollout, RolloutSet, RolloutState, Stop, StopKind, Wave,
+    WaveState, WaveStates, freeze,
 };
 use crate::name::{GroupName, RolloutName, Site};
 
@@ -96,6 +96,7 @@ pub struct Step {
 /// One rollout, looked at.
 struct Stepper<'a> {
     rollout: &'a Rollout,
+    freezes: &'a Freezes,
     tallies: &'a [Tally],
     now: Timestamp,
     step: Step,
@@ -105,6 +106,7 @@ struct Stepper<'a> {
 #[must_use]
 pub fn step(
     rollout: &Rollout,
+    freezes: &Freezes,
     state: Option<&RolloutState>,
     tallies: &[Tally],
     now: Timestamp,
@@ -112,7 +114,7 @@ pub fn step(
     let fits = state.filter(|state| state.waves.len() == rollout.waves.len());
     let state = fits.cloned().unwrap_or_else(|| RolloutState::pending(rollout.waves.len()));
     let step = Step { state, effects: Vec::new(), wake: None };
-    let mut stepper = Stepper { rollout, tallies, now, step };
+    let mut stepper = Stepper { rollout, freezes, tallies, now, step };
     stepper.run();
     stepper.step
 }
@@ -193,8 +195,12 @@ impl Stepper<'_> {
     /// What an open wave's machines said, the unreachable among them.
     fn applied(&self, index: usize) -> Option<Counts> {
         let since = self.step.state.waves[index].progress.open_since()?;
-        let gate = &self.rollout.waves[index].gate;
-        Some(gate.applied(self.counts(index), since, self.now))
+        let over = self.patience(index, since).is_some_and(|until| until <= self.now);
+        Some(self.rollout.waves[index].gate.applied(self.counts(index), over))
+    }
+
+    fn patience(&self, index: usize, since: Timestamp) -> Option<Timestamp> {
+        patience(&self.rollout.waves[index], self.rollout.priority, self.freezes, since)
     }
 
     /// Opens a wave whose time has come; `after`: when the one before it was
@@ -205,6 +211,13 @@ impl Stepper<'_> {
             return;
         }
         let due = wave.not_before.map_or(after, |not_before| not_before.max(after));
+        // Where nothing opens nothing soaks either.
+        let due = freeze::first(
+            self.freezes,
+            &wave.geographies,
+            self.rollout.priority,
+            due.max(self.now),
+        );
         if due > self.now {
             return self.wake_at(due);
         }
@@ -225,8 +238,8 @@ impl Stepper<'_> {
         let (Some(since), Some(counts)) = (state.progress.open_since(), self.applied(index)) else {
             return;
         };
-        if let Unreachable::Ignore(after) | Unreachable::Fail(after) = wave.gate.unreachable {
-            self.wake_at(later(since, after));
+        if let Some(until) = self.patience(index, since) {
+            self.wake_at(until);
         }
         if self.step.state.waves[index].paused.is_some() {
             return;
@@ -238,7 +251,9 @@ impl Stepper<'_> {
             return;
         }
         self.wake_at(later(since, wave.gate.soak));
-        if obstacles(wave, &self.step.state.waves[index], self.counts(index), self.now).is_empty() {
+        let over = self.patience(index, since).is_some_and(|until| until <= self.now);
+        let state = &self.step.state.waves[index];
+        if obstacles(wave, state, self.counts(index), over, self.now).is_empty() {
             self.step.state.waves[index].progress = Progress::Passed { since, at: self.now };
             self.note(Some(index), Transition::Passed);
         }
@@ -269,15 +284,40 @@ fn later(at: Timestamp, after: SignedDuration) -> Timestamp {
     at.saturating_add(after).unwrap_or(Timestamp::MAX)
 }
 
-/// What keeps an open wave from passing.
+/// Until when a wave that is open since `since` waits for the unreachable;
+/// `None`: for ever. Machines that a freeze holds back are not unreachable: the
+/// wait begins where the wave opens last, and no freeze lets it run out.
 #[must_use]
-pub fn obstacles(wave: &Wave, state: &WaveState, counts: Counts, now: Timestamp) -> Vec<Obstacle> {
+pub fn patience(
+    wave: &Wave,
+    priority: Priority,
+    freezes: &Freezes,
+    since: Timestamp,
+) -> Option<Timestamp> {
+    let after = wave.gate.unreachable.patience()?;
+    let last = |place: Option<&Site>| {
+        let opens = freeze::last(freezes, place, priority, since).0;
+        freeze::last(freezes, place, priority, later(opens, after)).0
+    };
+    Some(wave.geographies.iter().map(|place| last(Some(place))).max().unwrap_or_else(|| last(None)))
+}
+
+/// What keeps an open wave from passing; `over`: patience with the unreachable
+/// is.
+#[must_use]
+pub fn obstacles(
+    wave: &Wave,
+    state: &WaveState,
+    counts: Counts,
+    over: bool,
+    now: Timestamp,
+) -> Vec<Obstacle> {
     let Some(since) = state.progress.open_since() else { return Vec::new() };
     let gate = &wave.gate;
     if counts.machines == 0 && (gate.min_reached.is_some() || gate.min_success.is_some()) {
         return vec![Obstacle::Empty];
     }
-    gate.obstacles(gate.applied(counts, since, now), since, wave.released, now)
+    gate.obstacles(gate.applied(counts, over), since, wave.released, now)
 }
 
 /// Takes every rollout as far as it goes now; states of plans that are no more
@@ -294,7 +334,8 @@ pub fn plan(
     (planner.states, effects)
 }
 
-/// About which rollouts something changed: their plan, or what machines said.
+/// About which rollouts something changed: their plan, or what machines said. A
+/// freeze that comes or goes is about all of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Changed {
     /// Perhaps all.
@@ -353,7 +394,7 @@ impl Planner {
                 continue;
             };
             let tallies = tallies.get(&name).map(Vec::as_slice).unwrap_or_default();
-            let step = step(rollout, self.states.get(&name), tallies, now);
+            let step = step(rollout, &set.freezes, self.states.get(&name), tallies, now);
             effects.extend(step.effects);
             match step.wake {
                 Some(wake) => self.wakes.insert(name.clone(), wake),

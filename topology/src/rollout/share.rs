@@ -7,7 +7,7 @@ use std::str::FromStr;
 use crate::name::{MachineName, RolloutName};
 
 /// Ten thousandths in a whole.
-const WHOLE: u16 = 10_000;
+pub(crate) const WHOLE: u16 = 10_000;
 
 /// Tells these hashes from all others.
 const DOMAIN: &[u8] = b"patchmesh rollout share v1\0";

@@ -20,13 +20,14 @@ use std::path::{Path, PathBuf};
 use play::Play;
 
 /// Scenarios that have to be there: what the planner is known by.
-const NAMES: [&str; 14] = [
+const NAMES: [&str; 15] = [
     "brake_and_exception",
     "clock_is_moved",
     "content_missing",
     "cycle_and_freeze",
     "empty_waves",
     "failures_and_samples",
+    "freeze_is_no_failure",
     "halt_in_a_partition",
     "happy_path",
     "laptop_returns",

@@ -279,8 +279,7 @@ impl Play {
         let (revision, group) = (word(words.next(), "a revision")?, word(words.next(), "a group")?);
         let decision = Decision::Approved(word(words.next(), "a rollout")?);
         let (by, at) = ("ada".to_owned(), self.now);
-        let approval =
-            Approval { decision, by, at, comment: String::new(), rule: String::new() };
+        let approval = Approval { decision, by, at, comment: String::new(), rule: String::new() };
         self.published.approvals.entries.insert((revision, group), approval);
         Ok(())
     }

@@ -31,7 +31,12 @@ pub(crate) fn explanation(explanation: &Explanation) -> Vec<String> {
         let counts = wave.counts;
         lines.push(format!(
             "  {}: {} ({} machines, {} reached, {} installed, {} failed)",
-            wave.name, wave.status, counts.machines, counts.reached, counts.installed, counts.failed
+            wave.name,
+            wave.status,
+            counts.machines,
+            counts.reached,
+            counts.installed,
+            counts.failed
         ));
         lines.extend(wave.next.iter().map(|next| format!("    {next}")));
     }

@@ -29,9 +29,7 @@ use jiff::{SignedDuration, Timestamp};
 use patchmesh_topology::link::hours::Hours;
 use patchmesh_topology::node::Stage;
 use patchmesh_topology::rollout::gate::{AtLeast, AtMost, Unreachable};
-use patchmesh_topology::rollout::{
-    Action, Control, OnEmpty, Priority, Rollout, Share, Wave,
-};
+use patchmesh_topology::rollout::{Action, Control, OnEmpty, Priority, Rollout, Share, Wave};
 
 /// What is wrong with a line.
 pub(crate) type Fault = String;

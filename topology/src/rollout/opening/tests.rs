@@ -80,6 +80,21 @@ fn the_state_opens_nothing_that_the_plan_does_not_allow() {
         why(skipped, "emea/de"),
         said("europe", "the wave before it may not be passed over")
     );
+    let mut skips = plan();
+    skips.waves[0].on_empty = OnEmpty::Skip;
+    skips.waves[1].on_empty = OnEmpty::Skip;
+    let over = |second| Progress::Skipped { at: at(second) };
+    let allowed = states([over(101), over(102), open(102)]);
+    assert_eq!(ask(&skips, &allowed, "apac", 200), Ok(at(102)));
+    for (progress, because) in [
+        ([over(101), over(102), open(101)], "the wave before it had not been passed over"),
+        ([PENDING, over(102), open(103)], "the wave before it has not passed"),
+        ([over(99), over(102), open(103)], "the rollout had not begun"),
+        ([over(103), over(102), open(104)], "the wave before it had not been passed over"),
+    ] {
+        let why = ask(&skips, &states(progress), "apac", 200).expect_err("closed");
+        assert_eq!(why, said("rest", because));
+    }
     // What rests on what is unfounded is unfounded too.
     let deep = [passed(100, 105), passed(110, 111), open(112)];
     assert_eq!(why(deep, "apac"), said("rest", "the wave before it had not soaked"));
@@ -138,6 +153,16 @@ fn time_alone_opens_where_the_plan_lets_it() {
     plan.waves[1].gate.operator = true;
     assert_eq!(ask(&plan, &begun, "emea/de", 110), Ok(at(110)));
     assert!(ask(&plan, &begun, "apac", 999).is_err(), "a gate is no time");
+    plan.waves[1].gate.operator = false;
+    // What is said to have happened before has to be allowed, here too.
+    let skipped = [Progress::Skipped { at: at(101) }, PENDING, PENDING];
+    let soaked = [passed(100, 109), PENDING, PENDING];
+    let begun_early = [open(99), PENDING, PENDING];
+    let jumped = [PENDING, open(105), PENDING];
+    for forged in [skipped, soaked, begun_early, jumped] {
+        assert!(ask(&plan, &states(forged), "apac", 999).is_err(), "{forged:?}");
+    }
+    assert!(ask(&plan, &states([passed(100, 110), PENDING, PENDING]), "apac", 999).is_ok());
     let mut paused = begun.clone();
     let stop = Stop { kind: StopKind::Paused, at: at(105), reason: "x".to_owned() };
     paused.get_mut(&plan.name).expect("a state").waves[0].paused = Some(stop);

@@ -5,8 +5,8 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::{Just, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
 
-use super::super::gate::{AtLeast, AtMost, Gate};
-use super::super::{Control, Freezes, Place, Share};
+use super::super::gate::{AtLeast, AtMost, Gate, Unreachable};
+use super::super::{Control, Freeze, Place, Share};
 use super::*;
 use crate::node::Stage;
 
@@ -86,8 +86,17 @@ fn gates() -> impl Strategy<Value = Gate> {
 
 fn rollouts() -> impl Strategy<Value = RolloutSet> {
     let wave = (gates(), option::of(0..30_i64), any::<bool>());
-    vec((vec(wave, WAVES), any::<bool>()), 1..3).prop_map(|plans| {
+    let freeze = (option::of(0..3_usize), 0..40_i64, 1..30_i64, any::<bool>());
+    let plans = vec((vec(wave, WAVES), any::<bool>()), 1..3);
+    (plans, vec(freeze, 0..3)).prop_map(|(plans, freezes)| {
         let mut set = RolloutSet::default();
+        for (number, (place, from, length, spares_urgent)) in freezes.into_iter().enumerate() {
+            let geographies = place.map(site).into_iter().collect();
+            let (from, until) = (at(from), at(from + length));
+            let reason = "a test".to_owned();
+            let freeze = Freeze { geographies, from, until, reason, spares_urgent };
+            set.freezes.insert(format!("f{number}").parse().expect("a name"), freeze);
+        }
         for (number, (waves, offline)) in plans.into_iter().enumerate() {
             let waves = waves.into_iter().enumerate().map(|(index, (gate, not_before, skip))| {
                 let mut wave = Wave::plain(&format!("w{index}"), vec![site(index)]);
@@ -235,6 +244,8 @@ proptest! {
                     }
                     prop_assert_eq!(plan.control.order, Order::Run);
                     prop_assert!(wave.not_before.is_none_or(|not_before| not_before <= now));
+                    let first = freeze::first(&world.set.freezes, &wave.geographies, plan.priority, now);
+                    prop_assert_eq!(first, now, "not while nothing opens anywhere it goes");
                     let Some(earlier) = index.checked_sub(1) else { continue };
                     let done = after[name].waves[earlier].progress;
                     let on_time = match done {
@@ -298,12 +309,16 @@ proptest! {
                 for (index, wave) in plan.waves.iter().enumerate() {
                     let site = site(index);
                     let place = Place { site: Some(&site), group: None, machine: None };
-                    let opening = plan.opening(&states, &Freezes::new(), place, now);
+                    let opening = plan.opening(&states, &world.set.freezes, place, now);
                     let state = &states[name];
                     let orders = matches!(plan.control.order, Order::Run | Order::Pause);
                     let said = state.waves[index].progress.open_since().filter(|_| {
                         orders && state.stop.is_none() && state.waves[index].paused.is_none()
                     });
+                    let delayed = |since| {
+                        freeze::delayed(&world.set.freezes, Some(&site), plan.priority, since).0
+                    };
+                    let said = said.map(delayed).filter(|since| *since <= now);
                     match (opening, said) {
                         (Ok(opening), Some(said)) => prop_assert_eq!(opening.since, said),
                         (Ok(opening), None) => {
@@ -317,6 +332,29 @@ proptest! {
                         }
                         (Err(closed), said) => prop_assert!(said.is_none(), "{closed}"),
                     }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn no_patience_runs_out_in_a_freeze(set in rollouts(), opened in 0..40_i64) {
+        for plan in set.rollouts.values() {
+            for wave in &plan.waves {
+                let since = at(opened);
+                let Some(until) = patience(wave, plan.priority, &set.freezes, since) else {
+                    prop_assert_eq!(wave.gate.unreachable, Unreachable::Block);
+                    continue;
+                };
+                let waits = wave.gate.unreachable.patience().unwrap_or_default();
+                prop_assert!(until >= since + waits);
+                for freeze in set.freezes.values() {
+                    for place in &wave.geographies {
+                        prop_assert!(!freeze.holds(Some(place), plan.priority, until));
+                    }
+                }
+                if set.freezes.is_empty() {
+                    prop_assert_eq!(until, since + waits);
                 }
             }
         }
