@@ -27,6 +27,7 @@ pub mod revision;
 pub mod rollout;
 pub mod rule;
 pub mod share;
+pub mod simulate;
 pub mod subscription;
 pub mod supersedence;
 pub mod tally;
