@@ -41,7 +41,8 @@ fn alone<'a>(offer: Offer<'a>, rollout: &'a Rollout) -> impl Iterator<Item = Tim
     let may = rollout.offline && rollout.control.order == Order::Run;
     let state = offer.states.get(&rollout.name).filter(|_| may);
     state.into_iter().flat_map(move |state| {
-        (0..rollout.waves.len()).filter_map(move |index| rollout.due(state, index))
+        (0..rollout.waves.len())
+            .filter_map(move |index| rollout.due(&offer.plans.freezes, state, index))
     })
 }
 
