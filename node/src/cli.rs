@@ -28,8 +28,11 @@ pub(crate) mod connect;
 mod decide;
 mod decline;
 mod demo;
+mod exception;
 pub mod exit;
 mod exit_codes;
+pub(crate) mod file;
+mod freeze;
 mod group;
 pub(crate) mod grpc;
 mod init;
@@ -47,6 +50,7 @@ mod promote;
 mod reference;
 mod remote;
 mod report;
+mod rollout;
 mod root;
 mod rule;
 mod select;
@@ -191,6 +195,15 @@ pub(crate) enum Command {
     /// What machines reported, counted
     #[command(subcommand)]
     Report(report::Report),
+    /// Plans that open approvals wave by wave
+    #[command(subcommand)]
+    Rollout(rollout::Rollout),
+    /// Times in which nothing opens
+    #[command(subcommand)]
+    Freeze(freeze::Freeze),
+    /// Who does without what, why, and until when
+    #[command(subcommand)]
+    Exception(exception::Exception),
     /// Lines between nodes: what they may carry, and when
     #[command(subcommand)]
     Link(link::Link),
@@ -267,6 +280,11 @@ impl Context {
     /// A client of what that node knows of machines.
     pub(crate) fn machines(&self) -> anyhow::Result<connect::Machines> {
         connect::machines(&connect::Target::choose(&self.global)?)
+    }
+
+    /// A client of that node's rollouts.
+    pub(crate) fn rollouts(&self) -> anyhow::Result<connect::Rollouts> {
+        connect::rollouts(&connect::Target::choose(&self.global)?)
     }
 
     /// A client of the node that the user means.
@@ -354,6 +372,9 @@ async fn dispatch(context: &Context, command: Command) -> anyhow::Result<()> {
         Command::Group(command) => command.run(context).await,
         Command::Baseline(command) => command.run(context).await,
         Command::Rule(command) => command.run(context).await,
+        Command::Rollout(command) => command.run(context).await,
+        Command::Freeze(command) => command.run(context).await,
+        Command::Exception(command) => command.run(context).await,
         Command::Link(command) => command.run(context).await,
         Command::Machine(command) => command.run(context).await,
         Command::Report(command) => command.run(context).await,

@@ -12,6 +12,7 @@ pub mod pending;
 pub mod planned;
 pub mod publisher;
 pub mod records;
+pub mod rollouts;
 pub mod signing;
 pub mod sources;
 #[cfg(test)]

@@ -14,6 +14,7 @@ pub mod policies;
 pub mod reports;
 pub mod rights;
 pub mod roles;
+pub mod rollouts;
 pub mod signatures;
 pub mod standbys;
 pub mod status;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use patchmesh_proto::admin;
-use patchmesh_topology::name::{BaselineName, GroupName};
+use patchmesh_topology::name::{BaselineName, GroupName, RolloutName};
 use patchmesh_topology::node::Stage;
 
 use super::pending::Asked;
@@ -54,6 +54,9 @@ pub(crate) struct Approve {
     /// Why
     #[arg(long, default_value = "", hide_default_value = true)]
     comment: String,
+    /// The rollout that opens it [default: everywhere at once]
+    #[arg(long, value_name = "NAME", conflicts_with = "baseline")]
+    rollout: Option<RolloutName>,
     /// Sign with your key what waits for signatures
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
@@ -96,6 +99,7 @@ impl Approve {
             stage: stage::to_wire(self.stage).into(),
             groups: self.groups.iter().map(ToString::to_string).collect(),
             comment: self.comment,
+            rollout: self.rollout.map(|name| name.to_string()).unwrap_or_default(),
         };
         let asked = Asked::of(&request.revisions, &request.groups, true);
         let signing = self.key.as_deref().map(|key| (key, &asked));

@@ -19,6 +19,7 @@ use patchmesh_proto::admin::people_client::PeopleClient;
 use patchmesh_proto::admin::plans_client::PlansClient;
 use patchmesh_proto::admin::policies_client::PoliciesClient;
 use patchmesh_proto::admin::roles_client::RolesClient;
+use patchmesh_proto::admin::rollouts_client::RolloutsClient;
 use patchmesh_proto::admin::signatures_client::SignaturesClient;
 use patchmesh_proto::admin::standbys_client::StandbysClient;
 use patchmesh_proto::admin::subscriptions_client::SubscriptionsClient;
@@ -45,6 +46,7 @@ pub(crate) type Policies = PoliciesClient<InterceptedService<Channel, Deadline>>
 pub(crate) type Machines = MachinesClient<InterceptedService<Channel, Deadline>>;
 
 /// A client of its subscriptions.
+pub(crate) type Rollouts = RolloutsClient<InterceptedService<Channel, Deadline>>;
 pub(crate) type Subscriptions = SubscriptionsClient<InterceptedService<Channel, Deadline>>;
 
 /// A client of some node's service for what revisions mean.
@@ -174,6 +176,12 @@ pub(crate) fn backup(target: &Target) -> anyhow::Result<BackupClient<Channel>> {
 /// call.
 pub(crate) fn policies(target: &Target) -> anyhow::Result<Policies> {
     let client = PoliciesClient::with_interceptor(channel(target)?, Deadline);
+    Ok(client.max_decoding_message_size(MAX_ANSWER_BYTES))
+}
+
+/// A client of a node's rollouts; it connects with the first call.
+pub(crate) fn rollouts(target: &Target) -> anyhow::Result<Rollouts> {
+    let client = RolloutsClient::with_interceptor(channel(target)?, Deadline);
     Ok(client.max_decoding_message_size(MAX_ANSWER_BYTES))
 }
 

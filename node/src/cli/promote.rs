@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use patchmesh_proto::admin;
-use patchmesh_topology::name::GroupName;
+use patchmesh_topology::name::{GroupName, RolloutName};
 use patchmesh_topology::node::Stage;
 use patchmesh_topology::revision::RevisionId;
 
@@ -37,6 +37,9 @@ pub(crate) struct Promote {
     /// Why
     #[arg(long, default_value = "", hide_default_value = true)]
     comment: String,
+    /// The rollout that opens it [default: everywhere at once]
+    #[arg(long, value_name = "NAME")]
+    rollout: Option<RolloutName>,
     /// Sign with your key what waits for signatures
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
@@ -66,6 +69,7 @@ impl Promote {
             revisions: revisions.clone(),
             groups: self.groups.iter().map(ToString::to_string).collect(),
             comment: self.comment,
+            rollout: self.rollout.map(|name| name.to_string()).unwrap_or_default(),
         };
         let mut admin = context.admin()?;
         let asked = Asked::of(&request.revisions, &request.groups, true);

@@ -24,6 +24,7 @@ use crate::openpgp::{self, SigningKey};
 use crate::primary::payloads::Payloads;
 use crate::primary::planned::Plans;
 use crate::primary::publisher::{Press, Publisher, Worker};
+use crate::primary::rollouts::Rollouts;
 use crate::primary::signing::{self, Signing};
 use crate::primary::sources::Sources;
 use crate::primary::tokens;
@@ -119,6 +120,8 @@ pub(super) fn start(
     let feeds = Feeds::new(store.clone(), book).map_err(Error::Http)?;
     tasks.spawn(feeds.clone().run(stop.clone()));
     let ledger = Ledger::open(store, current.clone(), tasks, stop).map_err(Error::Ledger)?;
+    let rollouts = Rollouts::new(publisher.clone(), current.clone());
+    tasks.spawn(rollouts.clone().run(stop.clone()));
     let mesh_id = current.get().mesh.id.clone();
     let ca = Arc::new(files::load_ca(&layout.identity(), &mesh_id)?);
     let redeemer = Redeemer {
@@ -139,6 +142,7 @@ pub(super) fn start(
         sources,
         plans,
         payloads,
+        rollouts,
         feeds,
         ledger,
     };

@@ -16,6 +16,7 @@ use patchmesh_proto::admin::people_server::PeopleServer;
 use patchmesh_proto::admin::plans_server::PlansServer;
 use patchmesh_proto::admin::policies_server::PoliciesServer;
 use patchmesh_proto::admin::roles_server::RolesServer;
+use patchmesh_proto::admin::rollouts_server::RolloutsServer;
 use patchmesh_proto::admin::signatures_server::SignaturesServer;
 use patchmesh_proto::admin::standbys_server::StandbysServer;
 use patchmesh_proto::admin::subscriptions_server::SubscriptionsServer;
@@ -60,7 +61,7 @@ use crate::rpc::context::Context;
 use crate::rpc::rights::Guard;
 use crate::rpc::{
     admin, alerts, assessments, backup, links, machines, parents, people, plans, policies, reports,
-    roles, signatures, standbys, subscriptions,
+    roles, rollouts, signatures, standbys, subscriptions,
 };
 use crate::scrub;
 use crate::succession::{Ways, announce, records};
@@ -406,6 +407,10 @@ impl Parts {
             .add_service(
                 PoliciesServer::new(policies::Service::new(context.clone()))
                     .max_decoding_message_size(MAX_ADMIN_REQUEST)
+                    .max_encoding_message_size(usize::MAX),
+            )
+            .add_service(
+                RolloutsServer::new(rollouts::Service::new(context.clone()))
                     .max_encoding_message_size(usize::MAX),
             )
             .add_service(BackupServer::new(backup::Service::new(context.clone())));

@@ -17,6 +17,7 @@ use patchmesh_topology::baseline::BaselineSet;
 use patchmesh_topology::digest::Sha256;
 use patchmesh_topology::node::{Mesh, Stage};
 use patchmesh_topology::revision::{Binding, CatalogueEntry, DocumentRef, RevisionId};
+use patchmesh_topology::rollout::plan::{self, Effect, Tallies};
 use patchmesh_topology::rollout::{Rollout, RolloutSet, WaveStateSet};
 use patchmesh_topology::rule::Policy;
 use prost::Message;
@@ -257,6 +258,18 @@ impl Draft {
         let plans = Arc::make_mut(&mut self.rollouts);
         plans.rollouts.insert(rollout.name.clone(), rollout);
         plans.version += 1;
+    }
+
+    /// Takes every rollout as far as it goes now, by what machines said.
+    pub fn advance(&mut self, tallies: &Tallies) -> Vec<Effect> {
+        let (states, effects) =
+            plan::plan(&self.rollouts, &self.wave_states.states, tallies, self.now);
+        if states != self.wave_states.states {
+            let set = Arc::make_mut(&mut self.wave_states);
+            set.states = states;
+            set.version += 1;
+        }
+        effects
     }
 
     /// Replaces the decisions of a stage.

@@ -16,6 +16,7 @@ use crate::generation::{Current, Generation};
 use crate::primary::payloads::Payloads;
 use crate::primary::planned::Plans;
 use crate::primary::publisher::Publisher;
+use crate::primary::rollouts::Rollouts;
 use crate::primary::sources::Sources;
 use crate::replicate::history::History;
 use crate::replicate::own::OwnStatus;
@@ -69,6 +70,8 @@ pub struct Primary {
     pub plans: Plans,
     /// Fetches what was approved.
     pub payloads: Payloads,
+    /// Takes rollouts on.
+    pub rollouts: Rollouts,
     /// What is known of vulnerabilities.
     pub feeds: Feeds,
     /// Machines, and what they reported.

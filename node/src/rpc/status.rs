@@ -73,7 +73,9 @@ impl Refusal for approval::Rejection {
     /// The first reason is the one told first.
     fn code(&self) -> Code {
         match self.faults.first() {
-            Some(Fault::UnknownRevision(_) | Fault::UnknownGroup(_)) => Code::NotFound,
+            Some(Fault::UnknownRevision(_) | Fault::UnknownGroup(_) | Fault::UnknownRollout(_)) => {
+                Code::NotFound
+            }
             Some(Fault::NoRevisions | Fault::NoComment | Fault::Comment) => Code::InvalidArgument,
             _ => Code::FailedPrecondition,
         }

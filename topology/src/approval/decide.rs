@@ -78,6 +78,19 @@ pub enum Fault {
         /// The stage that it must have passed.
         before: Stage,
     },
+    /// No such plan.
+    #[error("there is no rollout {0}; `patchmesh rollout show` shows those there are")]
+    UnknownRollout(String),
+    /// The plan is for another stage.
+    #[error("rollout {rollout} is for {actual}, not {asked}")]
+    RolloutStage {
+        /// The plan.
+        rollout: RolloutName,
+        /// Its stage.
+        actual: Stage,
+        /// The stage of the decision.
+        asked: Stage,
+    },
     /// A decline without a reason.
     #[error("a decline needs a comment that says why")]
     NoComment,

@@ -69,6 +69,9 @@ pub enum Rejection {
     /// No such exception.
     #[error("there is no exception {0}; `patchmesh exception list` shows those there are")]
     Unknown(ExceptionName),
+    /// The mesh has no such group.
+    #[error("there is no group {0}; `patchmesh group list` shows those there are")]
+    NoGroup(GroupName),
     /// It would be over already.
     #[error("an exception ends in the future; this one would have ended at {0}")]
     Over(Timestamp),

@@ -1,10 +1,8 @@
 //! The file in which an advisory is written: TOML, with every field explained.
 
 use std::collections::BTreeSet;
-use std::io::Read;
 use std::path::Path;
 
-use anyhow::Context as _;
 use jiff::Timestamp;
 use patchmesh_topology::advisory::{Advisory, Fault};
 use patchmesh_topology::assessment::CveId;
@@ -12,10 +10,7 @@ use patchmesh_topology::name::AdvisoryName;
 use patchmesh_topology::revision::{Reference, Severity};
 use serde::Deserialize;
 
-use crate::cli::exit::Exit;
-
-/// The longest file.
-const MAX_FILE: u64 = 4 << 20;
+use crate::cli::file::{self, line};
 
 /// What the file may say, and nothing else.
 #[derive(Debug, Deserialize)]
@@ -41,22 +36,11 @@ struct File {
 
 /// Reads the file and checks everything that can be checked without the mesh.
 pub(super) fn read(path: &Path) -> anyhow::Result<Advisory> {
-    let problem = || format!("cannot read {}", path.display());
-    let file = std::fs::File::open(path).with_context(problem)?;
-    let mut text = String::new();
-    file.take(MAX_FILE + 1).read_to_string(&mut text).with_context(problem)?;
-    if text.len() as u64 > MAX_FILE {
-        let problem = format!("{} has more than {MAX_FILE} bytes", path.display());
-        return Err(Exit::BadData.error(problem));
-    }
-    parse(&text).map_err(|problem| Exit::BadData.error(format!("{}: {problem}", path.display())))
+    file::read(path, parse)
 }
 
 fn parse(text: &str) -> Result<Advisory, String> {
-    let file: File = toml::from_str(text).map_err(|error| {
-        let place = error.span().map(|span| format!("line {}: ", line(text, span.start)));
-        format!("{}{}", place.unwrap_or_default(), error.message())
-    })?;
+    let file: File = file::fields(text)?;
     let at = |spanned: &toml::Spanned<String>, error: &dyn std::fmt::Display| {
         format!("line {}: {error}", line(text, spanned.span().start))
     };
@@ -94,11 +78,6 @@ fn parse(text: &str) -> Result<Advisory, String> {
     };
     let faults: Vec<_> = advisory.faults().iter().map(Fault::to_string).collect();
     if faults.is_empty() { Ok(advisory) } else { Err(faults.join("; ")) }
-}
-
-/// The line of a place, counted from 1.
-fn line(text: &str, place: usize) -> usize {
-    text.as_bytes().iter().take(place).filter(|byte| **byte == b'\n').count() + 1
 }
 
 /// What a new file begins with.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
 use patchmesh_proto::{admin as wire, convert};
-use patchmesh_topology::approval::{self, Change, Rejection, Request};
-use patchmesh_topology::name::GroupName;
+use patchmesh_topology::approval::{self, Change, Fault, Rejection, Request};
+use patchmesh_topology::name::{GroupName, RolloutName};
 use patchmesh_topology::node::Stage;
 use patchmesh_topology::revision::RevisionId;
 use patchmesh_topology::rollout::Rollout;
@@ -33,25 +33,45 @@ pub(super) async fn approve(
     let primary = node.primary()?;
     let stage = convert::stage(request.stage).map_err(|error| field("stage", &error))?;
     check_stage(&node.generation().mesh, peer, stage)?;
+    let rollout = request.rollout;
     let asked = asked(&request.revisions, &request.groups, peer, request.comment)?;
     decide(primary, move |draft| {
         let asked = Request { at: draft.now, ..asked };
         let set = draft.approvals(stage);
         let before = stage.before().map(|before| draft.approvals(before));
         let catalogue = draft.catalogue.clone();
-        let rollout = Rollout::default_for(stage);
+        let rollout = opened_by(draft, stage, &rollout)?;
         let change = approval::approve(
             &set,
             before.as_deref(),
             &draft.mesh,
             |revision| catalogue.contains_key(revision),
-            &rollout.name,
+            &rollout,
             &asked,
         )?;
-        draft.plan(rollout);
         Ok(vec![change])
     })
     .await
+}
+
+/// The plan that opens a decision: the one named, or that which opens all at
+/// once.
+fn opened_by(draft: &mut Draft, stage: Stage, name: &str) -> Result<RolloutName, Rejection> {
+    if name.is_empty() {
+        let rollout = Rollout::default_for(stage);
+        let name = rollout.name.clone();
+        draft.plan(rollout);
+        return Ok(name);
+    }
+    let known = draft.rollouts.rollouts.values().find(|one| one.name.as_str() == name);
+    let fault = match known {
+        Some(known) if known.stage == stage => return Ok(known.name.clone()),
+        Some(known) => {
+            Fault::RolloutStage { rollout: known.name.clone(), actual: known.stage, asked: stage }
+        }
+        None => Fault::UnknownRollout(name.to_owned()),
+    };
+    Err(Rejection { faults: vec![fault] })
 }
 
 pub(super) async fn decline(
@@ -104,20 +124,20 @@ pub(super) async fn promote(
 ) -> Result<wire::DecideResponse, Status> {
     let primary = node.primary()?;
     check_stage(&node.generation().mesh, peer, Stage::Production)?;
+    let rollout = request.rollout;
     let asked = asked(&request.revisions, &request.groups, peer, request.comment)?;
     decide(primary, move |draft| {
         let asked = Request { at: draft.now, ..asked };
         let catalogue = draft.catalogue.clone();
-        let rollout = Rollout::default_for(Stage::Production);
+        let rollout = opened_by(draft, Stage::Production, &rollout)?;
         let change = approval::promote(
             &draft.approvals(Stage::Validation),
             &draft.approvals(Stage::Production),
             &draft.mesh,
             |revision| catalogue.contains_key(revision),
-            &rollout.name,
+            &rollout,
             &asked,
         )?;
-        draft.plan(rollout);
         Ok(vec![change])
     })
     .await

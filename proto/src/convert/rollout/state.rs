@@ -102,13 +102,19 @@ impl TryFrom<wire::WaveStates> for WaveStateSet {
     }
 }
 
-impl From<&WaveStateSet> for wire::WaveStates {
-    fn from(set: &WaveStateSet) -> Self {
-        let state = |(name, state): (&RolloutName, &RolloutState)| wire::RolloutState {
+impl From<(&RolloutName, &RolloutState)> for wire::RolloutState {
+    fn from((name, state): (&RolloutName, &RolloutState)) -> Self {
+        Self {
             rollout: name.to_string(),
             waves: state.waves.iter().map(wire::WaveState::from).collect(),
             stop: state.stop.as_ref().map(Into::into),
-        };
-        Self { version: set.version, rollouts: set.states.iter().map(state).collect() }
+        }
+    }
+}
+
+impl From<&WaveStateSet> for wire::WaveStates {
+    fn from(set: &WaveStateSet) -> Self {
+        let rollouts = set.states.iter().map(wire::RolloutState::from).collect();
+        Self { version: set.version, rollouts }
     }
 }

@@ -1,0 +1,330 @@
+//! The file in which a rollout is planned: TOML, with every field explained in
+//! [`EXAMPLE`].
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use patchmesh_topology::link::hours::Hours;
+use patchmesh_topology::name::{GroupName, RolloutName, Site};
+use patchmesh_topology::node::Stage;
+use patchmesh_topology::revision::{RevisionId, Severity};
+use patchmesh_topology::rollout::deadline::Times;
+use patchmesh_topology::rollout::gate::{AtLeast, AtMost, Gate, OnBreach, Unreachable};
+use patchmesh_topology::rollout::{
+    Action, Control, Cycle, OnEmpty, Policy, Priority, Rollout, Share, Wave, What,
+};
+use serde::Deserialize;
+
+use crate::cli::file::{self, Text};
+use crate::config::duration;
+
+/// A plan to go on from.
+pub(super) const EXAMPLE: &str = include_str!("example.toml");
+
+/// What the file may say, and nothing else.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    name: Text<RolloutName>,
+    #[serde(default)]
+    stage: Option<Text<Stage>>,
+    #[serde(default)]
+    action: Option<Text<Action>>,
+    #[serde(default)]
+    priority: Option<Text<Priority>>,
+    #[serde(default)]
+    deadline: Option<String>,
+    #[serde(default)]
+    deadline_times: Option<TimesFile>,
+    #[serde(default)]
+    cycle: Option<Text<Cycle>>,
+    #[serde(default)]
+    offline: bool,
+    #[serde(default)]
+    what: WhatFile,
+    wave: Vec<WaveFile>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WhatFile {
+    #[serde(default)]
+    revisions: Vec<Text<RevisionId>>,
+    #[serde(default)]
+    severity: Option<Text<Severity>>,
+    #[serde(default)]
+    products: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TimesFile {
+    critical: Option<Text<Wait>>,
+    important: Option<Text<Wait>>,
+    moderate: Option<Text<Wait>>,
+    low: Option<Text<Wait>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WaveFile {
+    name: String,
+    #[serde(default)]
+    geographies: Vec<Text<Place>>,
+    #[serde(default)]
+    groups: Vec<Text<GroupName>>,
+    #[serde(default)]
+    share: Option<Text<Share>>,
+    #[serde(default)]
+    not_before: Option<toml::value::Datetime>,
+    #[serde(default)]
+    windows: Vec<Text<Hours>>,
+    #[serde(default)]
+    blackouts: Vec<Text<Hours>>,
+    #[serde(default)]
+    empty: Option<Text<OnEmpty>>,
+    #[serde(default)]
+    gate: GateFile,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GateFile {
+    #[serde(default)]
+    min_reached: Option<LeastFile>,
+    #[serde(default)]
+    min_success: Option<LeastFile>,
+    #[serde(default)]
+    max_failed: Option<MostFile>,
+    #[serde(default)]
+    soak: Option<Text<Wait>>,
+    #[serde(default)]
+    operator: Option<Text<Required>>,
+    #[serde(default)]
+    unreachable: Option<Text<Patience>>,
+    #[serde(default)]
+    on_breach: Option<Text<OnBreach>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LeastFile {
+    share: Text<Share>,
+    #[serde(default)]
+    min_sample: u64,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MostFile {
+    #[serde(default)]
+    share: Option<Text<Share>>,
+    #[serde(default)]
+    count: Option<u64>,
+    #[serde(default)]
+    min_sample: u64,
+}
+
+/// A geography, with or without `/**` at its end.
+#[derive(Debug)]
+struct Place(Site);
+
+impl std::str::FromStr for Place {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "**" {
+            return Err("leave geographies out to mean every site".to_owned());
+        }
+        let path = text.strip_suffix("/**").unwrap_or(text);
+        path.parse().map(Self).map_err(|error: patchmesh_topology::name::Error| error.to_string())
+    }
+}
+
+/// A time to wait, such as `24h`.
+#[derive(Debug, Clone, Copy)]
+struct Wait(SignedDuration);
+
+impl std::str::FromStr for Wait {
+    type Err = duration::Error;
+
+    fn from_str(text: &str) -> Result<Self, duration::Error> {
+        let wait: Duration = duration::parse(text)?;
+        Ok(Self(SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX)))
+    }
+}
+
+/// `required`.
+#[derive(Debug)]
+struct Required;
+
+impl std::str::FromStr for Required {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        if text == "required" { Ok(Self) } else { Err("write `required`, or leave it out") }
+    }
+}
+
+/// What becomes of the unreachable.
+#[derive(Debug)]
+struct Patience(Unreachable);
+
+impl std::str::FromStr for Patience {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let form = || {
+            format!(
+                "{text:?} is no rule; write `block`, `ignore after 72h` or `count as failed after 72h`"
+            )
+        };
+        let after = |time: &str| -> Result<SignedDuration, String> {
+            let wait: Wait = time.parse().map_err(|error: duration::Error| error.to_string())?;
+            Ok(wait.0)
+        };
+        if text == "block" {
+            return Ok(Self(Unreachable::Block));
+        }
+        if let Some(time) = text.strip_prefix("ignore after ") {
+            return after(time).map(|after| Self(Unreachable::Ignore(after)));
+        }
+        let time = text.strip_prefix("count as failed after ").ok_or_else(form)?;
+        after(time).map(|after| Self(Unreachable::Fail(after)))
+    }
+}
+
+/// Reads the file and checks everything that can be checked without the mesh.
+pub(crate) fn read(path: &Path) -> anyhow::Result<Rollout> {
+    file::read(path, parse)
+}
+
+fn parse(text: &str) -> Result<Rollout, String> {
+    let file: File = file::fields(text)?;
+    let waves = file.wave.into_iter().map(wave).collect::<Result<Vec<_>, _>>()?;
+    Ok(Rollout {
+        name: file.name.0,
+        stage: file.stage.map_or(Stage::Production, |one| one.0),
+        what: What {
+            revisions: file.what.revisions.into_iter().map(|one| one.0).collect(),
+            severity: file.what.severity.map(|one| one.0),
+            products: file.what.products.into_iter().collect(),
+        },
+        action: file.action.map(|one| one.0).unwrap_or_default(),
+        priority: file.priority.map(|one| one.0).unwrap_or_default(),
+        deadline: policy(file.deadline.as_deref(), file.deadline_times)?,
+        cycle: file.cycle.map(|one| one.0),
+        offline: file.offline,
+        waves,
+        control: Control::planned("", Timestamp::UNIX_EPOCH),
+    })
+}
+
+fn policy(name: Option<&str>, times: Option<TimesFile>) -> Result<Policy, String> {
+    let wait = |time: Option<Text<Wait>>| time.map(|one| one.0.0);
+    match (name.unwrap_or("severity-2004"), times) {
+        ("severity-2004", None) => Ok(Policy::Severity2004),
+        ("cisa-bod-26-04", None) => Ok(Policy::CisaBod2604),
+        ("custom", Some(times)) => Ok(Policy::Custom(Times {
+            critical: wait(times.critical),
+            important: wait(times.important),
+            moderate: wait(times.moderate),
+            low: wait(times.low),
+        })),
+        ("custom", None) => Err("deadline custom needs [deadline_times]".to_owned()),
+        (_, Some(_)) => Err("[deadline_times] goes with deadline = \"custom\" only".to_owned()),
+        (name, None) => Err(format!(
+            "deadline {name:?} is not known; write severity-2004, cisa-bod-26-04 or custom"
+        )),
+    }
+}
+
+fn wave(file: WaveFile) -> Result<Wave, String> {
+    let not_before = match file.not_before {
+        None => None,
+        Some(time) => Some(time.to_string().parse::<Timestamp>().map_err(|_| {
+            format!(
+                "wave {}: not_before {time} is no instant; write it with its offset, such as 2026-12-01T08:00:00Z",
+                file.name
+            )
+        })?),
+    };
+    let groups: BTreeSet<GroupName> = file.groups.into_iter().map(|one| one.0).collect();
+    Ok(Wave {
+        geographies: file.geographies.into_iter().map(|one| one.0.0).collect(),
+        groups,
+        share: file.share.map_or(Share::ALL, |one| one.0),
+        not_before,
+        windows: file.windows.into_iter().map(|one| one.0).collect(),
+        blackouts: file.blackouts.into_iter().map(|one| one.0).collect(),
+        gate: gate(&file.name, file.gate)?,
+        released: None,
+        on_empty: file.empty.map(|one| one.0).unwrap_or_default(),
+        name: file.name,
+    })
+}
+
+fn gate(wave: &str, file: GateFile) -> Result<Gate, String> {
+    let least = |file: LeastFile| AtLeast { share: file.share.0, min_sample: file.min_sample };
+    let max_failed = match file.max_failed {
+        Some(MostFile { share: None, count: None, .. }) => {
+            return Err(format!("wave {wave}: max_failed needs a share, a count, or both"));
+        }
+        Some(most) => {
+            let share = most.share.map(|one| one.0);
+            Some(AtMost { share, count: most.count, min_sample: most.min_sample })
+        }
+        None => None,
+    };
+    Ok(Gate {
+        min_reached: file.min_reached.map(least),
+        min_success: file.min_success.map(least),
+        max_failed,
+        soak: file.soak.map(|one| one.0.0).unwrap_or_default(),
+        operator: file.operator.is_some(),
+        unreachable: file.unreachable.map(|one| one.0.0).unwrap_or_default(),
+        on_breach: file.on_breach.map(|one| one.0).unwrap_or_default(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_says_what_it_says() {
+        let plan = parse(EXAMPLE).expect("a plan");
+        assert_eq!(plan.waves.len(), 3);
+        let pilot = &plan.waves[0];
+        assert_eq!(pilot.geographies[0].as_str(), "emea/fr");
+        assert_eq!(pilot.gate.soak, SignedDuration::from_hours(24));
+        assert_eq!(pilot.share.to_string(), "5 %");
+        assert!(pilot.gate.max_failed.is_some() && pilot.gate.min_reached.is_some());
+        assert!(plan.waves[1].gate.operator);
+        assert!(plan.waves[2].geographies.is_empty());
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_line() {
+        let said = |from: &str, to: &str| {
+            assert!(EXAMPLE.contains(from), "{from}");
+            parse(&EXAMPLE.replacen(from, to, 1)).expect_err("refused")
+        };
+        let number =
+            |part: &str| EXAMPLE.lines().position(|line| line.contains(part)).expect("there") + 1;
+        let place = format!("line {}", number("share = \"5 %\""));
+        let share = said("share = \"5 %\"", "share = \"5\"");
+        assert!(share.starts_with(&place) && share.contains("write percent"), "{share}");
+        let unknown = said("soak =", "soack =");
+        assert!(unknown.contains("soack"), "{unknown}");
+        assert!(said("ignore after 72h", "forget").contains("count as failed after"));
+        assert!(said("operator = \"required\"", "operator = \"no\"").contains("leave it out"));
+        assert!(
+            said("deadline = \"severity-2004\"", "deadline = \"soon\"").contains("cisa-bod-26-04")
+        );
+        let local = said("not_before = 2026-12-01T08:00:00Z", "not_before = 2026-12-01T08:00:00");
+        assert!(local.contains("with its offset"), "{local}");
+    }
+}

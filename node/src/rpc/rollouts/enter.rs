@@ -1,0 +1,302 @@
+//! Plans: checking and entering them, and what operators order.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use patchmesh_proto::{admin as wire, wire as document};
+use patchmesh_topology::approval::{self, Request};
+use patchmesh_topology::name::{GroupName, RolloutName};
+use patchmesh_topology::node::Stage;
+use patchmesh_topology::revision::RevisionId;
+use patchmesh_topology::rollout::check::{Finding, Grade, World, check as find};
+use patchmesh_topology::rollout::control::{Order, Refused};
+use patchmesh_topology::rollout::plan::Tallies;
+use patchmesh_topology::rollout::{Control, MAX_ROLLOUTS, Rollout};
+use tonic::{Code, Status};
+
+use super::subject;
+use crate::generation::{Generation, load};
+use crate::primary::draft::Draft;
+use crate::primary::rollouts::tell;
+use crate::rpc::blocking;
+use crate::rpc::context::Context;
+use crate::rpc::status::{Refusal, field, published};
+use crate::store::Store;
+
+/// Why a plan is not entered, or an order not taken.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Rejection {
+    /// One of its name runs.
+    #[error("rollout {0} was started already; plan another, or order this one")]
+    Started(RolloutName),
+    /// No such plan.
+    #[error("there is no rollout {0}; `patchmesh rollout show` shows those there are")]
+    Unknown(RolloutName),
+    /// It has no such wave.
+    #[error("rollout {0} has no wave {1:?}")]
+    NoWave(RolloutName, String),
+    /// Its gate asks for no operator.
+    #[error("the gate of wave {0:?} asks for no operator")]
+    NoOperator(String),
+    /// The plan that opens all that nobody planned.
+    #[error("{0} stands for every stage and cannot be ordered; decline what is not to be open")]
+    Default(RolloutName),
+    /// More than a mesh can have.
+    #[error("the mesh has {MAX_ROLLOUTS} rollouts already; withdraw and forget some first")]
+    TooMany,
+    /// The order does not follow the last one.
+    #[error("rollout {0} is not changed")]
+    Order(RolloutName, #[source] Refused),
+    /// What it is for cannot be approved.
+    #[error("what it is for cannot be approved")]
+    Approval(#[from] approval::Rejection),
+}
+
+impl Refusal for Rejection {
+    fn code(&self) -> Code {
+        match self {
+            Self::Started(_) => Code::AlreadyExists,
+            Self::Unknown(_) | Self::NoWave(..) => Code::NotFound,
+            Self::Order(_, Refused::NoReason | Refused::LongReason) => Code::InvalidArgument,
+            Self::Approval(rejection) => rejection.code(),
+            Self::NoOperator(_) | Self::Default(_) | Self::TooMany | Self::Order(..) => {
+                Code::FailedPrecondition
+            }
+        }
+    }
+}
+
+fn read(rollout: Option<document::Rollout>) -> Result<Rollout, Status> {
+    let rollout = rollout.ok_or_else(|| field("rollout", "is missing"))?;
+    Rollout::try_from(rollout)
+        .map_err(|error| field(&format!("rollout.{}", error.path()), error.fault()))
+}
+
+/// What is wrong with a plan, and the revisions that it is for. Blocks.
+fn examine(
+    generation: &Generation,
+    store: &Store,
+    rollout: &Rollout,
+    machines: &Tallies,
+) -> Result<(Vec<Finding>, BTreeSet<RevisionId>), load::Error> {
+    let revisions = subject::revisions(generation, store, rollout)?;
+    let mesh = &generation.mesh;
+    let mut world = World {
+        groups: mesh.groups.values().map(|group| (group.name.clone(), group.stage)).collect(),
+        freezes: generation.rollouts.freezes.clone(),
+        deadline: subject::deadline(generation, store, rollout, &revisions)?,
+        ..World::default()
+    };
+    for node in mesh.nodes.values().filter(|node| node.stages.contains(&rollout.stage)) {
+        world.sites.insert(node.site.clone(), mesh.link(&node.name).zone);
+    }
+    // Where machines of the stage are known, from whatever is counted.
+    for tally in machines.values().flatten() {
+        for (site, group, counts) in tally.cells() {
+            let known = world.machines.entry((site.clone(), group.clone())).or_default();
+            *known = counts.machines.max(*known);
+        }
+    }
+    Ok((find(rollout, &world, Timestamp::now()), revisions))
+}
+
+fn to_wire(finding: Finding) -> wire::RolloutFinding {
+    wire::RolloutFinding {
+        is_error: finding.grade == Grade::Error,
+        wave: finding.wave.unwrap_or_default(),
+        text: finding.text,
+    }
+}
+
+async fn examined(
+    node: &Context,
+    rollout: &Rollout,
+) -> Result<(Vec<Finding>, BTreeSet<RevisionId>), Status> {
+    let (generation, store, rollout) = (node.generation(), node.store.clone(), rollout.clone());
+    let tallies = node.primary.as_ref().map(|primary| primary.rollouts.tallies());
+    blocking(move || examine(&generation, &store, &rollout, &tallies.unwrap_or_default())).await
+}
+
+pub(super) async fn check(
+    node: &Context,
+    request: wire::CheckRolloutRequest,
+) -> Result<wire::CheckRolloutResponse, Status> {
+    let rollout = read(request.rollout)?;
+    let (findings, revisions) = examined(node, &rollout).await?;
+    Ok(wire::CheckRolloutResponse {
+        findings: findings.into_iter().map(to_wire).collect(),
+        revisions: revisions.iter().map(ToString::to_string).collect(),
+    })
+}
+
+pub(super) async fn enter(
+    node: &Context,
+    by: String,
+    request: wire::EnterRolloutRequest,
+) -> Result<wire::EnterRolloutResponse, Status> {
+    node.primary()?;
+    let mut rollout = read(request.rollout)?;
+    let (findings, revisions) = examined(node, &rollout).await?;
+    if let Some(error) = findings.iter().find(|finding| finding.grade == Grade::Error) {
+        return Err(field("rollout", error));
+    }
+    rollout.waves.iter_mut().for_each(|wave| wave.released = None);
+    let revisions = if request.start { revisions } else { BTreeSet::new() };
+    let name = rollout.name.clone();
+    let entered = move |draft: &mut Draft, by: &str| {
+        if rollout.is_default() {
+            return Err(Rejection::Default(rollout.name));
+        }
+        let known = &draft.rollouts.rollouts;
+        match known.get(&rollout.name) {
+            Some(known) if known.control.started.is_some() => {
+                return Err(Rejection::Started(rollout.name));
+            }
+            None if known.len() >= MAX_ROLLOUTS => return Err(Rejection::TooMany),
+            _ => {}
+        }
+        rollout.control = Control::planned(by, draft.now);
+        let set = Arc::make_mut(&mut draft.rollouts);
+        set.rollouts.insert(rollout.name.clone(), rollout);
+        set.version += 1;
+        Ok(())
+    };
+    let order = request.start.then_some((Order::Run, String::new()));
+    let (generation, pending) = change(node, name, by, order, revisions.clone(), entered).await?;
+    Ok(wire::EnterRolloutResponse {
+        generation,
+        warnings: findings.into_iter().map(to_wire).collect(),
+        revisions: revisions.iter().map(ToString::to_string).collect(),
+        pending,
+    })
+}
+
+pub(super) async fn order(
+    node: &Context,
+    by: String,
+    request: wire::OrderRolloutRequest,
+) -> Result<wire::OrderRolloutResponse, Status> {
+    node.primary()?;
+    let name: RolloutName = request.name.parse().map_err(|error| field("name", &error))?;
+    let order: Order = request.order.parse().map_err(|error| field("order", &error))?;
+    let known = node.generation().rollouts.rollouts.get(&name).cloned();
+    let known =
+        known.ok_or_else(|| Status::not_found(Rejection::Unknown(name.clone()).to_string()))?;
+    let starts = order == Order::Run && known.control.started.is_none();
+    let revisions = if starts { examined(node, &known).await?.1 } else { BTreeSet::new() };
+    let order = Some((order, request.reason));
+    let (generation, pending) =
+        change(node, name, by, order, revisions.clone(), |_, _| Ok(())).await?;
+    Ok(wire::OrderRolloutResponse {
+        generation,
+        revisions: revisions.iter().map(ToString::to_string).collect(),
+        pending,
+    })
+}
+
+/// Changes a plan: `before` enters it, an order moves it, and what it is for is
+/// approved by it; then it goes as far as it goes at once.
+async fn change(
+    node: &Context,
+    name: RolloutName,
+    by: String,
+    order: Option<(Order, String)>,
+    revisions: BTreeSet<RevisionId>,
+    before: impl FnOnce(&mut Draft, &str) -> Result<(), Rejection> + Send + 'static,
+) -> Result<(u64, Vec<u64>), Status> {
+    let primary = node.primary()?;
+    let tallies = primary.rollouts.tallies();
+    let publishing = primary.publisher.publish_noting(move |draft| {
+        before(draft, &by)?;
+        if let Some((order, reason)) = order {
+            give(draft, &name, order, &by, &reason)?;
+        }
+        if !revisions.is_empty() {
+            approve(draft, &name, &by, revisions)?;
+        }
+        Ok::<_, Rejection>(draft.advance(&tallies))
+    });
+    let (effects, generation, pending) = publishing.await.map_err(published)?;
+    tell(&effects, generation.number);
+    Ok((generation.number, pending))
+}
+
+fn give(
+    draft: &mut Draft,
+    name: &RolloutName,
+    order: Order,
+    by: &str,
+    reason: &str,
+) -> Result<(), Rejection> {
+    let now = draft.now;
+    let set = Arc::make_mut(&mut draft.rollouts);
+    let unknown = || Rejection::Unknown(name.clone());
+    let rollout = set.rollouts.get_mut(name).ok_or_else(unknown)?;
+    if rollout.is_default() {
+        return Err(Rejection::Default(name.clone()));
+    }
+    let ordered = rollout.control.order(order, now, by, reason);
+    rollout.control = ordered.map_err(|refused| Rejection::Order(name.clone(), refused))?;
+    set.version += 1;
+    Ok(())
+}
+
+/// Approves what a plan is for, for the groups that its waves go to.
+fn approve(
+    draft: &mut Draft,
+    name: &RolloutName,
+    by: &str,
+    revisions: BTreeSet<RevisionId>,
+) -> Result<(), Rejection> {
+    let Some(rollout) = draft.rollouts.rollouts.get(name) else { return Ok(()) };
+    let stage = rollout.stage;
+    let is_for_all = rollout.waves.iter().any(|wave| wave.groups.is_empty());
+    let groups: BTreeSet<GroupName> = match is_for_all {
+        true => BTreeSet::new(),
+        false => rollout.waves.iter().flat_map(|wave| wave.groups.iter().cloned()).collect(),
+    };
+    let request = Request {
+        revisions,
+        groups,
+        by: by.to_owned(),
+        at: draft.now,
+        comment: format!("by rollout {name}"),
+        rule: String::new(),
+    };
+    let set = draft.approvals(stage);
+    let before = stage.before().map(|before: Stage| draft.approvals(before));
+    let catalogue = draft.catalogue.clone();
+    let is_known = |revision: &RevisionId| catalogue.contains_key(revision);
+    let change = approval::approve(&set, before.as_deref(), &draft.mesh, is_known, name, &request)?;
+    if !change.revisions.is_empty() {
+        draft.set_approvals(change.set);
+    }
+    Ok(())
+}
+
+pub(super) async fn release(
+    node: &Context,
+    request: wire::ReleaseWaveRequest,
+) -> Result<wire::ReleaseWaveResponse, Status> {
+    let primary = node.primary()?;
+    let name: RolloutName = request.name.parse().map_err(|error| field("name", &error))?;
+    let tallies = primary.rollouts.tallies();
+    let publishing = primary.publisher.publish(move |draft| {
+        let now = draft.now;
+        let set = Arc::make_mut(&mut draft.rollouts);
+        let unknown = || Rejection::Unknown(name.clone());
+        let rollout = set.rollouts.get_mut(&name).ok_or_else(unknown)?;
+        let wave = rollout.waves.iter_mut().find(|wave| wave.name == request.wave);
+        let wave = wave.ok_or_else(|| Rejection::NoWave(name.clone(), request.wave.clone()))?;
+        if !wave.gate.operator {
+            return Err(Rejection::NoOperator(request.wave));
+        }
+        wave.released.get_or_insert(now);
+        set.version += 1;
+        Ok::<_, Rejection>(draft.advance(&tallies))
+    });
+    let (effects, generation) = publishing.await.map_err(published)?;
+    tell(&effects, generation.number);
+    Ok(wire::ReleaseWaveResponse { generation: generation.number })
+}

@@ -1,0 +1,180 @@
+//! Where rollouts stand, and why.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use patchmesh_proto::{admin as wire, wire as document};
+use patchmesh_topology::approval::Decision;
+use patchmesh_topology::link::zone::Zone;
+use patchmesh_topology::name::{GroupName, MachineName, RolloutName, Site};
+use patchmesh_topology::offer::{Machine, Offer, Offered};
+use patchmesh_topology::revision::RevisionId;
+use patchmesh_topology::rollout::Rollout;
+use patchmesh_topology::rollout::explain::{Explanation, Input, WaveNote, explain};
+use patchmesh_topology::rollout::plan::Tallies;
+use tonic::Status;
+
+use crate::generation::Generation;
+use crate::log::in_one_line;
+use crate::rpc::context::Context;
+use crate::rpc::status::field;
+
+pub(super) fn list(
+    node: &Context,
+    request: &wire::ListRolloutsRequest,
+) -> Result<wire::ListRolloutsResponse, Status> {
+    let generation = node.generation();
+    let rollouts: Vec<&Rollout> = match request.name.as_str() {
+        "" => generation.rollouts.rollouts.values().collect(),
+        name => vec![find(&generation, name)?],
+    };
+    let counted = node.primary.as_ref().map(|primary| primary.rollouts.tallies());
+    let tallies = counted.clone().unwrap_or_default();
+    let unready = unready(node, &generation);
+    let now = Timestamp::now();
+    let standing = |rollout: &Rollout| standing(&generation, rollout, &tallies, &unready, now);
+    Ok(wire::ListRolloutsResponse {
+        rollouts: rollouts.into_iter().map(standing).collect(),
+        counted: counted.is_some(),
+    })
+}
+
+fn find<'a>(generation: &'a Generation, name: &str) -> Result<&'a Rollout, Status> {
+    let name: RolloutName = name.parse().map_err(|error| field("name", &error))?;
+    generation.rollouts.rollouts.get(&name).ok_or_else(|| {
+        Status::not_found(format!(
+            "there is no rollout {name}; `patchmesh rollout show` shows those there are"
+        ))
+    })
+}
+
+fn standing(
+    generation: &Generation,
+    rollout: &Rollout,
+    tallies: &Tallies,
+    unready: &BTreeMap<Site, String>,
+    now: Timestamp,
+) -> wire::RolloutStanding {
+    let state = generation.wave_states.states.get(&rollout.name);
+    let tallies = tallies.get(&rollout.name).map(Vec::as_slice).unwrap_or_default();
+    let freezes = &generation.rollouts.freezes;
+    let Explanation { headline, waves } =
+        explain(rollout, Input { state, tallies, freezes, unready, now });
+    wire::RolloutStanding {
+        rollout: Some(document::Rollout::from(rollout)),
+        state: state.map(|state| document::RolloutState::from((&rollout.name, state))),
+        revisions: revisions(generation, rollout).len() as u64,
+        headline,
+        waves: waves.into_iter().map(wave).collect(),
+    }
+}
+
+fn wave(note: WaveNote) -> wire::WaveStanding {
+    wire::WaveStanding {
+        name: note.name,
+        status: note.status,
+        machines: note.counts.machines,
+        reached: note.counts.reached,
+        installed: note.counts.installed,
+        failed: note.counts.failed,
+        next: note.next,
+    }
+}
+
+/// The revisions that are approved by a rollout.
+fn revisions<'a>(generation: &'a Generation, rollout: &Rollout) -> BTreeSet<&'a RevisionId> {
+    let Some(approvals) = generation.approvals.get(&rollout.stage) else { return BTreeSet::new() };
+    let by_it = |decision: &Decision| *decision == Decision::Approved(rollout.name.clone());
+    let entries = approvals.set.entries.iter();
+    entries.filter(|(_, one)| by_it(&one.decision)).map(|((id, _), _)| id).collect()
+}
+
+/// Sites whose nodes lack content, with what they lack.
+fn unready(node: &Context, generation: &Generation) -> BTreeMap<Site, String> {
+    let mut unready = BTreeMap::new();
+    for (name, heard) in node.statuses.all() {
+        let status = heard.status;
+        let lacks = status.payloads_wanted.saturating_sub(status.payloads_held);
+        let bytes = status.bytes_wanted.saturating_sub(status.bytes_held);
+        if let Some(node) = generation.mesh.node(&name)
+            && lacks > 0
+        {
+            let text = format!("{lacks} payloads, {} MB", bytes.div_ceil(1_000_000));
+            unready.insert(node.site.clone(), text);
+        }
+    }
+    unready
+}
+
+pub(super) fn site(
+    node: &Context,
+    request: &wire::ExplainSiteRequest,
+) -> Result<wire::ExplainSiteResponse, Status> {
+    let generation = node.generation();
+    let rollout = find(&generation, &request.name)?;
+    let site: Site = request.site.parse().map_err(|error| field("site", &error))?;
+    let groups: Vec<GroupName> = match request.group.as_str() {
+        "" => generation.mesh.groups_of(rollout.stage).map(|group| group.name.clone()).collect(),
+        name => vec![name.parse().map_err(|error| field("group", &error))?],
+    };
+    let machine = match request.machine.as_str() {
+        "" => None,
+        name => Some(name.parse::<MachineName>().map_err(|error| field("machine", &error))?),
+    };
+    let Some(approvals) = generation.approvals.get(&rollout.stage) else {
+        return Err(Status::failed_precondition(format!(
+            "this node does not carry {}; ask another",
+            rollout.stage
+        )));
+    };
+    let states = &generation.wave_states.states;
+    let offer = Offer::new(&approvals.set, &generation.rollouts, states, Timestamp::now());
+    let zone = zone_of(&generation, &site);
+    let mut answers = Vec::new();
+    for group in groups {
+        // Of most revisions the same is so: each answer is given once.
+        let mut by_text: BTreeMap<(bool, String), Vec<String>> = BTreeMap::new();
+        for id in revisions(&generation, rollout) {
+            let answer = match &machine {
+                None => {
+                    offer.of(id, &group, Some(&site)).map(|since| format!("open since {since}"))
+                }
+                Some(name) => {
+                    let of = Machine { name, group: &group, site: &site, zone: &zone };
+                    offer.machine(id, of).map(|offered| describe(&offered))
+                }
+            };
+            let key = match answer {
+                Ok(text) => (true, text),
+                Err(why) => (false, in_one_line(&why)),
+            };
+            by_text.entry(key).or_default().push(id.to_string());
+        }
+        answers.extend(by_text.into_iter().map(|((open, text), revisions)| wire::SiteAnswer {
+            group: group.to_string(),
+            revisions,
+            open,
+            text,
+        }));
+    }
+    Ok(wire::ExplainSiteResponse { answers })
+}
+
+fn describe(offered: &Offered) -> String {
+    let Offered { action, wave, since, when, frozen, .. } = offered;
+    let when = match (when, frozen) {
+        (Some(at), Some(freeze)) => format!("it may {action} it at {at}, after freeze {freeze}"),
+        (Some(at), None) => format!("it may {action} it at {at}"),
+        (None, _) => format!("none of its windows opens in two weeks, so it may not {action} it"),
+    };
+    format!("open by wave {wave} since {since}; {when}")
+}
+
+/// The clock of a site: of its node, or of one near above it.
+fn zone_of(generation: &Arc<Generation>, site: &Site) -> Zone {
+    let mesh = &generation.mesh;
+    let above = mesh.nodes.values().filter(|node| site.is_within(&node.site));
+    let nearest = above.max_by_key(|node| node.site.as_str().len());
+    nearest.map(|node| mesh.link(&node.name).zone).unwrap_or_default()
+}
