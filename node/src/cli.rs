@@ -21,6 +21,7 @@ mod assess;
 mod backup;
 mod baseline;
 mod blob;
+mod brake;
 mod client_config;
 mod completions;
 mod config;
@@ -198,6 +199,9 @@ pub(crate) enum Command {
     /// Plans that open approvals wave by wave
     #[command(subcommand)]
     Rollout(rollout::Rollout),
+    /// What a site holds back
+    #[command(subcommand)]
+    Brake(brake::Brake),
     /// Times in which nothing opens
     #[command(subcommand)]
     Freeze(freeze::Freeze),
@@ -373,6 +377,7 @@ async fn dispatch(context: &Context, command: Command) -> anyhow::Result<()> {
         Command::Baseline(command) => command.run(context).await,
         Command::Rule(command) => command.run(context).await,
         Command::Rollout(command) => command.run(context).await,
+        Command::Brake(command) => command.run(context).await,
         Command::Freeze(command) => command.run(context).await,
         Command::Exception(command) => command.run(context).await,
         Command::Link(command) => command.run(context).await,

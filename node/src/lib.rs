@@ -9,6 +9,7 @@ mod backoff;
 #[cfg(feature = "server")]
 pub mod backup;
 #[cfg(feature = "server")]
+pub mod brakes;
 pub mod budget;
 #[cfg(feature = "server")]
 pub mod cli;

@@ -4,6 +4,7 @@ pub mod admin;
 pub mod alerts;
 pub mod assessments;
 pub mod backup;
+pub mod brakes;
 pub mod context;
 pub mod links;
 pub mod machines;

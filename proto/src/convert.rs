@@ -9,6 +9,7 @@ mod alert;
 mod approval;
 mod assessment;
 mod baseline;
+mod brake;
 mod catalogue;
 mod facts;
 mod link;

@@ -12,6 +12,7 @@ use patchmesh_proto::admin::admin_client::AdminClient;
 use patchmesh_proto::admin::alerts_client::AlertsClient;
 use patchmesh_proto::admin::assessments_client::AssessmentsClient;
 use patchmesh_proto::admin::backup_client::BackupClient;
+use patchmesh_proto::admin::brakes_client::BrakesClient;
 use patchmesh_proto::admin::links_client::LinksClient;
 use patchmesh_proto::admin::machines_client::MachinesClient;
 use patchmesh_proto::admin::parents_client::ParentsClient;
@@ -215,6 +216,13 @@ pub(crate) fn links(
     target: &Target,
 ) -> anyhow::Result<LinksClient<InterceptedService<Channel, Deadline>>> {
     Ok(LinksClient::with_interceptor(channel(target)?, Deadline))
+}
+
+/// A client for brakes.
+pub(crate) fn brakes(
+    target: &Target,
+) -> anyhow::Result<BrakesClient<InterceptedService<Channel, Deadline>>> {
+    Ok(BrakesClient::with_interceptor(channel(target)?, Deadline))
 }
 
 /// A client for alerts.

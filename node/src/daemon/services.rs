@@ -9,6 +9,7 @@ use patchmesh_proto::admin::admin_server::AdminServer;
 use patchmesh_proto::admin::alerts_server::AlertsServer;
 use patchmesh_proto::admin::assessments_server::AssessmentsServer;
 use patchmesh_proto::admin::backup_server::BackupServer;
+use patchmesh_proto::admin::brakes_server::BrakesServer;
 use patchmesh_proto::admin::links_server::LinksServer;
 use patchmesh_proto::admin::machines_server::MachinesServer;
 use patchmesh_proto::admin::parents_server::ParentsServer;
@@ -37,6 +38,7 @@ use super::served::{self, Blobs, Shop};
 use super::upward::{self, Payloads};
 use super::{End, Ending, Error, Layout, open, placement, primary};
 use crate::alerts::Alerts;
+use crate::brakes::Brakes;
 use crate::budget::{self, Budget};
 use crate::config::Settings;
 use crate::content::{self, Content, Wanted};
@@ -60,8 +62,8 @@ use crate::reports::{MAX_REQUEST as MAX_REPORTS, forward};
 use crate::rpc::context::Context;
 use crate::rpc::rights::Guard;
 use crate::rpc::{
-    admin, alerts, assessments, backup, links, machines, parents, people, plans, policies, reports,
-    roles, rollouts, signatures, standbys, subscriptions,
+    admin, alerts, assessments, backup, brakes, links, machines, parents, people, plans, policies,
+    reports, roles, rollouts, signatures, standbys, subscriptions,
 };
 use crate::scrub;
 use crate::succession::{Ways, announce, records};
@@ -120,11 +122,13 @@ impl Parts {
         let (mending, telling) = (content.clone(), alerts.clone());
         spawn_until(tasks, stop, async move { mending.mend(telling).await });
         tasks.spawn(alerts.clone().keep(store.clone(), stop.clone()));
+        let brakes = Brakes::open(&store)?;
         let own = OwnStatus::new(
             name.clone(),
             current.clone(),
             content.clone(),
             alerts.clone(),
+            brakes.clone(),
             credentials.clone(),
         );
         let (history, statuses) = (History::default(), Statuses::default());
@@ -279,6 +283,7 @@ impl Parts {
             statuses,
             history,
             own,
+            brakes,
             alerts,
             scrub,
             offline_grace,
@@ -378,6 +383,7 @@ impl Parts {
             .add_service(
                 RecordsServer::new(records).max_encoding_message_size(records::MAX_MESSAGE),
             )
+            .add_service(BrakesServer::new(brakes::Service::new(context.clone())))
             .add_service(AlertsServer::new(alerts::Service::new(context.clone())))
             .add_service(LinksServer::new(links::Service::new(context.clone())))
             .add_service(MachinesServer::new(machines::Service::new(context.clone())))

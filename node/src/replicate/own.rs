@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use super::report::OwnWord;
 use crate::alerts::Alerts;
+use crate::brakes::Brakes;
 use crate::content::{Content, Readiness};
 use crate::generation::{Current, Generation};
 use crate::identity::tls::Credentials;
@@ -32,6 +33,7 @@ pub struct OwnStatus {
     current: Current,
     content: Content,
     alerts: Alerts,
+    brakes: Brakes,
     condition: watch::Sender<Condition>,
     credentials: Arc<Credentials>,
 }
@@ -44,6 +46,7 @@ impl OwnStatus {
         current: Current,
         content: Content,
         alerts: Alerts,
+        brakes: Brakes,
         credentials: Arc<Credentials>,
     ) -> Self {
         Self {
@@ -51,6 +54,7 @@ impl OwnStatus {
             current,
             content,
             alerts,
+            brakes,
             condition: watch::Sender::new(Condition::default()),
             credentials,
         }
@@ -94,6 +98,7 @@ impl OwnStatus {
                 self.credentials.certificate().not_after,
             )),
             alerts: self.alerts.to_wire(),
+            brakes: self.brakes.to_wire(now),
         }
     }
 }
@@ -126,12 +131,14 @@ impl OwnWord for OwnStatus {
         let mut conditions = self.condition.subscribe();
         let mut readiness = self.content.readiness();
         let mut alerts = self.alerts.watch();
+        let mut brakes = self.brakes.watch();
         // A sender that is gone means that the node shuts down: wait for that elsewhere.
         tokio::select! {
             Ok(()) = generations.changed() => {}
             Ok(()) = conditions.changed() => {}
             Ok(()) = readiness.changed() => {}
             Ok(()) = alerts.changed() => {}
+            Ok(()) = brakes.changed() => {}
             else => std::future::pending().await,
         }
     }

@@ -12,6 +12,7 @@ use patchmesh_topology::alert::MAX_ALERTS;
 use patchmesh_topology::digest::Digest;
 use patchmesh_topology::name::NodeName;
 use patchmesh_topology::node::{Mesh, Stage};
+use patchmesh_topology::rollout::brake::MAX_BRAKES;
 use tokio::sync::watch;
 
 use crate::identity::CLOCK_SKEW;
@@ -140,6 +141,13 @@ fn tame(mut status: NodeStatus) -> NodeStatus {
     for alert in &mut status.alerts {
         alert.key = plain(&alert.key);
         alert.text = plain(&alert.text);
+    }
+    status.brakes.truncate(MAX_BRAKES);
+    for brake in &mut status.brakes {
+        let texts = [&mut brake.name, &mut brake.rollout, &mut brake.update, &mut brake.revision];
+        for text in texts.into_iter().chain([&mut brake.reason, &mut brake.by]) {
+            *text = plain(text);
+        }
     }
     status
 }

@@ -11,6 +11,7 @@ use patchmesh_topology::name::NodeName;
 
 use crate::alerts::Alerts;
 use crate::assess::feeds::Feeds;
+use crate::brakes::Brakes;
 use crate::content::Content;
 use crate::generation::{Current, Generation};
 use crate::primary::payloads::Payloads;
@@ -43,6 +44,8 @@ pub struct Context {
     pub history: History,
     /// What this node says of itself.
     pub own: OwnStatus,
+    /// What is held back at its site.
+    pub brakes: Brakes,
     /// What is wrong at this node.
     pub alerts: Alerts,
     /// How far stored content is read again.

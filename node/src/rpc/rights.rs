@@ -159,6 +159,10 @@ const RIGHTS: &[(&str, Right)] = &[
     ("/patchmesh.admin.v1.Links/SetLink", Right::Operate),
     ("/patchmesh.admin.v1.Links/UnsetLink", Right::Operate),
     ("/patchmesh.admin.v1.Links/ListLinks", Right::Read),
+    // The service checks besides that this node's site is theirs.
+    ("/patchmesh.admin.v1.Brakes/PullBrake", Right::Sites),
+    ("/patchmesh.admin.v1.Brakes/ReleaseBrake", Right::Sites),
+    ("/patchmesh.admin.v1.Brakes/ListBrakes", Right::Read),
     ("/patchmesh.admin.v1.Rollouts/CheckRollout", Right::Read),
     ("/patchmesh.admin.v1.Rollouts/EnterRollout", Right::Operate),
     ("/patchmesh.admin.v1.Rollouts/OrderRollout", Right::Operate),

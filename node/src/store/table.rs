@@ -70,6 +70,8 @@ pub enum Tag {
     Alert = 37,
     /// How far the scrub is.
     Scrub = 38,
+    /// What is held back at this node's site.
+    Brake = 44,
     /// What a vendor's present release has.
     Release = 23,
     /// Tokens with which machines join a group.
@@ -116,6 +118,7 @@ impl Tag {
             Self::Standby => "standby",
             Self::Alert => "alert",
             Self::Scrub => "scrub",
+            Self::Brake => "brake",
             Self::Release => "release",
             Self::MachineToken => "machine-token",
             Self::MachineRevoked => "machine-revoked",

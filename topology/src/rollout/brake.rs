@@ -11,11 +11,11 @@ use jiff::Timestamp;
 use crate::name::{BrakeName, RolloutName};
 use crate::revision::{RevisionId, UpdateId};
 
-/// The most brakes of a site.
-pub const MAX_BRAKES: usize = 256;
+/// The most brakes of a site: all of them go upward with each of its words.
+pub const MAX_BRAKES: usize = 32;
 
 /// The longest reason, in bytes.
-pub const MAX_REASON: usize = 1000;
+pub const MAX_REASON: usize = 500;
 
 /// What is held.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

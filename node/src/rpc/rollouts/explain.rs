@@ -130,6 +130,10 @@ pub(super) fn site(
     };
     let states = &generation.wave_states.states;
     let offer = Offer::new(&approvals.set, &generation.rollouts, states, Timestamp::now());
+    // Brakes of other sites are known to those alone.
+    let is_here = generation.mesh.node(&node.name).is_some_and(|own| own.site == site);
+    let held = node.brakes.held();
+    let offer = if is_here { Offer { brakes: &held, ..offer } } else { offer };
     let zone = zone_of(&generation, &site);
     let mut answers = Vec::new();
     for group in groups {

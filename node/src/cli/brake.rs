@@ -1,0 +1,190 @@
+//! `patchmesh brake`: what a site holds back.
+
+use clap::{Args, Subcommand};
+use jiff::Timestamp;
+use patchmesh_proto::{admin, convert, replication};
+use patchmesh_topology::name::{BrakeName, RolloutName};
+use patchmesh_topology::revision::{RevisionId, UpdateId};
+use serde::Serialize;
+
+use super::output::{Answer, table};
+use super::{Context, answer, connect, grpc};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Brake {
+    Pull(Box<Pull>),
+    Release(Release),
+    List(List),
+}
+
+/// Hold something back at this node's site
+///
+/// The node that is asked holds it for its own machines; nodes below have
+/// brakes of their own. Headquarters sees it and cannot undo it. With neither
+/// rollout, update nor revision, whatever opens from now on is held; what is
+/// open stays.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  patchmesh brake pull stocktaking --until 2026-12-31T18:00:00Z --reason 'tills must not restart'
+  patchmesh brake pull no-kernel --update vendor:stable/linux \\
+    --until 2026-12-31T18:00:00Z --reason 'the label printer fails'
+
+JSON:
+  {\"brake\", \"held\"}")]
+pub(crate) struct Pull {
+    /// Its name
+    name: BrakeName,
+    /// What a rollout opens
+    #[arg(long, value_name = "NAME", group = "subject")]
+    rollout: Option<RolloutName>,
+    /// An update, whatever its revision
+    #[arg(long, value_name = "UPDATE", group = "subject")]
+    update: Option<UpdateId>,
+    /// One revision
+    #[arg(long, value_name = "REVISION", group = "subject")]
+    revision: Option<RevisionId>,
+    /// Until this instant
+    #[arg(long, value_name = "TIME")]
+    until: Timestamp,
+    /// Why
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+}
+
+/// Let go of what is held
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  patchmesh brake release stocktaking
+
+JSON:
+  {\"brake\", \"held\"}")]
+pub(crate) struct Release {
+    /// Its name
+    name: BrakeName,
+}
+
+/// List what is held here, and at the nodes below
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  patchmesh brake list
+
+JSON:
+  {\"brakes\": [{\"node\", \"site\", \"name\", \"what\", \"since\", \"until\", \"by\", \"reason\",
+   \"heard_at\" or null}]}")]
+pub(crate) struct List {}
+
+#[derive(Debug, Serialize)]
+struct Changed {
+    brake: String,
+    held: bool,
+}
+
+impl Answer for Changed {
+    fn text(&self) -> String {
+        let state = if self.held { "holds" } else { "is released" };
+        format!("brake {} {state}\n", self.brake)
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Rows {
+    brakes: Vec<Row>,
+}
+
+#[derive(Debug, Serialize)]
+struct Row {
+    node: String,
+    site: String,
+    name: String,
+    what: String,
+    since: Option<String>,
+    until: Option<String>,
+    by: String,
+    reason: String,
+    heard_at: Option<String>,
+}
+
+impl From<admin::NodeBrake> for Row {
+    fn from(one: admin::NodeBrake) -> Self {
+        let brake = one.brake.unwrap_or_default();
+        let what = match [brake.rollout.as_str(), &brake.update, &brake.revision] {
+            ["", "", ""] => "everything new".to_owned(),
+            [rollout, "", ""] => format!("rollout {rollout}"),
+            [_, update, revision] => format!("{update}{revision}"),
+        };
+        Self {
+            node: one.node,
+            site: one.site,
+            what,
+            since: answer::time(brake.since.as_ref()),
+            until: answer::time(brake.until.as_ref()),
+            name: brake.name,
+            by: brake.by,
+            reason: brake.reason,
+            heard_at: answer::time(one.heard_at.as_ref()),
+        }
+    }
+}
+
+impl Answer for Rows {
+    fn text(&self) -> String {
+        table(
+            ["node", "site", "brake", "holds", "until", "by", "reason"],
+            self.brakes.iter().map(|row| {
+                [
+                    row.node.clone(),
+                    row.site.clone(),
+                    row.name.clone(),
+                    row.what.clone(),
+                    answer::or_dash(row.until.as_deref()),
+                    row.by.clone(),
+                    row.reason.clone(),
+                ]
+            }),
+        )
+    }
+}
+
+impl Pull {
+    fn to_wire(&self) -> replication::Brake {
+        let text = |name: Option<String>| name.unwrap_or_default();
+        replication::Brake {
+            name: self.name.to_string(),
+            rollout: text(self.rollout.as_ref().map(ToString::to_string)),
+            update: text(self.update.as_ref().map(ToString::to_string)),
+            revision: text(self.revision.as_ref().map(ToString::to_string)),
+            reason: self.reason.clone(),
+            // The node says who and when.
+            by: String::new(),
+            since: None,
+            until: Some(convert::timestamp_to_wire(self.until)),
+        }
+    }
+}
+
+impl Brake {
+    pub(crate) async fn run(self, context: &Context) -> anyhow::Result<()> {
+        let mut client = connect::brakes(&connect::Target::choose(&context.global)?)?;
+        match self {
+            Self::Pull(pull) => {
+                let request = admin::PullBrakeRequest { brake: Some(pull.to_wire()) };
+                client.pull_brake(request).await.map_err(grpc::failure)?;
+                context.output.print(&Changed { brake: pull.name.to_string(), held: true })
+            }
+            Self::Release(Release { name }) => {
+                let request = admin::ReleaseBrakeRequest { name: name.to_string() };
+                client.release_brake(request).await.map_err(grpc::failure)?;
+                context.output.print(&Changed { brake: name.to_string(), held: false })
+            }
+            Self::List(List {}) => {
+                let request = admin::ListBrakesRequest {};
+                let response = client.list_brakes(request).await.map_err(grpc::failure)?;
+                let brakes = response.into_inner().brakes.into_iter().map(Row::from).collect();
+                context.output.print(&Rows { brakes })
+            }
+        }
+    }
+}

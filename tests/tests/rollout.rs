@@ -1,0 +1,176 @@
+//! Rollouts across real processes: plans are entered with the command line, and
+//! every node answers for itself what is open at its site.
+
+use anyhow::{Context, Result, ensure};
+use patchmesh_tests::cluster::{Cluster, PRIMARY, Spec};
+use patchmesh_tests::vendor::{Sample, Vendor};
+use patchmesh_tests::wait::{PATIENCE, until};
+use serde_json::Value;
+
+/// Europe first, then Asia when an operator says so.
+const PLAN: &str = r#"
+name = "spring"
+
+[what]
+revisions = ["REVISION"]
+
+[[wave]]
+name = "europe"
+geographies = ["emea/**"]
+
+[wave.gate]
+operator = "required"
+
+[[wave]]
+name = "world"
+"#;
+
+/// A primary, and branches in Lyon and Tokyo.
+async fn company(vendor: &Vendor) -> Result<(Cluster, String)> {
+    let mut cluster = Cluster::start().await?;
+    cluster.add(&Spec::branch("lyon", PRIMARY, "emea/fr/lyon")).await?;
+    cluster.add(&Spec::branch("tokyo", PRIMARY, "apac/jp/tokyo")).await?;
+    cluster.add_source("vendor", vendor, &[]).await?;
+    cluster.sync("vendor").await?.success()?;
+    let revision = cluster.revision("hello").await?;
+    cluster.approve("validation", std::slice::from_ref(&revision)).await?;
+    Ok((cluster, revision))
+}
+
+async fn vendor() -> Result<Vendor> {
+    Vendor::with_samples(&[Sample::new("hello", "1")]).await
+}
+
+/// Writes a plan into the cluster's folder.
+fn write(cluster: &Cluster, text: &str) -> Result<String> {
+    let path = cluster.folder().join("plan.toml");
+    std::fs::write(&path, text)?;
+    Ok(path.display().to_string())
+}
+
+async fn rollout(cluster: &Cluster, arguments: &[&str]) -> Result<Value> {
+    let arguments: Vec<&str> = ["rollout"].iter().chain(arguments).copied().collect();
+    cluster.patchmesh(PRIMARY, &arguments).await?.success()?.json()
+}
+
+/// What a node says of the rollout at a site: whether it is open, and why.
+async fn at_site(cluster: &Cluster, node: &str, site: &str) -> Result<(bool, String)> {
+    let arguments = ["rollout", "explain", "spring", "--site", site, "--group", "workstations"];
+    let explained = cluster.patchmesh(node, &arguments).await?.success()?.json()?;
+    let answer = explained["site"].get(0).context("an answer")?;
+    let text = answer["text"].as_str().unwrap_or_default().to_owned();
+    Ok((answer["open"] == Value::Bool(true), text))
+}
+
+/// Waits until a node says of its own site what is wanted.
+async fn comes_to(cluster: &Cluster, node: &str, site: &str, open: bool, text: &str) -> Result<()> {
+    until(&format!("{node} says {text:?}"), PATIENCE, async || {
+        let (is_open, why) = at_site(cluster, node, site).await?;
+        ensure!(is_open == open && why.contains(text), "{node} says {is_open}, {why:?}");
+        Ok(Some(()))
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn waves_open_geography_by_geography_and_a_halt_reaches_every_branch() -> Result<()> {
+    let vendor = vendor().await?;
+    let (mut cluster, revision) = company(&vendor).await?;
+    let plan = write(&cluster, &PLAN.replace("REVISION", &revision))?;
+
+    let planned = rollout(&cluster, &["plan", &plan]).await?;
+    ensure!(planned["started"] == false, "{planned}");
+    let started = rollout(&cluster, &["start", "spring"]).await?;
+    ensure!(started["revisions"][0] == revision.as_str(), "{started}");
+    comes_to(&cluster, "lyon", "emea/fr/lyon", true, "open since").await?;
+    comes_to(&cluster, "tokyo", "apac/jp/tokyo", false, "wave world of rollout spring is not open")
+        .await?;
+    let explained = rollout(&cluster, &["explain", "spring"]).await?;
+    let next = explained["waves"][0]["next"][0].as_str().unwrap_or_default();
+    ensure!(next.contains("patchmesh rollout release spring europe"), "{explained}");
+
+    // What stands is signed: a primary that was killed goes on from it.
+    cluster.node_mut(PRIMARY)?.kill().await?;
+    cluster.node_mut(PRIMARY)?.start().await?;
+    let again = rollout(&cluster, &["explain", "spring"]).await?;
+    ensure!(again == explained, "{again} after {explained}");
+
+    rollout(&cluster, &["release", "spring", "europe"]).await?;
+    comes_to(&cluster, "tokyo", "apac/jp/tokyo", true, "open since").await?;
+
+    rollout(&cluster, &["halt", "spring", "--reason", "breaks mail"]).await?;
+    for (node, site) in [("lyon", "emea/fr/lyon"), ("tokyo", "apac/jp/tokyo")] {
+        comes_to(&cluster, node, site, false, "breaks mail").await?;
+    }
+    rollout(&cluster, &["resume", "spring"]).await?;
+    comes_to(&cluster, "tokyo", "apac/jp/tokyo", true, "open since").await?;
+    cluster.passed();
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn freezes_and_exceptions_hold_at_every_branch() -> Result<()> {
+    let vendor = vendor().await?;
+    let (cluster, revision) = company(&vendor).await?;
+    let now = jiff::Timestamp::now();
+    let (from, until) = (now.to_string(), (now + jiff::SignedDuration::from_hours(9)).to_string());
+    let add = ["freeze", "add", "fair", "--site", "emea", "--from", &from, "--until", &until];
+    let reason = ["--reason", "the fair"];
+    cluster.patchmesh(PRIMARY, &[&add[..], &reason].concat()).await?.success()?;
+    let open = PLAN.replace("REVISION", &revision).replace("operator = \"required\"", "");
+    let plan = write(&cluster, &open)?;
+    rollout(&cluster, &["start", &plan]).await?;
+    comes_to(&cluster, "lyon", "emea/fr/lyon", false, "after freeze fair").await?;
+    comes_to(&cluster, "tokyo", "apac/jp/tokyo", true, "open since").await?;
+    cluster.patchmesh(PRIMARY, &["freeze", "end", "fair"]).await?.success()?;
+    comes_to(&cluster, "lyon", "emea/fr/lyon", true, "open since").await?;
+
+    let except = [
+        "exception",
+        "add",
+        "old-till",
+        "--site",
+        "apac/jp",
+        "--until",
+        &until,
+        "--reason",
+        "too old",
+        "--workaround",
+        "its own network",
+        "--owner",
+        "ada",
+    ];
+    cluster.patchmesh(PRIMARY, &except).await?.success()?;
+    comes_to(&cluster, "tokyo", "apac/jp/tokyo", false, "too old").await?;
+    comes_to(&cluster, "lyon", "emea/fr/lyon", true, "open since").await?;
+    let listed = cluster.patchmesh("lyon", &["exception", "list"]).await?.success()?.json()?;
+    ensure!(listed["exceptions"][0]["owner"] == "ada", "{listed}");
+    cluster.passed();
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_with_a_plan_is_said_before_it_starts() -> Result<()> {
+    let vendor = vendor().await?;
+    let (cluster, revision) = company(&vendor).await?;
+    let text = PLAN.replace("REVISION", &revision);
+    let wrong =
+        write(&cluster, &text.replace("geographies = [\"emea/**\"]", "groups = [\"tills\"]"))?;
+    let checked = cluster.patchmesh(PRIMARY, &["rollout", "check", &wrong]).await?;
+    ensure!(checked.code == 1, "{checked:?}");
+    let finding = &checked.json()?["findings"][0];
+    ensure!(finding["text"].as_str().is_some_and(|text| text.contains("there is no group tills")));
+    let refused = cluster.patchmesh(PRIMARY, &["rollout", "start", &wrong]).await?;
+    ensure!(refused.code == 64, "{refused:?}");
+    let here = write(&cluster, &text)?;
+    let elsewhere = cluster.patchmesh("lyon", &["rollout", "start", &here]).await?;
+    ensure!(elsewhere.stderr.contains("changes are made at the primary"), "{elsewhere:?}");
+    let unknown =
+        cluster.patchmesh(PRIMARY, &["rollout", "halt", "spring", "--reason", "x"]).await?;
+    ensure!(unknown.code == 66, "{unknown:?}");
+    rollout(&cluster, &["start", &here]).await?;
+    let twice = cluster.patchmesh(PRIMARY, &["rollout", "start", &here]).await?;
+    ensure!(twice.code == 73, "{twice:?}");
+    cluster.passed();
+    Ok(())
+}
