@@ -87,7 +87,9 @@ impl Brakes {
         brake::pull(&mut next, name, brake)?;
         let write = move |store: &Store| {
             let mut transaction = store.transaction();
-            ended.iter().for_each(|name| transaction.delete(&BRAKES, name.as_str()));
+            for name in &ended {
+                transaction.delete(&BRAKES, name.as_str());
+            }
             transaction.put(&BRAKES, record.name.as_str(), &record);
             transaction.commit()
         };

@@ -120,7 +120,8 @@ pub(super) fn start(
     let feeds = Feeds::new(store.clone(), book).map_err(Error::Http)?;
     tasks.spawn(feeds.clone().run(stop.clone()));
     let ledger = Ledger::open(store, current.clone(), tasks, stop).map_err(Error::Ledger)?;
-    let rollouts = Rollouts::new(publisher.clone(), current.clone());
+    let rollouts =
+        Rollouts::new(publisher.clone(), current.clone(), ledger.clone(), alerts.clone());
     tasks.spawn(rollouts.clone().run(stop.clone()));
     let mesh_id = current.get().mesh.id.clone();
     let ca = Arc::new(files::load_ca(&layout.identity(), &mesh_id)?);

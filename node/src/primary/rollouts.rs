@@ -6,17 +6,26 @@
 //! so that nothing opens by a plan that was changed meanwhile. Nothing is
 //! remembered but the signed states: who begins again goes on from them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use patchmesh_topology::alert::Severity;
 use patchmesh_topology::rollout::plan::{Changed, Effect, Planner, Tallies, Transition};
+use patchmesh_topology::rollout::{RolloutState, Stop};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::publisher::{self, Publisher};
+use crate::alerts::Alerts;
 use crate::generation::{Current, Generation};
 use crate::log::in_one_line;
+use crate::reports::ledger::Ledger;
+
+mod counting;
+
+use counting::Counting;
 
 /// The longest sleep at a stretch: hosts are suspended and clocks are set.
 const MAX_SLEEP: Duration = Duration::from_secs(30);
@@ -25,11 +34,16 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Words of machines that come closer together than this are looked at once.
 const SETTLE: Duration = Duration::from_millis(20);
 
+/// Begins the key of the alert of a rollout that stopped by itself.
+const ALERT: &str = "rollout/";
+
 /// The handle; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Rollouts {
     publisher: Publisher,
     current: Current,
+    ledger: Ledger,
+    alerts: Alerts,
     tallies: watch::Sender<Arc<Tallies>>,
 }
 
@@ -40,8 +54,8 @@ enum Never {}
 impl Rollouts {
     /// Over a mesh's plans.
     #[must_use]
-    pub fn new(publisher: Publisher, current: Current) -> Self {
-        Self { publisher, current, tallies: watch::Sender::default() }
+    pub fn new(publisher: Publisher, current: Current, ledger: Ledger, alerts: Alerts) -> Self {
+        Self { publisher, current, ledger, alerts, tallies: watch::Sender::default() }
     }
 
     /// What machines said, by rollout and wave.
@@ -50,24 +64,21 @@ impl Rollouts {
         self.tallies.borrow().clone()
     }
 
-    /// Replaces what machines said.
-    pub fn count(&self, tallies: Tallies) {
-        self.tallies.send_if_modified(|present| {
-            let changes = **present != tallies;
-            if changes {
-                *present = Arc::new(tallies);
-            }
-            changes
-        });
-    }
-
     /// Runs until stopped.
     pub async fn run(self, stop: CancellationToken) {
         let mut switches = self.current.watch();
-        let mut words = self.tallies.subscribe();
+        let mut words = self.ledger.changes();
+        let mut counting = Counting::default();
         loop {
             let generation = switches.borrow_and_update().clone();
-            let tallies = words.borrow_and_update().clone();
+            words.borrow_and_update();
+            if let Err(error) = counting.follow(&generation, &self.ledger).await {
+                let error = in_one_line(&error);
+                tracing::error!(error, "machines of some waves are not counted");
+            }
+            let tallies = Arc::new(counting.tallies(&generation, &self.ledger));
+            self.tallies.send_replace(tallies.clone());
+            self.warn(&generation);
             let now = Timestamp::now();
             let (effects, wake) = look(&generation, &tallies, now);
             let mut wait = wake
@@ -83,6 +94,25 @@ impl Rollouts {
                 () = tokio::time::sleep(wait) => {}
             }
         }
+    }
+
+    /// Keeps an alert for each rollout that stopped by itself.
+    fn warn(&self, generation: &Generation) {
+        let states = &generation.wave_states.states;
+        let stop = |state: &RolloutState| {
+            let paused = state.waves.iter().find_map(|wave| wave.paused.clone());
+            state.stop.clone().or(paused)
+        };
+        let stopped: BTreeMap<&str, Stop> =
+            states.iter().filter_map(|(name, state)| Some((name.as_str(), stop(state)?))).collect();
+        for (name, stop) in &stopped {
+            let text = format!(
+                "rollout {name} is {}: {}; `patchmesh rollout explain {name}` says more",
+                stop.kind, stop.reason
+            );
+            self.alerts.raise(&format!("{ALERT}{name}"), Severity::Critical, &text);
+        }
+        self.alerts.clear_others(ALERT, |name| stopped.contains_key(name));
     }
 
     /// Publishes what happens now; says whether that went well.

@@ -2,11 +2,14 @@
 
 use jiff::Timestamp;
 use patchmesh_proto::convert;
-use patchmesh_proto::replication::{Alert, ApprovalSetStatus, NodeStatus, ReportStatusRequest};
+use patchmesh_proto::replication::{
+    Alert, ApprovalSetStatus, Brake, NodeStatus, ReportStatusRequest,
+};
 use patchmesh_topology::alert::{self, MAX_ALERTS};
 use patchmesh_topology::digest::{Digest, Sha256};
 use patchmesh_topology::node::membership::Invitation;
 use patchmesh_topology::node::{Mesh, Role};
+use patchmesh_topology::rollout::brake::MAX_BRAKES;
 use prost::Message;
 
 use super::serve::MAX_REQUEST;
@@ -14,8 +17,9 @@ use super::status::Statuses;
 use crate::fuzz::{Form, Target, word};
 
 /// The most bytes that are kept of one node, whatever it says: two texts for each
-/// alert and some for itself, of characters of four bytes. They fit one request.
-const KEPT: usize = (2 * MAX_ALERTS + 8) * 4 * 512 + 4096;
+/// alert, six for each brake and some for itself, of characters of four bytes. They fit
+/// one request.
+const KEPT: usize = (2 * MAX_ALERTS + 6 * MAX_BRAKES + 8) * 4 * 512 + 4096;
 const _: () = assert!(KEPT < MAX_REQUEST);
 
 /// hq, hub below it, and lyon below that.
@@ -53,6 +57,15 @@ fn status(name: &str) -> NodeStatus {
         text: "it does not answer".to_owned(),
         since: Some(at),
     };
+    let brake = Brake {
+        name: "stocktaking".to_owned(),
+        rollout: "december".to_owned(),
+        reason: "tills must not restart".to_owned(),
+        by: "user ada".to_owned(),
+        since: Some(at),
+        until: Some(at),
+        ..Brake::default()
+    };
     NodeStatus {
         name: name.to_owned(),
         generation: 41,
@@ -67,6 +80,7 @@ fn status(name: &str) -> NodeStatus {
         software: "0.1.0".to_owned(),
         certificate_expires_at: Some(at),
         alerts: vec![alert],
+        brakes: vec![brake],
     }
 }
 

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use patchmesh_proto::admin as wire;
 use patchmesh_proto::admin::brakes_server::Brakes;
 use patchmesh_proto::convert::timestamp_to_wire;
-use patchmesh_topology::name::BrakeName;
+use patchmesh_topology::name::{BrakeName, NodeName};
 use patchmesh_topology::rollout::Brake;
 use patchmesh_topology::rollout::brake::Rejection;
 use tonic::{Code, Request, Response, Status};
@@ -41,7 +41,7 @@ impl Service {
 
     fn list(&self) -> Vec<wire::NodeBrake> {
         let generation = self.node.generation();
-        let site = |name| generation.mesh.node(name).map(|node| node.site.to_string());
+        let site = |name: &NodeName| generation.mesh.node(name).map(|node| node.site.to_string());
         let own = self.node.brakes.to_wire(Timestamp::now()).into_iter();
         let mut brakes: Vec<wire::NodeBrake> = own
             .map(|brake| wire::NodeBrake {
@@ -52,10 +52,11 @@ impl Service {
             })
             .collect();
         for (name, heard) in self.node.statuses.all() {
+            let (node, site) = (name.to_string(), site(&name).unwrap_or_default());
             let said = heard.status.brakes.into_iter();
             brakes.extend(said.map(|brake| wire::NodeBrake {
-                node: name.to_string(),
-                site: site(&name).unwrap_or_default(),
+                node: node.clone(),
+                site: site.clone(),
                 brake: Some(brake),
                 heard_at: Some(timestamp_to_wire(heard.at)),
             }));

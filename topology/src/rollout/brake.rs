@@ -12,7 +12,7 @@ use crate::name::{BrakeName, RolloutName};
 use crate::revision::{RevisionId, UpdateId};
 
 /// The most brakes of a site: all of them go upward with each of its words.
-pub const MAX_BRAKES: usize = 32;
+pub const MAX_BRAKES: usize = 8;
 
 /// The longest reason, in bytes.
 pub const MAX_REASON: usize = 500;
