@@ -18,9 +18,9 @@ use patchmesh_topology::digest::{Digest, Sha256};
 use patchmesh_topology::name::{GroupName, NodeName};
 use patchmesh_topology::node::Stage;
 use patchmesh_topology::revision::{Binding, DocumentRef};
-use patchmesh_topology::rollout::{Brakes, brake};
 
 use crate::alerts::Alerts;
+use crate::brakes::Brakes;
 use crate::content::{Content, Wanted};
 use crate::generation::retention::KEEP_AT_LEAST;
 use crate::generation::{Current, Generation, names, past, storage};
@@ -58,13 +58,8 @@ pub(super) struct Facts {
     pub(super) board: Board,
     /// Told of what is wrong with it.
     pub(super) alerts: Alerts,
-}
-
-impl Facts {
-    /// What this node's site holds back: nothing pulls a brake here yet.
-    fn brakes(&self) -> &Brakes {
-        &brake::NONE
-    }
+    /// What this node's site holds back.
+    pub(super) brakes: Brakes,
 }
 
 /// What is served at one moment.
@@ -99,15 +94,19 @@ impl Shop {
         Self { present: Arc::new(ArcSwap::from_pointee(present)) }
     }
 
-    /// Follows the node's switches, and what time alone opens, until the node ends.
+    /// Follows the node's switches, and what time alone opens, and what is
+    /// held back, until the node ends.
     pub(super) async fn follow(self, name: NodeName, current: Current) {
         let mut switches = current.watch();
+        let mut pulled = self.present.load().facts.brakes.watch();
         let mut moment = self.present.load().next_moment(&name);
         loop {
             let generation = switches.borrow_and_update().clone();
             let present = self.present.load_full();
             let has_come = moment.is_some_and(|at| at <= Timestamp::now());
-            if has_come || !Arc::ptr_eq(&present.generation, &generation) {
+            let is_pulled = pulled.has_changed().unwrap_or_default();
+            pulled.mark_unchanged();
+            if has_come || is_pulled || !Arc::ptr_eq(&present.generation, &generation) {
                 let name = name.clone();
                 // Every file of what is new is looked at: no work for this thread.
                 let next = tokio::task::spawn_blocking(move || {
@@ -128,6 +127,8 @@ impl Shop {
             }
             tokio::select! {
                 changed = switches.changed() => if changed.is_err() { return },
+                // What was pulled is looked at above.
+                Ok(()) = pulled.changed() => pulled.mark_changed(),
                 () = tokio::time::sleep(until(moment)) => {}
             }
         }
@@ -144,8 +145,8 @@ fn until(moment: Option<Timestamp>) -> Duration {
 impl Present {
     fn next(&self, name: &NodeName, generation: Arc<Generation>, now: Timestamp) -> Self {
         let last = |audience: &_| self.shelves.get(audience).map(|shelf| shelf.full());
-        let brakes = self.facts.brakes();
-        let standings = standing::standings(&generation, name, brakes, &self.standings, last, now);
+        let brakes = self.facts.brakes.held();
+        let standings = standing::standings(&generation, name, &brakes, &self.standings, last, now);
         standing::tell(&standings, &self.facts.alerts);
         self.facts.board.show(&standings);
         let served =
@@ -173,8 +174,8 @@ impl Present {
 
     /// When time alone may change what is served.
     fn next_moment(&self, name: &NodeName) -> Option<Timestamp> {
-        let (generation, brakes) = (&self.generation, self.facts.brakes());
-        standing::next_moment(generation, name, brakes, Timestamp::now())
+        let (generation, brakes) = (&self.generation, self.facts.brakes.held());
+        standing::next_moment(generation, name, &brakes, Timestamp::now())
     }
 
     /// Whether the node was cut off for longer than it may go on alone.

@@ -268,6 +268,7 @@ impl Parts {
             offline_grace: settings.offline_grace,
             board: board.clone(),
             alerts: alerts.clone(),
+            brakes: brakes.clone(),
         };
         let shop = Shop::new(&name, store.clone(), facts, generation, past_views);
         spawn_until(tasks, stop, shop.clone().follow(name.clone(), current.clone()));
