@@ -144,9 +144,13 @@ fn until(moment: Option<Timestamp>) -> Duration {
 
 impl Present {
     fn next(&self, name: &NodeName, generation: Arc<Generation>, now: Timestamp) -> Self {
-        let last = |audience: &_| self.shelves.get(audience).map(|shelf| shelf.full());
+        let earlier = |audience: &_| match self.shelves.get(audience) {
+            Some(shelf) => shelf.views().collect(),
+            None => Vec::new(),
+        };
         let brakes = self.facts.brakes.held();
-        let standings = standing::standings(&generation, name, &brakes, &self.standings, last, now);
+        let before = &self.standings;
+        let standings = standing::standings(&generation, name, &brakes, before, earlier, now);
         standing::tell(&standings, &self.facts.alerts);
         self.facts.board.show(&standings);
         let served =

@@ -10,7 +10,7 @@
 //! some mirroring tools) may read an old `Release` and a new index. It notices
 //! by the hash and has to try again; no server can know what it has read.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -28,6 +28,10 @@ const KEEP_SWITCHES: u64 = 2;
 /// distribution releases withdrawn at once. The oldest go first.
 const MAX_RETIRED: usize = 500_000;
 
+/// How many whole views before the current one are remembered, for when a brake
+/// of the site holds what is in it.
+const MAX_EARLIER: usize = 8;
+
 /// A file of a view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum File {
@@ -41,6 +45,8 @@ pub enum File {
 #[derive(Debug, Clone)]
 pub struct Shelf {
     current: FullView,
+    /// Those before it, the last first.
+    earlier: VecDeque<FullView>,
     retired: BTreeMap<Arc<str>, Retired>,
     /// Paths that had another content in the same second.
     undated: BTreeSet<Arc<str>>,
@@ -58,7 +64,13 @@ impl Shelf {
     /// A shelf with one view.
     #[must_use]
     pub fn new(view: FullView) -> Self {
-        Self { current: view, retired: BTreeMap::new(), undated: BTreeSet::new(), switches: 0 }
+        Self {
+            current: view,
+            earlier: VecDeque::new(),
+            retired: BTreeMap::new(),
+            undated: BTreeSet::new(),
+            switches: 0,
+        }
     }
 
     /// The shelf after a switch to `view` at `now`. Applied to stored generations
@@ -68,6 +80,11 @@ impl Shelf {
         let is_same = Arc::ptr_eq(&view.view, &self.current.view) || view == self.current;
         let switches = self.switches + u64::from(!is_same);
         let mut next = Self { current: view, switches, ..self.clone() };
+        if !is_same {
+            next.earlier.retain(|one| *one != next.current);
+            next.earlier.push_front(self.current.clone());
+            next.earlier.truncate(MAX_EARLIER);
+        }
         next.retire(&self.current, now);
         next.undate(&self.current);
         next
@@ -79,10 +96,9 @@ impl Shelf {
         &self.current.view
     }
 
-    /// The same with the files of its pools.
-    #[must_use]
-    pub const fn full(&self) -> &FullView {
-        &self.current
+    /// The views that were served lately, the current one first.
+    pub fn views(&self) -> impl Iterator<Item = &FullView> {
+        [&self.current].into_iter().chain(&self.earlier)
     }
 
     /// The file at a path: of the current view, or else of an earlier one.
@@ -231,6 +247,22 @@ mod tests {
             shelf = shelf.switch(second.clone(), at(day * 24));
         }
         assert!(shelf.file("pool/x").is_some());
+    }
+
+    #[test]
+    fn the_views_before_are_remembered() {
+        let views: Vec<FullView> =
+            (0..20).map(|hour| view(at(hour), &hour.to_string(), &[])).collect();
+        let mut shelf = Shelf::new(views[0].clone());
+        for (hour, view) in (1..).zip(&views[1..]) {
+            shelf = shelf.switch(view.clone(), at(hour));
+        }
+        let last: Vec<&FullView> = views.iter().rev().take(MAX_EARLIER + 1).collect();
+        assert_eq!(shelf.views().collect::<Vec<_>>(), last);
+        // Gone back to, one is the current one and no earlier one.
+        let shelf = shelf.switch(views[17].clone(), at(21));
+        assert_eq!(shelf.views().take(3).collect::<Vec<_>>(), [&views[17], &views[19], &views[18]]);
+        assert_eq!(shelf.views().filter(|one| **one == views[17]).count(), 1);
     }
 
     #[test]

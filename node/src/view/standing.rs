@@ -49,6 +49,8 @@ pub struct Standing {
     /// The view.
     pub full: FullView,
     fit: Fit,
+    /// Whether a brake of the site holds something of what is open.
+    is_held: bool,
 }
 
 /// What a node serves, for those who ask how it stands; cheap to clone.
@@ -58,15 +60,15 @@ pub struct Board(Arc<ArcSwap<Vec<wire::ServedView>>>);
 /// What the views of `generation` come to at a node.
 ///
 /// `brakes` are those of its site: what they hold is not served, but the newest
-/// view without it. `before` is what this came to last, and `last` the view that
-/// an audience was served until now.
+/// view without it. `before` is what this came to last, and `earlier` the views
+/// that an audience was served until now.
 #[must_use]
 pub fn standings<'a>(
     generation: &Generation,
     name: &NodeName,
     brakes: &Brakes,
     before: &Standings,
-    last: impl Fn(&Audience) -> Option<&'a FullView>,
+    earlier: impl Fn(&Audience) -> Vec<&'a FullView>,
     now: Timestamp,
 ) -> Standings {
     let mut found = Standings::new();
@@ -75,7 +77,7 @@ pub fn standings<'a>(
         let mut look = Look { generation, node, brakes, now, allowed: HashMap::new() };
         for (group, set) in look.sets(*stage) {
             let audience = (*stage, group.name.clone());
-            let standing = look.at(group, &set, before.get(&audience), last(&audience));
+            let standing = look.at(group, &set, before.get(&audience), &earlier(&audience));
             found.insert(audience, standing);
         }
     }
@@ -159,7 +161,7 @@ impl<'g> Look<'g> {
         group: &Group,
         set: &Effective<'_>,
         before: Option<&Option<Standing>>,
-        last: Option<&FullView>,
+        earlier: &[&FullView],
     ) -> Option<Standing> {
         let own = self.generation.views.get(&(group.stage, group.name.clone(), set.id));
         let own = own.map(|view| view.document.digest);
@@ -174,7 +176,7 @@ impl<'g> Look<'g> {
         let views: Vec<_> =
             self.generation.views_of(group).map(|(set, view)| (set, &view.full)).collect();
         let allowed = self.allowed(group, set);
-        let choice = choose(allowed.set, &views, last, self.now, |full| allowed.allows(full))?;
+        let choice = choose(allowed.set, &views, earlier, self.now, |full| allowed.allows(full))?;
         let key = (group.stage, group.name.clone(), choice.set);
         let stored = self.generation.views.get(&key).filter(|one| one.full == *choice.full);
         Some(Standing {
@@ -183,6 +185,7 @@ impl<'g> Look<'g> {
             document: stored.map(|one| one.document.digest),
             full: choice.full.clone(),
             fit: choice.fit,
+            is_held: allowed.set != set.id,
         })
     }
 }
@@ -201,6 +204,8 @@ pub fn tell(standings: &Standings, alerts: &Alerts) {
         let (stage, group) = audience;
         let what = match standing.as_ref().map(|one| one.fit) {
             Some(Fit::Own | Fit::Unstated) => continue,
+            // As its administrators want it.
+            Some(Fit::Less) if standing.as_ref().is_some_and(|one| one.is_held) => continue,
             Some(Fit::Less) => {
                 let text = format!(
                     "machines of {group} in {stage} are served less than is open at this site: there is no view of all of it yet"
@@ -215,7 +220,7 @@ pub fn tell(standings: &Standings, alerts: &Alerts) {
             }
             None => {
                 let text = format!(
-                    "machines of {group} in {stage} are served nothing: no view has only what is open at this site; see `patchmesh status` at the primary"
+                    "machines of {group} in {stage} are served nothing: every view has something that is not open at this site or that a brake holds; see `patchmesh brake list`, and `patchmesh status` at the primary"
                 );
                 (Severity::Critical, text)
             }

@@ -70,7 +70,7 @@ pub enum Fit {
 /// The view to serve, if there is one that may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Choice<'v> {
-    /// The set that it is of; [`SetId::UNSTATED`] also for what was served last.
+    /// The set that it is of; [`SetId::UNSTATED`] also for what was served before.
     pub set: SetId,
     /// The view.
     pub full: &'v FullView,
@@ -80,13 +80,13 @@ pub struct Choice<'v> {
 
 /// Chooses among a group's `views`: that of what is open, or else the newest
 /// that has nothing but that; of equally new ones the one with the most files.
-/// `last` is what was served until now, `is_allowed` the node's own check
+/// `earlier` are views that were served before, `is_allowed` the node's own check
 /// ([`Allowed::allows`], which is asked no more than once of each view).
 #[must_use]
 pub fn choose<'v>(
     wanted: SetId,
     views: &[(SetId, &'v FullView)],
-    last: Option<&'v FullView>,
+    earlier: &[&'v FullView],
     now: Timestamp,
     is_allowed: impl Fn(&FullView) -> bool,
 ) -> Option<Choice<'v>> {
@@ -97,9 +97,10 @@ pub fn choose<'v>(
         return Some(Choice { set: *set, full, fit: Fit::Own });
     }
     let others = views.iter().filter(|(set, _)| *set != wanted).copied();
-    let last = last.filter(|last| !views.iter().any(|(_, full)| full == last));
+    let is_known = |one: &&&FullView| views.iter().any(|(_, full)| full == *one);
+    let earlier = earlier.iter().filter(|one| !is_known(one));
     let mut others: Vec<(SetId, &FullView)> =
-        others.chain(last.map(|full| (SetId::UNSTATED, full))).collect();
+        others.chain(earlier.map(|full| (SetId::UNSTATED, *full))).collect();
     others.retain(|(_, full)| full.view.signed_at.duration_since(now) <= CLOCKS);
     let size = |full: &FullView| full.pools.settled.len() + full.pools.opening.len();
     others.sort_by_key(|(_, full)| std::cmp::Reverse((full.view.signed_at, size(full))));
@@ -191,8 +192,9 @@ mod tests {
         views: &[(SetId, FullView)],
         last: Option<&FullView>,
     ) -> Option<(Vec<u8>, Fit)> {
+        let earlier: Vec<&FullView> = last.into_iter().collect();
         let views: Vec<_> = views.iter().map(|(set, full)| (*set, full)).collect();
-        let choice = choose(may.set, &views, last, at(100), |full| may.allows(full))?;
+        let choice = choose(may.set, &views, &earlier, at(100), |full| may.allows(full))?;
         let files = choice.full.files().map(|(_, file)| file.sha256.as_bytes()[0]).collect();
         Some((files, choice.fit))
     }

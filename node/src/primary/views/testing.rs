@@ -195,7 +195,10 @@ pub(crate) fn serve(
 ) -> Option<Standing> {
     let audience = (Stage::Production, GROUP.parse::<GroupName>().expect("a group"));
     let name = name.parse().expect("a name");
-    let last = |audience: &_| before.get(audience)?.as_ref().map(|one| &one.full);
+    let last = |audience: &_| match before.get(audience) {
+        Some(Some(standing)) => vec![&standing.full],
+        _ => Vec::new(),
+    };
     let mut found = standings(generation, &name, brakes, before, last, now);
     found.remove(&audience)?
 }
