@@ -14,6 +14,7 @@ use patchmesh_topology::link::Class;
 mod delays;
 mod ledbat;
 
+use delays::Carried;
 pub use delays::Delays;
 pub use ledbat::Ledbat;
 
@@ -61,7 +62,8 @@ pub fn of(class: Class, delays: Arc<Delays>) -> Box<dyn Window> {
     match class {
         Class::Background => Box::new(Ledbat::new(delays)),
         Class::Control | Class::Critical | Class::Normal => {
-            Box::new(Noting { delays, greedy: Greedy::default() })
+            let greedy = delays.carried(Instant::now()).map(Greedy::after).unwrap_or_default();
+            Box::new(Noting { delays, greedy })
         }
     }
 }
@@ -84,7 +86,11 @@ impl Window for Noting {
 
     fn arrived(&mut self, arrival: Arrival) {
         self.delays.look(&arrival);
+        let before = self.greedy.measured;
         self.greedy.arrived(arrival);
+        if self.greedy.measured > before {
+            self.delays.carry(arrival.at, self.greedy.rate());
+        }
     }
 }
 
@@ -141,6 +147,29 @@ impl Default for Greedy {
     }
 }
 
+impl Greedy {
+    /// Of a transfer that follows another one, which came with so many bytes a
+    /// second: half of that is believed until there is a rate of its own, so that
+    /// a long line is filled at once.
+    fn after(Carried { rate, round_trip }: Carried) -> Self {
+        let mut greedy = Self { round_trip, measured: 1, ..Self::default() };
+        greedy.rates[0] = rate / 2.0;
+        greedy.window = greedy.fitting();
+        greedy
+    }
+
+    /// The best of the last rates.
+    fn rate(&self) -> f64 {
+        self.rates.iter().copied().fold(0.0, f64::max)
+    }
+
+    /// The window that goes with it.
+    fn fitting(&self) -> u64 {
+        let wait = self.round_trip.unwrap_or_default() + SLACK;
+        ((self.rate() * wait.as_secs_f64()) as u64).clamp(FLOOR, CEILING)
+    }
+}
+
 impl Window for Greedy {
     fn bytes(&self) -> u64 {
         self.window
@@ -177,9 +206,7 @@ impl Window for Greedy {
         self.rates[self.measured % RATES] = so_far as f64 / lasted.as_secs_f64();
         self.measured += 1;
         self.span = Some((at, 0));
-        let rate = self.rates.iter().copied().fold(0.0, f64::max);
-        let wait = self.round_trip.unwrap_or_default() + SLACK;
-        self.window = ((rate * wait.as_secs_f64()) as u64).clamp(FLOOR, CEILING);
+        self.window = self.fitting();
     }
 }
 
@@ -190,8 +217,17 @@ mod tests {
     /// Fetches over a line of this rate and delay for ten seconds; the bytes
     /// that came in the last five, and the most that was queued then.
     fn over(rate: f64, round_trip: Duration) -> (f64, u64) {
+        over_from(Greedy::default(), rate, round_trip, Duration::from_secs(5))
+    }
+
+    /// The same, from `after` on, with a window that knows something already.
+    fn over_from(
+        mut greedy: Greedy,
+        rate: f64,
+        round_trip: Duration,
+        after: Duration,
+    ) -> (f64, u64) {
         let start = Instant::now();
-        let mut greedy = Greedy::default();
         let step = Duration::from_millis(1);
         let mut line: std::collections::VecDeque<(Duration, u64)> = [].into();
         let (mut queue, mut under_way, mut came, mut most) = (0.0, 0_u64, 0_u64, 0_u64);
@@ -213,13 +249,13 @@ mod tests {
                 greedy.arrived(Arrival { at: start + now, bytes, delay_micros: 0, trip: None });
                 under_way -= bytes;
             }
-            if now > Duration::from_secs(5) {
+            if now > after {
                 came += bytes;
                 most = most.max(queue as u64);
             }
             now += step;
         }
-        (came as f64 / 5.0, most)
+        (came as f64 / (10.0 - after.as_secs_f64()), most)
     }
 
     #[test]
@@ -229,5 +265,25 @@ mod tests {
         let (rate, queued) = over(125e3, Duration::from_millis(20));
         assert!(rate > 0.9 * 125e3, "{rate}");
         assert!(queued < 100 << 10, "{queued} bytes wait for almost a second");
+    }
+
+    #[test]
+    fn a_transfer_that_follows_another_fills_a_long_line_at_once() {
+        let trip = Duration::from_millis(100);
+        let begun = |greedy| over_from(greedy, 125e6, trip, Duration::ZERO).0;
+        let first = begun(Greedy::default());
+        let next = begun(Greedy::after(Carried { rate: 125e6, round_trip: Some(trip) }));
+        // Nothing comes in the first round trip of ten seconds.
+        assert!(next > 0.98 * 125e6, "{next}");
+        assert!(first < 0.98 * 125e6, "{first}: nothing is gained");
+        // Where the line has become thin, little queues on it all the same.
+        let (rate, queued) = over_from(
+            Greedy::after(Carried { rate: 125e6, round_trip: Some(trip) }),
+            125e3,
+            trip,
+            Duration::from_secs(5),
+        );
+        assert!(rate > 0.9 * 125e3, "{rate}");
+        assert!(queued < CEILING, "{queued}");
     }
 }

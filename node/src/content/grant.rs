@@ -16,12 +16,13 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
-use futures_util::stream::{BoxStream, unfold};
+use futures_util::stream::{BoxStream, empty, unfold};
 use futures_util::{FutureExt, StreamExt};
 use jiff::Timestamp;
 use patchmesh_proto::replication::{TransferRequest, TransferResponse};
@@ -128,7 +129,7 @@ impl Drop for Counted {
 
 /// One transfer as its receiver paces it.
 pub(super) struct Granting {
-    frames: BoxStream<'static, Result<TransferResponse, Status>>,
+    frames: Sent,
     requests: mpsc::Sender<TransferRequest>,
     window: Box<dyn Window>,
     pace: Arc<Pace>,
@@ -153,18 +154,25 @@ fn lengths(ranges: &[Range<u64>], length: u64) -> VecDeque<u64> {
     ranges.iter().cloned().flatten().map(|piece| piece_length(length, piece)).collect()
 }
 
-/// The frames of a transfer that was opened for `ranges` of a blob of `length`
-/// bytes, granted by and by over `requests`.
-pub(super) fn granted(
+/// What a source sends.
+type Sent = BoxStream<'static, Result<TransferResponse, Status>>;
+
+/// The frames of a transfer that `opening` opens for `ranges` of a blob of `length`
+/// bytes, granted by and by over `requests`. Grants begin before the source has
+/// answered, which saves a round trip.
+///
+/// # Errors
+/// Of `opening`.
+pub(super) async fn granted(
     intake: &Intake,
     (pace, class): (Pace, Class),
     window: Box<dyn Window>,
     (ranges, length): (&[Range<u64>], u64),
     requests: mpsc::Sender<TransferRequest>,
-    frames: BoxStream<'static, Result<TransferResponse, Status>>,
-) -> Frames {
-    let granting = Granting {
-        frames,
+    opening: impl Future<Output = Result<Sent, Status>>,
+) -> Result<Frames, Status> {
+    let mut granting = Granting {
+        frames: empty().boxed(),
         requests,
         window,
         pace: Arc::new(pace),
@@ -177,11 +185,25 @@ pub(super) fn granted(
         probe: None,
         next: None,
     };
-    unfold(granting, |mut granting| async move {
+    let mut opening = pin!(opening);
+    granting.frames = loop {
+        // What does not fit waits for the source: nobody else takes it off.
+        if granting.requests.capacity() > 0 {
+            granting.begin_grant();
+        }
+        tokio::select! {
+            opened = &mut opening => break opened?,
+            granted = pending_grant(&mut granting.next), if granting.requests.capacity() > 0 => {
+                granting.next = None;
+                granting.grant(granted).await;
+            }
+        }
+    };
+    let frames = unfold(granting, |mut granting| async move {
         let frame = granting.frame().await?;
         Some((frame, granting))
-    })
-    .boxed()
+    });
+    Ok(frames.boxed())
 }
 
 impl Granting {

@@ -112,14 +112,23 @@ impl PieceSource for Parent {
         let first = TransferRequest { open: Some(open), ranges: asked, grant: 0 };
         let (requests, heard) = mpsc::channel(REQUESTS);
         let said = ReceiverStream::new(heard);
+        let said = stream::once(std::future::ready(first)).chain(said);
+        let (mut client, stop) = (self.client.clone(), self.stop.clone());
         // The call returns when the other side answers, which is at once.
-        let opening = stream::once(std::future::ready(first)).chain(said);
-        let frames = self.client.clone().transfer(opening).await?.into_inner();
-        let frames = frames.take_until(self.stop.clone().cancelled_owned()).boxed();
+        let opening = async move {
+            let frames = client.transfer(said).await?.into_inner();
+            Ok(frames.take_until(stop.cancelled_owned()).boxed())
+        };
         let pace = self.intake.budget.transfer(&self.name, Direction::In, class);
         let window = window::of(class, self.delays.clone());
         let pace = (pace, class);
-        Ok(granted(&self.intake, pace, window, (ranges, length), requests, frames))
+        let what = (ranges, length);
+        if self.is_beside {
+            // It often has nothing yet, and what is granted counts against the limit.
+            let opened = std::future::ready(Ok(opening.await?));
+            return granted(&self.intake, pace, window, what, requests, opened).await;
+        }
+        granted(&self.intake, pace, window, what, requests, opening).await
     }
 
     async fn small(&self, wanted: &[Wanted]) -> Result<Vec<Small>, Status> {

@@ -9,6 +9,9 @@
 //! node, which goes four times a minute also while nothing is fetched. It counts
 //! queues of both directions, so it only decides whether the first measure can be
 //! believed: it can where a round trip was about the shortest lately.
+//!
+//! The rate that transfers came with is remembered too, so that the next one need
+//! not find out anew what the line carries.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -26,6 +29,9 @@ const TRIP_MEMORY: usize = 60;
 
 /// How much above the shortest a round trip may be on a line without a queue.
 const JITTER: Duration = Duration::from_millis(8);
+
+/// How long a rate is remembered: others may use the line by then.
+const RATE_MEMORY: Duration = Duration::from_secs(10 * 60);
 
 /// The least of the last minutes.
 #[derive(Debug)]
@@ -66,6 +72,8 @@ struct Known {
     one_way: Least,
     trips: Least,
     shortest: Option<Duration>,
+    /// Bytes a second that a transfer came with lately, and when.
+    carried: Option<(Instant, f64)>,
     /// The minute of the last frame whose round trip was about the shortest.
     clear: Option<u64>,
 }
@@ -73,8 +81,17 @@ struct Known {
 impl Default for Known {
     fn default() -> Self {
         let (one_way, trips) = (Least::of(MEMORY), Least::of(TRIP_MEMORY));
-        Self { since: None, one_way, trips, shortest: None, clear: None }
+        Self { since: None, one_way, trips, shortest: None, carried: None, clear: None }
     }
+}
+
+/// What a transfer lately came with.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Carried {
+    /// Bytes a second.
+    pub rate: f64,
+    /// The shortest round trip.
+    pub round_trip: Option<Duration>,
 }
 
 /// What a frame shows.
@@ -110,6 +127,19 @@ impl Delays {
         let is_trusted = known.clear.is_some_and(|clear| minute < clear + memory);
         let least = known.one_way.note(minute, arrival.delay_micros);
         Look { minute, least, is_trusted, beyond, shortest: known.shortest }
+    }
+
+    /// Takes note of how many bytes a second a transfer comes with.
+    pub(super) fn carry(&self, at: Instant, rate: f64) {
+        self.known().carried = Some((at, rate));
+    }
+
+    /// What the last transfer came with, where that was lately.
+    pub(super) fn carried(&self, now: Instant) -> Option<Carried> {
+        let known = self.known();
+        let (at, rate) = known.carried?;
+        let is_recent = now.saturating_duration_since(at) < RATE_MEMORY;
+        is_recent.then_some(Carried { rate, round_trip: known.shortest })
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
