@@ -15,6 +15,8 @@
 //!   gaps, epochs, machines.
 
 pub mod forward;
+#[cfg(test)]
+mod fuzz;
 pub mod held;
 pub mod intake;
 pub mod ledger;

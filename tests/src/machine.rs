@@ -51,6 +51,8 @@ pub struct Machine {
     group: String,
     key: KeyPair,
     certificate: Vec<u8>,
+    /// Its one connection, made when it is first needed; it mends itself.
+    client: Option<ReportsClient<Channel>>,
     queue: Queue,
     /// Events made, in the order of `Outcome`.
     made: [u64; 7],
@@ -126,6 +128,7 @@ impl Machine {
             group: token.group,
             key,
             certificate: answer.certificate.to_vec(),
+            client: None,
             queue: Queue::new()?,
             made: [0; 7],
         };
@@ -169,6 +172,7 @@ impl Machine {
     /// When that node refuses.
     pub async fn move_to(&mut self, url: &str) -> Result<()> {
         url.clone_into(&mut self.url);
+        self.client = None;
         self.greet().await
     }
 
@@ -182,8 +186,13 @@ impl Machine {
     ///
     /// # Errors
     /// When the node cannot be reached.
-    pub async fn reports(&self) -> Result<ReportsClient<Channel>> {
-        Ok(ReportsClient::new(self.channel(&self.url).await?))
+    pub async fn reports(&mut self) -> Result<ReportsClient<Channel>> {
+        if let Some(client) = &self.client {
+            return Ok(client.clone());
+        }
+        let client = ReportsClient::new(self.channel(&self.url).await?);
+        self.client = Some(client.clone());
+        Ok(client)
     }
 
     /// A channel with its certificate.
@@ -208,6 +217,7 @@ impl Machine {
         };
         let mut client = IdentityClient::new(self.channel(&self.url).await?);
         self.certificate = client.renew(limited(renew)).await?.into_inner().certificate.to_vec();
+        self.client = None;
         Ok(())
     }
 
@@ -281,7 +291,10 @@ impl Machine {
     ///
     /// # Errors
     /// When the node cannot be reached; what it says is inside.
-    pub async fn send(&self, batches: Vec<SignedBatch>) -> Result<Result<ReportResponse, Status>> {
+    pub async fn send(
+        &mut self,
+        batches: Vec<SignedBatch>,
+    ) -> Result<Result<ReportResponse, Status>> {
         let answer = self.reports().await?.report(limited(ReportRequest { batches })).await;
         Ok(answer.map(tonic::Response::into_inner))
     }

@@ -5,13 +5,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use patchmesh_proto::admin::admin_client::AdminClient;
-use patchmesh_proto::admin::{ApproveRequest, GetStatusRequest};
+use patchmesh_proto::admin::machines_client::MachinesClient;
+use patchmesh_proto::admin::{ApproveRequest, GetMachineRequest, GetStatusRequest};
 use patchmesh_proto::replication::WatchRequest;
 use patchmesh_proto::replication::replication_client::ReplicationClient;
 use patchmesh_proto::report::reports_client::ReportsClient;
 use patchmesh_proto::report::{Outcome, Phase, RelayRequest, ReportRequest, Verdict};
 use patchmesh_tests::cluster::{Cluster, PRIMARY, Spec};
 use patchmesh_tests::machine::Machine;
+use patchmesh_tests::run::run;
 use patchmesh_tests::tls;
 use patchmesh_tests::vendor::{Sample, Vendor};
 use patchmesh_tests::wait::{PATIENCE, until};
@@ -345,6 +347,88 @@ async fn a_revoked_machine_is_heard_no_more() -> Result<()> {
         .patchmesh(PRIMARY, &["machine", "revoke", "pc-7"])
         .await?
         .failure_that_says(&["pc-7"])?;
+    cluster.passed();
+    Ok(())
+}
+
+/// A failure climbs four levels in milliseconds, each durable.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_is_at_the_primary_at_once() -> Result<()> {
+    let (mut cluster, _vendor, revision) = mesh().await?;
+    cluster.add(&Spec::branch("annecy", "lyon", "emea/fr/annecy")).await?;
+    let mut pc = Machine::join("pc-1", &token(&cluster, "annecy", "1").await?).await?;
+    let mut primary = MachinesClient::new(cluster.primary()?.socket().await?);
+    let mut took = Vec::new();
+    for round in 0..40_u64 {
+        pc.happened(&revision, Phase::Installation, Outcome::Failure, &format!("round {round}"));
+        let batch = pc.batch(usize::try_from(round)?, usize::try_from(round + 1)?);
+        let mut client = pc.reports().await?;
+        let request = ReportRequest { batches: vec![pc.seal(&batch.encode_to_vec())?] };
+        let began = Instant::now();
+        client.report(request).await?;
+        until("the failure to be counted", PATIENCE, async || {
+            // Asked again at once: what is measured is milliseconds.
+            for _ in 0..500 {
+                let asked = GetMachineRequest { name: "pc-1".to_owned() };
+                let machine = primary.get_machine(asked).await?.into_inner().machine;
+                if machine.is_some_and(|machine| machine.events == round + 1) {
+                    return Ok(Some(()));
+                }
+            }
+            Ok(None)
+        })
+        .await?;
+        took.push(began.elapsed());
+    }
+    took.sort();
+    let (half, most) = (took[took.len() / 2], took[took.len() * 95 / 100]);
+    eprintln!("a failure is counted after {half:?} (p95 {most:?}), four levels up");
+    ensure!(most < Duration::from_secs(1), "p95 is {most:?}");
+    cluster.passed();
+    Ok(())
+}
+
+/// What was reported is part of a backup; a machine that joined after it goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restored_primary_knows_its_machines() -> Result<()> {
+    let (mut cluster, _vendor, revision) = mesh().await?;
+    let token = token(&cluster, "lyon", "2").await?;
+    let mut early = Machine::join("early", &token).await?;
+    early.happened(&revision, Phase::Installation, Outcome::Success, "");
+    drain(&mut early).await?;
+    all_counted(&cluster, &early).await?;
+    let backups = cluster.folder().join("backups");
+    let folder = backups.display().to_string();
+    cluster.patchmesh(PRIMARY, &["backup", "create", &folder]).await?.success()?;
+    let mut late = Machine::join("late", &token).await?;
+    late.happened(&revision, Phase::Installation, Outcome::Failure, "");
+    drain(&mut late).await?;
+    all_counted(&cluster, &late).await?;
+
+    let primary = cluster.node_mut(PRIMARY)?;
+    primary.kill().await?;
+    std::fs::remove_dir_all(&primary.data)?;
+    let mut restore = primary.command()?;
+    run(restore.args(["backup", "restore"]).arg(&backups)).await?.success()?;
+    primary.start().await?;
+
+    let counted = summary(&cluster, &revision).await?;
+    ensure!(counted["total"]["known"] == 1 && counted["total"]["installed"] == 1, "{counted}");
+    // The CA vouches for whom the backup does not know.
+    late.happened(&revision, Phase::Installation, Outcome::Success, "");
+    drain(&mut late).await?;
+    until("the late one to be counted", PATIENCE, async || {
+        let counted = summary(&cluster, &revision).await?;
+        Ok((counted["total"]["installed"] == 2).then_some(()))
+    })
+    .await?;
+    // What the primary had counted after the backup comes again from the machine itself.
+    let url = cluster.primary()?.url.clone();
+    late.move_to(&url).await?;
+    late.forget_answers();
+    drain(&mut late).await?;
+    all_counted(&cluster, &late).await?;
+    all_counted(&cluster, &early).await?;
     cluster.passed();
     Ok(())
 }

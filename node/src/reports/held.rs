@@ -84,6 +84,13 @@ impl Held {
         epoch.is_some_and(|one| one.held.covers(&batch.run()))
     }
 
+    /// Whether a batch finds its epoch, or room for it.
+    #[must_use]
+    pub fn has_room_for(&self, batch: &Batch) -> bool {
+        let is_known = self.epochs.iter().any(|one| one.epoch == batch.epoch);
+        is_known || self.epochs.len() < MAX_EPOCHS
+    }
+
     /// Adds the events of a batch; answers with the numbers that are new.
     ///
     /// # Errors

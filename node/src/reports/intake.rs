@@ -9,7 +9,7 @@ use patchmesh_topology::name::MachineName;
 use super::held::Held;
 use super::ledger::Ledger;
 use super::outbox::Outbox;
-use super::sealed::Sealed;
+use super::sealed::{Holder, Sealed};
 use crate::store;
 
 /// When to come again after there was no room.
@@ -90,10 +90,10 @@ impl Intake {
     ///
     /// # Errors
     /// A failing disk.
-    pub fn held(&self, machine: &MachineName) -> Result<Held, store::Error> {
+    pub fn held(&self, holder: &Holder) -> Result<Held, store::Error> {
         match self {
-            Self::Outbox(outbox) => outbox.held(machine),
-            Self::Ledger(ledger) => ledger.held(machine),
+            Self::Outbox(outbox) => outbox.held(holder),
+            Self::Ledger(ledger) => ledger.held(&holder.name),
         }
     }
 }

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::held::{Held, HeldRecord};
 use super::intake::{Answer, Error};
-use super::sealed::Sealed;
+use super::sealed::{Holder, Sealed};
 use super::{MAX_BATCHES, MAX_REQUEST, queue};
 use crate::store::{self, Store, Table, Tag};
 
@@ -31,7 +31,8 @@ pub const MAX_MACHINE_BYTES: u64 = 4 << 20;
 /// Batches that wait, by place. Those of the urgent lane come first.
 pub(super) static OUTBOX: Table<u64, SignedBatch> = Table::new(Tag::ReportOutbox, 1);
 
-/// What has passed through, by machine.
+/// What has passed through, by machine and key: whoever has a key that a machine
+/// had before must not spoil what is known of its present one.
 static HELD: Table<str, HeldRecord> = Table::new(Tag::ReportHeld, 1);
 
 /// Places of batches that are not urgent have this bit.
@@ -173,8 +174,8 @@ impl Outbox {
     ///
     /// # Errors
     /// A failing disk.
-    pub fn held(&self, machine: &MachineName) -> Result<Held, store::Error> {
-        self.inner.held(machine)
+    pub fn held(&self, holder: &Holder) -> Result<Held, store::Error> {
+        self.inner.held(&held_key(holder))
     }
 
     /// Bytes that wait.
@@ -252,8 +253,8 @@ impl Inner {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn held(&self, machine: &MachineName) -> Result<Held, store::Error> {
-        let record = self.store.get(&HELD, machine.as_str())?.unwrap_or_default();
+    fn held(&self, key: &str) -> Result<Held, store::Error> {
+        let record = self.store.get(&HELD, key)?.unwrap_or_default();
         Ok(Held::from_records(record.epochs))
     }
 
@@ -266,9 +267,9 @@ impl Inner {
         }
         let Draft { held, added, next: _, room: _, inner: _ } = draft;
         let mut transaction = self.store.transaction();
-        for (machine, held) in &held {
+        for (key, held) in &held {
             let record = HeldRecord { epochs: held.to_records() };
-            transaction.put(&HELD, machine.as_str(), &record);
+            transaction.put(&HELD, key.as_str(), &record);
         }
         for (place, batch, _) in &added {
             transaction.put(&OUTBOX, place, batch);
@@ -296,7 +297,8 @@ impl Inner {
 /// What the orders of one step change.
 struct Draft<'a> {
     inner: &'a Inner,
-    held: HashMap<MachineName, Held>,
+    /// By machine and key.
+    held: HashMap<String, Held>,
     added: Vec<(u64, SignedBatch, MachineName)>,
     next: u64,
     room: Room,
@@ -327,7 +329,7 @@ impl<'a> Draft<'a> {
 
     fn take_one(&mut self, sealed: &Sealed) -> Result<Answer, Error> {
         let machine = &sealed.batch.machine;
-        let held = self.held_of(machine)?;
+        let held = self.held_of(&sealed.holder)?;
         // A sign of life has no numbers, and is passed on each time.
         let is_known = !sealed.batch.events.is_empty() && held.covers(&sealed.batch);
         if is_known {
@@ -345,12 +347,13 @@ impl<'a> Draft<'a> {
         Ok(Answer::Held)
     }
 
-    fn held_of(&mut self, machine: &MachineName) -> Result<&mut Held, Error> {
-        if !self.held.contains_key(machine) {
-            let held = self.inner.held(machine).map_err(Arc::new)?;
-            self.held.insert(machine.clone(), held);
+    fn held_of(&mut self, holder: &Holder) -> Result<&mut Held, Error> {
+        let key = held_key(holder);
+        if !self.held.contains_key(&key) {
+            let held = self.inner.held(&key).map_err(Arc::new)?;
+            self.held.insert(key.clone(), held);
         }
-        self.held.get_mut(machine).ok_or(Error::Stopped)
+        self.held.get_mut(&key).ok_or(Error::Stopped)
     }
 
     /// Whether all of them find room if all of them are new.
@@ -368,6 +371,11 @@ impl<'a> Draft<'a> {
         }
         Ok(())
     }
+}
+
+/// Where it is kept what has passed through of a machine. Its name has no blank.
+fn held_key(holder: &Holder) -> String {
+    format!("{} {}", holder.name, holder.key)
 }
 
 /// Whose batch it is. What is in the outbox was checked on its way in, so it is

@@ -1,6 +1,7 @@
 //! The reporting service: machines' batches, from machines and from child nodes.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use patchmesh_proto::convert::timestamp_to_wire;
@@ -19,12 +20,16 @@ use crate::generation::Current;
 use crate::identity::peer::Peer;
 use crate::log::in_one_line;
 use crate::reports::intake::{Answer, COME_AGAIN, Error, Intake};
-use crate::reports::sealed::{Sealed, Verifier};
+use crate::reports::sealed::{Holder, Sealed, Verifier};
 use crate::reports::{MAX_BATCHES, MAX_REQUEST};
 
 /// Requests whose signatures are checked at a time: they cost processor time, and
 /// whatever else the node does must go on.
 const MAX_CHECKED_AT_ONCE: usize = 4;
+
+/// Requests of one machine in work at a time: one that sends without end keeps none
+/// of the others waiting.
+const MAX_TURNS: usize = 2;
 
 /// Implements the service.
 #[derive(Debug)]
@@ -34,6 +39,7 @@ pub struct Service {
     intake: Intake,
     verifier: Arc<Verifier>,
     checks: Semaphore,
+    turns: Turns,
 }
 
 impl Service {
@@ -41,7 +47,7 @@ impl Service {
     #[must_use]
     pub fn new(name: NodeName, current: Current, intake: Intake, verifier: Arc<Verifier>) -> Self {
         let checks = Semaphore::new(MAX_CHECKED_AT_ONCE);
-        Self { name, current, intake, verifier, checks }
+        Self { name, current, intake, verifier, checks, turns: Turns::default() }
     }
 
     /// Checks the batches of a request and takes the good ones.
@@ -49,7 +55,7 @@ impl Service {
         &self,
         batches: Vec<wire::SignedBatch>,
         caller: Option<MachineName>,
-    ) -> Result<Vec<wire::Answer>, Status> {
+    ) -> Result<(Vec<wire::Answer>, Option<Arc<Holder>>), Status> {
         check_size(&batches)?;
         let Ok(_slot) = self.checks.acquire().await else {
             return Err(Status::unavailable("the node is shutting down"));
@@ -79,11 +85,55 @@ impl Service {
                 Err(error) => answers.push(Some(Answer::Refused(in_one_line(&error)))),
             }
         }
+        let holder = good.first().map(|sealed| sealed.holder.clone());
         let mut taken =
             self.intake.take(good).await.map_err(|error| not_taken(&error))?.into_iter();
         let refused = || Answer::Refused("it was not looked at".to_owned());
         let answer = |known: Option<Answer>| known.or_else(|| taken.next()).unwrap_or_else(refused);
-        Ok(answers.into_iter().map(answer).map(Into::into).collect())
+        Ok((answers.into_iter().map(answer).map(Into::into).collect(), holder))
+    }
+}
+
+/// Requests in work by machine.
+#[derive(Debug, Clone, Default)]
+struct Turns(Arc<Mutex<HashMap<MachineName, usize>>>);
+
+impl Turns {
+    /// A machine's turn, until it is dropped.
+    fn take(&self, machine: &MachineName) -> Result<Turn, Status> {
+        let mut turns = self.lock();
+        let count = turns.entry(machine.clone()).or_default();
+        if *count >= MAX_TURNS {
+            let text = format!("{MAX_TURNS} requests of machine {machine} are in work: wait");
+            let hint = ErrorDetails::with_retry_info(Some(COME_AGAIN));
+            return Err(Status::with_error_details(tonic::Code::ResourceExhausted, text, hint));
+        }
+        *count += 1;
+        Ok(Turn { turns: self.clone(), machine: machine.clone() })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<MachineName, usize>> {
+        // Each change is one number, so a panic elsewhere does not spoil it.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A request in work.
+#[derive(Debug)]
+struct Turn {
+    turns: Turns,
+    machine: MachineName,
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let mut turns = self.turns.lock();
+        if let Some(count) = turns.get_mut(&self.machine) {
+            *count -= 1;
+            if *count == 0 {
+                turns.remove(&self.machine);
+            }
+        }
     }
 }
 
@@ -153,9 +203,13 @@ impl Reports for Service {
         let Peer::Machine(machine) = Peer::of(&request) else {
             return Err(Status::permission_denied("only machines report for themselves"));
         };
-        let answers = self.take(request.into_inner().batches, Some(machine.clone())).await?;
+        let _turn = self.turns.take(&machine)?;
+        let (answers, holder) = self.take(request.into_inner().batches, Some(machine)).await?;
         let intake = self.intake.clone();
-        let held = blocking(move || intake.held(&machine)).await?.to_wire();
+        let held = match holder {
+            Some(holder) => blocking(move || intake.held(&holder)).await?.to_wire(),
+            None => Vec::new(),
+        };
         Ok(Response::new(wire::ReportResponse { answers, held }))
     }
 
@@ -163,7 +217,28 @@ impl Reports for Service {
         &self,
         request: Request<wire::RelayRequest>,
     ) -> Result<Response<wire::RelayResponse>, Status> {
-        let answers = self.take(request.into_inner().batches, None).await?;
+        let (answers, _) = self.take(request.into_inner().batches, None).await?;
         Ok(Response::new(wire::RelayResponse { answers }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_that_sends_without_end_waits_for_itself_alone() {
+        let turns = Turns::default();
+        let (loud, quiet) = ("loud".parse().expect("a name"), "quiet".parse().expect("a name"));
+        let first = turns.take(&loud).expect("its turn");
+        let second = turns.take(&loud).expect("its second");
+        let status = turns.take(&loud).expect_err("too many");
+        assert_eq!(status.code(), tonic::Code::ResourceExhausted);
+        assert!(status.get_error_details().retry_info().is_some());
+        drop(turns.take(&quiet).expect("another's turn"));
+        drop(first);
+        drop(turns.take(&loud).expect("its turn again"));
+        drop(second);
+        assert!(turns.lock().is_empty());
     }
 }

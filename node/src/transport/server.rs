@@ -3,18 +3,19 @@
 //!
 //! Each listener serves one router and puts a [`Peer`] into every request.
 //! Handshakes and connections are bounded; a part of the connections is kept
-//! for peers with a certificate, so that anonymous clients cannot shut the
+//! for nodes and users, so that neither anonymous clients nor machines can shut the
 //! mesh out. When the token is cancelled a listener stops accepting, lets
 //! requests end, and after [`Options::drain`] cuts what is left.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
-use patchmesh_topology::name::NodeName;
+use patchmesh_topology::name::{MachineName, NodeName};
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -36,6 +37,9 @@ pub use unix::{bind_unix, serve_unix};
 
 /// How long to rest when the system has no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+/// Connections of one machine at a time: it needs one, and a second while it moves.
+const MAX_OF_A_MACHINE: usize = 4;
 
 /// Why a listener cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -83,7 +87,7 @@ pub struct Options {
     /// Connections at a time; the rest wait in the system's queue. Well below
     /// the usual limit of file descriptors.
     pub max_connections: usize,
-    /// Of those, how many only peers with a certificate can have.
+    /// Of those, how many only nodes and users can have.
     pub reserved_for_peers: usize,
     /// TLS handshakes at a time: they cost processor time before anyone has
     /// proven anything.
@@ -236,12 +240,54 @@ fn is_transient(error: &io::Error) -> bool {
     )
 }
 
+/// Connections by machine.
+#[derive(Debug, Default)]
+struct Machines(Mutex<HashMap<MachineName, usize>>);
+
+impl Machines {
+    /// A place for a connection, until it is dropped.
+    fn enter(self: &Arc<Self>, machine: &MachineName) -> io::Result<Place> {
+        let mut places = self.lock();
+        let count = places.entry(machine.clone()).or_default();
+        if *count >= MAX_OF_A_MACHINE {
+            return Err(io::Error::other("too many connections of one machine"));
+        }
+        *count += 1;
+        Ok(Place { machines: Arc::clone(self), machine: machine.clone() })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<MachineName, usize>> {
+        // Each change is one number, so a panic elsewhere does not spoil it.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A connection of a machine.
+struct Place {
+    machines: Arc<Machines>,
+    machine: MachineName,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut places = self.machines.lock();
+        if let Some(count) = places.get_mut(&self.machine) {
+            *count -= 1;
+            if *count == 0 {
+                places.remove(&self.machine);
+            }
+        }
+    }
+}
+
 /// What every TLS connection goes through before its first request.
 struct Door {
     acceptor: TlsAcceptor,
     policy: Arc<PeerPolicy>,
     app: Router,
-    anonymous: Arc<Semaphore>,
+    /// Connections of those without a certificate, and of machines.
+    guests: Arc<Semaphore>,
+    machines: Arc<Machines>,
     handshakes: Semaphore,
     options: Options,
     meters: Option<Meters>,
@@ -257,12 +303,13 @@ impl Door {
         meters: Option<Meters>,
         shutdown: CancellationToken,
     ) -> Self {
-        let anonymous = options.max_connections.saturating_sub(options.reserved_for_peers);
+        let guests = options.max_connections.saturating_sub(options.reserved_for_peers);
         Self {
             acceptor: TlsAcceptor::from(tls),
             policy,
             app,
-            anonymous: Arc::new(Semaphore::new(anonymous)),
+            guests: Arc::new(Semaphore::new(guests)),
+            machines: Arc::default(),
             handshakes: Semaphore::new(options.max_handshakes),
             options,
             meters,
@@ -301,20 +348,23 @@ impl Door {
             _ => Protocol::Http1,
         };
         let offered = session.peer_certificates().and_then(<[_]>::first).cloned();
-        let (guest, _permit) = match offered {
+        let full = |_| io::Error::other("too many clients without a certificate, or machines");
+        let enter = || Arc::clone(&self.guests).try_acquire_owned().map_err(full);
+        let (guest, _permit, _place) = match offered {
             Some(der) => {
                 let certificate = Certificate::parse(&der).map_err(io::Error::other)?;
                 if let (Subject::Node(name), Some(meters)) = (&certificate.subject, &self.meters) {
                     tls.get_mut().0.set_meter(meters(name));
                 }
+                let (mut permit, mut place) = (None, None);
+                if let Subject::Machine { name, .. } = &certificate.subject {
+                    permit = Some(enter()?);
+                    place = Some(self.machines.enter(name)?);
+                }
                 let policy = Arc::clone(&self.policy);
-                (Guest::Certified { certificate: Arc::new(certificate), policy }, None)
+                (Guest::Certified { certificate: Arc::new(certificate), policy }, permit, place)
             }
-            None => {
-                let permit = Arc::clone(&self.anonymous).try_acquire_owned();
-                let full = |_| io::Error::other("too many clients without a certificate");
-                (Guest::Known(Peer::Anonymous), Some(permit.map_err(full)?))
-            }
+            None => (Guest::Known(Peer::Anonymous), Some(enter()?), None),
         };
         let connection = Connection {
             app: self.app.clone(),

@@ -272,6 +272,28 @@ async fn strangers_leave_room_for_the_mesh() {
 }
 
 #[tokio::test]
+async fn machines_leave_room_for_the_mesh_and_for_each_other() {
+    let test = TestMesh::new();
+    let lyon = test.node("lyon");
+    let options = Options { max_connections: 9, reserved_for_peers: 3, ..Options::default() };
+    let hq = hq(&test, &lyon).await.restarted_with(&test, options).await;
+    let (loud, quiet) = (test.machine("loud", "lab"), test.machine("quiet", "lab"));
+    let mut open = Vec::new();
+    for _ in 0..4 {
+        let channel = hq.channel(&test, credentials(&loud), "hq");
+        check(channel.clone()).await.expect("a place for the machine");
+        open.push(channel);
+    }
+    let status = check(hq.channel(&test, credentials(&loud), "hq")).await;
+    assert_ne!(status.expect_err("one too many").code(), Code::Ok);
+    let channel = hq.channel(&test, credentials(&quiet), "hq");
+    check(channel.clone()).await.expect("a place for another machine");
+    check(hq.channel(&test, credentials(&lyon), "hq")).await.expect("room for a node");
+    check(open[0].clone()).await.expect("still served");
+    hq.stop().await;
+}
+
+#[tokio::test]
 async fn the_local_socket_knows_its_own_user() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("admin.sock");

@@ -219,17 +219,24 @@ impl Node {
     /// # Errors
     /// When nobody listens there.
     pub async fn admin(&self) -> Result<AdminClient<Channel>> {
+        Ok(AdminClient::new(self.socket().await?).max_decoding_message_size(64 << 20))
+    }
+
+    /// A channel to its local socket.
+    ///
+    /// # Errors
+    /// When nobody listens there.
+    pub async fn socket(&self) -> Result<Channel> {
         let socket = self.data.join("admin.sock");
         // The URL is never used to connect.
         let endpoint = Endpoint::from_static("http://local.socket").timeout(CALL);
-        let channel = endpoint
+        endpoint
             .connect_with_connector(tower::service_fn(move |_: Uri| {
                 let socket = socket.clone();
                 async move { UnixStream::connect(socket).await.map(hyper_util::rt::TokioIo::new) }
             }))
             .await
-            .with_context(|| format!("{} does not listen on its socket", self.name))?;
-        Ok(AdminClient::new(channel).max_decoding_message_size(64 << 20))
+            .with_context(|| format!("{} does not listen on its socket", self.name))
     }
 
     /// The file with the mesh's CA that it trusts.

@@ -246,6 +246,10 @@ impl Draft<'_> {
         let is_late = !is_key && !is_newer;
         let generation = self.generation.clone();
         let known = self.known(&batch.machine)?;
+        // Nor may it push out an epoch of the present one.
+        if is_late && !known.held.has_room_for(batch) {
+            return Ok(Answer::Refused("it is of a key that the machine had long ago".to_owned()));
+        }
         let new = match known.held.insert(batch) {
             Ok(new) => new,
             Err(error) => return Ok(Answer::Refused(error.to_string())),

@@ -66,7 +66,11 @@ async fn what_was_taken_is_there_after_a_restart_and_goes_once() {
     // Passed on, and still known.
     outbox.take(vec![pc.sealed(&bench.mesh, 0, 10)]).await.unwrap();
     assert_eq!(outbox.bytes(), 0);
-    assert_eq!(outbox.held(&"pc-1".parse().unwrap()).unwrap().to_wire()[0].runs.len(), 1);
+    let holder = pc.sealed(&bench.mesh, 0, 1).holder;
+    assert_eq!(outbox.held(&holder).unwrap().to_wire()[0].runs.len(), 1);
+    // Another key of that name has passed nothing through.
+    let other = Reporter::new(&bench.mesh, "pc-1").sealed(&bench.mesh, 0, 1).holder;
+    assert!(outbox.held(&other).unwrap().epochs().is_empty());
     outbox.take(vec![pc.sealed(&bench.mesh, 8, 4)]).await.unwrap();
     assert_eq!(outbox.next(Lane::Patient, 9).await.unwrap().len(), 1);
     opened.close().await;
