@@ -13,6 +13,7 @@
 //!
 //! [`Planner::round`]: crate::rollout::plan::Planner::round
 
+mod area;
 mod cell;
 mod dice;
 mod lines;

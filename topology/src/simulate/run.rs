@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
+use super::area::{Area, areas};
 use super::cell::{Cell, cells, fraction};
 use super::lines::Lines;
 use super::outcome::{Carried, Event, Geography, Outcome};
@@ -39,26 +40,6 @@ pub fn simulate(world: &World, rollout: &Rollout) -> Result<Outcome, Error> {
         run.step(step, now);
     }
     Ok(run.outcome())
-}
-
-/// What happened in a geography so far.
-struct Area {
-    place: Site,
-    sites: u64,
-    machines: u64,
-    never: u64,
-    installed: u64,
-    failed: u64,
-    first: Option<Timestamp>,
-    half: Option<Timestamp>,
-    most: Option<Timestamp>,
-    finished: Option<Timestamp>,
-    /// Machines with a deadline that the run sees, and those that met it.
-    due: u64,
-    due_met: u64,
-    /// Machines that met theirs, seen or not.
-    met: u64,
-    curve: Vec<u64>,
 }
 
 struct Run<'a> {
@@ -437,36 +418,6 @@ impl<'a> Run<'a> {
     }
 }
 
-impl Area {
-    fn counts(&self) -> Counts {
-        let reached = self.installed + self.failed;
-        let (machines, installed, failed) = (self.machines, self.installed, self.failed);
-        Counts { machines, reached, installed, failed }
-    }
-
-    /// Machines came to an end with it.
-    fn note(&mut self, now: Timestamp, installed: u64, failed: u64, (met, due): (bool, bool)) {
-        self.installed += installed;
-        self.failed += failed;
-        if met {
-            self.met += installed;
-            self.due_met += if due { installed } else { 0 };
-        }
-        let have = |percent: u64| self.installed * 100 >= self.machines * percent;
-        let reach = |at: &mut Option<Timestamp>, is_so: bool| {
-            if is_so {
-                at.get_or_insert(now);
-            }
-        };
-        let (half, most) = (have(50), have(95));
-        let finished = self.installed + self.failed + self.never >= self.machines;
-        reach(&mut self.first, self.installed > 0);
-        reach(&mut self.half, half);
-        reach(&mut self.most, most);
-        reach(&mut self.finished, finished);
-    }
-}
-
 /// The waves of a bit set.
 fn bits(waves: u64) -> impl Iterator<Item = usize> {
     (0..64).filter(move |wave| waves >> wave & 1 == 1)
@@ -484,46 +435,4 @@ fn zones(world: &World) -> (Vec<&Zone>, Vec<usize>) {
     });
     let of = of.collect();
     (zones, of)
-}
-
-/// The geographies of the outcome, and the one of each site.
-fn areas(world: &World, cells: &[Cell<'_>]) -> (Vec<Area>, Vec<usize>) {
-    let place = |site: &Site| -> Site {
-        let steps: Vec<&str> = site.as_str().split('/').take(world.depth.max(1)).collect();
-        // A site's first steps are a site.
-        steps.join("/").parse().unwrap_or_else(|_| site.clone())
-    };
-    let places: Vec<Site> = world.sites.iter().map(|site| place(&site.name)).collect();
-    let names: BTreeSet<&Site> = places.iter().collect();
-    let index: BTreeMap<&Site, usize> = names.iter().copied().zip(0..).collect();
-    let mut areas: Vec<Area> = names.into_iter().map(|place| Area::new(place.clone())).collect();
-    let area: Vec<usize> = places.iter().map(|place| index[place]).collect();
-    area.iter().for_each(|area| areas[*area].sites += 1);
-    for cell in cells.iter().filter(|cell| cell.waves != 0) {
-        let area = &mut areas[area[cell.site]];
-        area.machines += cell.counts().machines;
-        area.never += cell.never;
-    }
-    (areas, area)
-}
-
-impl Area {
-    const fn new(place: Site) -> Self {
-        Self {
-            place,
-            sites: 0,
-            machines: 0,
-            never: 0,
-            installed: 0,
-            failed: 0,
-            first: None,
-            half: None,
-            most: None,
-            finished: None,
-            due: 0,
-            due_met: 0,
-            met: 0,
-            curve: Vec::new(),
-        }
-    }
 }

@@ -102,16 +102,22 @@ fn row(out: &mut String, outcome: &Outcome, geography: &Geography, top: f64) {
     let end = LEFT + WIDTH;
     let step = WIDTH / geography.curve.len().saturating_sub(1).max(1) as f64;
     let mut path = format!("M{LEFT:.1} {base:.1}");
-    let mut before = f64::NAN;
-    for (hour, have) in geography.curve.iter().enumerate() {
-        let y = base - CURVE * (*have as f64 / machines);
+    let point = |hour: usize| {
+        let have = geography.curve[hour] as f64 / machines;
+        (LEFT + step * hour as f64, base - CURVE * have)
+    };
+    let mut drawn = 0;
+    for hour in 1..geography.curve.len() {
         let is_last = hour + 1 == geography.curve.len();
-        // Hours in which nothing moved are not drawn one by one.
-        if (y - before).abs() > 0.05 || is_last {
-            let x = LEFT + step * hour as f64;
-            let _ = write!(path, "L{x:.1} {y:.1}");
-            before = y;
+        // Hours in which nothing moved are one line, up to the last of them.
+        if geography.curve[hour] == geography.curve[drawn] && !is_last {
+            continue;
         }
+        for hour in [hour - 1, hour] {
+            let (x, y) = point(hour);
+            let _ = write!(path, "L{x:.1} {y:.1}");
+        }
+        drawn = hour;
     }
     let percent = geography.counts.installed as f64 * 100.0 / machines;
     let (name, middle, right) = (escape(geography.place.as_str()), base - CURVE / 2.0, end + 10.0);
@@ -122,7 +128,7 @@ fn row(out: &mut String, outcome: &Outcome, geography: &Geography, top: f64) {
 <text x="{:.0}" y="{:.0}" text-anchor="end" font-weight="600">{name}</text>
 <text x="{:.0}" y="{:.0}" text-anchor="end" fill="#52606d">{} machines</text>
 <text x="{right:.0}" y="{:.0}">{percent:.1} % have it</text>
-<text x="{right:.0}" y="{:.0}" fill="#52606d">{} failed, {} missed</text>
+<text x="{right:.0}" y="{:.0}" fill="#52606d">{} failed, {} too late</text>
 "##,
         LEFT - 10.0,
         middle - 2.0,
