@@ -11,6 +11,7 @@ mod path;
 mod peer;
 mod release;
 mod report;
+mod rollout;
 mod statistics;
 mod transfer;
 
@@ -158,6 +159,16 @@ const ROWS: &[Row] = &[
         id: "transfer.12",
         about: "a transfer beside a foreground flow at 20 Mbit/s",
         run: |scale| Box::pin(transfer::politeness(scale)),
+    },
+    Row {
+        id: "rollout.1",
+        about: "a month of 5,000 sites and a million machines simulated",
+        run: |scale| Box::pin(rollout::simulation(scale)),
+    },
+    Row {
+        id: "rollout.3",
+        about: "200 open rollouts at 5,000 sites planned",
+        run: |scale| Box::pin(async move { rollout::planner(scale) }),
     },
 ];
 

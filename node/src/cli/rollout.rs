@@ -15,6 +15,7 @@ use super::{Context, answer, grpc};
 mod explain;
 pub(crate) mod file;
 mod show;
+mod simulate;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Rollout {
@@ -29,6 +30,7 @@ pub(crate) enum Rollout {
     Release(Release),
     Show(show::Show),
     Explain(explain::Explain),
+    Simulate(simulate::Simulate),
 }
 
 /// Print a plan to go on from, with every field explained
@@ -292,6 +294,7 @@ impl Rollout {
             Self::Release(command) => command.run(context).await,
             Self::Show(command) => command.run(context).await,
             Self::Explain(command) => command.run(context).await,
+            Self::Simulate(command) => command.run(context),
         }
     }
 }
