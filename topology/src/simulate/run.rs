@@ -21,9 +21,6 @@ use crate::rollout::plan::{Changed, Effect, Planner, Tallies, Tally, Transition}
 use crate::rollout::plan::{obstacles, patience};
 use crate::rollout::{MAX_WAVES, Rollout, RolloutSet, Wave, WaveStates, freeze, window};
 
-/// The most sites that are said to lack content.
-const LACKING: usize = 6;
-
 /// Runs a plan in a world, from its start on.
 ///
 /// # Errors
@@ -231,7 +228,7 @@ impl<'a> Run<'a> {
 
     fn explained(&self, at: Timestamp) -> Explanation {
         let lacks = |index: &usize| self.lines.arrived[*index].is_none();
-        let unready = (0..self.world.sites.len()).filter(lacks).take(LACKING).map(|index| {
+        let unready = (0..self.world.sites.len()).filter(lacks).map(|index| {
             let percent = self.lines.had[index] as f64 * 100.0 / self.world.bytes.max(1) as f64;
             (self.world.sites[index].name.clone(), format!("{percent:.0} % of it is"))
         });
