@@ -52,8 +52,10 @@ const MAX_PIECES_BESIDE: usize = 24;
 const CRITICAL_PIECES: usize = 6;
 
 /// What all transfers of a node grant at once, about: each puts its messages
-/// together in a buffer that stays four times as large as the largest was.
-const AT_ONCE: u64 = 2 << 20;
+/// together in a buffer that stays four times as large as the largest was. Up to
+/// four transfers have whole pieces, which cost the sender least: it hashes a piece
+/// for each part of it that it sends.
+const AT_ONCE: u64 = 4 << 20;
 
 /// The least of that when many share it.
 const LEAST_PART: u64 = 64 << 10;
