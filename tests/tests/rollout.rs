@@ -2,7 +2,10 @@
 //! every node answers for itself what is open at its site.
 
 use anyhow::{Context, Result, ensure};
+use patchmesh_proto::report::{Outcome, Phase};
+use patchmesh_tests::apt::Apt;
 use patchmesh_tests::cluster::{Cluster, PRIMARY, Spec};
+use patchmesh_tests::machine::Machine;
 use patchmesh_tests::vendor::{Sample, Vendor};
 use patchmesh_tests::wait::{PATIENCE, until};
 use serde_json::Value;
@@ -161,7 +164,7 @@ async fn what_is_wrong_with_a_plan_is_said_before_it_starts() -> Result<()> {
     let finding = &checked.json()?["findings"][0];
     ensure!(finding["text"].as_str().is_some_and(|text| text.contains("there is no group tills")));
     let refused = cluster.patchmesh(PRIMARY, &["rollout", "start", &wrong]).await?;
-    ensure!(refused.code == 64, "{refused:?}");
+    ensure!(refused.code == 65, "{refused:?}");
     let here = write(&cluster, &text)?;
     let elsewhere = cluster.patchmesh("lyon", &["rollout", "start", &here]).await?;
     ensure!(elsewhere.stderr.contains("changes are made at the primary"), "{elsewhere:?}");
@@ -171,6 +174,119 @@ async fn what_is_wrong_with_a_plan_is_said_before_it_starts() -> Result<()> {
     rollout(&cluster, &["start", &here]).await?;
     let twice = cluster.patchmesh(PRIMARY, &["rollout", "start", &here]).await?;
     ensure!(twice.code == 73, "{twice:?}");
+    cluster.passed();
+    Ok(())
+}
+
+/// Stops by itself when machines fail.
+const GUARDED: &str = r#"
+name = "spring"
+
+[what]
+revisions = ["REVISION"]
+
+[[wave]]
+name = "europe"
+geographies = ["emea/**"]
+
+[wave.gate]
+min_success = { share = "90 %", min_sample = 4 }
+max_failed = { count = 1 }
+soak = "1h"
+on_breach = "halt"
+
+[[wave]]
+name = "world"
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failing_machines_halt_it_everywhere_and_other_geographies_never_see_it() -> Result<()> {
+    let vendor = vendor().await?;
+    let mut cluster = Cluster::start().await?;
+    cluster.add(&Spec::branch("hub", PRIMARY, "emea")).await?;
+    cluster.add(&Spec::branch("lyon", "hub", "emea/fr/lyon")).await?;
+    cluster.add(&Spec::branch("tokyo", PRIMARY, "apac/jp/tokyo")).await?;
+    cluster.add_source("vendor", &vendor, &[]).await?;
+    cluster.sync("vendor").await?.success()?;
+    let revision = cluster.revision("hello").await?;
+    cluster.approve("validation", std::slice::from_ref(&revision)).await?;
+    let arguments = ["machine", "token", "workstations", "--via", "lyon", "--uses", "4"];
+    let made = cluster.patchmesh(PRIMARY, &arguments).await?.success()?.json()?;
+    let token = made["token"].as_str().context("a token")?.to_owned();
+    cluster.converged(&["hub", "lyon", "tokyo"]).await?;
+    let mut machines = Vec::new();
+    for name in ["pc-1", "pc-2", "pc-3", "pc-4"] {
+        machines.push(Machine::join(name, &token).await?);
+    }
+    let plan = write(&cluster, &GUARDED.replace("REVISION", &revision))?;
+    rollout(&cluster, &["start", &plan]).await?;
+    comes_to(&cluster, "lyon", "emea/fr/lyon", true, "open since").await?;
+
+    // One failure is allowed, and two are not.
+    for (machine, outcome) in machines.iter_mut().zip([Outcome::Success, Outcome::Failure]) {
+        machine.happened(&revision, Phase::Installation, outcome, "as tried");
+        machine.report().await?;
+    }
+    until("both words to be counted", PATIENCE, async || {
+        let wave = rollout(&cluster, &["show", "spring"]).await?["rollouts"][0]["waves"][0].clone();
+        let counts = [&wave["machines"], &wave["reached"], &wave["installed"], &wave["failed"]];
+        ensure!(counts == [4, 2, 1, 1], "{wave}");
+        Ok(Some(()))
+    })
+    .await?;
+    let (open, why) = at_site(&cluster, "lyon", "emea/fr/lyon").await?;
+    ensure!(open, "{why}");
+    machines[2].happened(&revision, Phase::Installation, Outcome::Failure, "no room");
+    machines[2].report().await?;
+    let halted = "rollout spring is halted: wave europe: 66.7 % (2 of 3) failed";
+    comes_to(&cluster, "lyon", "emea/fr/lyon", false, halted).await?;
+    comes_to(&cluster, "tokyo", "apac/jp/tokyo", false, halted).await?;
+    let alerts = cluster.alerts_of(PRIMARY).await?;
+    ensure!(alerts.iter().any(|key| key == "rollout/spring"), "{alerts:?}");
+
+    // Tokyo never had it: its view has nothing of it.
+    let seen = cluster.apt_lines("tokyo", "workstations").await?;
+    let apt = Apt::new(&[]).await?;
+    apt.configure(&seen)?;
+    apt.update().await?.success()?;
+    ensure!(apt.candidate("hello").await?.is_none(), "tokyo offers what was halted");
+
+    // An operator who knows of the two lets it go on, until there are two more.
+    rollout(&cluster, &["resume", "spring"]).await?;
+    comes_to(&cluster, "lyon", "emea/fr/lyon", true, "open since").await?;
+    ensure!(!cluster.alerts_of(PRIMARY).await?.iter().any(|key| key == "rollout/spring"));
+    cluster.passed();
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_brake_holds_at_its_site_alone_and_nobody_above_undoes_it() -> Result<()> {
+    let vendor = vendor().await?;
+    let (mut cluster, revision) = company(&vendor).await?;
+    let until_then = (jiff::Timestamp::now() + jiff::SignedDuration::from_hours(9)).to_string();
+    let pull = ["brake", "pull", "stocktaking", "--rollout", "spring", "--until", &until_then];
+    let why = ["--reason", "tills must not restart"];
+    cluster.patchmesh("lyon", &[&pull[..], &why].concat()).await?.success()?;
+    let plan = write(&cluster, &PLAN.replace("REVISION", &revision))?;
+    rollout(&cluster, &["start", &plan]).await?;
+    rollout(&cluster, &["release", "spring", "europe"]).await?;
+    comes_to(&cluster, "tokyo", "apac/jp/tokyo", true, "open since").await?;
+    comes_to(&cluster, "lyon", "emea/fr/lyon", false, "brake stocktaking of this site").await?;
+    // Headquarters sees it, and has no way to release it.
+    let seen = until("the brake to be heard of", PATIENCE, async || {
+        let listed = cluster.patchmesh(PRIMARY, &["brake", "list"]).await?.success()?.json()?;
+        Ok(listed["brakes"].get(0).cloned())
+    })
+    .await?;
+    ensure!(seen["node"] == "lyon" && seen["reason"] == "tills must not restart", "{seen}");
+    let released = cluster.patchmesh(PRIMARY, &["brake", "release", "stocktaking"]).await?;
+    ensure!(released.code == 66, "{released:?}");
+    // It holds after a kill, and until the site releases it.
+    cluster.node_mut("lyon")?.kill().await?;
+    cluster.node_mut("lyon")?.start().await?;
+    comes_to(&cluster, "lyon", "emea/fr/lyon", false, "brake stocktaking of this site").await?;
+    cluster.patchmesh("lyon", &["brake", "release", "stocktaking"]).await?.success()?;
+    comes_to(&cluster, "lyon", "emea/fr/lyon", true, "open since").await?;
     cluster.passed();
     Ok(())
 }

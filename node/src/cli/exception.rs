@@ -1,6 +1,6 @@
 //! `patchmesh exception`: who does without what, why, and until when.
 
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 use jiff::Timestamp;
 use patchmesh_proto::{admin, convert, wire};
 use patchmesh_topology::name::{ExceptionName, GroupName, MachineName, Site};
@@ -31,7 +31,7 @@ Examples:
 
 JSON:
   {\"exception\", \"generation\"}")]
-#[group(id = "scope", required = true, multiple = false, args = ["machine", "group", "site"])]
+#[command(group = ArgGroup::new("scope").required(true).args(["machine", "group", "site"]))]
 pub(crate) struct Add {
     /// Its name
     name: ExceptionName,

@@ -37,7 +37,10 @@ pub(crate) enum Rollout {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
-  patchmesh rollout example > december.toml")]
+  patchmesh rollout example > december.toml
+
+JSON:
+  the same plan: it is TOML in any form of output")]
 pub(crate) struct Example {}
 
 /// Say what is wrong with a plan, and what it would open
