@@ -60,7 +60,7 @@ pub enum Why {
     #[error("rollout {0} removes it")]
     Removed(RolloutName),
     /// Somebody does without it.
-    #[error("exception {name} holds until {until}: {reason}")]
+    #[error("exception {name} holds until {until:.0}: {reason}")]
     Excepted {
         /// The exception.
         name: ExceptionName,
@@ -70,7 +70,7 @@ pub enum Why {
         reason: String,
     },
     /// The site holds it back.
-    #[error("brake {name} of this site holds it until {until}: {reason}")]
+    #[error("brake {name} of this site holds it until {until:.0}: {reason}")]
     Braked {
         /// The brake.
         name: BrakeName,

@@ -86,13 +86,13 @@ fn standstill(rollout: &Rollout, state: &RolloutState, now: Timestamp) -> Option
         }
         Order::Halt => {
             return Some(format!(
-                "{name} was halted at {} by {}: {}; `patchmesh rollout resume {name}` lets it go on",
+                "{name} was halted at {:.0} by {}: {}; `patchmesh rollout resume {name}` lets it go on",
                 control.at, control.by, control.reason
             ));
         }
         Order::Withdraw => {
             return Some(format!(
-                "{name} was withdrawn at {} by {}: {}",
+                "{name} was withdrawn at {:.0} by {}: {}",
                 control.at, control.by, control.reason
             ));
         }
@@ -110,8 +110,8 @@ fn standstill(rollout: &Rollout, state: &RolloutState, now: Timestamp) -> Option
     }
     let begins = rollout.begins()?;
     (begins > now).then(|| match &rollout.cycle {
-        Some(cycle) => format!("{name} begins at {begins} ({cycle})"),
-        None => format!("{name} begins at {begins}"),
+        Some(cycle) => format!("{name} begins at {begins:.0} ({cycle})"),
+        None => format!("{name} begins at {begins:.0}"),
     })
 }
 
@@ -120,7 +120,7 @@ fn headline(rollout: &Rollout, state: &RolloutState) -> String {
     if rollout.control.order == Order::Pause {
         let control = &rollout.control;
         return format!(
-            "{name} was paused at {} by {}: {}; what is open stays open, no further wave opens before `patchmesh rollout resume {name}`",
+            "{name} was paused at {:.0} by {}: {}; what is open stays open, no further wave opens before `patchmesh rollout resume {name}`",
             control.at, control.by, control.reason
         );
     }
@@ -141,13 +141,13 @@ fn headline(rollout: &Rollout, state: &RolloutState) -> String {
 pub fn status(state: &WaveState) -> String {
     let progress = match state.progress {
         Progress::Pending => "pending".to_owned(),
-        Progress::Open { since } => format!("open since {since}"),
-        Progress::Passed { since, at } => format!("open since {since}, passed at {at}"),
-        Progress::Skipped { at } => format!("passed over at {at}: it had no machines"),
+        Progress::Open { since } => format!("open since {since:.0}"),
+        Progress::Passed { since, at } => format!("open since {since:.0}, passed at {at:.0}"),
+        Progress::Skipped { at } => format!("passed over at {at:.0}: it had no machines"),
     };
     match &state.paused {
         None => progress,
-        Some(stop) => format!("paused at {}, {progress}", stop.at),
+        Some(stop) => format!("paused at {:.0}, {progress}", stop.at),
     }
 }
 
@@ -216,7 +216,7 @@ fn silent(wave: &Wave, until: Option<Timestamp>, counts: Counts, now: Timestamp)
     };
     let silent = counts.machines.saturating_sub(counts.reached);
     let from = if at > now { "from" } else { "since" };
-    (silent > 0).then(|| format!("{from} {at}, those not reached ({silent}) {count}"))
+    (silent > 0).then(|| format!("{from} {at:.0}, those not reached ({silent}) {count}"))
 }
 
 fn pending_next(
@@ -238,8 +238,8 @@ fn pending_next(
         next.push("it does not open while the rollout is paused".to_owned());
     }
     match (rollout.due(freezes, state, index), wave.not_before) {
-        (Some(due), _) => next.push(format!("by time alone it opens at {due}")),
-        (None, Some(not_before)) => next.push(format!("it does not open before {not_before}")),
+        (Some(due), _) => next.push(format!("by time alone it opens at {due:.0}")),
+        (None, Some(not_before)) => next.push(format!("it does not open before {not_before:.0}")),
         (None, None) => {}
     }
     next
@@ -270,7 +270,7 @@ fn frozen(rollout: &Rollout, state: &RolloutState, index: usize, input: Input<'_
                 Some(place) => format!("part of {place}"),
                 None => "some sites".to_owned(),
             };
-            said.push(format!("at {place} it opens at {at}, after freeze {name}"));
+            said.push(format!("at {place} it opens at {at:.0}, after freeze {name}"));
         }
     }
     said

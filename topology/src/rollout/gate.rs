@@ -259,7 +259,7 @@ impl fmt::Display for Breach {
 impl fmt::Display for Obstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Soak { until } => write!(f, "it soaks until {until}"),
+            Self::Soak { until } => write!(f, "it soaks until {until:.0}"),
             Self::Sample { condition, have, need } => {
                 write!(
                     f,

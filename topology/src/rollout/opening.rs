@@ -41,7 +41,7 @@ pub enum Closed {
     #[error("rollout {0} is not started")]
     NotStarted(RolloutName),
     /// It waits for its cycle.
-    #[error("rollout {rollout} begins at {at}")]
+    #[error("rollout {rollout} begins at {at:.0}")]
     Cycle {
         /// The plan.
         rollout: RolloutName,
@@ -87,7 +87,7 @@ pub enum Closed {
         wave: String,
     },
     /// The wave that goes there opens later.
-    #[error("wave {wave} of rollout {rollout} opens at {at}")]
+    #[error("wave {wave} of rollout {rollout} opens at {at:.0}")]
     Later {
         /// The plan.
         rollout: RolloutName,
@@ -107,7 +107,7 @@ pub enum Closed {
         reason: String,
     },
     /// Nothing opens there for some time.
-    #[error("wave {wave} of rollout {rollout} opens at {at}, after freeze {freeze}")]
+    #[error("wave {wave} of rollout {rollout} opens at {at:.0}, after freeze {freeze}")]
     Frozen {
         /// The plan.
         rollout: RolloutName,

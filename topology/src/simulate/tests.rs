@@ -217,7 +217,7 @@ fn the_picture_is_whole_and_has_no_marks_of_others() {
     assert!(picture.starts_with("<svg ") && picture.ends_with("</svg>\n"));
     assert!(picture.contains("a&lt;&amp;&quot;b") && !picture.contains("a<&"));
     // All have it after the first hour: up at once, then a level line to the end.
-    assert!(picture.contains("L153.2 85.0L906.8 85.0L910.0 85.0L910.0 129.0Z"), "{picture}");
+    assert!(picture.contains("L153.2 79.0L906.8 79.0L910.0 79.0L910.0 123.0Z"), "{picture}");
     outcome.geographies = vec![outcome.geographies[0].clone(); 70];
     assert!(svg(&outcome).contains("and 10 more geographies"));
 }

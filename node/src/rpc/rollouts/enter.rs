@@ -98,7 +98,15 @@ fn examine(
             *known = counts.machines.max(*known);
         }
     }
-    Ok((find(rollout, &world, Timestamp::now()), revisions))
+    let mut findings = find(rollout, &world, Timestamp::now());
+    if revisions.is_empty() && !rollout.what.is_empty() {
+        let text = format!(
+            "nothing that can be approved for {} is what it is for; approve by it with --rollout {}, or change [what]",
+            rollout.stage, rollout.name
+        );
+        findings.push(Finding { grade: Grade::Warning, wave: None, text });
+    }
+    Ok((findings, revisions))
 }
 
 fn to_wire(finding: Finding) -> wire::RolloutFinding {

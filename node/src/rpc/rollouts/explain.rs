@@ -142,7 +142,7 @@ pub(super) fn site(
         for id in revisions(&generation, rollout) {
             let answer = match &machine {
                 None => {
-                    offer.of(id, &group, Some(&site)).map(|since| format!("open since {since}"))
+                    offer.of(id, &group, Some(&site)).map(|since| format!("open since {since:.0}"))
                 }
                 Some(name) => {
                     let of = Machine { name, group: &group, site: &site, zone: &zone };
@@ -168,11 +168,11 @@ pub(super) fn site(
 fn describe(offered: &Offered) -> String {
     let Offered { action, wave, since, when, frozen, .. } = offered;
     let when = match (when, frozen) {
-        (Some(at), Some(freeze)) => format!("it may {action} it at {at}, after freeze {freeze}"),
-        (Some(at), None) => format!("it may {action} it at {at}"),
+        (Some(at), Some(freeze)) => format!("it may {action} it at {at:.0}, after freeze {freeze}"),
+        (Some(at), None) => format!("it may {action} it at {at:.0}"),
         (None, _) => format!("none of its windows opens in two weeks, so it may not {action} it"),
     };
-    format!("open by wave {wave} since {since}; {when}")
+    format!("open by wave {wave} since {since:.0}; {when}")
 }
 
 /// The clock of a site: of its node, or of one near above it.
