@@ -117,7 +117,7 @@ async fn freezes_and_exceptions_hold_at_every_branch() -> Result<()> {
     let (cluster, revision) = company(&vendor).await?;
     let now = jiff::Timestamp::now();
     let (from, until) = (now.to_string(), (now + jiff::SignedDuration::from_hours(9)).to_string());
-    let add = ["freeze", "add", "fair", "--site", "emea", "--from", &from, "--until", &until];
+    let add = ["freeze", "add", "fair", "--site", "emea/fr", "--from", &from, "--until", &until];
     let reason = ["--reason", "the fair"];
     cluster.patchmesh(PRIMARY, &[&add[..], &reason].concat()).await?.success()?;
     let open = PLAN.replace("REVISION", &revision).replace("operator = \"required\"", "");

@@ -248,16 +248,12 @@ impl Rollout {
         }
     }
 
-    /// The state in which every wave is open since `at`.
+    /// The state in which every wave is open since `at`, and has passed: for
+    /// plans without conditions, of which the planner has nothing to say.
     #[must_use]
     pub fn all_open(&self, at: Timestamp) -> RolloutState {
-        let last = self.waves.len().saturating_sub(1);
-        let progress = |index| match index {
-            index if index == last => Progress::Open { since: at },
-            _ => Progress::Passed { since: at, at },
-        };
-        let waves = (0..self.waves.len()).map(|index| WaveState::at(progress(index))).collect();
-        RolloutState { stop: None, waves }
+        let passed = WaveState::at(Progress::Passed { since: at, at });
+        RolloutState { stop: None, waves: vec![passed; self.waves.len()] }
     }
 }
 
