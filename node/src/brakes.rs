@@ -83,8 +83,7 @@ impl Brakes {
             .collect();
         ended.iter().for_each(|name| drop(next.remove(name)));
         let record = wire::Brake::from((&name, &brake));
-        tracing::warn!(brake = %name, subject = %brake.subject, by = brake.by, until = %brake.until, "brake pulled");
-        brake::pull(&mut next, name, brake)?;
+        brake::pull(&mut next, name.clone(), brake.clone())?;
         let write = move |store: &Store| {
             let mut transaction = store.transaction();
             for name in &ended {
@@ -95,6 +94,8 @@ impl Brakes {
         };
         self.store.run(write).await?;
         self.held.send_replace(Arc::new(next));
+        let Brake { subject, by, until, .. } = &brake;
+        tracing::warn!(brake = %name, %subject, by, %until, "brake pulled");
         Ok(())
     }
 

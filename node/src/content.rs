@@ -52,6 +52,7 @@ mod room;
 mod send;
 mod serve;
 mod several;
+mod shared;
 mod small;
 mod source;
 mod transfers;
@@ -149,7 +150,7 @@ struct Inner {
     /// Room for pieces that wait for the disk.
     writes: Arc<Semaphore>,
     transfers: Transfers,
-    sendings: send::Sendings,
+    sendings: shared::Sharers,
     room: room::Room,
     mending: mend::Mending,
     wish: watch::Sender<Wish>,
@@ -177,7 +178,7 @@ impl Content {
             budget,
             writes: Arc::new(Semaphore::new(MAX_WRITES)),
             transfers: Transfers::default(),
-            sendings: send::Sendings::default(),
+            sendings: shared::Sharers::default(),
             room: room::Room::default(),
             mending: mend::Mending::default(),
             wish: watch::Sender::default(),

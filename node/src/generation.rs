@@ -26,10 +26,12 @@ use patchmesh_topology::approval::{ApprovalSet, Decision};
 use patchmesh_topology::assessment::Assessments;
 use patchmesh_topology::baseline::BaselineSet;
 use patchmesh_topology::digest::{Digest, Sha256};
-use patchmesh_topology::name::{GroupName, NodeName};
+use patchmesh_topology::name::{GroupName, NodeName, RolloutName};
 use patchmesh_topology::node::{Group, Mesh, Stage};
 use patchmesh_topology::offer::{self, Offer};
-use patchmesh_topology::revision::{Binding, CatalogueEntry, DocumentRef, Revision, RevisionId};
+use patchmesh_topology::revision::{
+    Binding, CatalogueEntry, DocumentRef, Revision, RevisionId, Severity,
+};
 use patchmesh_topology::rollout::{RolloutSet, WaveStateSet};
 use patchmesh_topology::rule::Policy;
 use patchmesh_topology::view::set::SetId;
@@ -263,6 +265,25 @@ impl Generation {
         self.revisions.get(revision).is_some_and(|revision| self.binds(revision))
     }
 
+    /// The revisions that each rollout opens for some group, by its stage.
+    #[must_use]
+    pub fn by_rollout(&self) -> BTreeMap<(Stage, &RolloutName), BTreeSet<&RevisionId>> {
+        let sets = self.approvals.iter();
+        let named = sets.flat_map(|(stage, approvals)| {
+            let opened = approvals.set.by_rollout().into_iter();
+            opened.map(|(rollout, revisions)| ((*stage, rollout), revisions))
+        });
+        named.collect()
+    }
+
+    /// How bad it is not to have a revision: as the company judges, else as the
+    /// vendor states.
+    #[must_use]
+    pub fn severity(&self, revision: &Revision) -> Option<Severity> {
+        let assessed = self.assessments.get(&revision.id).and_then(|one| one.severity());
+        assessed.map_or(revision.facts.severity, |(severity, _)| severity)
+    }
+
     /// What is decided, planned and open in a stage at an instant, brakes apart.
     #[must_use]
     pub fn offer(&self, stage: Stage, now: Timestamp) -> Option<Offer<'_>> {
@@ -280,14 +301,14 @@ impl Generation {
     #[must_use]
     pub fn withheld(&self, group: &Group, revision: &RevisionId) -> Option<&str> {
         let whole = Withheld::whole(revision.clone());
-        let (_, by) =
-            self.views_of(group).find(|(_, one)| one.view().withheld.contains_key(&whole))?;
+        let reason = self.views_of(group).find_map(|(_, one)| one.view().withheld.get(&whole))?;
         // With waves in flight, what it needs may be open at some sites only.
-        let is_elsewhere = self
-            .revisions
-            .get(revision)
-            .is_some_and(|revision| self.views_of(group).any(|(_, one)| one.offers(revision)));
-        if is_elsewhere { None } else { by.view().withheld.get(&whole).map(String::as_str) }
+        let mut others =
+            self.views_of(group).filter(|(_, one)| !one.view().withheld.contains_key(&whole));
+        let revision = self.revisions.get(revision);
+        let is_elsewhere =
+            revision.is_some_and(|revision| others.any(|(_, one)| one.offers(revision)));
+        (!is_elsewhere).then_some(reason.as_str())
     }
 
     /// Whether every payload of `revision` that is fetched at all is bound.

@@ -28,6 +28,7 @@ pub mod join;
 pub mod key;
 pub mod machine_token;
 pub mod peer;
+pub mod places;
 pub mod renewal;
 pub mod service;
 pub mod tls;

@@ -16,17 +16,15 @@ pub(crate) mod testing;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use patchmesh_topology::revision::DocumentRef;
-
 /// The architectures of each dist (a suite as our URLs spell it).
 pub type Dists = BTreeMap<String, BTreeSet<String>>;
 
-/// The dists that a view's index files have and their architectures: what the next build has to
+/// The dists that index files of views have and their architectures: what the next build has to
 /// keep, so that no client's `apt-get update` begins to fail.
 #[must_use]
-pub fn dists(files: &BTreeMap<String, DocumentRef>) -> Dists {
+pub fn dists<'a>(paths: impl IntoIterator<Item = &'a String>) -> Dists {
     let mut dists = Dists::new();
-    for path in files.keys() {
+    for path in paths {
         let mut steps = path.split('/');
         if let (Some("dists"), Some(dist), Some(_), Some(folder)) =
             (steps.next(), steps.next(), steps.next(), steps.next())

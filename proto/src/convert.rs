@@ -207,6 +207,11 @@ pub(crate) fn word<T: std::str::FromStr<Err = node::UnknownWord>>(
     text.parse().map(Some).map_err(|source| Fault::Text { kind, source }.into())
 }
 
+/// Refuses a list that is too long.
+pub(crate) fn at_most<T>(list: &[T], most: usize) -> Result<(), Error> {
+    if list.len() > most { Err(Fault::Many(most).into()) } else { Ok(()) }
+}
+
 /// Collects a list that has to be sorted by key without repeating one.
 pub(crate) fn sorted<K: Ord, V, C: FromIterator<(K, V)>>(
     field: &str,

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use patchmesh_tests::cluster::{Cluster, Node, PRIMARY, Spec};
+use patchmesh_tests::plan;
 use patchmesh_tests::run::{Outcome, run};
 use patchmesh_tests::vendor::{Sample, Vendor};
 use patchmesh_tests::wait::{PATIENCE, until};
@@ -377,6 +378,20 @@ async fn everybody_may_do_what_their_role_is_for() -> Result<()> {
     approver.asks(&cluster, &approve).await?.success()?;
     let promote = ["promote", &revisions[0], "--no-wait"];
     approver.asks(&cluster, &promote).await?.failure_that_says(&["production"])?;
+
+    // Who runs rollouts decides nothing: one that approves is for approvers to start.
+    let operator = Person::join(&cluster, "olga", &["operator"], PRIMARY).await?;
+    let plan = plan::write(&cluster, plan::EUROPE_FIRST, &revisions[0])?;
+    operator.asks(&cluster, &["rollout", "plan", &plan]).await?.success()?;
+    for what in ["spring", &plan] {
+        let started = operator.asks(&cluster, &["rollout", "start", what]).await?;
+        started.failure_that_says(&["production", "approvers", "olga"])?;
+    }
+    approver.asks(&cluster, &["rollout", "plan", &plan]).await?.failure_that_says(&["operator"])?;
+    primary(&cluster, &["rollout", "start", "spring"]).await?;
+    let halt = ["rollout", "halt", "spring", "--reason", "tried"];
+    operator.asks(&cluster, &halt).await?.success()?;
+    operator.asks(&cluster, &["rollout", "resume", "spring"]).await?.success()?;
 
     let invite = |site: &'static str| ["invite", "nantes", "--parent", "hub", "--site", site];
     site.asks(&cluster, &invite("emea/it")).await?.failure_that_says(&["emea/it"])?;

@@ -6,32 +6,22 @@ use patchmesh_proto::report::{Outcome, Phase};
 use patchmesh_tests::apt::Apt;
 use patchmesh_tests::cluster::{Cluster, PRIMARY, Spec};
 use patchmesh_tests::machine::Machine;
+use patchmesh_tests::plan::{self, EUROPE_FIRST};
 use patchmesh_tests::vendor::{Sample, Vendor};
 use patchmesh_tests::wait::{PATIENCE, until};
 use serde_json::Value;
 
-/// Europe first, then Asia when an operator says so.
-const PLAN: &str = r#"
-name = "spring"
-
-[what]
-revisions = ["REVISION"]
-
-[[wave]]
-name = "europe"
-geographies = ["emea/**"]
-
-[wave.gate]
-operator = "required"
-
-[[wave]]
-name = "world"
-"#;
-
-/// A primary, and branches in Lyon and Tokyo.
+/// A primary, and branches in Lyon and Tokyo, with `hello` approved for the lab.
 async fn company(vendor: &Vendor) -> Result<(Cluster, String)> {
+    company_of(vendor, &[Spec::branch("lyon", PRIMARY, "emea/fr/lyon")]).await
+}
+
+/// The same with these nodes and Tokyo.
+async fn company_of(vendor: &Vendor, nodes: &[Spec]) -> Result<(Cluster, String)> {
     let mut cluster = Cluster::start().await?;
-    cluster.add(&Spec::branch("lyon", PRIMARY, "emea/fr/lyon")).await?;
+    for node in nodes {
+        cluster.add(node).await?;
+    }
     cluster.add(&Spec::branch("tokyo", PRIMARY, "apac/jp/tokyo")).await?;
     cluster.add_source("vendor", vendor, &[]).await?;
     cluster.sync("vendor").await?.success()?;
@@ -42,13 +32,6 @@ async fn company(vendor: &Vendor) -> Result<(Cluster, String)> {
 
 async fn vendor() -> Result<Vendor> {
     Vendor::with_samples(&[Sample::new("hello", "1")]).await
-}
-
-/// Writes a plan into the cluster's folder.
-fn write(cluster: &Cluster, text: &str) -> Result<String> {
-    let path = cluster.folder().join("plan.toml");
-    std::fs::write(&path, text)?;
-    Ok(path.display().to_string())
 }
 
 async fn rollout(cluster: &Cluster, arguments: &[&str]) -> Result<Value> {
@@ -79,7 +62,7 @@ async fn comes_to(cluster: &Cluster, node: &str, site: &str, open: bool, text: &
 async fn waves_open_geography_by_geography_and_a_halt_reaches_every_branch() -> Result<()> {
     let vendor = vendor().await?;
     let (mut cluster, revision) = company(&vendor).await?;
-    let plan = write(&cluster, &PLAN.replace("REVISION", &revision))?;
+    let plan = plan::write(&cluster, EUROPE_FIRST, &revision)?;
 
     let planned = rollout(&cluster, &["plan", &plan]).await?;
     ensure!(planned["started"] == false, "{planned}");
@@ -120,8 +103,8 @@ async fn freezes_and_exceptions_hold_at_every_branch() -> Result<()> {
     let add = ["freeze", "add", "fair", "--site", "emea/fr", "--from", &from, "--until", &until];
     let reason = ["--reason", "the fair"];
     cluster.patchmesh(PRIMARY, &[&add[..], &reason].concat()).await?.success()?;
-    let open = PLAN.replace("REVISION", &revision).replace("operator = \"required\"", "");
-    let plan = write(&cluster, &open)?;
+    let open = EUROPE_FIRST.replace("operator = \"required\"", "");
+    let plan = plan::write(&cluster, &open, &revision)?;
     rollout(&cluster, &["start", &plan]).await?;
     comes_to(&cluster, "lyon", "emea/fr/lyon", false, "after freeze fair").await?;
     comes_to(&cluster, "tokyo", "apac/jp/tokyo", true, "open since").await?;
@@ -156,16 +139,15 @@ async fn freezes_and_exceptions_hold_at_every_branch() -> Result<()> {
 async fn what_is_wrong_with_a_plan_is_said_before_it_starts() -> Result<()> {
     let vendor = vendor().await?;
     let (cluster, revision) = company(&vendor).await?;
-    let text = PLAN.replace("REVISION", &revision);
-    let wrong =
-        write(&cluster, &text.replace("geographies = [\"emea/**\"]", "groups = [\"tills\"]"))?;
+    let unknown = EUROPE_FIRST.replace("geographies = [\"emea/**\"]", "groups = [\"tills\"]");
+    let wrong = plan::write(&cluster, &unknown, &revision)?;
     let checked = cluster.patchmesh(PRIMARY, &["rollout", "check", &wrong]).await?;
     ensure!(checked.code == 1, "{checked:?}");
     let finding = &checked.json()?["findings"][0];
     ensure!(finding["text"].as_str().is_some_and(|text| text.contains("there is no group tills")));
     let refused = cluster.patchmesh(PRIMARY, &["rollout", "start", &wrong]).await?;
     ensure!(refused.code == 65, "{refused:?}");
-    let here = write(&cluster, &text)?;
+    let here = plan::write(&cluster, EUROPE_FIRST, &revision)?;
     let elsewhere = cluster.patchmesh("lyon", &["rollout", "start", &here]).await?;
     ensure!(elsewhere.stderr.contains("changes are made at the primary"), "{elsewhere:?}");
     let unknown =
@@ -202,14 +184,8 @@ name = "world"
 #[tokio::test(flavor = "multi_thread")]
 async fn failing_machines_halt_it_everywhere_and_other_geographies_never_see_it() -> Result<()> {
     let vendor = vendor().await?;
-    let mut cluster = Cluster::start().await?;
-    cluster.add(&Spec::branch("hub", PRIMARY, "emea")).await?;
-    cluster.add(&Spec::branch("lyon", "hub", "emea/fr/lyon")).await?;
-    cluster.add(&Spec::branch("tokyo", PRIMARY, "apac/jp/tokyo")).await?;
-    cluster.add_source("vendor", &vendor, &[]).await?;
-    cluster.sync("vendor").await?.success()?;
-    let revision = cluster.revision("hello").await?;
-    cluster.approve("validation", std::slice::from_ref(&revision)).await?;
+    let nodes = [Spec::branch("hub", PRIMARY, "emea"), Spec::branch("lyon", "hub", "emea/fr/lyon")];
+    let (cluster, revision) = company_of(&vendor, &nodes).await?;
     let arguments = ["machine", "token", "workstations", "--via", "lyon", "--uses", "4"];
     let made = cluster.patchmesh(PRIMARY, &arguments).await?.success()?.json()?;
     let token = made["token"].as_str().context("a token")?.to_owned();
@@ -218,7 +194,7 @@ async fn failing_machines_halt_it_everywhere_and_other_geographies_never_see_it(
     for name in ["pc-1", "pc-2", "pc-3", "pc-4"] {
         machines.push(Machine::join(name, &token).await?);
     }
-    let plan = write(&cluster, &GUARDED.replace("REVISION", &revision))?;
+    let plan = plan::write(&cluster, GUARDED, &revision)?;
     rollout(&cluster, &["start", &plan]).await?;
     comes_to(&cluster, "lyon", "emea/fr/lyon", true, "open since").await?;
 
@@ -267,7 +243,7 @@ async fn a_brake_holds_at_its_site_alone_and_nobody_above_undoes_it() -> Result<
     let pull = ["brake", "pull", "stocktaking", "--rollout", "spring", "--until", &until_then];
     let why = ["--reason", "tills must not restart"];
     cluster.patchmesh("lyon", &[&pull[..], &why].concat()).await?.success()?;
-    let plan = write(&cluster, &PLAN.replace("REVISION", &revision))?;
+    let plan = plan::write(&cluster, EUROPE_FIRST, &revision)?;
     rollout(&cluster, &["start", &plan]).await?;
     rollout(&cluster, &["release", "spring", "europe"]).await?;
     comes_to(&cluster, "tokyo", "apac/jp/tokyo", true, "open since").await?;

@@ -5,6 +5,7 @@ use anyhow::{Context, Result, ensure};
 use patchmesh_tests::apt::Apt;
 use patchmesh_tests::cluster::{Cluster, PRIMARY, Spec};
 use patchmesh_tests::http::Curl;
+use patchmesh_tests::plan;
 use patchmesh_tests::vendor::{Sample, Vendor};
 use patchmesh_tests::wait::{PATIENCE, until};
 use serde_json::Value;
@@ -14,24 +15,6 @@ const GROUP: &str = "workstations";
 /// The sites that a wave opens first, and the one that has to wait.
 const EUROPE: [&str; 2] = ["lyon", "berlin"];
 const ASIA: &str = "tokyo";
-
-/// Europe first, the rest when an operator says so.
-const PLAN: &str = r#"
-name = "spring"
-
-[what]
-revisions = ["REVISION"]
-
-[[wave]]
-name = "europe"
-geographies = ["emea/**"]
-
-[wave.gate]
-operator = "required"
-
-[[wave]]
-name = "world"
-"#;
 
 /// A company where `hello` 1 is installed everywhere and 2 is to come.
 struct Company {
@@ -56,9 +39,8 @@ impl Company {
         cluster.sync("vendor").await?.success()?;
         let second = cluster.revision("hello").await?;
         cluster.approve("validation", std::slice::from_ref(&second)).await?;
-        let plan = cluster.folder().join("plan.toml");
-        std::fs::write(&plan, PLAN.replace("REVISION", &second))?;
-        hq(&cluster, &["rollout", "start", &plan.display().to_string()]).await?;
+        let plan = plan::write(&cluster, plan::EUROPE_FIRST, &second)?;
+        hq(&cluster, &["rollout", "start", &plan]).await?;
         let curl = Curl::trusting(&cluster)?;
         Ok(Self { cluster, _vendor: vendor, curl })
     }

@@ -98,6 +98,18 @@ impl ApprovalSet {
         let approved = self.entries.iter().filter(|(_, approval)| approval.is_approved());
         approved.map(|((revision, _), _)| revision).collect()
     }
+
+    /// The revisions that each rollout opens for some group, each once.
+    #[must_use]
+    pub fn by_rollout(&self) -> BTreeMap<&RolloutName, BTreeSet<&RevisionId>> {
+        let mut found: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+        for ((revision, _), approval) in &self.entries {
+            if let Decision::Approved(rollout) = &approval.decision {
+                found.entry(rollout).or_default().insert(revision);
+            }
+        }
+        found
+    }
 }
 
 impl Approval {

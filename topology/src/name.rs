@@ -192,6 +192,12 @@ impl Site {
             .strip_prefix(geography.as_str())
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
+
+    /// Whether it lies in one of these geographies; none means everywhere.
+    #[must_use]
+    pub fn is_in(&self, geographies: &[Site]) -> bool {
+        geographies.is_empty() || geographies.iter().any(|place| self.is_within(place))
+    }
 }
 
 impl fmt::Display for Site {

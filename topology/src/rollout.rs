@@ -257,6 +257,23 @@ impl Rollout {
     }
 }
 
+/// An instant and a time after it; the end of time where there is none.
+fn later(at: Timestamp, after: SignedDuration) -> Timestamp {
+    at.saturating_add(after).unwrap_or(Timestamp::MAX)
+}
+
+/// How many of many a sentence names.
+const NAMED: usize = 5;
+
+/// The first few of many, and how many more there are.
+fn first_of(all: &[String]) -> String {
+    let named = all.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
+    match all.len().saturating_sub(NAMED) {
+        0 => named,
+        more => format!("{named} and {more} more"),
+    }
+}
+
 macro_rules! words {
     ($type:ident, $kind:literal, $allowed:literal, $($variant:ident = $word:literal),+) => {
         impl $type {

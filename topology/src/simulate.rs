@@ -31,7 +31,6 @@ pub use svg::svg;
 
 use crate::link::hours::Hours;
 use crate::link::profile::Profile;
-use crate::link::zone::Zone;
 use crate::name::{GroupName, Site};
 use crate::rollout::deadline::Facts;
 use crate::rollout::{Freezes, MAX_WAVES, Share};
@@ -82,9 +81,7 @@ pub struct World {
 pub struct SimSite {
     /// Its path.
     pub name: Site,
-    /// Its clock.
-    pub zone: Zone,
-    /// The line that brings its content.
+    /// The line that brings its content; its clock is the site's.
     pub line: Profile,
     /// The site that the line comes from, by its place among the sites; `None`:
     /// headquarters, which has all content.

@@ -101,6 +101,15 @@ pub struct Count {
     pub last: Option<Timestamp>,
 }
 
+impl std::iter::Sum for Count {
+    fn sum<I: Iterator<Item = Self>>(counts: I) -> Self {
+        counts.fold(Self::default(), |mut sum, count| {
+            sum += count;
+            sum
+        })
+    }
+}
+
 impl std::ops::AddAssign for Count {
     fn add_assign(&mut self, other: Self) {
         self.known += other.known;
@@ -259,40 +268,33 @@ impl Tallies {
         taken
     }
 
-    /// What the machines of an area said about these revisions. A machine
-    /// counts once for *each* revision; a [`Cell`] counts it once for all.
-    /// `known` is the number of machines in the area.
+    /// What the machines of an area said about these revisions, by place. A machine
+    /// counts once for *each* revision; a [`Cell`] counts it once for all. `known`
+    /// is the number of machines.
+    #[must_use]
+    pub fn by_place<'a>(
+        &'a self,
+        revisions: impl IntoIterator<Item = &'a RevisionId>,
+        area: Area<'_>,
+    ) -> BTreeMap<&'a Place, Count> {
+        let known = |known: &Known| Count { known: known.machines, ..Count::default() };
+        let mut counts: BTreeMap<_, _> =
+            area.of(&self.known).map(|(place, at)| (place, known(at))).collect();
+        let words = revisions.into_iter().filter_map(|revision| self.words.get(revision));
+        for (place, words) in words.flat_map(|places| area.of(places)) {
+            *counts.entry(place).or_default() += words.count();
+        }
+        counts
+    }
+
+    /// The same of the whole area.
     #[must_use]
     pub fn counts<'a>(
-        &self,
+        &'a self,
         revisions: impl IntoIterator<Item = &'a RevisionId>,
         area: Area<'_>,
     ) -> Count {
-        let mut sum = Count::default();
-        for revision in revisions {
-            let Some(places) = self.words.get(revision) else { continue };
-            for (_, words) in area.of(places) {
-                sum += words.count();
-            }
-        }
-        sum.known = self.known(area);
-        sum
-    }
-
-    /// The same of one place, without the sites below it.
-    #[must_use]
-    pub fn counts_at<'a>(
-        &self,
-        revisions: impl IntoIterator<Item = &'a RevisionId>,
-        place: &Place,
-    ) -> Count {
-        let mut sum = Count::default();
-        for revision in revisions {
-            let words = self.words.get(revision).and_then(|places| places.get(place));
-            sum += words.map(Words::count).unwrap_or_default();
-        }
-        sum.known = self.known.get(place).map_or(0, |known| known.machines);
-        sum
+        self.by_place(revisions, area).into_values().sum()
     }
 
     /// The machines of one place that have spoken since, give or take an hour.
@@ -311,11 +313,6 @@ impl Tallies {
     #[must_use]
     pub fn seen_since(&self, area: Area<'_>, since: Timestamp) -> u64 {
         area.of(&self.known).map(|(_, known)| known.seen.since(since, SEEN_STEP)).sum()
-    }
-
-    /// The places of an area that have machines, in order.
-    pub fn places<'a>(&'a self, area: Area<'a>) -> impl Iterator<Item = &'a Place> {
-        area.of(&self.known).map(|(place, _)| place)
     }
 
     /// The revisions that any machine has spoken about.
@@ -341,11 +338,6 @@ impl Tallies {
     #[must_use]
     pub fn cell(&self, name: &str) -> Option<&Cell> {
         self.cells.get(name)
-    }
-
-    /// Everything that is watched.
-    pub fn cells(&self) -> impl Iterator<Item = (&str, &Cell)> {
-        self.cells.iter()
     }
 
     fn add_place(&mut self, machine: &Machine) {

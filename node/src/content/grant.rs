@@ -18,7 +18,6 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
@@ -32,6 +31,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{sleep, sleep_until};
 use tonic::Status;
 
+use super::shared::{Sharer, Sharers};
 use super::{Frame, Frames};
 use crate::budget::window::{Arrival, Window};
 use crate::budget::{Budget, Pace};
@@ -57,9 +57,6 @@ const CRITICAL_PIECES: usize = 6;
 /// for each part of it that it sends.
 const AT_ONCE: u64 = 4 << 20;
 
-/// The least of that when many share it.
-const LEAST_PART: u64 = 64 << 10;
-
 /// How often it is said that nothing may come: often enough for a person who
 /// looks, and far below the time after which a source counts as gone.
 pub(super) const NOTE: Duration = Duration::from_secs(3);
@@ -71,7 +68,7 @@ pub struct Intake {
     above: Rooms,
     beside: Rooms,
     /// How many transfers come in.
-    transfers: Arc<AtomicU64>,
+    transfers: Sharers,
 }
 
 /// Room for pieces of one kind of source.
@@ -93,7 +90,7 @@ impl Intake {
     #[must_use]
     pub fn new(budget: Budget) -> Self {
         let (above, beside) = (Rooms::of(MAX_PIECES), Rooms::of(MAX_PIECES_BESIDE));
-        Self { budget, above, beside, transfers: Arc::default() }
+        Self { budget, above, beside, transfers: Sharers::default() }
     }
 
     /// The same node as it takes things in from nodes beside it.
@@ -107,28 +104,6 @@ impl Intake {
     }
 }
 
-/// One of the transfers that come in, until it is dropped.
-struct Counted(Arc<AtomicU64>);
-
-impl Counted {
-    fn begin(intake: &Intake) -> Self {
-        intake.transfers.fetch_add(1, Ordering::Relaxed);
-        Self(intake.transfers.clone())
-    }
-
-    /// The most that it grants at once.
-    fn part(&self) -> u64 {
-        let count = self.0.load(Ordering::Relaxed).max(1);
-        (AT_ONCE / count).clamp(LEAST_PART, PIECE_LENGTH)
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 /// One transfer as its receiver paces it.
 pub(super) struct Granting {
     frames: Sent,
@@ -136,7 +111,7 @@ pub(super) struct Granting {
     window: Box<dyn Window>,
     pace: Arc<Pace>,
     room: Arc<Semaphore>,
-    counted: Counted,
+    sharer: Sharer,
     /// Lengths of the pieces that were asked for and are not granted whole, as
     /// bytes that are left.
     due: VecDeque<u64>,
@@ -179,7 +154,7 @@ pub(super) async fn granted(
         window,
         pace: Arc::new(pace),
         room: intake.room(class),
-        counted: Counted::begin(intake),
+        sharer: intake.transfers.begin(),
         due: lengths(ranges, length),
         begun: false,
         held: VecDeque::new(),
@@ -241,7 +216,7 @@ impl Granting {
         let Some(left) = self.due.front().copied() else { return };
         let window = self.window.bytes().min(self.pace.in_flight());
         let part = self.window.part().min(window / 4);
-        let part = part.min(self.pace.frame()).min(self.counted.part());
+        let part = part.min(self.pace.frame()).min(self.sharer.part_of(AT_ONCE));
         let bytes = left.min(part).max(left.min(1));
         if self.under_way > 0 && self.under_way + bytes > window {
             return;

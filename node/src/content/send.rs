@@ -8,7 +8,6 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -24,6 +23,7 @@ use tonic::Status;
 use super::Error;
 use super::grant::{NOTE, note};
 use super::read::Reader;
+use super::shared::{Sharer, Sharers};
 use crate::budget::Pace;
 use crate::store::manifest::{PIECE_LENGTH, piece_count, piece_length};
 
@@ -38,45 +38,8 @@ const MEMORY: u64 = 12 << 20;
 /// network has begun with.
 const FRAMES: u64 = 3;
 
-/// The least frame when many share the memory.
-const LEAST_FRAME: u64 = 64 << 10;
-
 /// What a receiver says.
 pub(super) type Requests = BoxStream<'static, Result<TransferRequest, Status>>;
-
-/// The transfers that a node sends; counts them.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Sendings {
-    count: Arc<AtomicU64>,
-}
-
-impl Sendings {
-    /// Whether there is one.
-    pub(super) fn is_any(&self) -> bool {
-        self.count.load(Ordering::Relaxed) > 0
-    }
-
-    fn begin(&self) -> Counted {
-        self.count.fetch_add(1, Ordering::Relaxed);
-        Counted(self.clone())
-    }
-}
-
-/// One of them, until it is dropped.
-struct Counted(Sendings);
-
-impl Counted {
-    fn frame(&self) -> u64 {
-        let count = self.0.count.load(Ordering::Relaxed).max(1);
-        (MEMORY / FRAMES / count).clamp(LEAST_FRAME, PIECE_LENGTH)
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.count.fetch_sub(1, Ordering::Relaxed);
-    }
-}
 
 /// A part of a piece that is being read or was.
 struct Part {
@@ -122,7 +85,7 @@ pub(super) struct Sending {
     reader: Reader,
     length: u64,
     pace: Arc<Pace>,
-    counted: Counted,
+    sharer: Sharer,
     asked: VecDeque<Range<u64>>,
     /// Where the first piece of them goes on.
     offset: u64,
@@ -143,7 +106,7 @@ impl Sending {
         reader: Reader,
         length: u64,
         pace: Pace,
-        sendings: &Sendings,
+        sendings: &Sharers,
         first: TransferRequest,
         requests: Requests,
     ) -> Result<Self, Status> {
@@ -152,7 +115,7 @@ impl Sending {
             reader,
             length,
             pace: Arc::new(pace),
-            counted: sendings.begin(),
+            sharer: sendings.begin(),
             asked: VecDeque::new(),
             offset: 0,
             credit: 0,
@@ -250,7 +213,10 @@ impl Sending {
             let Some(range) = self.asked.front_mut() else { return };
             let piece = range.start;
             let left = piece_length(self.length, piece) - self.offset;
-            let length = left.min(self.credit).min(self.pace.frame()).min(self.counted.frame());
+            let length = left
+                .min(self.credit)
+                .min(self.pace.frame())
+                .min(self.sharer.part_of(MEMORY / FRAMES));
             // An empty blob has one empty piece, which needs no grant.
             if length == 0 && self.length > 0 {
                 return;

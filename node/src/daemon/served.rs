@@ -4,6 +4,7 @@
 //! `mesh/`, its routes, people, rules and advisories, need a certificate, and so does
 //! how the company judges its risks.
 
+use std::cell::LazyCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
@@ -165,7 +166,10 @@ impl Present {
             })
             .collect();
         let mut targets = self.targets.clone();
-        targets.push_front((now, Arc::new(open_targets(&generation))));
+        // A moment or a brake changes no targets.
+        if targets.is_empty() || !Arc::ptr_eq(&self.generation, &generation) {
+            targets.push_front((now, Arc::new(open_targets(&generation))));
+        }
         while targets.len() > KEEP_AT_LEAST + 1
             && (targets.len() > KEEP_AT_MOST
                 || targets.back().is_some_and(|(at, _)| now.duration_since(*at) > KEEP_FOR))
@@ -194,7 +198,7 @@ impl Present {
 /// known any more: those that have only what is open here now are on the shelf.
 fn restock(name: &NodeName, generation: &Generation, past: Vec<past::Views>) -> Shelves {
     let mut shelves = Shelves::new();
-    let allowed = standing::allowed(generation, name, Timestamp::now());
+    let allowed = LazyCell::new(|| standing::allowed(generation, name, Timestamp::now()));
     for past in past {
         for (key, mut views) in past.views {
             if views.len() > 1 {

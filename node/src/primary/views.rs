@@ -289,7 +289,12 @@ impl Views {
         let snapshot = round.snapshot(group);
         for set in sets {
             let open = round.open(&set.revisions)?;
-            let key = (group.stage, snapshot, SetId::of(open.iter().map(|one| &one.id)));
+            // What is open is a part of the set, in its order.
+            let id = match open.len() == set.revisions.len() {
+                true => set.id,
+                false => SetId::of(open.iter().map(|one| &one.id)),
+            };
+            let key = (group.stage, snapshot, id);
             let wanted = wanted.entry(key).or_insert(Wanted::of(open));
             wanted.sets.push(set.id);
             wanted.add(set, group, dates);
@@ -344,12 +349,7 @@ impl Views {
             .map(|(_, wanted)| closure::offered(&entries(draft, &wanted.open), ground.as_deref()))
             .collect();
         let present = round.present(group);
-        let mut keep = Dists::new();
-        for view in &present {
-            for (dist, architectures) in view::dists(&view.view.files) {
-                keep.entry(dist).or_default().extend(architectures);
-            }
-        }
+        let keep = view::dists(present.iter().flat_map(|one| one.view.files.keys()));
         let revisions: Vec<Vec<&Revision>> =
             offered.iter().map(|one| one.revisions.clone()).collect();
         let parts = divide(&revisions, &present, staying);

@@ -112,9 +112,10 @@ impl Ledger {
         tasks: &mut JoinSet<()>,
         stop: &CancellationToken,
     ) -> Result<Self, store::Error> {
-        let tallies = Arc::new(RwLock::new(load::tallies(store)?));
+        let (tallies, machines) = load::tallies(store)?;
+        let tallies = Arc::new(RwLock::new(tallies));
         let (sender, changes) = watch::channel(0);
-        let mut book = book::Book::new(store.clone(), current, tallies.clone(), sender)?;
+        let mut book = book::Book::new(store.clone(), current, tallies.clone(), sender, machines);
         let orders = queue::start(move |orders| book.keep(orders), tasks, stop.clone());
         Ok(Self { store: store.clone(), tallies, changes, orders })
     }

@@ -9,7 +9,6 @@ use patchmesh_topology::rollout::Brake;
 use patchmesh_topology::rollout::brake::Rejection;
 use tonic::{Code, Request, Response, Status};
 
-use super::admin::caller;
 use super::context::Context;
 use super::rights::check_site;
 use super::status::{field, internal};
@@ -31,7 +30,7 @@ impl Service {
 
     /// Refuses who does not administer this node's site.
     fn check<T>(&self, request: &Request<T>) -> Result<(), Status> {
-        let peer = request.extensions().get().cloned().unwrap_or(Peer::Anonymous);
+        let peer = Peer::of(request);
         let mesh = &self.node.generation().mesh;
         match mesh.node(&self.node.name) {
             Some(own) => check_site(mesh, &peer, &own.site),
@@ -72,7 +71,7 @@ impl Brakes for Service {
         request: Request<wire::PullBrakeRequest>,
     ) -> Result<Response<wire::PullBrakeResponse>, Status> {
         self.check(&request)?;
-        let by = caller(&request);
+        let by = Peer::of(&request).to_string();
         let mut brake = request.into_inner().brake.ok_or_else(|| field("brake", "is missing"))?;
         let now = Timestamp::now();
         brake.since = Some(timestamp_to_wire(now));

@@ -302,17 +302,16 @@ fn summary(
     let revisions =
         if revisions.is_empty() { tallies.revisions().cloned().collect() } else { revisions };
     let (day, week) = (now - SignedDuration::from_hours(24), now - SignedDuration::from_hours(168));
-    let places: Vec<_> = tallies.places(area).take(MAX_ROWS + 1).collect();
-    let rows = places.iter().take(MAX_ROWS).map(|place| {
+    let places = tallies.by_place(&revisions, area);
+    let rows = places.iter().take(MAX_ROWS).map(|(place, count)| {
         let seen = [day, week].map(|since| tallies.seen_at_since(place, since));
-        let count = tallies.counts_at(&revisions, place);
-        counted(place.site.as_str(), place.group.as_str(), &count, seen)
+        counted(place.site.as_str(), place.group.as_str(), count, seen)
     });
     let rows: Vec<_> = rows.collect();
     let seen = [day, week].map(|since| tallies.seen_since(area, since));
     let (site, group) =
         (area.site.map_or("", Site::as_str), area.group.map_or("", GroupName::as_str));
-    let total = counted(site, group, &tallies.counts(&revisions, area), seen);
+    let total = counted(site, group, &places.values().copied().sum(), seen);
     wire::SummarizeReportsResponse {
         is_cut: places.len() > rows.len(),
         rows,

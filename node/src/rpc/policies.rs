@@ -39,7 +39,7 @@ impl Service {
         request: &Request<T>,
         stages: impl IntoIterator<Item = i32>,
     ) -> Result<(), Status> {
-        let peer = request.extensions().get().cloned().unwrap_or(Peer::Anonymous);
+        let peer = Peer::of(request);
         let stages = stages.into_iter().filter_map(|stage| convert::stage(stage).ok());
         let mesh = &self.node.generation().mesh;
         stages.into_iter().try_for_each(|stage| check_stage(mesh, &peer, stage))

@@ -1,7 +1,6 @@
 //! The reporting service: machines' batches, from machines and from child nodes.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use patchmesh_proto::convert::timestamp_to_wire;
@@ -18,6 +17,7 @@ use super::blocking;
 use super::status::internal;
 use crate::generation::Current;
 use crate::identity::peer::Peer;
+use crate::identity::places::{Place, Places};
 use crate::log::in_one_line;
 use crate::reports::intake::{Answer, COME_AGAIN, Error, Intake};
 use crate::reports::sealed::{Holder, Sealed, Verifier};
@@ -39,7 +39,7 @@ pub struct Service {
     intake: Intake,
     verifier: Arc<Verifier>,
     checks: Semaphore,
-    turns: Turns,
+    turns: Places,
 }
 
 impl Service {
@@ -47,7 +47,7 @@ impl Service {
     #[must_use]
     pub fn new(name: NodeName, current: Current, intake: Intake, verifier: Arc<Verifier>) -> Self {
         let checks = Semaphore::new(MAX_CHECKED_AT_ONCE);
-        Self { name, current, intake, verifier, checks, turns: Turns::default() }
+        Self { name, current, intake, verifier, checks, turns: Places::default() }
     }
 
     /// Checks the batches of a request and takes the good ones.
@@ -94,47 +94,17 @@ impl Service {
     }
 }
 
-/// Requests in work by machine.
-#[derive(Debug, Clone, Default)]
-struct Turns(Arc<Mutex<HashMap<MachineName, usize>>>);
-
-impl Turns {
-    /// A machine's turn, until it is dropped.
-    fn take(&self, machine: &MachineName) -> Result<Turn, Status> {
-        let mut turns = self.lock();
-        let count = turns.entry(machine.clone()).or_default();
-        if *count >= MAX_TURNS {
-            let text = format!("{MAX_TURNS} requests of machine {machine} are in work: wait");
-            let hint = ErrorDetails::with_retry_info(Some(COME_AGAIN));
-            return Err(Status::with_error_details(tonic::Code::ResourceExhausted, text, hint));
-        }
-        *count += 1;
-        Ok(Turn { turns: self.clone(), machine: machine.clone() })
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<MachineName, usize>> {
-        // Each change is one number, so a panic elsewhere does not spoil it.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// A machine's turn, until it is dropped.
+fn turn(turns: &Places, machine: &MachineName) -> Result<Place, Status> {
+    turns.enter(machine, MAX_TURNS).ok_or_else(|| {
+        come_again(format!("{MAX_TURNS} requests of machine {machine} are in work: wait"))
+    })
 }
 
-/// A request in work.
-#[derive(Debug)]
-struct Turn {
-    turns: Turns,
-    machine: MachineName,
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        let mut turns = self.turns.lock();
-        if let Some(count) = turns.get_mut(&self.machine) {
-            *count -= 1;
-            if *count == 0 {
-                turns.remove(&self.machine);
-            }
-        }
-    }
+/// `RESOURCE_EXHAUSTED`, and when to come again.
+fn come_again(text: String) -> Status {
+    let hint = ErrorDetails::with_retry_info(Some(COME_AGAIN));
+    Status::with_error_details(tonic::Code::ResourceExhausted, text, hint)
 }
 
 /// Refuses what is more than a request may have.
@@ -167,12 +137,7 @@ fn not_taken(error: &Error) -> Status {
     if !is_full {
         return internal(error);
     }
-    let hint = ErrorDetails::with_retry_info(Some(COME_AGAIN));
-    Status::with_error_details(
-        tonic::Code::ResourceExhausted,
-        format!("{text}; keep your reports and come again in {} s", COME_AGAIN.as_secs()),
-        hint,
-    )
+    come_again(format!("{text}; keep your reports and come again in {} s", COME_AGAIN.as_secs()))
 }
 
 #[tonic::async_trait]
@@ -203,7 +168,7 @@ impl Reports for Service {
         let Peer::Machine(machine) = Peer::of(&request) else {
             return Err(Status::permission_denied("only machines report for themselves"));
         };
-        let _turn = self.turns.take(&machine)?;
+        let _turn = turn(&self.turns, &machine)?;
         let (answers, holder) = self.take(request.into_inner().batches, Some(machine)).await?;
         let intake = self.intake.clone();
         let held = match holder {
@@ -228,17 +193,17 @@ mod tests {
 
     #[test]
     fn a_machine_that_sends_without_end_waits_for_itself_alone() {
-        let turns = Turns::default();
+        let turns = Places::default();
         let (loud, quiet) = ("loud".parse().expect("a name"), "quiet".parse().expect("a name"));
-        let first = turns.take(&loud).expect("its turn");
-        let second = turns.take(&loud).expect("its second");
-        let status = turns.take(&loud).expect_err("too many");
+        let first = turn(&turns, &loud).expect("its turn");
+        let second = turn(&turns, &loud).expect("its second");
+        let status = turn(&turns, &loud).expect_err("too many");
         assert_eq!(status.code(), tonic::Code::ResourceExhausted);
         assert!(status.get_error_details().retry_info().is_some());
-        drop(turns.take(&quiet).expect("another's turn"));
+        drop(turn(&turns, &quiet).expect("another's turn"));
         drop(first);
-        drop(turns.take(&loud).expect("its turn again"));
+        drop(turn(&turns, &loud).expect("its turn again"));
         drop(second);
-        assert!(turns.lock().is_empty());
+        assert!(turns.is_empty());
     }
 }

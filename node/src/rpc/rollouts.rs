@@ -10,8 +10,8 @@ use patchmesh_proto::admin as wire;
 use patchmesh_proto::admin::rollouts_server::Rollouts;
 use tonic::{Request, Response, Status};
 
-use super::admin::caller;
 use super::context::Context;
+use crate::identity::peer::Peer;
 
 /// Over the node's parts.
 #[derive(Debug, Clone)]
@@ -40,16 +40,16 @@ impl Rollouts for Service {
         &self,
         request: Request<wire::EnterRolloutRequest>,
     ) -> Result<Response<wire::EnterRolloutResponse>, Status> {
-        let by = caller(&request);
-        enter::enter(&self.node, by, request.into_inner()).await.map(Response::new)
+        let peer = Peer::of(&request);
+        enter::enter(&self.node, &peer, request.into_inner()).await.map(Response::new)
     }
 
     async fn order_rollout(
         &self,
         request: Request<wire::OrderRolloutRequest>,
     ) -> Result<Response<wire::OrderRolloutResponse>, Status> {
-        let by = caller(&request);
-        enter::order(&self.node, by, request.into_inner()).await.map(Response::new)
+        let peer = Peer::of(&request);
+        enter::order(&self.node, &peer, request.into_inner()).await.map(Response::new)
     }
 
     async fn release_wave(

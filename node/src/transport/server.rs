@@ -7,15 +7,14 @@
 //! mesh out. When the token is cancelled a listener stops accepting, lets
 //! requests end, and after [`Options::drain`] cuts what is left.
 
-use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use patchmesh_topology::name::{MachineName, NodeName};
+use patchmesh_topology::name::NodeName;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -29,6 +28,7 @@ use self::connection::{Connection, Guest, Protocol};
 use super::metered::{Meter, Metered};
 use crate::identity::certificate::{Certificate, Subject};
 use crate::identity::peer::{Peer, PeerPolicy};
+use crate::identity::places::Places;
 
 mod connection;
 mod unix;
@@ -240,46 +240,6 @@ fn is_transient(error: &io::Error) -> bool {
     )
 }
 
-/// Connections by machine.
-#[derive(Debug, Default)]
-struct Machines(Mutex<HashMap<MachineName, usize>>);
-
-impl Machines {
-    /// A place for a connection, until it is dropped.
-    fn enter(self: &Arc<Self>, machine: &MachineName) -> io::Result<Place> {
-        let mut places = self.lock();
-        let count = places.entry(machine.clone()).or_default();
-        if *count >= MAX_OF_A_MACHINE {
-            return Err(io::Error::other("too many connections of one machine"));
-        }
-        *count += 1;
-        Ok(Place { machines: Arc::clone(self), machine: machine.clone() })
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<MachineName, usize>> {
-        // Each change is one number, so a panic elsewhere does not spoil it.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A connection of a machine.
-struct Place {
-    machines: Arc<Machines>,
-    machine: MachineName,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut places = self.machines.lock();
-        if let Some(count) = places.get_mut(&self.machine) {
-            *count -= 1;
-            if *count == 0 {
-                places.remove(&self.machine);
-            }
-        }
-    }
-}
-
 /// What every TLS connection goes through before its first request.
 struct Door {
     acceptor: TlsAcceptor,
@@ -287,7 +247,7 @@ struct Door {
     app: Router,
     /// Connections of those without a certificate, and of machines.
     guests: Arc<Semaphore>,
-    machines: Arc<Machines>,
+    machines: Places,
     handshakes: Semaphore,
     options: Options,
     meters: Option<Meters>,
@@ -309,7 +269,7 @@ impl Door {
             policy,
             app,
             guests: Arc::new(Semaphore::new(guests)),
-            machines: Arc::default(),
+            machines: Places::default(),
             handshakes: Semaphore::new(options.max_handshakes),
             options,
             meters,
@@ -359,7 +319,9 @@ impl Door {
                 let (mut permit, mut place) = (None, None);
                 if let Subject::Machine { name, .. } = &certificate.subject {
                     permit = Some(enter()?);
-                    place = Some(self.machines.enter(name)?);
+                    let entered = self.machines.enter(name, MAX_OF_A_MACHINE);
+                    let many = || io::Error::other("too many connections of one machine");
+                    place = Some(entered.ok_or_else(many)?);
                 }
                 let policy = Arc::clone(&self.policy);
                 (Guest::Certified { certificate: Arc::new(certificate), policy }, permit, place)

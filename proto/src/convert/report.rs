@@ -5,15 +5,15 @@ use patchmesh_topology::report::{
 };
 use patchmesh_topology::tally::{Outcome, Phase};
 
-use super::{At, Error, Fault, each, sorted, time, timestamp_to_wire};
+use super::{At, Error, Fault, at_most, each, sorted, time, timestamp_to_wire};
 use crate::report as wire;
 
 impl TryFrom<wire::Batch> for Batch {
     type Error = Error;
 
     fn try_from(batch: wire::Batch) -> Result<Self, Error> {
-        bounded("events", batch.events.len(), MAX_EVENTS)?;
-        bounded("facts", batch.facts.len(), MAX_FACTS)?;
+        at_most(&batch.events, MAX_EVENTS).at("events")?;
+        at_most(&batch.facts, MAX_FACTS).at("facts")?;
         if batch.mesh_id.is_empty() {
             return Err(Fault::Missing).at("mesh_id");
         }
@@ -25,8 +25,6 @@ impl TryFrom<wire::Batch> for Batch {
             let name = text(fact.name, 1, MAX_FACT_NAME).at("name")?;
             Ok((name, text(fact.value, 0, MAX_FACT_VALUE).at("value")?))
         })?;
-        // By name, each once.
-        let facts: std::collections::BTreeMap<_, _> = sorted("facts", facts)?;
         Ok(Self {
             mesh_id: batch.mesh_id,
             machine: batch
@@ -38,7 +36,8 @@ impl TryFrom<wire::Batch> for Batch {
             first: batch.first,
             events: each("events", batch.events, Event::try_from)?,
             site: batch.site.parse::<patchmesh_topology::name::Site>().at("site")?,
-            facts: facts.into_iter().collect(),
+            // By name, each once.
+            facts: sorted("facts", facts)?,
             made_at: time(batch.made_at).at("made_at")?,
         })
     }
@@ -151,10 +150,6 @@ pub fn outcome(value: i32) -> Result<Outcome, Error> {
             Err(Fault::Word { kind: "outcome", value }.into())
         }
     }
-}
-
-fn bounded(field: &str, count: usize, most: usize) -> Result<(), Error> {
-    if count <= most { Ok(()) } else { Err(Fault::Many(most)).at(field) }
 }
 
 /// A text of bounded length.

@@ -15,7 +15,7 @@ use patchmesh_topology::rollout::{
 use super::link::{hours, hours_to_wire};
 use super::mesh::stage;
 use super::{
-    At, Error, Fault, each, optional_time, severity, sorted, time, timestamp_to_wire, word,
+    At, Error, Fault, at_most, each, optional_time, severity, sorted, time, timestamp_to_wire, word,
 };
 use crate::wire;
 
@@ -23,11 +23,6 @@ mod bounds;
 mod state;
 
 pub use bounds::{exception, exception_to_wire, freeze, freeze_to_wire};
-
-/// Refuses lists that no plan has.
-fn at_most<T>(list: &[T], most: usize) -> Result<(), Error> {
-    if list.len() > most { Err(Fault::Many(most).into()) } else { Ok(()) }
-}
 
 fn share(parts: u32) -> Result<Share, Error> {
     let parts = u16::try_from(parts).ok().and_then(Share::from_ten_thousandths);

@@ -7,14 +7,12 @@ use jiff::Timestamp;
 
 use super::deadline::Deadline;
 use super::{
-    Freezes, MAX_LIST, MAX_WAIT, MAX_WAVES, Rollout, RolloutState, Share, Wave, freeze, window,
+    Freezes, MAX_LIST, MAX_WAIT, MAX_WAVES, Rollout, RolloutState, Share, Wave, first_of, freeze,
+    window,
 };
 use crate::link::zone::Zone;
 use crate::name::{GroupName, Site};
 use crate::node::Stage;
-
-/// The most sites that one finding names.
-const NAMED: usize = 5;
 
 /// The longest name of a wave, in characters.
 pub const MAX_NAME: usize = 63;
@@ -155,8 +153,7 @@ impl Checker<'_> {
         if gate.soak > MAX_WAIT || gate.soak.is_negative() {
             self.find(Grade::Error, Some(index), "a soak lasts from 0 to 365 days");
         }
-        if let super::gate::Unreachable::Ignore(after) | super::gate::Unreachable::Fail(after) =
-            gate.unreachable
+        if let Some(after) = gate.unreachable.patience()
             && (after > MAX_WAIT || after.is_negative())
         {
             self.find(
@@ -215,7 +212,7 @@ impl Checker<'_> {
             return None;
         }
         let theirs = self.world.machines.iter().filter(|((site, group), _)| {
-            goes_to(wave, site)
+            site.is_in(&wave.geographies)
                 && (wave.groups.is_empty() || wave.groups.contains(group))
                 && self.world.groups.get(group) == Some(&self.rollout.stage)
         });
@@ -231,7 +228,7 @@ impl Checker<'_> {
         }
         let mut zones: BTreeMap<String, Zone> = BTreeMap::new();
         for (site, zone) in &self.world.sites {
-            if goes_to(wave, site) {
+            if site.is_in(&wave.geographies) {
                 zones.entry(zone.to_string()).or_insert_with(|| zone.clone());
             }
         }
@@ -248,7 +245,7 @@ impl Checker<'_> {
         if !never.is_empty() {
             let text = format!(
                 "its windows never open in two weeks from now in {}: its blackouts cover them, or a clock is moved over them",
-                first(&never)
+                first_of(&never)
             );
             self.find(Grade::Error, Some(index), text);
         }
@@ -260,10 +257,7 @@ impl Checker<'_> {
             let covers = |before: &Wave| {
                 let everywhere = before.geographies.is_empty();
                 let places = !wave.geographies.is_empty()
-                    && wave
-                        .geographies
-                        .iter()
-                        .all(|place| before.geographies.iter().any(|wide| place.is_within(wide)));
+                    && wave.geographies.iter().all(|place| place.is_in(&before.geographies));
                 let groups = before.groups.is_empty()
                     || !wave.groups.is_empty() && wave.groups.is_subset(&before.groups);
                 (everywhere || places) && groups && before.share >= wave.share
@@ -280,12 +274,15 @@ impl Checker<'_> {
 
     fn uncovered(&mut self) {
         let waves = &self.rollout.waves;
-        let in_none = |site: &&Site| !waves.iter().any(|wave| goes_to(wave, site));
+        let in_none = |site: &&Site| !waves.iter().any(|wave| site.is_in(&wave.geographies));
         let sites: Vec<String> =
             self.world.sites.keys().filter(in_none).map(ToString::to_string).collect();
         if !sites.is_empty() {
-            let text =
-                format!("{} sites are in no wave and never get it: {}", sites.len(), first(&sites));
+            let text = format!(
+                "{} sites are in no wave and never get it: {}",
+                sites.len(),
+                first_of(&sites)
+            );
             self.find(Grade::Warning, None, text);
         }
         let stage = self.rollout.stage;
@@ -299,7 +296,7 @@ impl Checker<'_> {
             let text = format!(
                 "{} groups are in no wave and never get it: {}",
                 groups.len(),
-                first(&groups)
+                first_of(&groups)
             );
             self.find(Grade::Warning, None, text);
         }
@@ -336,13 +333,10 @@ impl Checker<'_> {
                 );
                 self.find(Grade::Warning, Some(index), text);
             }
-            let places: Vec<Option<&Site>> = match wave.geographies.as_slice() {
-                [] => vec![None],
-                places => places.iter().map(Some).collect(),
-            };
+            let places = freeze::places(&wave.geographies);
             let last = |at: Timestamp| {
                 let opens =
-                    places.iter().map(|place| freeze::last(freezes, *place, plan.priority, at));
+                    places.clone().map(|place| freeze::last(freezes, place, plan.priority, at));
                 opens.max_by_key(|(at, _)| *at).unwrap_or((at, None))
             };
             let ((at, partly), (_, wholly)) = (last(due), last(unfrozen));
@@ -361,19 +355,6 @@ impl Checker<'_> {
                 self.find(Grade::Warning, Some(index), text);
             }
         }
-    }
-}
-
-fn goes_to(wave: &Wave, site: &Site) -> bool {
-    wave.geographies.is_empty() || wave.geographies.iter().any(|place| site.is_within(place))
-}
-
-/// The first few of many.
-fn first(all: &[String]) -> String {
-    let named = all.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
-    match all.len().saturating_sub(NAMED) {
-        0 => named,
-        more => format!("{named} and {more} more"),
     }
 }
 

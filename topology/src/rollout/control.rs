@@ -104,7 +104,7 @@ impl Control {
             return Err(Refused::Already(order));
         }
         let stops = matches!(order, Order::Pause | Order::Halt | Order::Withdraw);
-        if stops && self.started.is_none() && order == Order::Pause {
+        if order == Order::Pause && self.started.is_none() {
             return Err(Refused::NotStarted);
         }
         if stops && reason.trim().is_empty() {

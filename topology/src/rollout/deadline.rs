@@ -10,6 +10,7 @@ use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::later;
 use crate::assessment::Assessment;
 use crate::revision::Severity;
 
@@ -71,9 +72,7 @@ impl Policy {
     /// from outside.
     #[must_use]
     pub fn deadline(&self, facts: &Facts, exposed: bool) -> Deadline {
-        let by = |time: SignedDuration| {
-            Deadline::By(facts.entered_at.saturating_add(time).unwrap_or(Timestamp::MAX))
-        };
+        let by = |time| Deadline::By(later(facts.entered_at, time));
         let time = match self {
             Self::Severity2004 => facts.severity.map(|severity| match severity {
                 Severity::Critical => DAY,
@@ -113,12 +112,15 @@ const fn days(facts: &Facts, exposed: bool) -> Option<i32> {
 }
 
 impl Facts {
-    /// What an assessment says. Where nobody states how a vulnerability can be
+    /// What an assessment says of a revision of this severity. Where nobody states how a vulnerability can be
     /// exploited its CVSS vector does: over the network without help is
     /// automatable, high impact on all three counts is total.
     #[must_use]
-    pub fn of(assessment: Option<&Assessment>, entered_at: Timestamp) -> Self {
-        let severity = assessment.and_then(Assessment::severity).and_then(|(severity, _)| severity);
+    pub fn of(
+        assessment: Option<&Assessment>,
+        severity: Option<Severity>,
+        entered_at: Timestamp,
+    ) -> Self {
         let all = || assessment.into_iter().flat_map(|one| one.vulnerabilities.values());
         let says = |parts: &[&str]| {
             all().any(|one| {

@@ -9,11 +9,10 @@ use jiff::Timestamp;
 use super::control::Order;
 use super::gate::{Counts, Obstacle, Unreachable};
 use super::plan::{Tally, obstacles, patience};
-use super::{Freezes, OnEmpty, Progress, Rollout, RolloutState, StopKind, Wave, WaveState, freeze};
+use super::{
+    Freezes, OnEmpty, Progress, Rollout, RolloutState, StopKind, Wave, WaveState, first_of, freeze,
+};
 use crate::name::Site;
-
-/// The most sites that one sentence names.
-const NAMED: usize = 5;
 
 /// Why a rollout stands where it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -173,8 +172,7 @@ fn wave_next(
         .collect();
     }
     match of_wave.progress {
-        Progress::Skipped { .. } => Vec::new(),
-        Progress::Passed { .. } => Vec::new(),
+        Progress::Skipped { .. } | Progress::Passed { .. } => Vec::new(),
         Progress::Open { .. } => {
             let over = until.is_some_and(|until| until <= input.now);
             let obstacles = obstacles(wave, of_wave, counts, over, input.now);
@@ -254,12 +252,8 @@ fn frozen(rollout: &Rollout, state: &RolloutState, index: usize, input: Input<'_
     let (Some(opens), Some(would)) = (due(input.freezes), due(&Freezes::new())) else {
         return Vec::new();
     };
-    let places: Vec<Option<&Site>> = match wave.geographies.as_slice() {
-        [] => vec![None],
-        places => places.iter().map(Some).collect(),
-    };
     let mut said = Vec::new();
-    for place in places {
+    for place in freeze::places(&wave.geographies) {
         let (at, partly) = freeze::last(input.freezes, place, rollout.priority, opens);
         let wholly = freeze::last(input.freezes, place, rollout.priority, would).1;
         let name = partly.or(wholly);
@@ -278,20 +272,10 @@ fn frozen(rollout: &Rollout, state: &RolloutState, index: usize, input: Input<'_
 
 /// The sites of a wave that lack content.
 fn unready(wave: &Wave, unready: &BTreeMap<Site, String>) -> Option<String> {
-    let goes_to = |site: &Site| {
-        wave.geographies.is_empty() || wave.geographies.iter().any(|place| site.is_within(place))
-    };
-    let lacking: Vec<_> = unready.iter().filter(|(site, _)| goes_to(site)).collect();
-    if lacking.is_empty() {
-        return None;
-    }
-    let named: Vec<String> =
-        lacking.iter().take(NAMED).map(|(site, when)| format!("{site} ({when})")).collect();
-    let more = match lacking.len().saturating_sub(NAMED) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    Some(format!("the content is not there yet at {}{more}", named.join(", ")))
+    let lacking = unready.iter().filter(|(site, _)| site.is_in(&wave.geographies));
+    let lacking: Vec<String> = lacking.map(|(site, when)| format!("{site} ({when})")).collect();
+    let said = || format!("the content is not there yet at {}", first_of(&lacking));
+    (!lacking.is_empty()).then(said)
 }
 
 #[cfg(test)]

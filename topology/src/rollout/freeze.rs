@@ -85,8 +85,7 @@ impl Freeze {
 
     /// Whether it is for all of a geography; `None`: of the world.
     fn is_all_of(&self, place: Option<&Site>) -> bool {
-        self.geographies.is_empty()
-            || place.is_some_and(|place| self.geographies.iter().any(|one| place.is_within(one)))
+        self.geographies.is_empty() || place.is_some_and(|place| place.is_in(&self.geographies))
     }
 
     /// Whether it is for a part of a geography; `None`: of the world.
@@ -121,7 +120,13 @@ pub fn first(
         let holds = |freeze: &Freeze, at| freeze.lasts(priority, at) && freeze.is_all_of(place);
         after(freezes, at, holds).0
     };
-    geographies.iter().map(|place| opens(Some(place))).min().unwrap_or_else(|| opens(None))
+    places(geographies).map(opens).min().unwrap_or(at)
+}
+
+/// Each of some geographies; none: the world.
+pub(super) fn places(geographies: &[Site]) -> impl Iterator<Item = Option<&Site>> + Clone {
+    let world = geographies.is_empty().then_some(None);
+    geographies.iter().map(Some).chain(world)
 }
 
 /// When the last place of a geography opens of what would open there at `at`,

@@ -9,7 +9,7 @@ use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Share, words};
+use super::{Share, later, words};
 
 /// How many machines a wave is about, and what they said of what it opened.
 /// `reached` ≤ `machines`, and `installed + failed` ≤ `reached`.
@@ -215,7 +215,7 @@ impl Gate {
         now: Timestamp,
     ) -> Vec<Obstacle> {
         let mut obstacles = Vec::new();
-        let until = since.saturating_add(self.soak).unwrap_or(Timestamp::MAX);
+        let until = later(since, self.soak);
         if now < until {
             obstacles.push(Obstacle::Soak { until });
         }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::control::Order;
 use super::{Freezes, OnEmpty, Progress, Rollout, RolloutState, Share, StopKind, Wave, WaveStates};
-use super::{freeze, state::WaveState};
+use super::{freeze, later, state::WaveState};
 use crate::name::{FreezeName, GroupName, MachineName, RolloutName, Site};
 
 /// For whom something is asked. What is `None` stands for all of them.
@@ -145,8 +145,8 @@ impl Wave {
     /// Whether it goes to a place: to all of it.
     #[must_use]
     pub fn covers(&self, rollout: &RolloutName, place: Place<'_>) -> bool {
-        let goes_to = |site| self.geographies.iter().any(|place| Site::is_within(site, place));
-        let is_there = self.geographies.is_empty() || place.site.is_some_and(goes_to);
+        let is_there = self.geographies.is_empty()
+            || place.site.is_some_and(|site| site.is_in(&self.geographies));
         let is_theirs =
             self.groups.is_empty() || place.group.is_some_and(|group| self.groups.contains(group));
         let is_share = self.share == Share::ALL
@@ -277,7 +277,7 @@ impl Rollout {
         };
         match before {
             Progress::Passed { since: opened, at } => {
-                let soaked = opened.saturating_add(plan.gate.soak).unwrap_or(Timestamp::MAX);
+                let soaked = later(opened, plan.gate.soak);
                 if at < soaked {
                     Some("the wave before it had not soaked")
                 } else if plan.gate.operator && plan.released.is_none() {

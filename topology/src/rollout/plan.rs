@@ -12,14 +12,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::control::Order;
 use super::gate::{Breach, Counts, Obstacle, OnBreach};
 use super::state::MAX_REASON;
 use super::{
     Freezes, OnEmpty, Priority, Progress, Rollout, RolloutSet, RolloutState, Stop, StopKind, Wave,
-    WaveState, WaveStates, freeze,
+    WaveState, WaveStates, freeze, later,
 };
 use crate::name::{GroupName, RolloutName, Site};
 
@@ -234,26 +234,26 @@ impl Stepper<'_> {
     /// Stops a wave whose machines fail, or lets it pass.
     fn judge(&mut self, index: usize) {
         let wave = &self.rollout.waves[index];
-        let state = &self.step.state.waves[index];
-        let (Some(since), Some(counts)) = (state.progress.open_since(), self.applied(index)) else {
-            return;
-        };
-        if let Some(until) = self.patience(index, since) {
+        let Some(since) = self.step.state.waves[index].progress.open_since() else { return };
+        let until = self.patience(index, since);
+        if let Some(until) = until {
             self.wake_at(until);
         }
-        if self.step.state.waves[index].paused.is_some() {
+        let over = until.is_some_and(|until| until <= self.now);
+        let (counts, state) = (self.counts(index), &self.step.state.waves[index]);
+        if state.paused.is_some() {
             return;
         }
-        if let Some(breach) = wave.gate.breach(counts, self.step.state.waves[index].acknowledged) {
+        let breach = wave.gate.breach(wave.gate.applied(counts, over), state.acknowledged);
+        if let Some(breach) = breach {
             return self.stop(index, wave.gate.on_breach, breach);
         }
-        if matches!(self.step.state.waves[index].progress, Progress::Passed { .. }) {
+        if matches!(state.progress, Progress::Passed { .. }) {
             return;
         }
+        let is_met = obstacles(wave, state, counts, over, self.now).is_empty();
         self.wake_at(later(since, wave.gate.soak));
-        let over = self.patience(index, since).is_some_and(|until| until <= self.now);
-        let state = &self.step.state.waves[index];
-        if obstacles(wave, state, self.counts(index), over, self.now).is_empty() {
+        if is_met {
             self.step.state.waves[index].progress = Progress::Passed { since, at: self.now };
             self.note(Some(index), Transition::Passed);
         }
@@ -280,10 +280,6 @@ impl Stepper<'_> {
     }
 }
 
-fn later(at: Timestamp, after: SignedDuration) -> Timestamp {
-    at.saturating_add(after).unwrap_or(Timestamp::MAX)
-}
-
 /// Until when a wave that is open since `since` waits for the unreachable;
 /// `None`: for ever. Machines that a freeze holds back are not unreachable: the
 /// wait begins where the wave opens last, and no freeze lets it run out.
@@ -299,7 +295,7 @@ pub fn patience(
         let opens = freeze::last(freezes, place, priority, since).0;
         freeze::last(freezes, place, priority, later(opens, after)).0
     };
-    Some(wave.geographies.iter().map(|place| last(Some(place))).max().unwrap_or_else(|| last(None)))
+    freeze::places(&wave.geographies).map(last).max()
 }
 
 /// What keeps an open wave from passing; `over`: patience with the unreachable

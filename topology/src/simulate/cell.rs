@@ -32,7 +32,7 @@ pub(super) struct Cell<'a> {
     pub(super) waves: u64,
     /// The first cell of this site and group.
     pub(super) first: usize,
-    /// The wave that opened it for them; `None`: it is closed.
+    /// The wave that opened it for them; `None`: it is closed, or frozen.
     pub(super) opened: Option<usize>,
     /// Those that wait for it.
     pub(super) waiting: u64,

@@ -33,7 +33,7 @@ impl<'a> Lines<'a> {
         let mut known = HashMap::<_, Vec<usize>>::new();
         let kind = world.sites.iter().map(|site| {
             // Not a map by profile: they are compared, not hashed.
-            let alike = known.entry((site.zone.name(), site.line.down.default)).or_default();
+            let alike = known.entry((site.line.zone.name(), site.line.down.default)).or_default();
             let found = alike.iter().copied().find(|kind| *kinds[*kind] == site.line);
             found.unwrap_or_else(|| {
                 kinds.push(&site.line);

@@ -149,7 +149,7 @@ impl<'a> Run<'a> {
         }
         self.begin(step, now);
         if step.is_multiple_of(HOURLY) {
-            self.areas.iter_mut().for_each(|area| area.curve.push(area.installed));
+            self.areas.iter_mut().for_each(|area| area.note_hour());
         }
     }
 
@@ -309,6 +309,11 @@ impl<'a> Run<'a> {
                 continue;
             }
             let place = cell.place(self.world);
+            let freezes = &self.world.freezes;
+            if freezes.values().any(|one| one.holds(place.site, plan.priority, now)) {
+                cell.opened = None;
+                continue;
+            }
             let opening = plan.opening(states, &self.world.freezes, place, now);
             let wave = opening.ok().and_then(|opening| {
                 plan.waves.iter().position(|wave| wave.name == opening.wave.name)
@@ -337,20 +342,11 @@ impl<'a> Run<'a> {
                 plan.waves.iter().map(is_open).collect()
             })
             .collect();
-        let frozen: Vec<bool> = if self.world.freezes.is_empty() {
-            vec![false; self.world.sites.len()]
-        } else {
-            let holds = |site: &super::SimSite| {
-                let freezes = &self.world.freezes;
-                freeze::delayed(freezes, Some(&site.name), plan.priority, now).0 > now
-            };
-            self.world.sites.iter().map(holds).collect()
-        };
         for cell in &mut self.cells {
             let Some(wave) = cell.opened.filter(|_| cell.waiting > 0) else { continue };
             let zone = self.zone[cell.site];
             let is_there = self.lines.arrived[cell.site].is_some();
-            if !is_there || frozen[cell.site] || !windows[zone][wave] {
+            if !is_there || !windows[zone][wave] {
                 continue;
             }
             let begun = cell.dice.of(cell.waiting, chances[zone][cell.group_index]);
@@ -378,22 +374,9 @@ impl<'a> Run<'a> {
         }
         let mut total = Counts::default();
         let geographies = self.areas.into_iter().zip(lacking).map(|(area, without_content)| {
-            let counts = area.counts();
-            total += counts;
-            Geography {
-                place: area.place,
-                sites: area.sites,
-                without_content,
-                counts,
-                never: area.never,
-                first: area.first,
-                half: area.half,
-                most: area.most,
-                finished: area.finished,
-                met: area.met,
-                missed: area.due.saturating_sub(area.due_met),
-                curve: area.curve,
-            }
+            total += area.geography.counts;
+            let missed = area.due.saturating_sub(area.due_met);
+            Geography { without_content, missed, ..area.geography }
         });
         let geographies = geographies.collect();
         let uncovered = self.cells.iter().filter(|cell| cell.waves == 0);
@@ -425,8 +408,8 @@ fn zones(world: &World) -> (Vec<&Zone>, Vec<usize>) {
     let mut known: BTreeMap<&str, usize> = BTreeMap::new();
     let mut zones = Vec::new();
     let of = world.sites.iter().map(|site| {
-        *known.entry(site.zone.name()).or_insert_with(|| {
-            zones.push(&site.zone);
+        *known.entry(site.line.zone.name()).or_insert_with(|| {
+            zones.push(&site.line.zone);
             zones.len() - 1
         })
     });

@@ -49,10 +49,9 @@ fn always() -> Behaviour {
 }
 
 fn place(name: &str, zone: &str, machines: u64) -> SimSite {
-    let zone: Zone = zone.parse().expect("a zone");
-    let line = Profile { zone: zone.clone(), ..Profile::default() };
+    let line = Profile { zone: zone.parse().expect("a zone"), ..Profile::default() };
     let machines = [(group("pcs"), machines)].into();
-    SimSite { name: site(name), zone, line, above: None, machines }
+    SimSite { name: site(name), line, above: None, machines }
 }
 
 fn world(sites: Vec<SimSite>, pcs: Behaviour) -> World {
@@ -348,10 +347,10 @@ proptest! {
             let at = &world.sites[cell.site];
             let opening = plan.opening(&states, &world.freezes, place, now);
             let begins = opening.is_ok_and(|opening| {
-                window::is_open(&opening.wave.windows, &opening.wave.blackouts, &at.zone, now)
+                window::is_open(&opening.wave.windows, &opening.wave.blackouts, &at.line.zone, now)
                     && freeze::delayed(&world.freezes, Some(&at.name), plan.priority, now).0 == now
             });
-            let machine = Machine { name: &cell.name, group: cell.group, site: &at.name, zone: &at.zone };
+            let machine = Machine { name: &cell.name, group: cell.group, site: &at.name, zone: &at.line.zone };
             let offered = offer.machine(&revision, machine);
             prop_assert_eq!(begins, offered.is_ok_and(|offered| offered.when == Some(now)));
         }

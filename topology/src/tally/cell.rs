@@ -51,9 +51,7 @@ impl Selection {
     /// Whether a machine is meant.
     #[must_use]
     pub fn selects(&self, name: &MachineName, place: &Place) -> bool {
-        let is_there = self.geographies.is_empty()
-            || self.geographies.iter().any(|geography| place.site.is_within(geography));
-        is_there
+        place.site.is_in(&self.geographies)
             && (self.groups.is_empty() || self.groups.contains(&place.group))
             && self.accepts.as_ref().is_none_or(|accepts| accepts(name))
     }
@@ -122,11 +120,7 @@ impl Cell {
     /// Those in an area.
     #[must_use]
     pub fn count(&self, area: Area<'_>) -> Count {
-        let mut sum = Count::default();
-        for (_, counted) in area.of(&self.places) {
-            sum += counted.count();
-        }
-        sum
+        area.of(&self.places).map(|(_, counted)| counted.count()).sum()
     }
 
     /// By place, in order.
@@ -179,10 +173,6 @@ pub(super) struct Cells {
 impl Cells {
     pub(super) fn get(&self, name: &str) -> Option<&Cell> {
         self.cells.get(name)
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &Cell)> {
-        self.cells.iter().map(|(name, cell)| (name.as_str(), cell))
     }
 
     pub(super) fn watch(&mut self, name: &str, cell: Cell) -> Result<(), TooMany> {

@@ -96,25 +96,25 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// Where a machine stands with a revision.
+/// Where a machine stands with a revision; what comes later is worse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Standing {
-    /// Needed or under way.
-    Pending,
-    /// Installed; perhaps a restart is due.
-    Installed,
     /// Removed.
     Removed,
-    /// The last step failed.
-    Failed,
+    /// Installed; perhaps a restart is due.
+    Installed,
     /// Declined or broken off by somebody at the machine.
     Declined,
+    /// Needed or under way.
+    Pending,
+    /// The last step failed.
+    Failed,
 }
 
 impl Standing {
     /// All of them, in their order.
     pub const ALL: [Self; 5] =
-        [Self::Pending, Self::Installed, Self::Removed, Self::Failed, Self::Declined];
+        [Self::Removed, Self::Installed, Self::Declined, Self::Pending, Self::Failed];
 
     /// What a step that went so says.
     #[must_use]
@@ -128,24 +128,6 @@ impl Standing {
             (Phase::Removal, _) => Self::Removed,
             (Phase::Detection | Phase::Installation, _) => Self::Installed,
         }
-    }
-
-    /// The word used in commands.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Installed => "installed",
-            Self::Removed => "removed",
-            Self::Failed => "failed",
-            Self::Declined => "declined",
-        }
-    }
-}
-
-impl fmt::Display for Standing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
     }
 }
 
@@ -218,12 +200,8 @@ impl Machine {
         revisions: impl IntoIterator<Item = &'a RevisionId>,
     ) -> Option<(Standing, Timestamp)> {
         let said = revisions.into_iter().filter_map(|revision| self.words.get(revision));
-        said.fold(None, |worst, last| {
-            let Some((standing, at)) = worst else { return Some((last.standing, last.at)) };
-            let standing =
-                if weight(last.standing) > weight(standing) { last.standing } else { standing };
-            Some((standing, last.at.max(at)))
-        })
+        said.map(|last| (last.standing, last.at))
+            .reduce(|(worst, late), (standing, at)| (worst.max(standing), late.max(at)))
     }
 
     /// Takes one word, unless a later one on the revision is known; says whether
@@ -243,15 +221,5 @@ impl Machine {
         self.place = news.place.unwrap_or_else(|| self.place.clone());
         self.seen = self.seen.max(news.seen);
         news.words.into_iter().map(|(revision, last)| self.say(revision, last)).collect()
-    }
-}
-
-const fn weight(standing: Standing) -> u8 {
-    match standing {
-        Standing::Failed => 4,
-        Standing::Pending => 3,
-        Standing::Declined => 2,
-        Standing::Installed => 1,
-        Standing::Removed => 0,
     }
 }

@@ -7,7 +7,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use patchmesh_topology::approval::Decision;
 use patchmesh_topology::name::{GroupName, MachineName, RolloutName, Site};
 use patchmesh_topology::revision::RevisionId;
 use patchmesh_topology::rollout::control::Order;
@@ -33,6 +32,8 @@ struct Wave {
 #[derive(Debug, Default)]
 pub(super) struct Counting {
     watched: BTreeMap<String, Wave>,
+    /// The number of the generation that they are of.
+    followed: Option<u64>,
 }
 
 impl Counting {
@@ -45,6 +46,9 @@ impl Counting {
         generation: &Generation,
         ledger: &Ledger,
     ) -> Result<(), WatchError> {
+        if self.followed == Some(generation.number) {
+            return Ok(());
+        }
         let wanted = waves(generation);
         let gone: Vec<&str> = self
             .watched
@@ -61,6 +65,7 @@ impl Counting {
             ledger.watch(selections).await?;
         }
         self.watched = wanted;
+        self.followed = Some(generation.number);
         Ok(())
     }
 
@@ -131,18 +136,12 @@ fn started(generation: &Generation) -> impl Iterator<Item = &Rollout> {
 
 /// The waves of a generation by the names of their selections.
 fn waves(generation: &Generation) -> BTreeMap<String, Wave> {
-    let mut by_rollout: BTreeMap<&RolloutName, BTreeSet<RevisionId>> = BTreeMap::new();
-    let entries = generation.approvals.values().flat_map(|approvals| approvals.set.entries.iter());
-    for ((id, _), approval) in entries {
-        if let Decision::Approved(rollout) = &approval.decision
-            && !is_default(generation, rollout)
-        {
-            by_rollout.entry(rollout).or_default().insert(id.clone());
-        }
-    }
+    let opened = generation.by_rollout();
     let mut waves = BTreeMap::new();
     for rollout in started(generation) {
-        let revisions = Arc::new(by_rollout.remove(&rollout.name).unwrap_or_default());
+        let revisions = opened.get(&(rollout.stage, &rollout.name));
+        let revisions = revisions.into_iter().flatten().copied().cloned();
+        let revisions = Arc::new(revisions.collect::<BTreeSet<_>>());
         let all = || generation.mesh.groups_of(rollout.stage).map(|group| group.name.clone());
         for (index, wave) in rollout.waves.iter().enumerate() {
             let groups = if wave.groups.is_empty() { all().collect() } else { wave.groups.clone() };
@@ -157,8 +156,4 @@ fn waves(generation: &Generation) -> BTreeMap<String, Wave> {
         }
     }
     waves
-}
-
-fn is_default(generation: &Generation, name: &RolloutName) -> bool {
-    generation.rollouts.rollouts.get(name).is_some_and(Rollout::is_default)
 }

@@ -98,14 +98,15 @@ impl Pending {
 }
 
 impl Book {
-    pub(super) fn new(
+    /// Over `machines` machines.
+    pub(super) const fn new(
         store: Store,
         current: Current,
         tallies: Arc<RwLock<Tallies>>,
         changes: watch::Sender<u64>,
-    ) -> Result<Self, store::Error> {
-        let machines = load::count(&store)?;
-        Ok(Self { store, current, tallies, changes, machines })
+        machines: u64,
+    ) -> Self {
+        Self { store, current, tallies, changes, machines }
     }
 
     /// Does orders that came together.
@@ -381,9 +382,7 @@ impl Known {
         }
         for (last, event) in words {
             news.words.push((event.revision.clone(), last));
-            let is_last =
-                machine.last(&event.revision).is_none_or(|old| old.position < last.position);
-            if is_last && machine.say(event.revision.clone(), last) {
+            if machine.say(event.revision.clone(), last) {
                 self.words.insert(event.revision.clone(), WordRecord::new(event, &last));
                 self.spoken.insert(event.revision.clone());
                 self.gone.remove(&event.revision);

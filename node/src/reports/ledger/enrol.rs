@@ -230,6 +230,5 @@ impl Known {
 /// The node that a token names, or the primary where that one is gone.
 fn via(mesh: &Mesh, name: &str) -> Option<NodeName> {
     let named = name.parse().ok().filter(|name| mesh.node(name).is_some());
-    let primary = || mesh.nodes.values().find(|node| node.parent.is_none());
-    named.or_else(|| primary().map(|node| node.name.clone()))
+    named.or_else(|| mesh.primary().map(|node| node.name.clone()))
 }

@@ -6,10 +6,11 @@ use patchmesh_topology::tally::{Cell, Selection, Tallies};
 use super::records::{MACHINES, MachineRecord, REVOKED, WORDS, WordRecord, as_news, word_key};
 use crate::store::{self, Store};
 
-/// The tallies over all machines that were not shut out.
-pub(super) fn tallies(store: &Store) -> Result<Tallies, store::Error> {
+/// The tallies over all machines that were not shut out, and how many there are,
+/// shut out or not.
+pub(super) fn tallies(store: &Store) -> Result<(Tallies, u64), store::Error> {
     let mut tallies = Tallies::default();
-    each_member(store, |name, record| {
+    let machines = each_member(store, |name, record| {
         if let Some(machine) = record.bare() {
             tallies.enter(name, &machine);
         }
@@ -29,7 +30,7 @@ pub(super) fn tallies(store: &Store) -> Result<Tallies, store::Error> {
         Ok(true)
     })?;
     say(store, &mut tallies, &name, words)?;
-    Ok(tallies)
+    Ok((tallies, machines))
 }
 
 /// Counts the words of a machine that is counted without them.
@@ -77,30 +78,23 @@ pub(super) fn cells(
     Ok(cells)
 }
 
-/// How many machines there are, shut out or not.
-pub(super) fn count(store: &Store) -> Result<u64, store::Error> {
-    let mut count = 0;
-    store.for_each(&MACHINES, |_, _| {
-        count += 1;
-        Ok(true)
-    })?;
-    Ok(count)
-}
-
-/// Visits every machine that was not shut out.
+/// Visits every machine that was not shut out; says how many there are in all.
 fn each_member(
     store: &Store,
     mut visit: impl FnMut(&MachineName, &MachineRecord) -> Result<(), store::Error>,
-) -> Result<(), store::Error> {
+) -> Result<u64, store::Error> {
+    let mut machines = 0;
     // Few, so they are all in memory.
     let revoked: std::collections::HashSet<String> =
         store.scan(&REVOKED)?.into_iter().map(|(name, _)| name).collect();
     store.for_each(&MACHINES, |name, record| {
+        machines += 1;
         if !revoked.contains(&name)
             && let Ok(name) = name.parse()
         {
             visit(&name, &record)?;
         }
         Ok(true)
-    })
+    })?;
+    Ok(machines)
 }

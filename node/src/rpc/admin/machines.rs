@@ -36,12 +36,8 @@ pub(super) fn client_config(
             names.join(", ")
         )));
     }
-    let mut dists = view::Dists::new();
-    for (_, view) in generation.views_of(found) {
-        for (dist, architectures) in view::dists(&view.view().files) {
-            dists.entry(dist).or_default().extend(architectures);
-        }
-    }
+    let views = generation.views_of(found);
+    let dists = view::dists(views.flat_map(|(_, one)| one.view().files.keys()));
     let mut architectures: Vec<String> = dists.values().flatten().cloned().collect();
     architectures.sort();
     architectures.dedup();

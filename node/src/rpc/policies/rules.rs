@@ -8,7 +8,7 @@ use patchmesh_proto::{admin as wire, convert};
 use patchmesh_topology::approval::{Request, Step, batch};
 use patchmesh_topology::name::RuleName;
 use patchmesh_topology::node::Stage;
-use patchmesh_topology::revision::{Revision, RevisionId, Severity};
+use patchmesh_topology::revision::{Revision, RevisionId};
 use patchmesh_topology::rollout::Rollout;
 use patchmesh_topology::rule::{Outcome, Policy, Rejection, Rule, State, evaluate};
 use patchmesh_topology::supersedence::{Entry, superseded};
@@ -127,13 +127,6 @@ fn to_wire(rule: &Rule, outcome: &Outcome) -> wire::RuleOutcome {
     }
 }
 
-/// How bad it is not to have a revision: as the company judges, else as the
-/// vendor states. The only place where rules ask for it.
-fn severity(generation: &Generation, revision: &Revision) -> Option<Severity> {
-    let assessed = generation.assessments.get(&revision.id).and_then(|one| one.severity());
-    assessed.map_or(revision.facts.severity, |(severity, _)| severity)
-}
-
 /// What each rule comes to. Blocks.
 pub(super) fn outcomes(
     generation: &Generation,
@@ -168,7 +161,7 @@ fn outcome(
     let mut fitting: BTreeMap<RevisionId, Arc<Revision>> = BTreeMap::new();
     for id in asked {
         if let Some(revision) = read_revision(generation, store, id)?
-            && rule.fits(&revision, severity(generation, &revision))
+            && rule.fits(&revision, generation.severity(&revision))
         {
             fitting.insert(id.clone(), revision);
         }

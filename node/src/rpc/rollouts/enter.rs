@@ -15,12 +15,14 @@ use patchmesh_topology::rollout::plan::Tallies;
 use patchmesh_topology::rollout::{Control, MAX_ROLLOUTS, Rollout};
 use tonic::{Code, Status};
 
-use super::subject;
+use super::{explain, subject};
 use crate::generation::{Generation, load};
+use crate::identity::peer::Peer;
 use crate::primary::draft::Draft;
 use crate::primary::rollouts::tell;
 use crate::rpc::blocking;
-use crate::rpc::context::Context;
+use crate::rpc::context::{Context, Primary};
+use crate::rpc::rights::check_stage;
 use crate::rpc::status::{Refusal, field, published};
 use crate::store::Store;
 
@@ -85,7 +87,7 @@ fn examine(
     let mut world = World {
         groups: mesh.groups.values().map(|group| (group.name.clone(), group.stage)).collect(),
         freezes: generation.rollouts.freezes.clone(),
-        deadline: subject::deadline(generation, store, rollout, &revisions)?,
+        deadline: subject::deadline(generation, rollout, &revisions),
         ..World::default()
     };
     for node in mesh.nodes.values().filter(|node| node.stages.contains(&rollout.stage)) {
@@ -106,7 +108,7 @@ fn examine(
         );
         findings.push(Finding { grade: Grade::Warning, wave: None, text });
     }
-    Ok((findings, revisions))
+    Ok((findings, revisions.into_keys().collect()))
 }
 
 fn to_wire(finding: Finding) -> wire::RolloutFinding {
@@ -140,10 +142,10 @@ pub(super) async fn check(
 
 pub(super) async fn enter(
     node: &Context,
-    by: String,
+    peer: &Peer,
     request: wire::EnterRolloutRequest,
 ) -> Result<wire::EnterRolloutResponse, Status> {
-    node.primary()?;
+    let primary = node.primary()?;
     let mut rollout = read(request.rollout)?;
     let (findings, revisions) = examined(node, &rollout).await?;
     if let Some(error) = findings.iter().find(|finding| finding.grade == Grade::Error) {
@@ -151,27 +153,17 @@ pub(super) async fn enter(
     }
     rollout.waves.iter_mut().for_each(|wave| wave.released = None);
     let revisions = if request.start { revisions } else { BTreeSet::new() };
-    let name = rollout.name.clone();
-    let entered = move |draft: &mut Draft, by: &str| {
-        if rollout.is_default() {
-            return Err(Rejection::Default(rollout.name));
+    may_approve(node, peer, &rollout, &revisions)?;
+    let (by, approved) = (peer.to_string(), revisions.clone());
+    let (generation, pending) = publish(primary, move |draft| {
+        let name = rollout.name.clone();
+        plan(draft, rollout, &by)?;
+        if request.start {
+            give(draft, &name, Order::Run, &by, "")?;
         }
-        let known = &draft.rollouts.rollouts;
-        match known.get(&rollout.name) {
-            Some(known) if known.control.started.is_some() => {
-                return Err(Rejection::Started(rollout.name));
-            }
-            None if known.len() >= MAX_ROLLOUTS => return Err(Rejection::TooMany),
-            _ => {}
-        }
-        rollout.control = Control::planned(by, draft.now);
-        let set = Arc::make_mut(&mut draft.rollouts);
-        set.rollouts.insert(rollout.name.clone(), rollout);
-        set.version += 1;
-        Ok(())
-    };
-    let order = request.start.then_some((Order::Run, String::new()));
-    let (generation, pending) = change(node, name, by, order, revisions.clone(), entered).await?;
+        approve(draft, &name, &by, approved)
+    })
+    .await?;
     Ok(wire::EnterRolloutResponse {
         generation,
         warnings: findings.into_iter().map(to_wire).collect(),
@@ -182,20 +174,21 @@ pub(super) async fn enter(
 
 pub(super) async fn order(
     node: &Context,
-    by: String,
+    peer: &Peer,
     request: wire::OrderRolloutRequest,
 ) -> Result<wire::OrderRolloutResponse, Status> {
-    node.primary()?;
-    let name: RolloutName = request.name.parse().map_err(|error| field("name", &error))?;
+    let primary = node.primary()?;
     let order: Order = request.order.parse().map_err(|error| field("order", &error))?;
-    let known = node.generation().rollouts.rollouts.get(&name).cloned();
-    let known =
-        known.ok_or_else(|| Status::not_found(Rejection::Unknown(name.clone()).to_string()))?;
+    let known = explain::find(&node.generation(), &request.name)?.clone();
     let starts = order == Order::Run && known.control.started.is_none();
     let revisions = if starts { examined(node, &known).await?.1 } else { BTreeSet::new() };
-    let order = Some((order, request.reason));
-    let (generation, pending) =
-        change(node, name, by, order, revisions.clone(), |_, _| Ok(())).await?;
+    may_approve(node, peer, &known, &revisions)?;
+    let (by, approved) = (peer.to_string(), revisions.clone());
+    let (generation, pending) = publish(primary, move |draft| {
+        give(draft, &known.name, order, &by, &request.reason)?;
+        approve(draft, &known.name, &by, approved)
+    })
+    .await?;
     Ok(wire::OrderRolloutResponse {
         generation,
         revisions: revisions.iter().map(ToString::to_string).collect(),
@@ -203,31 +196,80 @@ pub(super) async fn order(
     })
 }
 
-/// Changes a plan: `before` enters it, an order moves it, and what it is for is
-/// approved by it; then it goes as far as it goes at once.
-async fn change(
+pub(super) async fn release(
     node: &Context,
-    name: RolloutName,
-    by: String,
-    order: Option<(Order, String)>,
-    revisions: BTreeSet<RevisionId>,
-    before: impl FnOnce(&mut Draft, &str) -> Result<(), Rejection> + Send + 'static,
-) -> Result<(u64, Vec<u64>), Status> {
+    request: wire::ReleaseWaveRequest,
+) -> Result<wire::ReleaseWaveResponse, Status> {
     let primary = node.primary()?;
+    let name: RolloutName = request.name.parse().map_err(|error| field("name", &error))?;
+    let releasing = move |draft: &mut Draft| {
+        let now = draft.now;
+        let rollout = rollout_of(draft, &name)?;
+        let wave = rollout.waves.iter_mut().find(|wave| wave.name == request.wave);
+        let wave = wave.ok_or_else(|| Rejection::NoWave(name, request.wave.clone()))?;
+        if !wave.gate.operator {
+            return Err(Rejection::NoOperator(request.wave));
+        }
+        wave.released.get_or_insert(now);
+        Ok(())
+    };
+    let (generation, _) = publish(primary, releasing).await?;
+    Ok(wire::ReleaseWaveResponse { generation })
+}
+
+/// Refuses approvals by somebody who is no approver of the stage.
+fn may_approve(
+    node: &Context,
+    peer: &Peer,
+    rollout: &Rollout,
+    revisions: &BTreeSet<RevisionId>,
+) -> Result<(), Status> {
+    match revisions.is_empty() {
+        true => Ok(()),
+        false => check_stage(&node.generation().mesh, peer, rollout.stage),
+    }
+}
+
+/// Publishes a change of plans; they go as far as they go at once.
+async fn publish(
+    primary: &Primary,
+    change: impl FnOnce(&mut Draft) -> Result<(), Rejection> + Send + 'static,
+) -> Result<(u64, Vec<u64>), Status> {
     let tallies = primary.rollouts.tallies();
     let publishing = primary.publisher.publish_noting(move |draft| {
-        before(draft, &by)?;
-        if let Some((order, reason)) = order {
-            give(draft, &name, order, &by, &reason)?;
-        }
-        if !revisions.is_empty() {
-            approve(draft, &name, &by, revisions)?;
-        }
+        change(draft)?;
         Ok::<_, Rejection>(draft.advance(&tallies))
     });
     let (effects, generation, pending) = publishing.await.map_err(published)?;
     tell(&effects, generation.number);
     Ok((generation.number, pending))
+}
+
+/// Enters a plan in place of one that was not started.
+fn plan(draft: &mut Draft, mut rollout: Rollout, by: &str) -> Result<(), Rejection> {
+    if rollout.is_default() {
+        return Err(Rejection::Default(rollout.name));
+    }
+    let known = &draft.rollouts.rollouts;
+    match known.get(&rollout.name) {
+        Some(known) if known.control.started.is_some() => {
+            return Err(Rejection::Started(rollout.name));
+        }
+        None if known.len() >= MAX_ROLLOUTS => return Err(Rejection::TooMany),
+        _ => {}
+    }
+    rollout.control = Control::planned(by, draft.now);
+    let set = Arc::make_mut(&mut draft.rollouts);
+    set.rollouts.insert(rollout.name.clone(), rollout);
+    set.version += 1;
+    Ok(())
+}
+
+/// A plan that is to be changed.
+fn rollout_of<'a>(draft: &'a mut Draft, name: &RolloutName) -> Result<&'a mut Rollout, Rejection> {
+    let set = Arc::make_mut(&mut draft.rollouts);
+    set.version += 1;
+    set.rollouts.get_mut(name).ok_or_else(|| Rejection::Unknown(name.clone()))
 }
 
 fn give(
@@ -238,15 +280,12 @@ fn give(
     reason: &str,
 ) -> Result<(), Rejection> {
     let now = draft.now;
-    let set = Arc::make_mut(&mut draft.rollouts);
-    let unknown = || Rejection::Unknown(name.clone());
-    let rollout = set.rollouts.get_mut(name).ok_or_else(unknown)?;
+    let rollout = rollout_of(draft, name)?;
     if rollout.is_default() {
         return Err(Rejection::Default(name.clone()));
     }
     let ordered = rollout.control.order(order, now, by, reason);
     rollout.control = ordered.map_err(|refused| Rejection::Order(name.clone(), refused))?;
-    set.version += 1;
     Ok(())
 }
 
@@ -257,7 +296,8 @@ fn approve(
     by: &str,
     revisions: BTreeSet<RevisionId>,
 ) -> Result<(), Rejection> {
-    let Some(rollout) = draft.rollouts.rollouts.get(name) else { return Ok(()) };
+    let rollout = draft.rollouts.rollouts.get(name).filter(|_| !revisions.is_empty());
+    let Some(rollout) = rollout else { return Ok(()) };
     let stage = rollout.stage;
     let is_for_all = rollout.waves.iter().any(|wave| wave.groups.is_empty());
     let groups: BTreeSet<GroupName> = match is_for_all {
@@ -281,30 +321,4 @@ fn approve(
         draft.set_approvals(change.set);
     }
     Ok(())
-}
-
-pub(super) async fn release(
-    node: &Context,
-    request: wire::ReleaseWaveRequest,
-) -> Result<wire::ReleaseWaveResponse, Status> {
-    let primary = node.primary()?;
-    let name: RolloutName = request.name.parse().map_err(|error| field("name", &error))?;
-    let tallies = primary.rollouts.tallies();
-    let publishing = primary.publisher.publish(move |draft| {
-        let now = draft.now;
-        let set = Arc::make_mut(&mut draft.rollouts);
-        let unknown = || Rejection::Unknown(name.clone());
-        let rollout = set.rollouts.get_mut(&name).ok_or_else(unknown)?;
-        let wave = rollout.waves.iter_mut().find(|wave| wave.name == request.wave);
-        let wave = wave.ok_or_else(|| Rejection::NoWave(name.clone(), request.wave.clone()))?;
-        if !wave.gate.operator {
-            return Err(Rejection::NoOperator(request.wave));
-        }
-        wave.released.get_or_insert(now);
-        set.version += 1;
-        Ok::<_, Rejection>(draft.advance(&tallies))
-    });
-    let (effects, generation) = publishing.await.map_err(published)?;
-    tell(&effects, generation.number);
-    Ok(wire::ReleaseWaveResponse { generation: generation.number })
 }

@@ -5,11 +5,9 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use patchmesh_proto::{admin as wire, wire as document};
-use patchmesh_topology::approval::Decision;
 use patchmesh_topology::link::zone::Zone;
 use patchmesh_topology::name::{GroupName, MachineName, RolloutName, Site};
 use patchmesh_topology::offer::{Machine, Offer, Offered};
-use patchmesh_topology::revision::RevisionId;
 use patchmesh_topology::rollout::Rollout;
 use patchmesh_topology::rollout::explain::{Explanation, Input, WaveNote, explain};
 use patchmesh_topology::rollout::plan::Tallies;
@@ -33,14 +31,18 @@ pub(super) fn list(
     let tallies = counted.clone().unwrap_or_default();
     let unready = unready(node, &generation);
     let now = Timestamp::now();
-    let standing = |rollout: &Rollout| standing(&generation, rollout, &tallies, &unready, now);
+    let opened = generation.by_rollout();
+    let standing = |rollout: &Rollout| {
+        let revisions = opened.get(&(rollout.stage, &rollout.name)).map_or(0, BTreeSet::len);
+        standing(&generation, rollout, revisions as u64, &tallies, &unready, now)
+    };
     Ok(wire::ListRolloutsResponse {
         rollouts: rollouts.into_iter().map(standing).collect(),
         counted: counted.is_some(),
     })
 }
 
-fn find<'a>(generation: &'a Generation, name: &str) -> Result<&'a Rollout, Status> {
+pub(super) fn find<'a>(generation: &'a Generation, name: &str) -> Result<&'a Rollout, Status> {
     let name: RolloutName = name.parse().map_err(|error| field("name", &error))?;
     generation.rollouts.rollouts.get(&name).ok_or_else(|| {
         Status::not_found(format!(
@@ -52,6 +54,7 @@ fn find<'a>(generation: &'a Generation, name: &str) -> Result<&'a Rollout, Statu
 fn standing(
     generation: &Generation,
     rollout: &Rollout,
+    revisions: u64,
     tallies: &Tallies,
     unready: &BTreeMap<Site, String>,
     now: Timestamp,
@@ -64,7 +67,7 @@ fn standing(
     wire::RolloutStanding {
         rollout: Some(document::Rollout::from(rollout)),
         state: state.map(|state| document::RolloutState::from((&rollout.name, state))),
-        revisions: revisions(generation, rollout).len() as u64,
+        revisions,
         headline,
         waves: waves.into_iter().map(wave).collect(),
     }
@@ -80,14 +83,6 @@ fn wave(note: WaveNote) -> wire::WaveStanding {
         failed: note.counts.failed,
         next: note.next,
     }
-}
-
-/// The revisions that are approved by a rollout.
-fn revisions<'a>(generation: &'a Generation, rollout: &Rollout) -> BTreeSet<&'a RevisionId> {
-    let Some(approvals) = generation.approvals.get(&rollout.stage) else { return BTreeSet::new() };
-    let by_it = |decision: &Decision| *decision == Decision::Approved(rollout.name.clone());
-    let entries = approvals.set.entries.iter();
-    entries.filter(|(_, one)| by_it(&one.decision)).map(|((id, _), _)| id).collect()
 }
 
 /// Sites whose nodes lack content, with what they lack.
@@ -122,24 +117,23 @@ pub(super) fn site(
         "" => None,
         name => Some(name.parse::<MachineName>().map_err(|error| field("machine", &error))?),
     };
-    let Some(approvals) = generation.approvals.get(&rollout.stage) else {
+    let Some(offer) = generation.offer(rollout.stage, Timestamp::now()) else {
         return Err(Status::failed_precondition(format!(
             "this node does not carry {}; ask another",
             rollout.stage
         )));
     };
-    let states = &generation.wave_states.states;
-    let offer = Offer::new(&approvals.set, &generation.rollouts, states, Timestamp::now());
     // Brakes of other sites are known to those alone.
     let is_here = generation.mesh.node(&node.name).is_some_and(|own| own.site == site);
     let held = node.brakes.held();
     let offer = if is_here { Offer { brakes: &held, ..offer } } else { offer };
     let zone = zone_of(&generation, &site);
+    let revisions = offer.approvals.by_rollout().remove(&rollout.name).unwrap_or_default();
     let mut answers = Vec::new();
     for group in groups {
         // Of most revisions the same is so: each answer is given once.
         let mut by_text: BTreeMap<(bool, String), Vec<String>> = BTreeMap::new();
-        for id in revisions(&generation, rollout) {
+        for id in &revisions {
             let answer = match &machine {
                 None => {
                     offer.of(id, &group, Some(&site)).map(|since| format!("open since {since:.0}"))

@@ -1,6 +1,6 @@
 //! Which revisions a plan is for, of those that can be approved for its stage.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use patchmesh_topology::node::Stage;
 use patchmesh_topology::revision::{RevisionId, Severity};
@@ -10,15 +10,22 @@ use patchmesh_topology::rollout::deadline::{Deadline, Facts};
 use crate::generation::{Generation, load, read_revision};
 use crate::store::Store;
 
+/// Revisions, and how bad it is not to have them.
+pub(super) type Subject = BTreeMap<RevisionId, Option<Severity>>;
+
 /// Those named, and those that its query finds and nobody decided on for all
 /// groups of the stage. Blocks: opens what is in question.
 pub(super) fn revisions(
     generation: &Generation,
     store: &Store,
     rollout: &Rollout,
-) -> Result<BTreeSet<RevisionId>, load::Error> {
+) -> Result<Subject, load::Error> {
     let what = &rollout.what;
-    let mut found = what.revisions.clone();
+    let mut found = Subject::new();
+    for id in &what.revisions {
+        let revision = read_revision(generation, store, id)?;
+        found.insert(id.clone(), revision.and_then(|revision| generation.severity(&revision)));
+    }
     if what.severity.is_none() && what.products.is_empty() {
         return Ok(found);
     }
@@ -34,41 +41,24 @@ pub(super) fn revisions(
     };
     for id in candidates.into_iter().filter(|id| !is_decided(id)) {
         let Some(revision) = read_revision(generation, store, id)? else { continue };
-        let severity = severity(generation, id, revision.facts.severity);
+        let severity = generation.severity(&revision);
         if what.fits(id, &revision.facts.products, severity) {
-            found.insert(id.clone());
+            found.insert(id.clone(), severity);
         }
     }
     Ok(found)
 }
 
-/// As the company judges, else as the vendor states.
-fn severity(
-    generation: &Generation,
-    id: &RevisionId,
-    stated: Option<Severity>,
-) -> Option<Severity> {
-    let assessed = generation.assessments.get(id).and_then(|one| one.severity());
-    assessed.map_or(stated, |(severity, _)| severity)
-}
-
-/// The first deadline of these revisions for an exposed machine. Blocks.
+/// The first deadline of these revisions for an exposed machine.
 pub(super) fn deadline(
     generation: &Generation,
-    store: &Store,
     rollout: &Rollout,
-    revisions: &BTreeSet<RevisionId>,
-) -> Result<Option<Deadline>, load::Error> {
-    let mut first = None;
-    for id in revisions {
-        let Some(entry) = generation.catalogue.get(id) else { continue };
-        let mut facts = Facts::of(generation.assessments.get(id), entry.entered_at);
-        if facts.severity.is_none() {
-            let revision = read_revision(generation, store, id)?;
-            facts.severity = revision.and_then(|revision| revision.facts.severity);
-        }
-        let deadline = rollout.deadline.deadline(&facts, true);
-        first = Some(first.map_or(deadline, |first: Deadline| first.min(deadline)));
-    }
-    Ok(first)
+    revisions: &Subject,
+) -> Option<Deadline> {
+    let deadlines = revisions.iter().filter_map(|(id, severity)| {
+        let entered_at = generation.catalogue.get(id)?.entered_at;
+        let facts = Facts::of(generation.assessments.get(id), *severity, entered_at);
+        Some(rollout.deadline.deadline(&facts, true))
+    });
+    deadlines.min()
 }

@@ -1,6 +1,7 @@
 //! The planner, by property. Worlds are small and events many: what machines
 //! say, what operators order, and time.
 
+use jiff::SignedDuration;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::{Just, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};

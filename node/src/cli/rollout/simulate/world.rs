@@ -295,8 +295,8 @@ fn sites(files: &[SiteFile], lines: &BTreeMap<String, LineFile>) -> Result<Vec<S
                     .map_err(|error| format!("site {name}: {error}"))?,
             };
             places.insert(name.clone(), sites.len());
-            let (zone, line) = (zone.clone(), profile.clone());
-            sites.push(SimSite { name, zone, line, above, machines: machines.clone() });
+            let line = profile.clone();
+            sites.push(SimSite { name, line, above, machines: machines.clone() });
         }
     }
     Ok(sites)

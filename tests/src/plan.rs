@@ -1,0 +1,33 @@
+//! Rollouts as scenarios plan them.
+
+use anyhow::Result;
+
+use crate::cluster::Cluster;
+
+/// `spring`: Europe first, the rest when an operator says so.
+pub const EUROPE_FIRST: &str = r#"
+name = "spring"
+
+[what]
+revisions = ["REVISION"]
+
+[[wave]]
+name = "europe"
+geographies = ["emea/**"]
+
+[wave.gate]
+operator = "required"
+
+[[wave]]
+name = "world"
+"#;
+
+/// Writes a plan for `revision` into the cluster's folder; its path.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write(cluster: &Cluster, plan: &str, revision: &str) -> Result<String> {
+    let path = cluster.folder().join("plan.toml");
+    std::fs::write(&path, plan.replace("REVISION", revision))?;
+    Ok(path.display().to_string())
+}
