@@ -4,6 +4,7 @@
 //! yields one measurement for each peer or percentile. Rows run one after the
 //! other on an otherwise idle machine.
 
+mod halt;
 mod import;
 mod machine;
 mod measurement;
@@ -164,6 +165,11 @@ const ROWS: &[Row] = &[
         id: "rollout.1",
         about: "a month of 5,000 sites and a million machines simulated",
         run: |scale| Box::pin(rollout::simulation(scale)),
+    },
+    Row {
+        id: "rollout.2",
+        about: "from a machine's failure until every branch is halted",
+        run: |scale| Box::pin(halt::halt(scale)),
     },
     Row {
         id: "rollout.3",
