@@ -198,6 +198,20 @@ async fn failing_machines_halt_it_everywhere_and_other_geographies_never_see_it(
     rollout(&cluster, &["start", &plan]).await?;
     comes_to(&cluster, "lyon", "emea/fr/lyon", true, "open since").await?;
 
+    // The primary knows where a machine is that has joined; what is said wins.
+    let own = rollout(&cluster, &["explain", "spring", "--machine", "pc-4"]).await?;
+    ensure!(own["at"] == "emea/fr/lyon" && own["site"][0]["group"] == "workstations", "{own}");
+    let text = own["site"][0]["text"].as_str().unwrap_or_default();
+    ensure!(text.starts_with("open by wave europe since"), "{own}");
+    let moved = ["explain", "spring", "--machine", "pc-4", "--site", "apac/jp/tokyo"];
+    let moved = rollout(&cluster, &moved).await?;
+    ensure!(moved["site"][0]["open"] == false, "{moved}");
+    let unknown = ["rollout", "explain", "spring", "--machine", "pc-9"];
+    let nobody = cluster.patchmesh(PRIMARY, &unknown).await?;
+    ensure!(nobody.code == 66 && nobody.stderr.contains("no machine pc-9"), "{nobody:?}");
+    let elsewhere = cluster.patchmesh("tokyo", &unknown).await?;
+    ensure!(elsewhere.stderr.contains("the primary alone knows"), "{elsewhere:?}");
+
     // One failure is allowed, and two are not.
     for (machine, outcome) in machines.iter_mut().zip([Outcome::Success, Outcome::Failure]) {
         machine.happened(&revision, Phase::Installation, outcome, "as tried");

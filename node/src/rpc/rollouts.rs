@@ -70,7 +70,7 @@ impl Rollouts for Service {
         &self,
         request: Request<wire::ExplainSiteRequest>,
     ) -> Result<Response<wire::ExplainSiteResponse>, Status> {
-        explain::site(&self.node, &request.into_inner()).map(Response::new)
+        explain::site(&self.node, request.into_inner()).await.map(Response::new)
     }
 
     async fn add_freeze(

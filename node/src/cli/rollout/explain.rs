@@ -1,6 +1,6 @@
 //! `patchmesh rollout explain`: what would have to happen next.
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use patchmesh_proto::admin;
 use patchmesh_topology::name::{GroupName, MachineName, RolloutName, Site};
 use serde::Serialize;
@@ -16,17 +16,22 @@ const NAMED: usize = 3;
 ///
 /// With --site: what of it is open there, and why the rest is not, as stock
 /// clients see it. With --machine: what that machine may do, and when, by the
-/// rules that it follows itself.
+/// rules that it follows itself; the primary knows where a machine is that has
+/// joined, elsewhere and for others say it with --site and --group.
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("whose").multiple(true).args(["site", "machine"]))]
 #[command(after_help = "\
 Examples:
   patchmesh rollout explain december
   patchmesh rollout explain december --site emea/fr/paris
+  patchmesh rollout explain december --machine till-17
   patchmesh rollout explain december --site emea/fr/paris --machine till-17 --group tills
 
 JSON:
   {\"rollout\", \"headline\", \"waves\": [{\"name\", \"status\", \"next\": [TEXT]}],
-   \"site\": [{\"group\", \"open\", \"text\", \"revisions\": [REVISION]}] or null}")]
+   \"at\": SITE or null,
+   \"site\": [{\"group\", \"open\", \"text\", \"revisions\": [REVISION]}] or null}
+  \"at\" is the site that was asked about, \"site\" what is so there.")]
 pub(crate) struct Explain {
     /// Its name
     name: RolloutName,
@@ -34,10 +39,10 @@ pub(crate) struct Explain {
     #[arg(long, value_name = "SITE")]
     site: Option<Site>,
     /// For this group [default: every group of the stage]
-    #[arg(long, value_name = "GROUP", requires = "site")]
+    #[arg(long, value_name = "GROUP", requires = "whose")]
     group: Option<GroupName>,
     /// For this machine
-    #[arg(long, value_name = "NAME", requires = "group")]
+    #[arg(long, value_name = "NAME")]
     machine: Option<MachineName>,
 }
 
@@ -46,6 +51,7 @@ struct Explained {
     rollout: String,
     headline: String,
     waves: Vec<Note>,
+    at: Option<String>,
     site: Option<Vec<SiteNote>>,
 }
 
@@ -71,13 +77,15 @@ impl From<admin::SiteAnswer> for SiteNote {
 }
 
 impl Explained {
-    fn of(standing: Standing, site: Option<Vec<SiteNote>>) -> Self {
+    fn of(standing: Standing, asked: Option<(String, Vec<SiteNote>)>) -> Self {
+        let (at, site) = asked.unzip();
         let note =
             |wave: show::WaveRow| Note { name: wave.name, status: wave.status, next: wave.next };
         Self {
             rollout: standing.name,
             headline: standing.headline,
             waves: standing.waves.into_iter().map(note).collect(),
+            at,
             site,
         }
     }
@@ -92,7 +100,8 @@ impl Answer for Explained {
                 text.push_str(&format!("  {next}.\n"));
             }
         }
-        let Some(site) = &self.site else { return text };
+        let (Some(site), Some(at)) = (&self.site, &self.at) else { return text };
+        text.push_str(&format!("at {at}:\n"));
         if site.is_empty() {
             text.push_str("nothing is approved by it\n");
         }
@@ -111,25 +120,26 @@ impl Answer for Explained {
 impl Explain {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
         let mut standings = show::ask(context, Some(&self.name)).await?;
-        let site = match &self.site {
-            None => None,
-            Some(site) => Some(self.ask(context, site).await?),
+        let asked = match (&self.site, &self.machine) {
+            (None, None) => None,
+            _ => Some(self.ask(context).await?),
         };
         let standing = standings.rollouts.pop().ok_or_else(|| {
             crate::cli::exit::Exit::NotFound.error(format!("there is no rollout {}", self.name))
         })?;
-        context.output.print(&Explained::of(standing, site))
+        context.output.print(&Explained::of(standing, asked))
     }
 
-    async fn ask(&self, context: &Context, site: &Site) -> anyhow::Result<Vec<SiteNote>> {
+    async fn ask(&self, context: &Context) -> anyhow::Result<(String, Vec<SiteNote>)> {
         let text = |name: Option<String>| name.unwrap_or_default();
         let request = admin::ExplainSiteRequest {
             name: self.name.to_string(),
-            site: site.to_string(),
+            site: text(self.site.as_ref().map(ToString::to_string)),
             machine: text(self.machine.as_ref().map(ToString::to_string)),
             group: text(self.group.as_ref().map(ToString::to_string)),
         };
         let response = context.rollouts()?.explain_site(request).await.map_err(grpc::failure)?;
-        Ok(response.into_inner().answers.into_iter().map(SiteNote::from).collect())
+        let response = response.into_inner();
+        Ok((response.site, response.answers.into_iter().map(SiteNote::from).collect()))
     }
 }

@@ -1,6 +1,8 @@
 //! Where rollouts stand, and why.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -11,10 +13,13 @@ use patchmesh_topology::offer::{Machine, Offer, Offered};
 use patchmesh_topology::rollout::Rollout;
 use patchmesh_topology::rollout::explain::{Explanation, Input, WaveNote, explain};
 use patchmesh_topology::rollout::plan::Tallies;
+use patchmesh_topology::tally::Place;
 use tonic::Status;
 
 use crate::generation::Generation;
 use crate::log::in_one_line;
+use crate::reports::ledger::records::MACHINES;
+use crate::rpc::blocking;
 use crate::rpc::context::Context;
 use crate::rpc::status::field;
 
@@ -102,20 +107,16 @@ fn unready(node: &Context, generation: &Generation) -> BTreeMap<Site, String> {
     unready
 }
 
-pub(super) fn site(
+pub(super) async fn site(
     node: &Context,
-    request: &wire::ExplainSiteRequest,
+    request: wire::ExplainSiteRequest,
 ) -> Result<wire::ExplainSiteResponse, Status> {
     let generation = node.generation();
     let rollout = find(&generation, &request.name)?;
-    let site: Site = request.site.parse().map_err(|error| field("site", &error))?;
-    let groups: Vec<GroupName> = match request.group.as_str() {
-        "" => generation.mesh.groups_of(rollout.stage).map(|group| group.name.clone()).collect(),
-        name => vec![name.parse().map_err(|error| field("group", &error))?],
-    };
-    let machine = match request.machine.as_str() {
-        "" => None,
-        name => Some(name.parse::<MachineName>().map_err(|error| field("machine", &error))?),
+    let Whose { site, group, machine } = whose(node, &request).await?;
+    let groups: Vec<GroupName> = match group {
+        None => generation.mesh.groups_of(rollout.stage).map(|group| group.name.clone()).collect(),
+        Some(group) => vec![group],
     };
     let Some(offer) = generation.offer(rollout.stage, Timestamp::now()) else {
         return Err(Status::failed_precondition(format!(
@@ -156,7 +157,54 @@ pub(super) fn site(
             text,
         }));
     }
-    Ok(wire::ExplainSiteResponse { answers })
+    Ok(wire::ExplainSiteResponse { answers, site: site.to_string() })
+}
+
+/// About whom a question is.
+struct Whose {
+    site: Site,
+    /// `None`: every group of the stage.
+    group: Option<GroupName>,
+    machine: Option<MachineName>,
+}
+
+/// What the question says; where it leaves out the site or group of a machine,
+/// what the primary knows of that.
+async fn whose(node: &Context, request: &wire::ExplainSiteRequest) -> Result<Whose, Status> {
+    let site = some::<Site>("site", &request.site)?;
+    let group = some::<GroupName>("group", &request.group)?;
+    let machine = some::<MachineName>("machine", &request.machine)?;
+    match (site, group, machine) {
+        (Some(site), group, None) => Ok(Whose { site, group, machine: None }),
+        (Some(site), Some(group), machine) => Ok(Whose { site, group: Some(group), machine }),
+        (None, _, None) => Err(field("site", "is missing; name a site, or a machine")),
+        (site, group, Some(machine)) => {
+            let known = known(node, &machine).await?;
+            let (site, group) = (site.unwrap_or(known.site), group.unwrap_or(known.group));
+            Ok(Whose { site, group: Some(group), machine: Some(machine) })
+        }
+    }
+}
+
+fn some<T: FromStr<Err: Display>>(name: &str, text: &str) -> Result<Option<T>, Status> {
+    let parsed = (!text.is_empty()).then(|| text.parse());
+    parsed.transpose().map_err(|error| field(name, &error))
+}
+
+/// Where the ledger of machines has one.
+async fn known(node: &Context, machine: &MachineName) -> Result<Place, Status> {
+    let Some(primary) = &node.primary else {
+        return Err(Status::failed_precondition(format!(
+            "where machine {machine} is, the primary alone knows; ask it, or name the site and the group"
+        )));
+    };
+    let (store, name) = (primary.ledger.store().clone(), machine.clone());
+    let record = blocking(move || store.get(&MACHINES, name.as_str())).await?;
+    record.and_then(|record| record.place()).ok_or_else(|| {
+        Status::not_found(format!(
+            "no machine {machine} has joined; `patchmesh machine list` shows those that have, or name its site and group"
+        ))
+    })
 }
 
 fn describe(offered: &Offered) -> String {
