@@ -45,6 +45,7 @@ mod record;
 mod records;
 mod recovery;
 mod table;
+mod totals;
 mod transaction;
 
 #[cfg(test)]
@@ -53,7 +54,7 @@ mod tests;
 #[cfg(test)]
 pub(crate) use disk::faults;
 
-pub use blob::{BlobReader, Held, SMALL_BLOB, Totals};
+pub use blob::{BlobReader, Held, SMALL_BLOB};
 pub use check::{Check, Progress, Rest, Verification};
 pub use checkpoint::{BlobFile, Checkpoint, NewFolder, OWN_NAMES};
 pub use error::Error;
@@ -63,6 +64,7 @@ pub use partial::PartialBlob;
 pub use record::{GENERATIONS, GenerationRecord, METADATA, NODE};
 pub use records::RawRecord;
 pub use table::{Key, Table, Tag};
+pub use totals::Totals;
 pub use transaction::Transaction;
 
 use database::{Database, Order, Space};
@@ -104,6 +106,7 @@ struct Inner {
     /// Room for pieces that are read whole for the sake of a part.
     checking: Arc<Semaphore>,
     damage: Arc<damage::Damage>,
+    counted: totals::Counted,
     folder: Folder,
 }
 
@@ -136,6 +139,7 @@ impl Store {
             naming: Default::default(),
             checking: Arc::new(Semaphore::new(CHECKED_AT_ONCE)),
             damage: Arc::default(),
+            counted: totals::Counted::default(),
             folder,
         };
         let store = Self { inner: Arc::new(inner) };

@@ -73,15 +73,6 @@ pub struct Held {
     pub length: u64,
 }
 
-/// Number and bytes of all blobs that are held.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Totals {
-    /// Number of blobs.
-    pub blobs: u64,
-    /// Their bytes.
-    pub bytes: u64,
-}
-
 impl Store {
     /// Whether a blob is held, whole.
     ///
@@ -219,20 +210,6 @@ impl Store {
             },
         )?;
         Ok(held)
-    }
-
-    /// Number and bytes of all blobs, counted anew.
-    ///
-    /// # Errors
-    /// A failing disk.
-    pub fn totals(&self) -> Result<Totals, Error> {
-        let mut totals = Totals::default();
-        self.for_each(&BLOBS, |_, record| {
-            totals.blobs += 1;
-            totals.bytes += record.length;
-            Ok(true)
-        })?;
-        Ok(totals)
     }
 
     /// Removes a blob; whether it was held. Nothing may name it any more.

@@ -150,6 +150,10 @@ impl<K: Key + ?Sized, V: Message + Default> Table<K, V> {
         Self { tag, version, types: PhantomData }
     }
 
+    pub(super) const fn tag(&self) -> Tag {
+        self.tag
+    }
+
     pub(super) fn prefix(&self) -> Vec<u8> {
         vec![self.tag as u8]
     }

@@ -7,7 +7,7 @@ use prost::Message;
 use super::blob::{self, BLOBS, BlobRecord, SMALL_BLOB};
 use super::database::{Batch, Space};
 use super::disk::Step;
-use super::table::{Key, Table};
+use super::table::{Key, Table, Tag};
 use super::{Error, Store};
 
 /// Collects changes; nothing is seen or written before it is committed.
@@ -19,11 +19,13 @@ use super::{Error, Store};
 pub struct Transaction {
     store: Store,
     batch: Batch,
+    /// Whether blobs may come or go with it.
+    has_blobs: bool,
 }
 
 impl Transaction {
     pub(super) fn new(store: Store) -> Self {
-        Self { store, batch: Batch::default() }
+        Self { store, batch: Batch::default(), has_blobs: false }
     }
 
     /// Writes one record.
@@ -33,6 +35,7 @@ impl Transaction {
         key: &K,
         value: &V,
     ) -> &mut Self {
+        self.has_blobs |= table.tag() == Tag::Blob;
         self.batch.put(Space::Records, table.key(key), table.encode(value));
         self
     }
@@ -43,6 +46,7 @@ impl Transaction {
         table: &Table<K, V>,
         key: &K,
     ) -> &mut Self {
+        self.has_blobs |= table.tag() == Tag::Blob;
         self.batch.delete(Space::Records, table.key(key));
         self
     }
@@ -69,10 +73,12 @@ impl Transaction {
     }
 
     pub(super) fn put_raw(&mut self, key: Vec<u8>, value: Vec<u8>) {
+        self.has_blobs = true;
         self.batch.put(Space::Records, key, value);
     }
 
     pub(super) fn delete_raw(&mut self, key: Vec<u8>) {
+        self.has_blobs = true;
         self.batch.delete(Space::Records, key);
     }
 
@@ -109,6 +115,10 @@ impl Transaction {
         let path = self.store.path();
         let disk = self.store.folder().disk();
         disk.step(Step::Commit).map_err(|e| Error::io("write to the database of", path, e))?;
-        self.store.database().write(self.batch, sync)
+        let outcome = self.store.database().write(self.batch, sync);
+        if self.has_blobs {
+            self.store.inner.counted.has_changed();
+        }
+        outcome
     }
 }
