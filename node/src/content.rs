@@ -121,8 +121,11 @@ impl Wanted {
 #[derive(Debug, Clone, Default)]
 struct Wish {
     generation: u64,
+    /// Each name once.
     wanted: Arc<[Wanted]>,
     names: Arc<HashSet<Digest>>,
+    /// Grows when something wanted was lost: all is counted anew.
+    losses: u64,
 }
 
 /// How soon a fetch begins.
@@ -207,12 +210,17 @@ impl Content {
     pub fn set_wanted(&self, generation: u64, mut wanted: Vec<Wanted>) {
         // Stable: the order within a class stays.
         wanted.sort_by_key(|one| one.class);
+        let mut names = HashSet::with_capacity(wanted.len());
+        wanted.retain(|one| names.insert(one.digest));
         let end = wanted.partition_point(|one| one.class <= Class::Critical);
         if end > 0 {
             tokio::spawn(critical::begin(self.clone(), wanted[..end].to_vec()));
         }
-        let names = Arc::new(wanted.iter().map(|one| one.digest).collect());
-        self.inner.wish.send_replace(Wish { generation, wanted: wanted.into(), names });
+        self.inner.wish.send_modify(|wish| {
+            wish.generation = generation;
+            wish.wanted = wanted.into();
+            wish.names = Arc::new(names);
+        });
     }
 
     /// Whether the node is to hold this payload.

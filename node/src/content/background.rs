@@ -61,6 +61,8 @@ struct Work {
     small: VecDeque<Wanted>,
     /// Wanted and not counted as held yet.
     missing: HashSet<Digest>,
+    /// The wish that was counted last.
+    counted: Wish,
     /// In `running`.
     active: HashSet<Digest>,
     /// How many of `running` are batches, and how many fetches of one.
@@ -110,17 +112,24 @@ pub(super) async fn sleep_or_never(until: Option<Instant>) {
 }
 
 impl Work {
+    /// What is held for sure: it was wanted before and counted, and nothing was lost.
+    fn known(&self, wish: &Wish) -> impl Fn(&Digest) -> bool + Send + use<> {
+        let is_whole = wish.losses == self.counted.losses;
+        let (names, missing) = (self.counted.names.clone(), self.missing.clone());
+        move |digest| is_whole && names.contains(digest) && !missing.contains(digest)
+    }
+
     /// Takes a new wish: counts what is held and queues the rest.
     async fn replace(&mut self, content: &Content, wish: &Wish) {
         let Wish { generation, wanted: asked, .. } = wish.clone();
+        let is_known = self.known(wish);
         let counted = content.store().run(move |store| {
             let mut readiness = Readiness { generation, ..Readiness::default() };
             let mut missing = VecDeque::new();
-            let mut seen = HashSet::new();
-            for wanted in asked.iter().filter(|wanted| seen.insert(wanted.digest)) {
+            for wanted in asked.iter() {
                 readiness.payloads_wanted += 1;
                 readiness.bytes_wanted += wanted.length;
-                if store.has(&wanted.digest)? {
+                if is_known(&wanted.digest) || store.has(&wanted.digest)? {
                     readiness.add(*wanted);
                 } else {
                     missing.push_back(*wanted);
@@ -132,6 +141,7 @@ impl Work {
             Ok((readiness, missing)) => {
                 content.inner.readiness.send_replace(readiness);
                 self.missing = missing.iter().map(|wanted| wanted.digest).collect();
+                self.counted = wish.clone();
                 (self.small, self.queue) = missing.into_iter().partition(small::is_small);
                 self.failed.clear();
                 self.held_back.clear();

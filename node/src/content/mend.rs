@@ -196,7 +196,7 @@ impl Content {
             );
             // What is wanted and no longer held is counted anew.
             if self.wishes_for(&digest) {
-                self.inner.wish.send_modify(|_| {});
+                self.inner.wish.send_modify(|wish| wish.losses += 1);
             }
         }
         Ok(true)
