@@ -5,6 +5,8 @@
 //! What is in it has been checked against signed metadata before it was
 //! built, by [`load`].
 
+pub mod demand;
+mod differences;
 #[cfg(test)]
 mod fuzz;
 pub mod load;
@@ -16,7 +18,7 @@ pub mod storage;
 pub(crate) mod testing;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -108,17 +110,6 @@ impl StoredView {
     }
 }
 
-/// The bound payloads of what is approved, as one node sees them.
-#[derive(Debug, Clone, Default)]
-struct ApprovedPayloads {
-    wanted: Arc<BTreeMap<Digest, u64>>,
-    unsubscribed: Arc<BTreeSet<Digest>>,
-}
-
-/// The same, found once: it takes a look at every approved revision.
-#[derive(Debug, Clone, Default)]
-pub struct Demand(Arc<OnceLock<(NodeName, ApprovedPayloads)>>);
-
 /// One consistent set of documents.
 #[derive(Debug, Clone)]
 pub struct Generation {
@@ -165,7 +156,7 @@ pub struct Generation {
     /// The approved revisions of the stages that this node carries.
     pub revisions: Arc<BTreeMap<RevisionId, Arc<Revision>>>,
     /// What they call for.
-    pub demand: Demand,
+    pub demand: demand::Demand,
 }
 
 impl Generation {
@@ -182,62 +173,6 @@ impl Generation {
             .iter()
             .map(|(stage, approvals)| approval_set_status(*stage, approvals))
             .collect()
-    }
-
-    /// The payload blobs that `node` has to hold: of every approved revision
-    /// whose payloads are all bound, those that it or a node below it
-    /// subscribed to. Sorted by digest.
-    #[must_use]
-    pub fn wanted_payloads(&self, node: &NodeName) -> Arc<BTreeMap<Digest, u64>> {
-        self.approved_payloads(node).wanted
-    }
-
-    /// Payload blobs of approved revisions that `node` does not hold, since
-    /// neither it nor a node below it subscribed to them.
-    #[must_use]
-    pub fn unsubscribed_payloads(&self, node: &NodeName) -> Arc<BTreeSet<Digest>> {
-        self.approved_payloads(node).unsubscribed
-    }
-
-    /// Whether `other` shares everything that decides what is wanted.
-    fn calls_for_as_much_as(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.mesh, &other.mesh)
-            && Arc::ptr_eq(&self.bindings, &other.bindings)
-            && Arc::ptr_eq(&self.revisions, &other.revisions)
-            && self.approvals.iter().all(|(stage, approvals)| {
-                other.approvals.get(stage).is_some_and(|one| Arc::ptr_eq(approvals, one))
-            })
-    }
-
-    fn approved_payloads(&self, node: &NodeName) -> ApprovedPayloads {
-        let find = || (node.clone(), self.find_approved_payloads(node));
-        match self.demand.0.get_or_init(find) {
-            (of, found) if of == node => found.clone(),
-            // Nearly always a node asks for itself.
-            _ => self.find_approved_payloads(node),
-        }
-    }
-
-    fn find_approved_payloads(&self, node: &NodeName) -> ApprovedPayloads {
-        let carried = self.mesh.carried(node);
-        let (mut wanted, mut unsubscribed) = (BTreeMap::new(), BTreeSet::new());
-        for stage in self.carries(node) {
-            for id in self.approved_revisions(&[stage].into()) {
-                let Some(revision) = self.revisions.get(id) else { continue };
-                let is_whole = self.binds(revision);
-                for payload in &revision.payloads {
-                    let Some(binding) = self.bindings.get(&payload.sha256) else { continue };
-                    if !carried.takes(stage, revision, payload) {
-                        unsubscribed.insert(binding.blob);
-                    } else if is_whole {
-                        wanted.insert(binding.blob, binding.length);
-                    }
-                }
-            }
-        }
-        // One file may belong to several revisions.
-        unsubscribed.retain(|blob| !wanted.contains_key(blob));
-        ApprovedPayloads { wanted: Arc::new(wanted), unsubscribed: Arc::new(unsubscribed) }
     }
 
     /// The payload blobs of approved revisions that can't wait, whoever holds

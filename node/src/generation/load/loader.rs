@@ -20,7 +20,8 @@ use patchmesh_topology::rollout::{RolloutSet, WaveStateSet};
 use patchmesh_topology::rule::Policy;
 use patchmesh_topology::view::ViewSet;
 
-use super::super::{Approvals, Demand, Generation, Target, carries, names};
+use super::super::demand::Demand;
+use super::super::{Approvals, Generation, Target, carries, names};
 use super::{Error, Staged, decode, roles};
 use crate::tuf::TrustedMetadata;
 
@@ -130,9 +131,10 @@ impl<'a> Loader<'a> {
         if generation.approvals.len() < Stage::ALL.len() {
             return Ok(None);
         }
-        generation.revisions = self.revisions(&generation, node)?;
-        if let Some(previous) = self.previous.filter(|one| one.calls_for_as_much_as(&generation)) {
-            generation.demand = previous.demand.clone();
+        let (revisions, changed) = self.revisions(&generation, node)?;
+        generation.revisions = revisions;
+        if let Some(previous) = self.previous {
+            generation.demand = Demand::after(previous, &generation, changed);
         }
         if generation.mesh.is_standby(node) {
             self.every_revision(&generation, node)?;

@@ -8,6 +8,7 @@ use patchmesh_topology::name::NodeName;
 use patchmesh_topology::node::Stage;
 use patchmesh_topology::revision::{Revision, RevisionId};
 
+use super::super::differences::differences;
 use super::super::{Generation, carries};
 use super::Error;
 use super::loader::Loader;
@@ -15,32 +16,34 @@ use super::loader::Loader;
 type Revisions = BTreeMap<RevisionId, Arc<Revision>>;
 
 impl Loader<'_> {
-    /// The revisions that are approved in the stages that `node` carries.
+    /// The revisions that are approved in the stages that `node` carries, and
+    /// those on which something else is said than in the generation before.
     pub(super) fn revisions(
         &mut self,
         generation: &Generation,
         node: &NodeName,
-    ) -> Result<Arc<Revisions>, Error> {
+    ) -> Result<(Arc<Revisions>, BTreeSet<RevisionId>), Error> {
         let carried = carries(&generation.mesh, node);
         let Some(previous) = self.previous.filter(|one| carries(&one.mesh, node) == carried) else {
             let mut found = Revisions::new();
             for id in generation.approved_revisions(&carried) {
                 found.extend(self.revision(generation, id)?);
             }
-            return Ok(Arc::new(found));
+            let all = found.keys().cloned().collect();
+            return Ok((Arc::new(found), all));
         };
         let changed = changed(previous, generation, &carried);
         if changed.is_empty() {
-            return Ok(previous.revisions.clone());
+            return Ok((previous.revisions.clone(), BTreeSet::new()));
         }
         let mut found = Revisions::clone(&previous.revisions);
-        for id in changed {
-            found.remove(id);
+        for id in &changed {
+            found.remove(*id);
             if is_approved(generation, &carried, id) {
                 found.extend(self.revision(generation, id)?);
             }
         }
-        Ok(Arc::new(found))
+        Ok((Arc::new(found), changed.into_iter().cloned().collect()))
     }
 
     fn revision(
@@ -78,46 +81,4 @@ fn changed<'a>(
 fn is_approved(generation: &Generation, carried: &BTreeSet<Stage>, id: &RevisionId) -> bool {
     let mut sets = carried.iter().filter_map(|stage| generation.approvals.get(stage));
     sets.any(|approvals| approvals.set.is_approved(id))
-}
-
-/// The keys that only one of two maps has, or that have another value in each.
-fn differences<'a, K: Ord, V: PartialEq>(
-    one: &'a BTreeMap<K, V>,
-    other: &'a BTreeMap<K, V>,
-) -> impl Iterator<Item = &'a K> {
-    let (mut left, mut right) = (one.iter().peekable(), other.iter().peekable());
-    std::iter::from_fn(move || {
-        loop {
-            let order = match (left.peek(), right.peek()) {
-                (None, None) => return None,
-                (Some(_), None) => std::cmp::Ordering::Less,
-                (None, Some(_)) => std::cmp::Ordering::Greater,
-                (Some((one, _)), Some((other, _))) => one.cmp(other),
-            };
-            match order {
-                std::cmp::Ordering::Less => return left.next().map(|(key, _)| key),
-                std::cmp::Ordering::Greater => return right.next().map(|(key, _)| key),
-                std::cmp::Ordering::Equal => {
-                    let ((key, one), (_, other)) = left.next().zip(right.next())?;
-                    if one != other {
-                        return Some(key);
-                    }
-                }
-            }
-        }
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn differences_are_what_is_not_the_same_in_both() {
-        let one = BTreeMap::from([(1, 'a'), (2, 'b'), (4, 'd'), (9, 'x')]);
-        let other = BTreeMap::from([(2, 'b'), (3, 'c'), (4, 'e')]);
-        assert_eq!(differences(&one, &other).collect::<Vec<_>>(), [&1, &3, &4, &9]);
-        assert_eq!(differences(&one, &one).count(), 0);
-        assert_eq!(differences(&one, &BTreeMap::new()).count(), 4);
-    }
 }
