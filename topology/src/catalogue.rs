@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use crate::digest::Digest;
-use crate::revision::{CatalogueEntry, Revision, RevisionId, UpdateId};
+use crate::revision::{CatalogueEntry, Revision, RevisionId, RevisionParts, UpdateId};
 
 /// A revision of the catalogue, as far as merging has to know it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,7 +61,7 @@ pub fn merge(
             return Met::Known(same.id.clone());
         }
         let latest = same_version().map(|one| one.id.release).max().unwrap_or(0);
-        revision.id.release = latest.saturating_add(1);
+        revision.id = revision.id.with_release(latest.saturating_add(1));
         let ordinal = siblings.iter().map(|one| one.ordinal.saturating_add(1)).max().unwrap_or(0);
         // Most updates have one revision, and there are as many as a distribution has sources.
         siblings.reserve_exact(1);
@@ -73,9 +73,9 @@ pub fn merge(
 /// Every revision of `update` in a catalogue held as a map.
 #[must_use]
 pub fn known_in(catalogue: &BTreeMap<RevisionId, CatalogueEntry>, update: &UpdateId) -> Vec<Known> {
-    let first = RevisionId { update: update.clone(), version: String::new(), release: 0 };
+    let first = RevisionParts { update: update.clone(), version: String::new(), release: 0 };
     catalogue
-        .range(first..)
+        .range(RevisionId::from(first)..)
         .take_while(|(id, _)| id.update == *update)
         .map(|(id, entry)| Known {
             id: id.clone(),

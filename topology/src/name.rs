@@ -7,6 +7,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// The longest name, in characters.
 pub const MAX_NAME: usize = 63;
@@ -71,7 +72,7 @@ macro_rules! name {
     ($(#[$doc:meta])* $name:ident, $kind:literal) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(String);
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// The name as text.
@@ -89,7 +90,7 @@ macro_rules! name {
 
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "{:?}", self.0)
+                fmt::Debug::fmt(&self.0, f)
             }
         }
 
@@ -97,7 +98,7 @@ macro_rules! name {
             type Err = Error;
 
             fn from_str(text: &str) -> Result<Self, Error> {
-                check($kind, text).map(|()| Self(text.to_owned()))
+                check($kind, text).map(|()| Self(text.into()))
             }
         }
     };
@@ -160,7 +161,7 @@ name! {
 impl GroupName {
     /// Comes before every name: the start of a range over sorted names.
     pub(crate) fn least() -> Self {
-        Self(String::new())
+        Self(Arc::default())
     }
 }
 
@@ -170,7 +171,7 @@ impl RolloutName {
     #[must_use]
     pub fn default_for(stage: crate::node::Stage) -> Self {
         // A stage's word has only letters, so this is a name.
-        Self(format!("default-{stage}"))
+        Self(format!("default-{stage}").into())
     }
 }
 
@@ -208,7 +209,7 @@ impl fmt::Display for Site {
 
 impl fmt::Debug for Site {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", self.0)
+        fmt::Debug::fmt(&self.0, f)
     }
 }
 

@@ -1,7 +1,9 @@
 //! What vendors release.
 
 use std::fmt;
+use std::ops::Deref;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -17,14 +19,41 @@ pub use facts::{Classification, Facts, Installer, Reboot, Reference, Severity};
 /// the N-th content that a vendor released under one version (N ≥ 2).
 ///
 /// Example: `debian-security:bookworm-security/openssl@3.0.15-1~deb12u1`.
+///
+/// Cheap to clone: every node keeps maps of all revisions, and each generation
+/// has its own of those that changed.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RevisionId(Arc<RevisionParts>);
+
+/// What a [`RevisionId`] is made of.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RevisionId {
+pub struct RevisionParts {
     /// The update that this is a revision of.
     pub update: UpdateId,
     /// The vendor's version, never empty.
     pub version: String,
     /// 1 for the first content under this version.
     pub release: u32,
+}
+
+impl Deref for RevisionId {
+    type Target = RevisionParts;
+
+    fn deref(&self) -> &RevisionParts {
+        &self.0
+    }
+}
+
+impl From<RevisionParts> for RevisionId {
+    fn from(parts: RevisionParts) -> Self {
+        Self(Arc::new(parts))
+    }
+}
+
+impl fmt::Debug for RevisionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 /// Names what a vendor releases again and again: `SOURCE:SUITE/NAME`.
@@ -190,7 +219,13 @@ impl RevisionId {
     /// [`Error::Part`] for a version that could not be read back.
     pub fn new(update: UpdateId, version: &str) -> Result<Self, Error> {
         check_part("version", version, "a '@' or '#'", |c| matches!(c, '@' | '#'))?;
-        Ok(Self { update, version: version.to_owned(), release: 1 })
+        Ok(RevisionParts { update, version: version.to_owned(), release: 1 }.into())
+    }
+
+    /// The name of another content released under the same version.
+    #[must_use]
+    pub fn with_release(&self, release: u32) -> Self {
+        RevisionParts { release, ..RevisionParts::clone(self) }.into()
     }
 }
 
@@ -206,7 +241,8 @@ impl FromStr for RevisionId {
                 _ => return Err(Error::Release(text.to_owned())),
             },
         };
-        Ok(Self { release, ..Self::new(update.parse()?, version)? })
+        let first = Self::new(update.parse()?, version)?;
+        Ok(if release == 1 { first } else { first.with_release(release) })
     }
 }
 
@@ -230,7 +266,7 @@ impl Revision {
     #[must_use]
     pub fn fingerprint(&self) -> Digest {
         let Revision { id, title, description, architectures, payloads, facts } = self;
-        let RevisionId { update, version, release: _ } = id;
+        let RevisionParts { update, version, release: _ } = &**id;
         let mut hasher = blake3::Hasher::new_derive_key("patchmesh revision fingerprint v1");
         for text in
             [update.source.as_str(), &update.suite, &update.name, version, title, description]

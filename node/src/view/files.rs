@@ -26,7 +26,9 @@ use jiff::Timestamp;
 use patchmesh_proto::document::reference;
 use patchmesh_topology::digest::{Digest, Sha256};
 use patchmesh_topology::node::Stage;
-use patchmesh_topology::revision::{Facts, Installer, Payload, Revision, RevisionId};
+use patchmesh_topology::revision::{
+    Facts, Installer, Payload, Revision, RevisionId, RevisionParts,
+};
 use patchmesh_topology::view::{Pool, PoolFile};
 use serde::Serialize;
 
@@ -179,7 +181,7 @@ fn place(revision: &Revision) -> PlacedRevision<'_> {
 }
 
 fn folder(id: &RevisionId) -> String {
-    let RevisionId { update, version, release } = id;
+    let RevisionParts { update, version, release } = &**id;
     let mut folder = step(update.source.as_str());
     for part in [&update.suite, &update.name] {
         folder.push('/');

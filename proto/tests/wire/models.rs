@@ -66,7 +66,7 @@ pub(crate) fn revision_id() -> impl Strategy<Value = RevisionId> {
     ("[a-z]{1,4}", "[a-z/-]{1,8}", "[a-z+.-]{1,8}", "[0-9:~+.-]{1,8}", 1..4u32).prop_map(
         |(source, suite, update, version, release)| {
             let text = format!("{source}:{suite}/{update}@{version}");
-            RevisionId { release, ..text.parse().expect("a revision") }
+            text.parse::<RevisionId>().expect("a revision").with_release(release)
         },
     )
 }
@@ -197,8 +197,8 @@ fn texts() -> impl Strategy<Value = Vec<String>> {
 
 fn references() -> impl Strategy<Value = Vec<Reference>> {
     let reference = (revision_id(), any::<bool>()).prop_map(|(id, every)| Reference {
-        update: id.update,
-        version: (!every).then_some(id.version),
+        update: id.update.clone(),
+        version: (!every).then_some(id.version.clone()),
     });
     btree_set(reference, 0..3).prop_map(|set| set.into_iter().collect())
 }

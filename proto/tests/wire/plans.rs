@@ -139,7 +139,7 @@ fn exceptions() -> impl Strategy<Value = Exceptions> {
     ];
     let subject = prop_oneof![
         Just(Subject::All),
-        revision_id().prop_map(|id| Subject::Update(id.update)),
+        revision_id().prop_map(|id| Subject::Update(id.update.clone())),
         revision_id().prop_map(Subject::Revision),
     ];
     let texts = (".{0,9}", ".{0,9}", ".{0,9}");

@@ -138,7 +138,7 @@ impl FromStr for Reference {
             return Ok(Self { update: text.parse()?, version: None });
         }
         let id: RevisionId = text.parse()?;
-        Ok(Self { update: id.update, version: Some(id.version) })
+        Ok(Self { update: id.update.clone(), version: Some(id.version.clone()) })
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use jiff::SignedDuration;
 use patchmesh_topology::name::Site;
-use patchmesh_topology::revision::DocumentRef;
+use patchmesh_topology::revision::{DocumentRef, RevisionId};
 use patchmesh_topology::rollout::{Progress, Rollout, RolloutState, Wave, brake};
 
 use super::testing::{self, Company, GROUP};
@@ -105,7 +105,7 @@ async fn what_replaces_something_at_one_site_leaves_it_at_the_others() {
     let before = company.at("paris").unwrap();
     let change = |draft: &mut Draft| {
         let mut newer = testing::revision("old07");
-        newer.id.version = "2".to_owned();
+        newer.id = RevisionId::new(newer.id.update.clone(), "2").unwrap();
         for payload in &mut newer.payloads {
             payload.version = "2".to_owned();
             payload.control = payload.control.replace("Version: 1", "Version: 2");

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use patchmesh_topology::digest::Sha256;
 use patchmesh_topology::name::SourceName;
-use patchmesh_topology::revision::{Facts, Payload, Revision, RevisionId, UpdateId};
+use patchmesh_topology::revision::{Facts, Payload, Revision, RevisionParts, UpdateId};
 
 use super::Error;
 use super::config::Config;
@@ -162,7 +162,7 @@ fn revision(group: Group, source: SourceName, suite: String) -> Revision {
     let (title, description) = words(&name, &payloads);
     let update = UpdateId { source, suite, name };
     Revision {
-        id: RevisionId { update, version, release: 1 },
+        id: RevisionParts { update, version, release: 1 }.into(),
         title,
         description,
         architectures,

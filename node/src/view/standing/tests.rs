@@ -109,7 +109,7 @@ async fn what_is_held_back_at_a_site_is_not_served_there() {
     let now = Timestamp::now();
     for subject in [
         Subject::Revision(revision("spring").id),
-        Subject::Update(revision("spring").id.update),
+        Subject::Update(revision("spring").id.update.clone()),
         Subject::Rollout("spring".parse().unwrap()),
     ] {
         let paris = serve(&generation, "paris", &brakes(subject), &Standings::new(), now).unwrap();

@@ -181,7 +181,7 @@ fn what_time_alone_opens_is_seen_ahead() {
     world.freeze("apac", 90, 120);
     assert_eq!(told(&world, &places)[0], expected[0].replace("100", "120"));
     // An exception ends by itself; the set is told by when it comes first.
-    let everything = Subject::Update(revision(2).update);
+    let everything = Subject::Update(revision(2).update.clone());
     world.except(Scope::Site(site("emea/fr/lyon")), everything, 0, 70);
     assert_eq!(
         told(&world, &places),
@@ -213,7 +213,7 @@ fn worlds() -> impl Strategy<Value = World> {
     ];
     let subject = prop_oneof![
         Just(Subject::All),
-        (0..9u8).prop_map(|number| Subject::Update(revision(number).update)),
+        (0..9u8).prop_map(|number| Subject::Update(revision(number).update.clone())),
         (0..9u8).prop_map(|number| Subject::Revision(revision(number))),
     ];
     let exception = (scope, subject, time(), time());
