@@ -56,6 +56,7 @@ mod root;
 mod rule;
 mod select;
 mod serve;
+mod site_group;
 mod source;
 mod stage;
 mod standby;
@@ -202,6 +203,9 @@ pub(crate) enum Command {
     /// What a site holds back
     #[command(subcommand)]
     Brake(brake::Brake),
+    /// Sites that waves go to by one name
+    #[command(subcommand)]
+    SiteGroup(site_group::SiteGroup),
     /// Times in which nothing opens
     #[command(subcommand)]
     Freeze(freeze::Freeze),
@@ -378,6 +382,7 @@ async fn dispatch(context: &Context, command: Command) -> anyhow::Result<()> {
         Command::Rule(command) => command.run(context).await,
         Command::Rollout(command) => command.run(context).await,
         Command::Brake(command) => command.run(context).await,
+        Command::SiteGroup(command) => command.run(context).await,
         Command::Freeze(command) => command.run(context).await,
         Command::Exception(command) => command.run(context).await,
         Command::Link(command) => command.run(context).await,

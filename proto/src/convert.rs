@@ -40,7 +40,9 @@ pub use mesh::{install_mode, role, stage, stages};
 pub use person::user_roles;
 pub use policy::rule;
 pub use report::{outcome, phase};
-pub use rollout::{exception, exception_to_wire, freeze, freeze_to_wire};
+pub use rollout::{
+    exception, exception_to_wire, freeze, freeze_to_wire, site_group, site_group_to_wire,
+};
 
 /// What is wrong with a field.
 #[derive(Debug, thiserror::Error)]
@@ -99,6 +101,9 @@ pub enum Fault {
     /// Not a cycle.
     #[error("is no cycle")]
     Cycle(#[source] patchmesh_topology::rollout::calendar::NoCycle),
+    /// Groups of sites that are not there.
+    #[error("cannot go where it says")]
+    Geographies(#[from] patchmesh_topology::rollout::geography::Unresolved),
     /// Not a time zone.
     #[error("is no time zone")]
     Zone(#[source] patchmesh_topology::link::zone::UnknownZone),

@@ -25,8 +25,12 @@ pub const MAX_PARTITION: usize = 64 << 10;
 /// A group has several views, and each site one of them by what is open there.
 pub const EFFECTIVE_SETS: &str = "effective-sets";
 
+/// A wave goes to groups of sites: who does not know them would think that it goes
+/// everywhere.
+pub const SITE_GROUPS: &str = "site-groups";
+
 /// The features that this software understands.
-pub const FEATURES: [&str; 1] = [EFFECTIVE_SETS];
+pub const FEATURES: [&str; 2] = [EFFECTIVE_SETS, SITE_GROUPS];
 
 /// How much of an unknown word an error repeats, in characters.
 const SHOWN: usize = 64;
@@ -189,7 +193,7 @@ documents! {
     Revision => "revision",
     BindingPartition => "binding-partition",
     ApprovalPartition => "approval-partition",
-    RolloutSet => "rollout-set" format 2,
+    RolloutSet => "rollout-set" format 2 needs rollout_set_features,
     WaveStates => "wave-states" format 2,
     ViewSet => "view-set" needs view_set_features,
     View => "view" format 2,
@@ -209,6 +213,12 @@ fn view_set_features(set: &wire::ViewSet) -> Vec<&'static str> {
         _ => false,
     };
     if set.views.windows(2).any(twice) { vec![EFFECTIVE_SETS] } else { Vec::new() }
+}
+
+/// Who does not know what bounds a wave would open more than the plan says.
+fn rollout_set_features(set: &wire::RolloutSet) -> Vec<&'static str> {
+    let mut waves = set.rollouts.iter().flat_map(|rollout| &rollout.waves);
+    if waves.any(|wave| !wave.site_groups.is_empty()) { vec![SITE_GROUPS] } else { Vec::new() }
 }
 
 #[cfg(test)]

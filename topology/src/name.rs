@@ -137,6 +137,10 @@ name! {
     FreezeName, "freeze"
 }
 name! {
+    /// A group of sites, such as `big-plants`.
+    SiteGroupName, "group of sites"
+}
+name! {
     /// An exception, such as `till-2016`.
     ExceptionName, "exception"
 }

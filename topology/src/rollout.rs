@@ -14,6 +14,7 @@ pub mod exception;
 pub mod explain;
 pub mod freeze;
 pub mod gate;
+pub mod geography;
 pub mod opening;
 pub mod plan;
 pub mod share;
@@ -36,6 +37,7 @@ pub use deadline::Policy;
 pub use exception::{Exception, Exceptions};
 pub use freeze::{Freeze, Freezes};
 pub use gate::Gate;
+pub use geography::{Geographies, SiteGroups};
 pub use opening::{Closed, Opening, Place};
 pub use share::Share;
 pub use state::{Progress, RolloutState, Stop, StopKind, WaveState, WaveStateSet, WaveStates};
@@ -57,8 +59,8 @@ pub const MAX_WAIT: SignedDuration = SignedDuration::from_hours(365 * 24);
 pub struct Wave {
     /// Its name, unique in the rollout.
     pub name: String,
-    /// Where it opens; empty means everywhere.
-    pub geographies: Vec<Site>,
+    /// Where it opens.
+    pub geographies: Geographies,
     /// For whom; empty means every group of the stage.
     pub groups: BTreeSet<GroupName>,
     /// For how many of their machines, chosen by a stable hash.
@@ -84,7 +86,7 @@ impl Wave {
     pub fn plain(name: &str, geographies: Vec<Site>) -> Self {
         Self {
             name: name.to_owned(),
-            geographies,
+            geographies: geographies.into(),
             groups: BTreeSet::new(),
             share: Share::ALL,
             not_before: None,
@@ -200,6 +202,9 @@ pub struct RolloutSet {
     pub freezes: Freezes,
     /// Who does without what.
     pub exceptions: Exceptions,
+    /// Sites that waves go to by one name. Every name of a plan is here, and
+    /// looked up there: see [`RolloutSet::resolve`].
+    pub site_groups: SiteGroups,
 }
 
 impl Rollout {

@@ -33,7 +33,8 @@ use crate::link::hours::Hours;
 use crate::link::profile::Profile;
 use crate::name::{GroupName, Site};
 use crate::rollout::deadline::Facts;
-use crate::rollout::{Freezes, MAX_WAVES, Share};
+use crate::rollout::geography::Unresolved;
+use crate::rollout::{Freezes, MAX_WAVES, Share, SiteGroups};
 
 /// Time goes in steps of so long.
 pub const STEP: SignedDuration = SignedDuration::from_mins(15);
@@ -74,6 +75,8 @@ pub struct World {
     pub sites: Vec<SimSite>,
     /// Freezes of the mesh.
     pub freezes: Freezes,
+    /// Sites that waves may go to by one name.
+    pub site_groups: SiteGroups,
 }
 
 /// A site.
@@ -132,6 +135,9 @@ pub enum Error {
     /// Two sites of a name.
     #[error("there are two sites {0}")]
     Twice(Site),
+    /// A wave goes to a group of sites that cannot be used.
+    #[error("wave {0} cannot go where it says")]
+    Geographies(String, #[source] Unresolved),
     /// Machines that nobody described.
     #[error("site {site} has machines of group {group}, which is not described")]
     Group {

@@ -1,4 +1,4 @@
-//! Rollouts, freezes and exceptions. Each topic has its file; this one only
+//! Rollouts, freezes, exceptions and groups of sites. Each topic has its file; this one only
 //! hands calls over.
 
 mod bounds;
@@ -113,5 +113,26 @@ impl Rollouts for Service {
         _: Request<wire::ListExceptionsRequest>,
     ) -> Result<Response<wire::ListExceptionsResponse>, Status> {
         Ok(Response::new(bounds::exceptions(&self.node)))
+    }
+
+    async fn set_site_group(
+        &self,
+        request: Request<wire::SetSiteGroupRequest>,
+    ) -> Result<Response<wire::SetSiteGroupResponse>, Status> {
+        bounds::set_site_group(&self.node, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn remove_site_group(
+        &self,
+        request: Request<wire::RemoveSiteGroupRequest>,
+    ) -> Result<Response<wire::RemoveSiteGroupResponse>, Status> {
+        bounds::remove_site_group(&self.node, &request.into_inner()).await.map(Response::new)
+    }
+
+    async fn list_site_groups(
+        &self,
+        _: Request<wire::ListSiteGroupsRequest>,
+    ) -> Result<Response<wire::ListSiteGroupsResponse>, Status> {
+        Ok(Response::new(bounds::site_groups(&self.node)))
     }
 }

@@ -7,9 +7,10 @@ use patchmesh_topology::link::hours::Hours;
 use patchmesh_topology::node::UnknownWord;
 use patchmesh_topology::rollout::deadline::Times;
 use patchmesh_topology::rollout::gate::{AtLeast, AtMost, Gate, Unreachable};
+use patchmesh_topology::rollout::geography::MAX_SITE_GROUPS;
 use patchmesh_topology::rollout::{
-    Control, MAX_LIST, MAX_ROLLOUTS, MAX_WAVES, OnEmpty, Policy, Rollout, RolloutSet, Share, Wave,
-    What,
+    Control, Geographies, MAX_LIST, MAX_ROLLOUTS, MAX_WAVES, OnEmpty, Policy, Rollout, RolloutSet,
+    Share, Wave, What,
 };
 
 use super::link::{hours, hours_to_wire};
@@ -22,7 +23,9 @@ use crate::wire;
 mod bounds;
 mod state;
 
-pub use bounds::{exception, exception_to_wire, freeze, freeze_to_wire};
+pub use bounds::{
+    exception, exception_to_wire, freeze, freeze_to_wire, site_group, site_group_to_wire,
+};
 
 fn share(parts: u32) -> Result<Share, Error> {
     let parts = u16::try_from(parts).ok().and_then(Share::from_ten_thousandths);
@@ -116,6 +119,14 @@ impl From<&Gate> for wire::Gate {
     }
 }
 
+/// Where a wave goes; the names are looked up when all of the set is there.
+fn geographies(sites: Vec<String>, groups: Vec<String>) -> Result<Geographies, Error> {
+    let groups = each("site_groups", groups, |one| Ok((one.parse()?, ())))?;
+    let groups: Vec<_> = sorted::<_, _, Vec<_>>("site_groups", groups)?;
+    let sites = each("geographies", sites, |site| Ok(site.parse()?))?;
+    Ok(Geographies::new(sites, groups.into_iter().map(|(group, ())| group).collect()))
+}
+
 impl TryFrom<wire::Wave> for Wave {
     type Error = Error;
 
@@ -124,6 +135,7 @@ impl TryFrom<wire::Wave> for Wave {
             return Err(Fault::Missing).at("name");
         }
         at_most(&value.geographies, MAX_LIST).at("geographies")?;
+        at_most(&value.site_groups, MAX_LIST).at("site_groups")?;
         at_most(&value.groups, MAX_LIST).at("groups")?;
         at_most(&value.windows, MAX_LIST).at("windows")?;
         at_most(&value.blackouts, MAX_LIST).at("blackouts")?;
@@ -131,7 +143,7 @@ impl TryFrom<wire::Wave> for Wave {
         let groups: Vec<_> = sorted::<_, _, Vec<_>>("groups", groups)?;
         Ok(Self {
             name: value.name,
-            geographies: each("geographies", value.geographies, |site| Ok(site.parse()?))?,
+            geographies: geographies(value.geographies, value.site_groups)?,
             groups: groups.into_iter().map(|(group, ())| group).collect(),
             share: match value.share {
                 0 => Share::ALL,
@@ -152,7 +164,7 @@ impl From<&Wave> for wire::Wave {
         let hours = |hours: &[Hours]| hours.iter().copied().map(hours_to_wire).collect();
         Self {
             name: wave.name.clone(),
-            geographies: wave.geographies.iter().map(ToString::to_string).collect(),
+            geographies: wave.geographies.sites().iter().map(ToString::to_string).collect(),
             groups: wave.groups.iter().map(ToString::to_string).collect(),
             share: if wave.share == Share::ALL { 0 } else { wave.share.ten_thousandths().into() },
             not_before: wave.not_before.map(timestamp_to_wire),
@@ -161,6 +173,7 @@ impl From<&Wave> for wire::Wave {
             gate: Some((&wave.gate).into()),
             released: wave.released.map(timestamp_to_wire),
             skip_if_empty: wave.on_empty == OnEmpty::Skip,
+            site_groups: wave.geographies.groups().iter().map(ToString::to_string).collect(),
         }
     }
 }
@@ -309,12 +322,20 @@ impl TryFrom<wire::RolloutSet> for RolloutSet {
         let rollouts = each("rollouts", value.rollouts, |rollout| {
             Rollout::try_from(rollout).map(|rollout| (rollout.name.clone(), rollout))
         })?;
-        Ok(Self {
+        at_most(&value.site_groups, MAX_SITE_GROUPS).at("site_groups")?;
+        let mut set = Self {
             version: value.version,
             rollouts: sorted("rollouts", rollouts)?,
+            site_groups: sorted(
+                "site_groups",
+                each("site_groups", value.site_groups, site_group)?,
+            )?,
             freezes: sorted("freezes", each("freezes", value.freezes, freeze)?)?,
             exceptions: sorted("exceptions", each("exceptions", value.exceptions, exception)?)?,
-        })
+        };
+        let resolved = set.resolve();
+        resolved.map_err(|(name, fault)| Error::from(fault).below(name.as_str())).at("rollouts")?;
+        Ok(set)
     }
 }
 
@@ -325,6 +346,7 @@ impl From<&RolloutSet> for wire::RolloutSet {
             rollouts: set.rollouts.values().map(wire::Rollout::from).collect(),
             freezes: set.freezes.iter().map(freeze_to_wire).collect(),
             exceptions: set.exceptions.iter().map(exception_to_wire).collect(),
+            site_groups: set.site_groups.iter().map(site_group_to_wire).collect(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Strategies for plans and how far they have come.
 
 use jiff::SignedDuration;
+use patchmesh_topology::name::SiteGroupName;
 use patchmesh_topology::node::UnknownWord;
 use patchmesh_topology::revision::Severity;
 use patchmesh_topology::rollout::deadline::Times;
@@ -8,8 +9,9 @@ use patchmesh_topology::rollout::exception::{Exceptions, Scope, Subject};
 use patchmesh_topology::rollout::freeze::Freezes;
 use patchmesh_topology::rollout::gate::{AtLeast, AtMost, Gate, OnBreach, Unreachable};
 use patchmesh_topology::rollout::{
-    Action, Control, Cycle, Exception, Freeze, OnEmpty, Order, Policy, Priority, Progress, Rollout,
-    RolloutSet, RolloutState, Share, Stop, StopKind, Wave, WaveState, WaveStateSet, What,
+    Action, Control, Cycle, Exception, Freeze, Geographies, OnEmpty, Order, Policy, Priority,
+    Progress, Rollout, RolloutSet, RolloutState, Share, Stop, StopKind, Wave, WaveState,
+    WaveStateSet, What,
 };
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
@@ -59,17 +61,25 @@ fn gate() -> impl Strategy<Value = Gate> {
     )
 }
 
+/// The groups of sites there are.
+const SITE_GROUPS: [&str; 3] = ["harbours", "plants", "shops"];
+
+fn site_group() -> impl Strategy<Value = SiteGroupName> {
+    select(&SITE_GROUPS[..]).prop_map(|name| name.parse().expect("a name"))
+}
+
 fn wave() -> impl Strategy<Value = Wave> {
-    let places = (vec(site(), 0..3), btree_set(group(), 0..3), 1..=10_000_u16);
+    let named = btree_set(site_group(), 0..3);
+    let places = (vec(site(), 0..3), named, btree_set(group(), 0..3), 1..=10_000_u16);
     let times = (option::of(time()), vec(hours(), 0..3), vec(hours(), 0..3), option::of(time()));
     let rest = (gate(), word(OnEmpty::ALL));
     ("[a-z]{1,8}", places, times, rest).prop_map(|(name, places, times, (gate, on_empty))| {
-        let (geographies, groups, share) = places;
+        let (geographies, site_groups, groups, share) = places;
         let share = Share::from_ten_thousandths(share).expect("a share");
         let (not_before, windows, blackouts, released) = times;
         Wave {
             name,
-            geographies,
+            geographies: Geographies::new(geographies, site_groups),
             groups,
             share,
             not_before,
@@ -159,11 +169,18 @@ fn exceptions() -> impl Strategy<Value = Exceptions> {
 
 pub(crate) fn rollouts() -> impl Strategy<Value = RolloutSet> {
     let named = (any::<u64>(), vec(rollout(), 0..5), freezes(), exceptions());
-    named.prop_map(|(version, rollouts, freezes, exceptions)| RolloutSet {
-        version,
-        rollouts: rollouts.into_iter().map(|one| (one.name.clone(), one)).collect(),
-        freezes,
-        exceptions,
+    let places = vec(btree_set(site(), 1..3), SITE_GROUPS.len());
+    (named, places).prop_map(|((version, rollouts, freezes, exceptions), places)| {
+        let names = SITE_GROUPS.iter().map(|name| name.parse().expect("a name"));
+        let mut set = RolloutSet {
+            version,
+            rollouts: rollouts.into_iter().map(|one| (one.name.clone(), one)).collect(),
+            freezes,
+            exceptions,
+            site_groups: names.zip(places).collect(),
+        };
+        set.resolve().expect("every name is there");
+        set
     })
 }
 

@@ -6,9 +6,10 @@ use std::fmt;
 use jiff::Timestamp;
 
 use super::deadline::Deadline;
+use super::geography::Unresolved;
 use super::{
-    Freezes, MAX_LIST, MAX_WAIT, MAX_WAVES, Rollout, RolloutState, Share, Wave, first_of, freeze,
-    window,
+    Freezes, MAX_LIST, MAX_WAIT, MAX_WAVES, Rollout, RolloutState, Share, SiteGroups, Wave,
+    first_of, freeze, window,
 };
 use crate::link::zone::Zone;
 use crate::name::{GroupName, Site};
@@ -44,6 +45,8 @@ pub struct World {
     pub sites: BTreeMap<Site, Zone>,
     /// Groups and their stages.
     pub groups: BTreeMap<GroupName, Stage>,
+    /// Sites that waves may go to by one name.
+    pub site_groups: SiteGroups,
     /// When nothing opens.
     pub freezes: Freezes,
     /// Machines known by site and group; nothing where none are known at all.
@@ -55,7 +58,12 @@ pub struct World {
 /// Checks a plan against a mesh. The gravest come first.
 #[must_use]
 pub fn check(rollout: &Rollout, world: &World, now: Timestamp) -> Vec<Finding> {
-    let mut checker = Checker { rollout, world, now, findings: Vec::new() };
+    let mut rollout = rollout.clone();
+    let unresolved = resolve(&mut rollout, &world.site_groups);
+    let mut checker = Checker { rollout: &rollout, world, now, findings: Vec::new() };
+    for (index, fault) in unresolved {
+        checker.find(Grade::Error, Some(index), fault.to_string());
+    }
     checker.shape();
     for index in 0..rollout.waves.len() {
         checker.places(index);
@@ -67,6 +75,14 @@ pub fn check(rollout: &Rollout, world: &World, now: Timestamp) -> Vec<Finding> {
     checker.times();
     checker.findings.sort_by_key(|finding| std::cmp::Reverse(finding.grade));
     checker.findings
+}
+
+/// Looks up the groups of sites, and says which waves' cannot be.
+fn resolve(rollout: &mut Rollout, known: &SiteGroups) -> Vec<(usize, Unresolved)> {
+    let waves = rollout.waves.iter_mut().enumerate();
+    waves
+        .filter_map(|(index, wave)| Some((index, wave.geographies.resolve(known).err()?)))
+        .collect()
 }
 
 struct Checker<'a> {
@@ -104,7 +120,8 @@ impl Checker<'_> {
                 self.find(Grade::Error, Some(index), "another wave has its name; rename one");
             }
             let longest = [
-                wave.geographies.len(),
+                wave.geographies.sites().len(),
+                wave.geographies.groups().len(),
                 wave.groups.len(),
                 wave.windows.len(),
                 wave.blackouts.len(),
@@ -136,7 +153,7 @@ impl Checker<'_> {
                 Some(_) => {}
             }
         }
-        for place in &wave.geographies {
+        for place in wave.geographies.places() {
             if !self.world.sites.keys().any(|site| site.is_within(place)) {
                 let text = format!("no site of the mesh lies in {place}");
                 self.find(Grade::Warning, Some(index), text);
@@ -212,7 +229,7 @@ impl Checker<'_> {
             return None;
         }
         let theirs = self.world.machines.iter().filter(|((site, group), _)| {
-            site.is_in(&wave.geographies)
+            wave.geographies.hold(Some(site))
                 && (wave.groups.is_empty() || wave.groups.contains(group))
                 && self.world.groups.get(group) == Some(&self.rollout.stage)
         });
@@ -228,7 +245,7 @@ impl Checker<'_> {
         }
         let mut zones: BTreeMap<String, Zone> = BTreeMap::new();
         for (site, zone) in &self.world.sites {
-            if site.is_in(&wave.geographies) {
+            if wave.geographies.hold(Some(site)) {
                 zones.entry(zone.to_string()).or_insert_with(|| zone.clone());
             }
         }
@@ -255,9 +272,10 @@ impl Checker<'_> {
         let waves = &self.rollout.waves;
         for (later, wave) in waves.iter().enumerate() {
             let covers = |before: &Wave| {
-                let everywhere = before.geographies.is_empty();
-                let places = !wave.geographies.is_empty()
-                    && wave.geographies.iter().all(|place| place.is_in(&before.geographies));
+                let everywhere = before.geographies.is_everywhere();
+                let is_there = |place: &Site| before.geographies.hold(Some(place));
+                let places = !wave.geographies.is_everywhere()
+                    && wave.geographies.places().iter().all(is_there);
                 let groups = before.groups.is_empty()
                     || !wave.groups.is_empty() && wave.groups.is_subset(&before.groups);
                 (everywhere || places) && groups && before.share >= wave.share
@@ -274,7 +292,7 @@ impl Checker<'_> {
 
     fn uncovered(&mut self) {
         let waves = &self.rollout.waves;
-        let in_none = |site: &&Site| !waves.iter().any(|wave| site.is_in(&wave.geographies));
+        let in_none = |site: &&Site| !waves.iter().any(|wave| wave.geographies.hold(Some(site)));
         let sites: Vec<String> =
             self.world.sites.keys().filter(in_none).map(ToString::to_string).collect();
         if !sites.is_empty() {
@@ -333,7 +351,7 @@ impl Checker<'_> {
                 );
                 self.find(Grade::Warning, Some(index), text);
             }
-            let places = freeze::places(&wave.geographies);
+            let places = freeze::places(wave.geographies.places());
             let last = |at: Timestamp| {
                 let opens =
                     places.clone().map(|place| freeze::last(freezes, place, plan.priority, at));

@@ -253,7 +253,7 @@ fn frozen(rollout: &Rollout, state: &RolloutState, index: usize, input: Input<'_
         return Vec::new();
     };
     let mut said = Vec::new();
-    for place in freeze::places(&wave.geographies) {
+    for place in freeze::places(wave.geographies.places()) {
         let (at, partly) = freeze::last(input.freezes, place, rollout.priority, opens);
         let wholly = freeze::last(input.freezes, place, rollout.priority, would).1;
         let name = partly.or(wholly);
@@ -272,7 +272,7 @@ fn frozen(rollout: &Rollout, state: &RolloutState, index: usize, input: Input<'_
 
 /// The sites of a wave that lack content.
 fn unready(wave: &Wave, unready: &BTreeMap<Site, String>) -> Option<String> {
-    let lacking = unready.iter().filter(|(site, _)| site.is_in(&wave.geographies));
+    let lacking = unready.iter().filter(|(site, _)| wave.geographies.hold(Some(site)));
     let lacking: Vec<String> = lacking.map(|(site, when)| format!("{site} ({when})")).collect();
     let said = || format!("the content is not there yet at {}", first_of(&lacking));
     (!lacking.is_empty()).then(said)

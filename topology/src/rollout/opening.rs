@@ -145,8 +145,7 @@ impl Wave {
     /// Whether it goes to a place: to all of it.
     #[must_use]
     pub fn covers(&self, rollout: &RolloutName, place: Place<'_>) -> bool {
-        let is_there = self.geographies.is_empty()
-            || place.site.is_some_and(|site| site.is_in(&self.geographies));
+        let is_there = self.geographies.hold(place.site);
         let is_theirs =
             self.groups.is_empty() || place.group.is_some_and(|group| self.groups.contains(group));
         let is_share = self.share == Share::ALL
@@ -347,7 +346,7 @@ impl Rollout {
             }
         };
         let due = before.max(begins).max(wave.not_before.unwrap_or(begins));
-        Some(freeze::first(freezes, &wave.geographies, self.priority, due))
+        Some(freeze::first(freezes, wave.geographies.places(), self.priority, due))
     }
 }
 

@@ -214,7 +214,7 @@ impl Stepper<'_> {
         // Where nothing opens nothing soaks either.
         let due = freeze::first(
             self.freezes,
-            &wave.geographies,
+            wave.geographies.places(),
             self.rollout.priority,
             due.max(self.now),
         );
@@ -295,7 +295,7 @@ pub fn patience(
         let opens = freeze::last(freezes, place, priority, since).0;
         freeze::last(freezes, place, priority, later(opens, after)).0
     };
-    freeze::places(&wave.geographies).map(last).max()
+    freeze::places(wave.geographies.places()).map(last).max()
 }
 
 /// What keeps an open wave from passing; `over`: patience with the unreachable

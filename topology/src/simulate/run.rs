@@ -30,7 +30,12 @@ pub fn simulate(world: &World, rollout: &Rollout) -> Result<Outcome, Error> {
     if rollout.waves.len() > MAX_WAVES {
         return Err(Error::Waves(rollout.waves.len()));
     }
-    let mut run = Run::new(world, rollout);
+    let mut plan = rollout.clone();
+    for wave in &mut plan.waves {
+        let resolved = wave.geographies.resolve(&world.site_groups);
+        resolved.map_err(|fault| Error::Geographies(wave.name.clone(), fault))?;
+    }
+    let mut run = Run::new(world, plan);
     run.round(&Changed::All, world.start);
     for step in 0..=world.steps() {
         let Some(now) = world.instant(step) else { break };
@@ -67,8 +72,7 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(world: &'a World, rollout: &Rollout) -> Self {
-        let mut plan = rollout.clone();
+    fn new(world: &'a World, mut plan: Rollout) -> Self {
         if plan.control.order != Order::Run {
             plan.control.order = Order::Run;
             plan.control.started = Some(world.start);

@@ -74,6 +74,7 @@ fn world(sites: Vec<SimSite>, pcs: Behaviour) -> World {
         groups: [(group("pcs"), pcs)].into(),
         sites,
         freezes: Freezes::new(),
+        site_groups: SiteGroups::new(),
     }
 }
 
@@ -361,8 +362,7 @@ proptest! {
         for cell in cells(&world, &plan) {
             let bucket = share::bucket(&plan.name, &cell.name);
             let waves = plan.waves.iter().enumerate().filter(|(_, wave)| {
-                let place = wave.geographies.is_empty()
-                    || wave.geographies.iter().any(|place| world.sites[cell.site].name.is_within(place));
+                let place = wave.geographies.hold(Some(&world.sites[cell.site].name));
                 place && bucket < wave.share.ten_thousandths()
             });
             prop_assert_eq!(cell.waves, waves.map(|(index, _)| 1_u64 << index).sum::<u64>());

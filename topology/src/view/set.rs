@@ -171,7 +171,7 @@ fn alike<'a>(offer: Offer<'a>, sites: &BTreeSet<&'a Site>) -> Vec<Vec<&'a Site>>
 /// site is said by them.
 fn marks(offer: Offer<'_>) -> BTreeSet<&str> {
     let waves = offer.plans.rollouts.values().flat_map(|rollout| &rollout.waves);
-    let waves = waves.flat_map(|wave| &wave.geographies);
+    let waves = waves.flat_map(|wave| wave.geographies.places());
     let freezes = offer.plans.freezes.values().flat_map(|freeze| &freeze.geographies);
     let exceptions = offer.plans.exceptions.values().filter_map(|one| match &one.scope {
         Scope::Site(site) => Some(site),

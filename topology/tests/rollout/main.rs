@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use play::Play;
 
 /// Scenarios that have to be there: what the planner is known by.
-const NAMES: [&str; 15] = [
+const NAMES: [&str; 16] = [
     "brake_and_exception",
     "clock_is_moved",
     "content_missing",
@@ -34,6 +34,7 @@ const NAMES: [&str; 15] = [
     "new_revision",
     "primary_killed",
     "shares_and_groups",
+    "site_groups",
     "unreachable",
     "windows_around_the_world",
 ];

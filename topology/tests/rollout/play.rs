@@ -7,6 +7,7 @@
 //!      (machines, reached, installed, failed)
 //! … approve deb:stable/openssl@2 workstations spring
 //! … freeze year-end 2026-12-20T00:00Z 2027-01-04T00:00Z emea
+//! … sites big-plants emea/fr/paris apac/jp      a group of sites, from now on
 //! … exception printers site emea/fr 2027-01-01T00:00Z REASON
 //! … brake fair everything|REVISION 2026-12-24T00:00Z REASON   (held at the site asked for)
 //! … lacks emea/de/bonn until Tuesday      … has emea/de/bonn
@@ -188,6 +189,13 @@ impl Play {
             "heard" => changed = self.heard(words)?,
             "approve" => self.approve(words)?,
             "freeze" => self.freeze(words)?,
+            "sites" => {
+                let (name, sites) = (word(words.next(), "a name")?, all(words, "a site")?);
+                let grouped = sites.into_iter().collect();
+                let set = self.published.plans.set_site_group(name, grouped);
+                set.map_err(|rejection| rejection.to_string())?;
+                changed = self.published.plans.rollouts.keys().cloned().collect();
+            }
             "exception" => self.exception(words)?,
             "brake" => self.brake(words)?,
             "lacks" => {

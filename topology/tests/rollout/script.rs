@@ -6,7 +6,7 @@
 //! approve deb:stable/openssl@2 workstations spring
 //! rollout spring
 //!   offline | urgent | remove | cycle second Tuesday + 3 days
-//!   wave pilot emea/fr apac
+//!   wave pilot emea/fr apac @big-plants
 //!     groups workstations
 //!     share 5 %
 //!     not_before 2026-11-02T09:00Z
@@ -29,7 +29,9 @@ use jiff::{SignedDuration, Timestamp};
 use patchmesh_topology::link::hours::Hours;
 use patchmesh_topology::node::Stage;
 use patchmesh_topology::rollout::gate::{AtLeast, AtMost, Unreachable};
-use patchmesh_topology::rollout::{Action, Control, OnEmpty, Priority, Rollout, Share, Wave};
+use patchmesh_topology::rollout::{
+    Action, Control, Geographies, OnEmpty, Priority, Rollout, Share, Wave,
+};
 
 /// What is wrong with a line.
 pub(crate) type Fault = String;
@@ -80,7 +82,13 @@ pub(crate) fn detail(rollout: &mut Rollout, line: &str) -> Result<(), Fault> {
         "cycle" => rollout.cycle = Some(word(Some(value), "a cycle")?),
         "wave" => {
             let name = words.next().ok_or("a wave has a name")?;
-            rollout.waves.push(Wave::plain(name, all(words, "a geography")?));
+            let (groups, sites): (Vec<_>, Vec<_>) = words.partition(|word| word.starts_with('@'));
+            let groups = groups.iter().map(|word| &word[1..]);
+            let groups: Vec<_> = all(groups, "a group of sites")?;
+            let sites = all(sites.into_iter(), "a geography")?;
+            let mut wave = Wave::plain(name, Vec::new());
+            wave.geographies = Geographies::new(sites, groups.into_iter().collect());
+            rollout.waves.push(wave);
         }
         _ => {
             let wave = rollout.waves.last_mut().ok_or_else(|| format!("no wave for {key}"))?;

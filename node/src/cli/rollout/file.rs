@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use patchmesh_topology::link::hours::Hours;
-use patchmesh_topology::name::{GroupName, RolloutName, Site};
+use patchmesh_topology::name::{GroupName, RolloutName, Site, SiteGroupName};
 use patchmesh_topology::node::Stage;
 use patchmesh_topology::revision::{RevisionId, Severity};
 use patchmesh_topology::rollout::deadline::Times;
 use patchmesh_topology::rollout::gate::{AtLeast, AtMost, Gate, OnBreach, Unreachable};
 use patchmesh_topology::rollout::{
-    Action, Control, Cycle, OnEmpty, Policy, Priority, Rollout, Share, Wave, What,
+    Action, Control, Cycle, Geographies, OnEmpty, Policy, Priority, Rollout, Share, Wave, What,
 };
 use serde::Deserialize;
 
@@ -72,7 +72,7 @@ struct TimesFile {
 struct WaveFile {
     name: String,
     #[serde(default)]
-    geographies: Vec<Text<Place>>,
+    geographies: Vec<Text<Where>>,
     #[serde(default)]
     groups: Vec<Text<GroupName>>,
     #[serde(default)]
@@ -128,8 +128,8 @@ struct MostFile {
 }
 
 /// A geography, with or without `/**` at its end.
-#[derive(Debug)]
-struct Place(Site);
+#[derive(Debug, Clone)]
+pub(crate) struct Place(pub(crate) Site);
 
 impl std::str::FromStr for Place {
     type Err = String;
@@ -141,6 +141,38 @@ impl std::str::FromStr for Place {
         let path = text.strip_suffix("/**").unwrap_or(text);
         path.parse().map(Self).map_err(|error: patchmesh_topology::name::Error| error.to_string())
     }
+}
+
+/// A geography, or the name of a group of sites after `@`.
+#[derive(Debug)]
+enum Where {
+    Site(Site),
+    Group(SiteGroupName),
+}
+
+impl std::str::FromStr for Where {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.strip_prefix('@') {
+            None => text.parse().map(|place: Place| Self::Site(place.0)),
+            Some(name) => name
+                .parse()
+                .map(Self::Group)
+                .map_err(|error: patchmesh_topology::name::Error| error.to_string()),
+        }
+    }
+}
+
+fn geographies(file: Vec<Text<Where>>) -> Geographies {
+    let (mut sites, mut groups) = (Vec::new(), BTreeSet::new());
+    for one in file {
+        match one.0 {
+            Where::Site(site) => sites.push(site),
+            Where::Group(name) => drop(groups.insert(name)),
+        }
+    }
+    Geographies::new(sites, groups)
 }
 
 /// A time to wait, such as `24h`.
@@ -253,7 +285,7 @@ fn wave(file: WaveFile) -> Result<Wave, String> {
     };
     let groups: BTreeSet<GroupName> = file.groups.into_iter().map(|one| one.0).collect();
     Ok(Wave {
-        geographies: file.geographies.into_iter().map(|one| one.0.0).collect(),
+        geographies: geographies(file.geographies),
         groups,
         share: file.share.map_or(Share::ALL, |one| one.0),
         not_before,
@@ -298,12 +330,12 @@ mod tests {
         let plan = parse(EXAMPLE).expect("a plan");
         assert_eq!(plan.waves.len(), 3);
         let pilot = &plan.waves[0];
-        assert_eq!(pilot.geographies[0].as_str(), "emea/fr");
+        assert_eq!(pilot.geographies.sites()[0].as_str(), "emea/fr");
         assert_eq!(pilot.gate.soak, SignedDuration::from_hours(24));
         assert_eq!(pilot.share.to_string(), "5 %");
         assert!(pilot.gate.max_failed.is_some() && pilot.gate.min_reached.is_some());
         assert!(plan.waves[1].gate.operator);
-        assert!(plan.waves[2].geographies.is_empty());
+        assert!(plan.waves[2].geographies.is_everywhere());
     }
 
     #[test]
@@ -319,6 +351,7 @@ mod tests {
         assert!(share.starts_with(&place) && share.contains("write percent"), "{share}");
         let unknown = said("soak =", "soack =");
         assert!(unknown.contains("soack"), "{unknown}");
+        assert!(said("emea/fr/**", "@Big").contains("group of sites"));
         assert!(said("ignore after 72h", "forget").contains("count as failed after"));
         assert!(said("operator = \"required\"", "operator = \"no\"").contains("leave it out"));
         assert!(

@@ -19,7 +19,7 @@ JSON:
   {\"counted\", \"rollouts\": [{\"name\", \"stage\", \"action\", \"priority\", \"order\", \"revisions\",
    \"headline\", \"stop\": STOP or null, \"waves\": [WAVE]}]}
   STOP: {\"kind\", \"at\", \"reason\"}
-  WAVE: {\"name\", \"status\", \"geographies\": [SITE], \"groups\": [NAME], \"share\", \"machines\",
+  WAVE: {\"name\", \"status\", \"geographies\": [SITE or @GROUP], \"groups\": [NAME], \"share\", \"machines\",
    \"reached\", \"installed\", \"failed\", \"paused\": STOP or null, \"next\": [TEXT]}
   Machines are counted at the primary alone; elsewhere \"counted\" is false.")]
 pub(crate) struct Show {
@@ -83,7 +83,7 @@ impl From<admin::RolloutStanding> for Standing {
         let waves = standing.waves.into_iter().zip(plans).map(|(wave, plan)| WaveRow {
             name: wave.name,
             status: wave.status,
-            geographies: plan.geographies.clone(),
+            geographies: geographies(plan),
             groups: plan.groups.clone(),
             share: share(plan.share),
             machines: wave.machines,
@@ -106,6 +106,12 @@ impl From<admin::RolloutStanding> for Standing {
             waves,
         }
     }
+}
+
+/// Sites, and groups of sites after `@`.
+fn geographies(plan: &patchmesh_proto::wire::Wave) -> Vec<String> {
+    let groups = plan.site_groups.iter().map(|group| format!("@{group}"));
+    plan.geographies.iter().cloned().chain(groups).collect()
 }
 
 fn share(parts: u32) -> String {

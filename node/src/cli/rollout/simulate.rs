@@ -309,8 +309,8 @@ impl Simulate {
             }
         };
         world.seed = self.seed.unwrap_or(world.seed);
-        let outcome =
-            simulate(&world, &rollout).map_err(|error| Exit::BadData.error(error.to_string()))?;
+        let outcome = simulate(&world, &rollout)
+            .map_err(|error| Exit::BadData.error(crate::log::in_one_line(&error)))?;
         if let Some(path) = &self.svg {
             let problem = || format!("cannot write {}", path.display());
             std::fs::write(path, svg(&outcome)).with_context(problem)?;

@@ -148,7 +148,7 @@ fn waves(generation: &Generation) -> BTreeMap<String, Wave> {
             let counted = Wave {
                 rollout: rollout.name.clone(),
                 revisions: revisions.clone(),
-                geographies: wave.geographies.clone(),
+                geographies: wave.geographies.places().to_vec(),
                 groups,
                 share: wave.share,
             };

@@ -1,13 +1,13 @@
-//! Freezes and exceptions: entering, ending, listing.
+//! Freezes, exceptions and groups of sites: entering, ending, listing.
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use patchmesh_proto::{admin as wire, convert};
-use patchmesh_topology::name::{ExceptionName, FreezeName};
+use patchmesh_topology::name::{ExceptionName, FreezeName, SiteGroupName};
 use patchmesh_topology::node::Mesh;
 use patchmesh_topology::rollout::exception::Scope;
-use patchmesh_topology::rollout::{Exception, RolloutSet, exception, freeze};
+use patchmesh_topology::rollout::{Exception, RolloutSet, exception, freeze, geography};
 use tonic::{Code, Status};
 
 use crate::rpc::context::Context;
@@ -82,6 +82,32 @@ pub(super) fn exceptions(node: &Context) -> wire::ListExceptionsResponse {
     }
 }
 
+pub(super) async fn set_site_group(
+    node: &Context,
+    request: wire::SetSiteGroupRequest,
+) -> Result<wire::SetSiteGroupResponse, Status> {
+    let group = request.site_group.ok_or_else(|| field("site_group", "is missing"))?;
+    let (name, sites) = convert::site_group(group)
+        .map_err(|error| field(&format!("site_group.{}", error.path()), error.fault()))?;
+    let generation = change(node, |set, _, _| set.set_site_group(name, sites)).await?;
+    Ok(wire::SetSiteGroupResponse { generation })
+}
+
+pub(super) async fn remove_site_group(
+    node: &Context,
+    request: &wire::RemoveSiteGroupRequest,
+) -> Result<wire::RemoveSiteGroupResponse, Status> {
+    let name: SiteGroupName = request.name.parse().map_err(|error| field("name", &error))?;
+    let generation = change(node, move |set, _, _| set.remove_site_group(&name)).await?;
+    Ok(wire::RemoveSiteGroupResponse { generation })
+}
+
+pub(super) fn site_groups(node: &Context) -> wire::ListSiteGroupsResponse {
+    let set = node.generation().rollouts.clone();
+    let site_groups = set.site_groups.iter().map(convert::site_group_to_wire).collect();
+    wire::ListSiteGroupsResponse { site_groups }
+}
+
 /// Changes what operators sign.
 async fn change<R: Refusal>(
     node: &Context,
@@ -106,6 +132,16 @@ impl Refusal for freeze::Rejection {
             Self::Unknown(_) => Code::NotFound,
             Self::Never(..) | Self::NoReason => Code::InvalidArgument,
             Self::TooMany => Code::FailedPrecondition,
+        }
+    }
+}
+
+impl Refusal for geography::Rejection {
+    fn code(&self) -> Code {
+        match self {
+            Self::Unknown(_) => Code::NotFound,
+            Self::Size(_) => Code::InvalidArgument,
+            Self::Used { .. } | Self::Wave(..) | Self::TooMany => Code::FailedPrecondition,
         }
     }
 }

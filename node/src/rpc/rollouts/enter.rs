@@ -11,6 +11,7 @@ use patchmesh_topology::node::Stage;
 use patchmesh_topology::revision::RevisionId;
 use patchmesh_topology::rollout::check::{Finding, Grade, World, check as find};
 use patchmesh_topology::rollout::control::{Order, Refused};
+use patchmesh_topology::rollout::geography::Unresolved;
 use patchmesh_topology::rollout::plan::Tallies;
 use patchmesh_topology::rollout::{Control, MAX_ROLLOUTS, Rollout};
 use tonic::{Code, Status};
@@ -50,6 +51,9 @@ pub(super) enum Rejection {
     /// The order does not follow the last one.
     #[error("rollout {0} is not changed")]
     Order(RolloutName, #[source] Refused),
+    /// It goes to groups of sites that are not there.
+    #[error("rollout {0} cannot go where it says")]
+    Geographies(RolloutName, #[source] Unresolved),
     /// What it is for cannot be approved.
     #[error("what it is for cannot be approved")]
     Approval(#[from] approval::Rejection),
@@ -62,9 +66,11 @@ impl Refusal for Rejection {
             Self::Unknown(_) | Self::NoWave(..) => Code::NotFound,
             Self::Order(_, Refused::NoReason | Refused::LongReason) => Code::InvalidArgument,
             Self::Approval(rejection) => rejection.code(),
-            Self::NoOperator(_) | Self::Default(_) | Self::TooMany | Self::Order(..) => {
-                Code::FailedPrecondition
-            }
+            Self::NoOperator(_)
+            | Self::Default(_)
+            | Self::TooMany
+            | Self::Order(..)
+            | Self::Geographies(..) => Code::FailedPrecondition,
         }
     }
 }
@@ -86,6 +92,7 @@ fn examine(
     let mesh = &generation.mesh;
     let mut world = World {
         groups: mesh.groups.values().map(|group| (group.name.clone(), group.stage)).collect(),
+        site_groups: generation.rollouts.site_groups.clone(),
         freezes: generation.rollouts.freezes.clone(),
         deadline: subject::deadline(generation, rollout, &revisions),
         ..World::default()
@@ -262,7 +269,7 @@ fn plan(draft: &mut Draft, mut rollout: Rollout, by: &str) -> Result<(), Rejecti
     let set = Arc::make_mut(&mut draft.rollouts);
     set.rollouts.insert(rollout.name.clone(), rollout);
     set.version += 1;
-    Ok(())
+    set.resolve().map_err(|(name, fault)| Rejection::Geographies(name, fault))
 }
 
 /// A plan that is to be changed.

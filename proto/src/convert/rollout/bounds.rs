@@ -1,10 +1,12 @@
-//! Freezes and exceptions.
+//! Freezes, exceptions and groups of sites.
 
-use patchmesh_topology::name::{ExceptionName, FreezeName};
+use std::collections::BTreeSet;
+
+use patchmesh_topology::name::{ExceptionName, FreezeName, Site, SiteGroupName};
 use patchmesh_topology::rollout::exception::{Scope, Subject};
-use patchmesh_topology::rollout::{Exception, Freeze};
+use patchmesh_topology::rollout::{Exception, Freeze, MAX_LIST};
 
-use super::super::{At, Error, Fault, each, time, timestamp_to_wire};
+use super::super::{At, Error, Fault, at_most, each, sorted, time, timestamp_to_wire};
 use crate::wire;
 
 /// A freeze and its name.
@@ -34,6 +36,28 @@ pub fn freeze_to_wire((name, freeze): (&FreezeName, &Freeze)) -> wire::Freeze {
         reason: freeze.reason.clone(),
         spares_urgent: freeze.spares_urgent,
     }
+}
+
+/// A group of sites and its name.
+///
+/// # Errors
+/// A field is wrong.
+pub fn site_group(value: wire::SiteGroup) -> Result<(SiteGroupName, BTreeSet<Site>), Error> {
+    let name = value.name.parse().at("name")?;
+    at_most(&value.sites, MAX_LIST).at("sites")?;
+    let sites = each("sites", value.sites, |site| Ok((site.parse::<Site>()?, ())))?;
+    let sites: Vec<_> = sorted::<_, _, Vec<_>>("sites", sites)?;
+    match sites.is_empty() {
+        true => Err(Fault::Missing).at("sites"),
+        false => Ok((name, sites.into_iter().map(|(site, ())| site).collect())),
+    }
+}
+
+/// A group of sites for the wire.
+#[must_use]
+pub fn site_group_to_wire((name, sites): (&SiteGroupName, &BTreeSet<Site>)) -> wire::SiteGroup {
+    let sites = sites.iter().map(ToString::to_string).collect();
+    wire::SiteGroup { name: name.to_string(), sites }
 }
 
 /// An exception and its name.

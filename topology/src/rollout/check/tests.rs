@@ -3,8 +3,9 @@
 use jiff::SignedDuration;
 
 use super::super::gate::{AtLeast, AtMost, OnBreach, Unreachable};
-use super::super::{Freeze, Gate};
+use super::super::{Freeze, Gate, Geographies};
 use super::*;
+use crate::name::SiteGroupName;
 
 fn at(text: &str) -> Timestamp {
     text.parse().expect("a time")
@@ -40,6 +41,7 @@ fn world() -> World {
         ]
         .into(),
         groups: [(group("pcs"), Stage::Production), (group("lab"), Stage::Validation)].into(),
+        site_groups: SiteGroups::new(),
         freezes: Freezes::new(),
         machines: machines.map(|(place, name, count)| ((site(place), group(name)), count)).into(),
         deadline: Some(Deadline::By(at("2026-12-20T00:00:00Z"))),
@@ -92,6 +94,31 @@ fn finds_too(expected: &str, change: impl FnOnce(&mut Rollout, &mut World)) {
 }
 
 #[test]
+fn groups_of_sites_are_looked_up_first() {
+    let plants = || "plants".parse::<SiteGroupName>().expect("a name");
+    let named = |plan: &mut Rollout| {
+        plan.waves[0].geographies = Geographies::new(Vec::new(), [plants()].into());
+    };
+    let unknown = "error: wave pilot: there is no group of sites plants; `patchmesh site-group list` shows those there are";
+    assert!(said(|plan, _| named(plan)).contains(&unknown.to_owned()));
+    let known = |plan: &mut Rollout, world: &mut World| {
+        named(plan);
+        world.site_groups = [(plants(), [site("emea/fr")].into())].into();
+    };
+    assert_eq!(said(known), [""; 0]);
+    // What two waves open is found through names too.
+    let twice = said(|plan, world| {
+        known(plan, world);
+        let again = Wave { name: "again".to_owned(), ..plan.waves[0].clone() };
+        plan.waves.insert(1, again);
+    });
+    assert!(
+        twice.iter().any(|text| text.contains("wave again: wave pilot opens all of it before")),
+        "{twice:?}"
+    );
+}
+
+#[test]
 fn a_good_plan_has_no_findings() {
     assert_eq!(said(|_, _| {}), Vec::<String>::new());
     // Nor has one where no machines are known, or no deadline.
@@ -114,7 +141,7 @@ fn its_shape() {
         plan.waves[1].name = "pilot".into();
     });
     finds("one of its lists has more than 1000 entries", |plan, _| {
-        plan.waves[0].geographies = vec![site("emea/fr"); 1001];
+        plan.waves[0].geographies = vec![site("emea/fr"); 1001].into();
     });
     finds("one of its lists has more than 1000 entries", |plan, _| {
         plan.waves[0].windows = vec!["22:00-06:00".parse().expect("hours"); 1001];
@@ -133,16 +160,16 @@ fn where_it_goes_and_to_whom() {
         },
     );
     finds("warning: wave pilot: no site of the mesh lies in emea/de", |plan, _| {
-        plan.waves[0].geographies.push(site("emea/de"));
+        plan.waves[0].geographies = vec![site("emea/fr"), site("emea/de")].into();
     });
     finds_too("error: wave pilot: a share of 0 % has no machines", |plan, _| {
         plan.waves[0].share = Share::NONE;
     });
     finds("warning: 1 sites are in no wave and never get it: apac/jp/tokyo", |plan, _| {
-        plan.waves[1].geographies = vec![site("emea")];
+        plan.waves[1].geographies = vec![site("emea")].into();
     });
     finds("and 2 more", |plan, world| {
-        plan.waves[1].geographies = vec![site("emea"), site("apac/jp")];
+        plan.waves[1].geographies = vec![site("emea"), site("apac/jp")].into();
         for number in 0..7 {
             world.sites.insert(site(&format!("amer/{number}")), Zone::default());
         }
@@ -159,7 +186,7 @@ fn where_it_goes_and_to_whom() {
 #[test]
 fn waves_that_open_what_is_open() {
     finds("warning: wave rest: wave pilot opens all of it before", |plan, _| {
-        plan.waves[0].geographies.clear();
+        plan.waves[0].geographies = Vec::new().into();
         plan.waves[0].groups.clear();
         plan.waves[0].share = Share::ALL;
     });
@@ -168,7 +195,7 @@ fn waves_that_open_what_is_open() {
     });
     // A wider place, another group or a larger share is something more.
     let more: [fn(&mut Wave); 3] = [
-        |wave| wave.geographies = vec![site("emea")],
+        |wave| wave.geographies = vec![site("emea")].into(),
         |wave| wave.groups = [group("pcs"), group("servers")].into(),
         |wave| wave.share = share("20 %"),
     ];

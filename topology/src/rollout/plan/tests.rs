@@ -245,7 +245,7 @@ proptest! {
                     }
                     prop_assert_eq!(plan.control.order, Order::Run);
                     prop_assert!(wave.not_before.is_none_or(|not_before| not_before <= now));
-                    let first = freeze::first(&world.set.freezes, &wave.geographies, plan.priority, now);
+                    let first = freeze::first(&world.set.freezes, wave.geographies.places(), plan.priority, now);
                     prop_assert_eq!(first, now, "not while nothing opens anywhere it goes");
                     let Some(earlier) = index.checked_sub(1) else { continue };
                     let done = after[name].waves[earlier].progress;
@@ -350,7 +350,7 @@ proptest! {
                 let waits = wave.gate.unreachable.patience().unwrap_or_default();
                 prop_assert!(until >= since + waits);
                 for freeze in set.freezes.values() {
-                    for place in &wave.geographies {
+                    for place in wave.geographies.places() {
                         prop_assert!(!freeze.holds(Some(place), plan.priority, until));
                     }
                 }

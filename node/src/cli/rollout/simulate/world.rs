@@ -1,7 +1,7 @@
 //! The file that describes a mesh to simulate a plan in: TOML, with every field
 //! explained in [`EXAMPLE`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::str::FromStr;
 
@@ -10,14 +10,15 @@ use patchmesh_topology::link::hours::Hours;
 use patchmesh_topology::link::profile::{Limits, Profile, Rule};
 use patchmesh_topology::link::rate::Rate;
 use patchmesh_topology::link::zone::Zone;
-use patchmesh_topology::name::{FreezeName, GroupName, Site};
+use patchmesh_topology::name::{FreezeName, GroupName, Site, SiteGroupName};
 use patchmesh_topology::revision::Severity;
 use patchmesh_topology::rollout::deadline::Facts;
-use patchmesh_topology::rollout::{Freeze, Freezes, Share, freeze};
+use patchmesh_topology::rollout::{Freeze, Freezes, Share, SiteGroups, freeze};
 use patchmesh_topology::simulate::{Behaviour, MAX_SITES, SimSite, World};
 use serde::Deserialize;
 
 use crate::cli::file::{self, Text};
+use crate::cli::rollout::file::Place;
 use crate::config::duration;
 
 /// A mesh to go on from.
@@ -42,6 +43,8 @@ struct File {
     site: Vec<SiteFile>,
     #[serde(default)]
     freeze: Vec<FreezeFile>,
+    #[serde(default)]
+    site_groups: BTreeMap<String, Vec<Text<Place>>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -217,6 +220,7 @@ fn parse(text: &str) -> Result<World, String> {
         groups,
         sites: sites(&file.site, &file.line)?,
         freezes: freezes(file.freeze)?,
+        site_groups: site_groups(file.site_groups)?,
     };
     world.check().map_err(|error| error.to_string())?;
     Ok(world)
@@ -300,6 +304,18 @@ fn sites(files: &[SiteFile], lines: &BTreeMap<String, LineFile>) -> Result<Vec<S
         }
     }
     Ok(sites)
+}
+
+fn site_groups(files: BTreeMap<String, Vec<Text<Place>>>) -> Result<SiteGroups, String> {
+    let group = |(name, sites): (String, Vec<Text<Place>>)| {
+        let name = name.parse::<SiteGroupName>().map_err(|error| error.to_string())?;
+        let sites: BTreeSet<Site> = sites.into_iter().map(|place| place.0.0).collect();
+        match sites.is_empty() {
+            true => Err(format!("group of sites {name} has no sites")),
+            false => Ok((name, sites)),
+        }
+    };
+    files.into_iter().map(group).collect()
 }
 
 fn freezes(files: Vec<FreezeFile>) -> Result<Freezes, String> {
