@@ -29,8 +29,12 @@ pub const EFFECTIVE_SETS: &str = "effective-sets";
 /// everywhere.
 pub const SITE_GROUPS: &str = "site-groups";
 
+/// A wave lets its sites in one after the other: who does not know that would think
+/// that it is open at all of them.
+pub const WAVE_LIMITS: &str = "wave-limits";
+
 /// The features that this software understands.
-pub const FEATURES: [&str; 2] = [EFFECTIVE_SETS, SITE_GROUPS];
+pub const FEATURES: [&str; 3] = [EFFECTIVE_SETS, SITE_GROUPS, WAVE_LIMITS];
 
 /// How much of an unknown word an error repeats, in characters.
 const SHOWN: usize = 64;
@@ -217,8 +221,11 @@ fn view_set_features(set: &wire::ViewSet) -> Vec<&'static str> {
 
 /// Who does not know what bounds a wave would open more than the plan says.
 fn rollout_set_features(set: &wire::RolloutSet) -> Vec<&'static str> {
-    let mut waves = set.rollouts.iter().flat_map(|rollout| &rollout.waves);
-    if waves.any(|wave| !wave.site_groups.is_empty()) { vec![SITE_GROUPS] } else { Vec::new() }
+    let waves = || set.rollouts.iter().flat_map(|rollout| &rollout.waves);
+    let groups = waves().any(|wave| !wave.site_groups.is_empty());
+    let limits = waves().any(|wave| wave.max_concurrent.is_some());
+    let needed = [(groups, SITE_GROUPS), (limits, WAVE_LIMITS)].into_iter();
+    needed.filter(|(is_needed, _)| *is_needed).map(|(_, feature)| feature).collect()
 }
 
 #[cfg(test)]
@@ -301,5 +308,19 @@ mod tests {
         assert!(matches!(decode(&vec![0; MAX_DOCUMENT + 1]), Err(Error::Large(_))));
         let body = Envelope { body: Bytes::from_static(b"\xff\xff"), ..envelope() };
         assert!(matches!(read(&body), Err(Error::Body { .. })));
+    }
+
+    #[test]
+    fn who_does_not_know_what_bounds_a_wave_refuses_the_plan() {
+        let features = |wave: wire::Wave| {
+            let rollout = wire::Rollout { waves: vec![wave], ..Default::default() };
+            let set = wire::RolloutSet { rollouts: vec![rollout], ..Default::default() };
+            open(&encode(&set)).expect("an envelope").required_features
+        };
+        assert!(features(wire::Wave::default()).is_empty());
+        let named = wire::Wave { site_groups: vec!["plants".to_owned()], ..Default::default() };
+        assert_eq!(features(named.clone()), [SITE_GROUPS]);
+        let limited = wire::Wave { max_concurrent: Some(wire::WaveLimit::default()), ..named };
+        assert_eq!(features(limited), [SITE_GROUPS, WAVE_LIMITS]);
     }
 }

@@ -15,6 +15,8 @@ pub mod explain;
 pub mod freeze;
 pub mod gate;
 pub mod geography;
+pub mod limit;
+pub mod measure;
 pub mod opening;
 pub mod plan;
 pub mod share;
@@ -38,6 +40,7 @@ pub use exception::{Exception, Exceptions};
 pub use freeze::{Freeze, Freezes};
 pub use gate::Gate;
 pub use geography::{Geographies, SiteGroups};
+pub use limit::{Admission, Admissions, Limit};
 pub use opening::{Closed, Opening, Place};
 pub use share::Share;
 pub use state::{Progress, RolloutState, Stop, StopKind, WaveState, WaveStateSet, WaveStates};
@@ -67,6 +70,8 @@ pub struct Wave {
     pub share: Share,
     /// It does not open before.
     pub not_before: Option<Timestamp>,
+    /// How many sites and machines it may be under way at, at once.
+    pub limit: Limit,
     /// When its machines may install, by the clock of their site; none: at any
     /// time.
     pub windows: Vec<Hours>,
@@ -90,6 +95,7 @@ impl Wave {
             groups: BTreeSet::new(),
             share: Share::ALL,
             not_before: None,
+            limit: Limit::NONE,
             windows: Vec::new(),
             blackouts: Vec::new(),
             gate: Gate::default(),
@@ -271,8 +277,8 @@ fn later(at: Timestamp, after: SignedDuration) -> Timestamp {
 const NAMED: usize = 5;
 
 /// The first few of many, and how many more there are.
-fn first_of(all: &[String]) -> String {
-    let named = all.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
+pub(crate) fn first_of<T: ToString>(all: &[T]) -> String {
+    let named = all.iter().take(NAMED).map(ToString::to_string).collect::<Vec<_>>().join(", ");
     match all.len().saturating_sub(NAMED) {
         0 => named,
         more => format!("{named} and {more} more"),

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use patchmesh_topology::alert::Severity;
+use patchmesh_topology::name::Site;
 use patchmesh_topology::rollout::plan::{Changed, Effect, Planner, Tallies, Transition};
 use patchmesh_topology::rollout::{RolloutState, Stop};
 use tokio::sync::watch;
@@ -157,6 +158,10 @@ pub(crate) fn tell(effects: &[Effect], generation: u64) {
                 tracing::info!(%rollout, wave, generation, "wave passed over: it has no machines");
             }
             Transition::Resumed => tracing::info!(%rollout, wave, generation, "resumed"),
+            Transition::LetIn(sites) => {
+                let first = sites.first().map(Site::as_str);
+                tracing::info!(%rollout, wave, generation, sites = sites.len(), first, "let in");
+            }
             Transition::Stopped(kind, breach) => {
                 tracing::error!(%rollout, wave, generation, %kind, %breach, "stopped by itself");
             }

@@ -9,8 +9,8 @@ use patchmesh_topology::rollout::deadline::Times;
 use patchmesh_topology::rollout::gate::{AtLeast, AtMost, Gate, Unreachable};
 use patchmesh_topology::rollout::geography::MAX_SITE_GROUPS;
 use patchmesh_topology::rollout::{
-    Control, Geographies, MAX_LIST, MAX_ROLLOUTS, MAX_WAVES, OnEmpty, Policy, Rollout, RolloutSet,
-    Share, Wave, What,
+    Control, Geographies, Limit, MAX_LIST, MAX_ROLLOUTS, MAX_WAVES, OnEmpty, Policy, Rollout,
+    RolloutSet, Share, Wave, What,
 };
 
 use super::link::{hours, hours_to_wire};
@@ -127,6 +127,11 @@ fn geographies(sites: Vec<String>, groups: Vec<String>) -> Result<Geographies, E
     Ok(Geographies::new(sites, groups.into_iter().map(|(group, ())| group).collect()))
 }
 
+fn limit(value: wire::WaveLimit) -> Result<Limit, Error> {
+    let limit = Limit { sites: value.sites, machines: value.machines };
+    if limit.is_none() { Err(Fault::Missing).at("sites or machines") } else { Ok(limit) }
+}
+
 impl TryFrom<wire::Wave> for Wave {
     type Error = Error;
 
@@ -150,6 +155,12 @@ impl TryFrom<wire::Wave> for Wave {
                 parts => share(parts).at("share")?,
             },
             not_before: optional_time(value.not_before).at("not_before")?,
+            limit: value
+                .max_concurrent
+                .map(limit)
+                .transpose()
+                .at("max_concurrent")?
+                .unwrap_or(Limit::NONE),
             windows: each("windows", value.windows, hours)?,
             blackouts: each("blackouts", value.blackouts, hours)?,
             gate: value.gate.map(Gate::try_from).transpose().at("gate")?.unwrap_or_default(),
@@ -174,6 +185,10 @@ impl From<&Wave> for wire::Wave {
             released: wave.released.map(timestamp_to_wire),
             skip_if_empty: wave.on_empty == OnEmpty::Skip,
             site_groups: wave.geographies.groups().iter().map(ToString::to_string).collect(),
+            max_concurrent: (!wave.limit.is_none()).then_some(wire::WaveLimit {
+                sites: wave.limit.sites,
+                machines: wave.limit.machines,
+            }),
         }
     }
 }

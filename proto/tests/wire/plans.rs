@@ -9,9 +9,9 @@ use patchmesh_topology::rollout::exception::{Exceptions, Scope, Subject};
 use patchmesh_topology::rollout::freeze::Freezes;
 use patchmesh_topology::rollout::gate::{AtLeast, AtMost, Gate, OnBreach, Unreachable};
 use patchmesh_topology::rollout::{
-    Action, Control, Cycle, Exception, Freeze, Geographies, OnEmpty, Order, Policy, Priority,
-    Progress, Rollout, RolloutSet, RolloutState, Share, Stop, StopKind, Wave, WaveState,
-    WaveStateSet, What,
+    Action, Admission, Control, Cycle, Exception, Freeze, Geographies, Limit, OnEmpty, Order,
+    Policy, Priority, Progress, Rollout, RolloutSet, RolloutState, Share, Stop, StopKind, Wave,
+    WaveState, WaveStateSet, What,
 };
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
@@ -72,8 +72,9 @@ fn wave() -> impl Strategy<Value = Wave> {
     let named = btree_set(site_group(), 0..3);
     let places = (vec(site(), 0..3), named, btree_set(group(), 0..3), 1..=10_000_u16);
     let times = (option::of(time()), vec(hours(), 0..3), vec(hours(), 0..3), option::of(time()));
-    let rest = (gate(), word(OnEmpty::ALL));
-    ("[a-z]{1,8}", places, times, rest).prop_map(|(name, places, times, (gate, on_empty))| {
+    let rest = (gate(), word(OnEmpty::ALL), option::of(any::<u32>()), option::of(any::<u64>()));
+    ("[a-z]{1,8}", places, times, rest).prop_map(|(name, places, times, rest)| {
+        let (gate, on_empty, sites, machines) = rest;
         let (geographies, site_groups, groups, share) = places;
         let share = Share::from_ten_thousandths(share).expect("a share");
         let (not_before, windows, blackouts, released) = times;
@@ -83,6 +84,7 @@ fn wave() -> impl Strategy<Value = Wave> {
             groups,
             share,
             not_before,
+            limit: Limit { sites, machines },
             windows,
             blackouts,
             gate,
@@ -199,8 +201,18 @@ pub(crate) fn wave_states() -> impl Strategy<Value = WaveStateSet> {
             reason,
         }))
     };
-    let wave = (progress, stop(), any::<u64>())
-        .prop_map(|(progress, paused, acknowledged)| WaveState { progress, paused, acknowledged });
+    let admission = (time(), option::of(time())).prop_map(|(at, finished)| Admission {
+        at,
+        finished: finished.map(|finished| finished.max(at)),
+    });
+    let wave = (progress, stop(), any::<u64>(), btree_map(site(), admission, 0..4)).prop_map(
+        |(progress, paused, acknowledged, admitted)| WaveState {
+            progress,
+            paused,
+            acknowledged,
+            admitted,
+        },
+    );
     let state = (stop(), vec(wave, 0..4)).prop_map(|(stop, waves)| RolloutState { stop, waves });
     (any::<u64>(), btree_map(rollout_name(), state, 0..5))
         .prop_map(|(version, states)| WaveStateSet { version, states })

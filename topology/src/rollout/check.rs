@@ -7,8 +7,9 @@ use jiff::Timestamp;
 
 use super::deadline::Deadline;
 use super::geography::Unresolved;
+use super::limit::MAX_SITES;
 use super::{
-    Freezes, MAX_LIST, MAX_WAIT, MAX_WAVES, Rollout, RolloutState, Share, SiteGroups, Wave,
+    Freezes, Limit, MAX_LIST, MAX_WAIT, MAX_WAVES, Rollout, RolloutState, Share, SiteGroups, Wave,
     first_of, freeze, window,
 };
 use crate::link::zone::Zone;
@@ -68,6 +69,7 @@ pub fn check(rollout: &Rollout, world: &World, now: Timestamp) -> Vec<Finding> {
     for index in 0..rollout.waves.len() {
         checker.places(index);
         checker.gate(index);
+        checker.limit(index);
         checker.windows(index);
     }
     checker.overlaps();
@@ -222,6 +224,56 @@ impl Checker<'_> {
         }
     }
 
+    /// Whether its sites can have their turns.
+    fn limit(&mut self, index: usize) {
+        let wave = &self.rollout.waves[index];
+        if wave.limit.is_none() {
+            return;
+        }
+        if wave.limit.sites == Some(0) || wave.limit.machines == Some(0) {
+            self.find(Grade::Error, Some(index), "a limit of 0 lets nothing begin; leave it out");
+        }
+        let mut sites: BTreeMap<&Site, u64> =
+            self.world.sites.keys().map(|site| (site, 0)).collect();
+        for ((site, group), machines) in &self.world.machines {
+            if wave.groups.is_empty() || wave.groups.contains(group) {
+                *sites.entry(site).or_default() += machines;
+            }
+        }
+        sites.retain(|site, _| wave.geographies.hold(Some(site)));
+        if sites.len() > MAX_SITES {
+            let text = format!(
+                "it has {} sites, and a wave with max_concurrent has at most {MAX_SITES}; make several of it",
+                sites.len()
+            );
+            self.find(Grade::Error, Some(index), text);
+        }
+        let named = |wanted: &dyn Fn(u64) -> bool| -> Vec<String> {
+            let found = sites.iter().filter(|(_, machines)| wanted(**machines));
+            found.map(|(site, _)| site.to_string()).collect()
+        };
+        let silent = named(&|machines| machines == 0);
+        if !silent.is_empty()
+            && wave.gate.unreachable == super::gate::Unreachable::Block
+            && wave.on_empty == super::OnEmpty::Wait
+        {
+            let text = format!(
+                "no machine reports at {}, and such a site keeps its turn for ever; say what becomes of the unreachable, or empty = \"skip\"",
+                first_of(&silent)
+            );
+            self.find(Grade::Warning, Some(index), text);
+        }
+        let Some(most) = wave.limit.machines else { return };
+        let large = named(&|machines| machines > most);
+        if !large.is_empty() {
+            let text = format!(
+                "each of {} has more than {most} machines and goes alone with all of them; give it waves with a share before",
+                first_of(&large)
+            );
+            self.find(Grade::Warning, Some(index), text);
+        }
+    }
+
     /// Machines that a wave goes to, where some are known.
     fn machines(&self, index: usize) -> Option<u64> {
         let wave = &self.rollout.waves[index];
@@ -334,6 +386,7 @@ impl Checker<'_> {
         for wave in &mut plan.waves {
             let soak = wave.gate.soak;
             wave.gate = super::Gate { soak, ..super::Gate::default() };
+            wave.limit = Limit::NONE;
         }
         let state = RolloutState::pending(waves.len());
         for (index, wave) in waves.iter().enumerate() {

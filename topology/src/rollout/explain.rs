@@ -8,9 +8,12 @@ use jiff::Timestamp;
 
 use super::control::Order;
 use super::gate::{Counts, Obstacle, Unreachable};
-use super::plan::{Tally, obstacles, patience};
+use super::limit::Turns;
+use super::measure::{Measured, patience};
+use super::plan::Tally;
 use super::{
-    Freezes, OnEmpty, Progress, Rollout, RolloutState, StopKind, Wave, WaveState, first_of, freeze,
+    Admissions, Freezes, OnEmpty, Progress, Rollout, RolloutState, StopKind, Wave, WaveState,
+    first_of, freeze,
 };
 use crate::name::Site;
 
@@ -172,17 +175,79 @@ fn wave_next(
         .collect();
     }
     match of_wave.progress {
-        Progress::Skipped { .. } | Progress::Passed { .. } => Vec::new(),
+        Progress::Skipped { .. } => Vec::new(),
+        Progress::Passed { .. } => turns(rollout, state, index, input),
         Progress::Open { .. } => {
-            let over = until.is_some_and(|until| until <= input.now);
-            let obstacles = obstacles(wave, of_wave, counts, over, input.now);
+            let obstacles = measured(rollout, state, index, input).obstacles();
             obstacles
                 .iter()
                 .map(|obstacle| format!("to pass, {}", sentence(rollout, wave, obstacle)))
                 .chain(silent(wave, until, counts, input.now))
+                .chain(turns(rollout, state, index, input))
                 .collect()
         }
         Progress::Pending => pending_next(rollout, state, index, input.freezes),
+    }
+}
+
+fn measured<'a>(
+    rollout: &'a Rollout,
+    state: &'a RolloutState,
+    index: usize,
+    input: Input<'a>,
+) -> Measured<'a> {
+    static NOTHING: Tally = Tally::nothing();
+    let (wave, state) = (&rollout.waves[index], &state.waves[index]);
+    let tally = input.tallies.get(index).unwrap_or(&NOTHING);
+    Measured { rollout, wave, state, tally, freezes: input.freezes, now: input.now }
+}
+
+/// Whose turn it is in a wave with a limit, who waits, and for whom.
+fn turns(rollout: &Rollout, state: &RolloutState, index: usize, input: Input<'_>) -> Vec<String> {
+    let measured = measured(rollout, state, index, input);
+    let (Some(turns), admitted) = (measured.turns(), &measured.state.admitted) else {
+        return Vec::new();
+    };
+    let waiting: Vec<String> = turns.waiting(admitted).iter().map(ToString::to_string).collect();
+    let under_way: Vec<String> = admitted
+        .iter()
+        .filter(|(_, one)| one.finished.is_none())
+        .map(|(site, one)| format!("{site} ({})", lacks(&turns, site, one.at)))
+        .collect();
+    let limit = measured.wave.limit;
+    let sites = limit.sites.map(|sites| format!("{sites} sites"));
+    let machines = limit.machines.map(|machines| format!("{machines} machines"));
+    let most: Vec<String> = sites.into_iter().chain(machines).collect();
+    let mut said = Vec::new();
+    if !under_way.is_empty() {
+        let most = most.join(" and ");
+        said.push(format!("of at most {most} at once it is under way at {}", first_of(&under_way)));
+    }
+    if !waiting.is_empty() {
+        let rule = match rollout.control.order {
+            Order::Pause => "none is let in while the rollout is paused",
+            _ if full(admitted) => "no more can be named in the signed state",
+            _ => "each is let in when one under way has finished",
+        };
+        said.push(format!("next are {}: {rule}", first_of(&waiting)));
+    }
+    said
+}
+
+fn full(admitted: &Admissions) -> bool {
+    admitted.len() >= super::limit::MAX_SITES
+}
+
+/// What a site lacks to have finished.
+fn lacks(turns: &Turns<'_>, site: &Site, at: Timestamp) -> String {
+    let counts = turns.counts(site);
+    let until = match turns.patience(site, at) {
+        Some(until) => format!("until {until:.0} at the latest"),
+        None => "for as long as that takes".to_owned(),
+    };
+    match counts.machines {
+        0 => format!("no machine there reports; {until}"),
+        machines => format!("{} of {machines} not at an end; {until}", turns.left(site)),
     }
 }
 

@@ -147,6 +147,11 @@ pub enum Obstacle {
         /// The share asked for.
         need: Share,
     },
+    /// Sites wait for their turn.
+    Turns {
+        /// So many.
+        waiting: usize,
+    },
     /// Nobody let the next wave open.
     Operator,
     /// The wave has no machines.
@@ -268,6 +273,12 @@ impl fmt::Display for Obstacle {
             }
             Self::Share { condition, part, whole, need } => {
                 write!(f, "{condition} are {}, and {need} must be", share_of(*part, *whole))
+            }
+            Self::Turns { waiting: 1 } => {
+                f.write_str("a site has to be let in that waits for its turn")
+            }
+            Self::Turns { waiting } => {
+                write!(f, "{waiting} sites have to be let in that wait for their turn")
             }
             Self::Operator => f.write_str("an operator has to release it"),
             Self::Empty => f.write_str("it has no machines"),

@@ -7,6 +7,7 @@
 use jiff::Timestamp;
 
 use super::control::Order;
+use super::limit::Outside;
 use super::{Freezes, OnEmpty, Progress, Rollout, RolloutState, Share, StopKind, Wave, WaveStates};
 use super::{freeze, later, state::WaveState};
 use crate::name::{FreezeName, GroupName, MachineName, RolloutName, Site};
@@ -117,6 +118,16 @@ pub enum Closed {
         freeze: FreezeName,
         /// When it opens.
         at: Timestamp,
+    },
+    /// The wave is open, and lets its sites in one after the other.
+    #[error("{place} waits for its turn in wave {wave} of rollout {rollout}")]
+    Turn {
+        /// The plan.
+        rollout: RolloutName,
+        /// The wave.
+        wave: String,
+        /// Where, in words.
+        place: String,
     },
     /// The state says what the plan does not allow.
     #[error("wave {wave} of rollout {rollout} is said to be open, but {why}")]
@@ -246,6 +257,14 @@ impl Rollout {
         if let Some(stop) = &of_wave.paused {
             return Err(Closed::Paused { rollout, wave, reason: stop.reason.clone() });
         }
+        let since = match self.waves[index].admission(of_wave, since, place.site) {
+            Ok(since) => since,
+            Err(Outside::Unfounded(why)) => return Err(Closed::Unfounded { rollout, wave, why }),
+            Err(Outside::Waits) => {
+                let place = Place { machine: None, group: None, ..place }.describe();
+                return Err(Closed::Turn { rollout, wave, place });
+            }
+        };
         let (opens, freeze) = freeze::delayed(freezes, place.site, self.priority, since);
         match freeze {
             Some(freeze) if opens > now => {
@@ -308,7 +327,9 @@ impl Rollout {
         state: &RolloutState,
         index: usize,
     ) -> Option<Timestamp> {
-        if !self.offline || self.control.order != Order::Run {
+        // Whose turn it is, the primary alone says.
+        let has_turns = !self.waves[index].limit.is_none();
+        if !self.offline || self.control.order != Order::Run || has_turns {
             return None;
         }
         let due = self.due(freezes, state, index)?;
@@ -340,7 +361,7 @@ impl Rollout {
                 let (plan, of_before) = (&self.waves[before], state.waves.get(before)?);
                 match of_before.progress {
                     Progress::Passed { at, .. } | Progress::Skipped { at } => at,
-                    _ if !plan.gate.is_time_alone() => return None,
+                    _ if !plan.gate.is_time_alone() || !plan.limit.is_none() => return None,
                     _ => self.due(freezes, state, before)?.saturating_add(plan.gate.soak).ok()?,
                 }
             }

@@ -15,11 +15,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use super::control::Order;
-use super::gate::{Breach, Counts, Obstacle, OnBreach};
+use super::gate::{Breach, Counts, OnBreach};
+use super::limit::Next;
+use super::measure::{Measured, patience};
 use super::state::MAX_REASON;
 use super::{
-    Freezes, OnEmpty, Priority, Progress, Rollout, RolloutSet, RolloutState, Stop, StopKind, Wave,
-    WaveState, WaveStates, freeze, later,
+    Freezes, OnEmpty, Progress, Rollout, RolloutSet, RolloutState, Stop, StopKind, WaveStates,
+    freeze, later,
 };
 use crate::name::{GroupName, RolloutName, Site};
 
@@ -42,6 +44,18 @@ impl Tally {
         self.total.reached -= before.reached;
         self.total.installed -= before.installed;
         self.total.failed -= before.failed;
+    }
+
+    /// Nobody is known.
+    #[must_use]
+    pub const fn nothing() -> Self {
+        let total = Counts { machines: 0, reached: 0, installed: 0, failed: 0 };
+        Self { cells: BTreeMap::new(), total }
+    }
+
+    /// Takes note of a site where no machine of a group may be known.
+    pub fn note(&mut self, site: Site, group: GroupName) {
+        self.cells.entry((site, group)).or_default();
     }
 
     /// The sum of all.
@@ -80,6 +94,8 @@ pub enum Transition {
     Stopped(StopKind, Breach),
     /// An operator resumed what had stopped by itself.
     Resumed,
+    /// Sites were let in, in this order.
+    LetIn(Vec<Site>),
 }
 
 /// The outcome of a step.
@@ -134,6 +150,7 @@ impl Stepper<'_> {
         let mut may_open = (order == Order::Run).then_some(begins);
         for index in 0..self.rollout.waves.len() {
             self.open(index, may_open);
+            self.admit(index, order == Order::Run);
             self.judge(index);
             if self.step.state.stop.is_some() {
                 self.step.wake = None;
@@ -145,8 +162,9 @@ impl Stepper<'_> {
         }
     }
 
-    fn counts(&self, index: usize) -> Counts {
-        self.tallies.get(index).map(Tally::total).unwrap_or_default()
+    fn tally(&self, index: usize) -> &Tally {
+        static NOTHING: Tally = Tally::nothing();
+        self.tallies.get(index).unwrap_or(&NOTHING)
     }
 
     fn wake_at(&mut self, at: Timestamp) {
@@ -182,7 +200,7 @@ impl Stepper<'_> {
             if !whole && !paused {
                 continue;
             }
-            let failed = self.applied(index).map_or(0, |counts| counts.failed);
+            let failed = self.measured(index).counts().failed;
             let wave = &mut self.step.state.waves[index];
             wave.acknowledged = failed;
             if paused {
@@ -192,15 +210,10 @@ impl Stepper<'_> {
         }
     }
 
-    /// What an open wave's machines said, the unreachable among them.
-    fn applied(&self, index: usize) -> Option<Counts> {
-        let since = self.step.state.waves[index].progress.open_since()?;
-        let over = self.patience(index, since).is_some_and(|until| until <= self.now);
-        Some(self.rollout.waves[index].gate.applied(self.counts(index), over))
-    }
-
-    fn patience(&self, index: usize, since: Timestamp) -> Option<Timestamp> {
-        patience(&self.rollout.waves[index], self.rollout.priority, self.freezes, since)
+    fn measured(&self, index: usize) -> Measured<'_> {
+        let (rollout, wave) = (self.rollout, &self.rollout.waves[index]);
+        let (state, tally) = (&self.step.state.waves[index], self.tally(index));
+        Measured { rollout, wave, state, tally, freezes: self.freezes, now: self.now }
     }
 
     /// Opens a wave whose time has come; `after`: when the one before it was
@@ -221,7 +234,7 @@ impl Stepper<'_> {
         if due > self.now {
             return self.wake_at(due);
         }
-        let is_empty = self.counts(index).machines == 0;
+        let is_empty = self.tally(index).total().machines == 0;
         let (progress, what) = if is_empty && wave.on_empty == OnEmpty::Skip {
             (Progress::Skipped { at: self.now }, Transition::Skipped)
         } else {
@@ -231,27 +244,44 @@ impl Stepper<'_> {
         self.note(Some(index), what);
     }
 
+    /// Lets in the sites of an open wave whose turn it is, if `may` be.
+    fn admit(&mut self, index: usize, may: bool) {
+        let state = &self.step.state.waves[index];
+        let may = may && state.paused.is_none();
+        let measured = self.measured(index);
+        let Some(turns) = measured.turns().filter(|_| state.progress.open_since().is_some()) else {
+            return;
+        };
+        let Next { admitted, let_in, wake } = turns.next(&state.admitted, may);
+        if let Some(wake) = wake {
+            self.wake_at(wake);
+        }
+        self.step.state.waves[index].admitted = admitted;
+        if !let_in.is_empty() {
+            self.note(Some(index), Transition::LetIn(let_in));
+        }
+    }
+
     /// Stops a wave whose machines fail, or lets it pass.
     fn judge(&mut self, index: usize) {
         let wave = &self.rollout.waves[index];
         let Some(since) = self.step.state.waves[index].progress.open_since() else { return };
-        let until = self.patience(index, since);
-        if let Some(until) = until {
+        if let Some(until) = patience(wave, self.rollout.priority, self.freezes, since) {
             self.wake_at(until);
         }
-        let over = until.is_some_and(|until| until <= self.now);
-        let (counts, state) = (self.counts(index), &self.step.state.waves[index]);
+        let state = &self.step.state.waves[index];
         if state.paused.is_some() {
             return;
         }
-        let breach = wave.gate.breach(wave.gate.applied(counts, over), state.acknowledged);
+        let measured = self.measured(index);
+        let breach = wave.gate.breach(measured.counts(), state.acknowledged);
         if let Some(breach) = breach {
             return self.stop(index, wave.gate.on_breach, breach);
         }
         if matches!(state.progress, Progress::Passed { .. }) {
             return;
         }
-        let is_met = obstacles(wave, state, counts, over, self.now).is_empty();
+        let is_met = measured.obstacles().is_empty();
         self.wake_at(later(since, wave.gate.soak));
         if is_met {
             self.step.state.waves[index].progress = Progress::Passed { since, at: self.now };
@@ -278,42 +308,6 @@ impl Stepper<'_> {
             self.note(None, Transition::Stopped(kind, breach));
         }
     }
-}
-
-/// Until when a wave that is open since `since` waits for the unreachable;
-/// `None`: for ever. Machines that a freeze holds back are not unreachable: the
-/// wait begins where the wave opens last, and no freeze lets it run out.
-#[must_use]
-pub fn patience(
-    wave: &Wave,
-    priority: Priority,
-    freezes: &Freezes,
-    since: Timestamp,
-) -> Option<Timestamp> {
-    let after = wave.gate.unreachable.patience()?;
-    let last = |place: Option<&Site>| {
-        let opens = freeze::last(freezes, place, priority, since).0;
-        freeze::last(freezes, place, priority, later(opens, after)).0
-    };
-    freeze::places(wave.geographies.places()).map(last).max()
-}
-
-/// What keeps an open wave from passing; `over`: patience with the unreachable
-/// is.
-#[must_use]
-pub fn obstacles(
-    wave: &Wave,
-    state: &WaveState,
-    counts: Counts,
-    over: bool,
-    now: Timestamp,
-) -> Vec<Obstacle> {
-    let Some(since) = state.progress.open_since() else { return Vec::new() };
-    let gate = &wave.gate;
-    if counts.machines == 0 && (gate.min_reached.is_some() || gate.min_success.is_some()) {
-        return vec![Obstacle::Empty];
-    }
-    gate.obstacles(gate.applied(counts, over), since, wave.released, now)
 }
 
 /// Takes every rollout as far as it goes now; states of plans that are no more

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::words;
+use super::{Admissions, words};
 use crate::name::RolloutName;
 
 /// The longest reason of a stop, in bytes.
@@ -96,13 +96,15 @@ pub struct WaveState {
     /// Failures that an operator knew of when resuming: only further ones
     /// count against the gate.
     pub acknowledged: u64,
+    /// The sites that were let in, where the wave has a limit.
+    pub admitted: Admissions,
 }
 
 impl WaveState {
     /// A wave that has come so far.
     #[must_use]
     pub const fn at(progress: Progress) -> Self {
-        Self { progress, paused: None, acknowledged: 0 }
+        Self { progress, paused: None, acknowledged: 0, admitted: Admissions::new() }
     }
 }
 

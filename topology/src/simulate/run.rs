@@ -17,9 +17,9 @@ use crate::rollout::deadline::Deadline;
 use crate::rollout::explain::Explanation;
 use crate::rollout::explain::{Input, explain};
 use crate::rollout::gate::{Counts, Obstacle};
+use crate::rollout::measure::Measured;
 use crate::rollout::plan::{Changed, Effect, Planner, Tallies, Tally, Transition};
-use crate::rollout::plan::{obstacles, patience};
-use crate::rollout::{MAX_WAVES, Rollout, RolloutSet, Wave, WaveStates, freeze, window};
+use crate::rollout::{MAX_WAVES, Rollout, RolloutSet, Wave, WaveStates, first_of, freeze, window};
 
 /// Runs a plan in a world, from its start on.
 ///
@@ -218,6 +218,7 @@ impl<'a> Run<'a> {
             Transition::Skipped => ("was passed over: it had no machines".to_owned(), false),
             Transition::Stopped(kind, breach) => (format!("{kind} itself: {breach}"), true),
             Transition::Resumed => ("goes on".to_owned(), false),
+            Transition::LetIn(sites) => (format!("let in {}", first_of(sites)), false),
         };
         let index =
             self.plan().waves.iter().position(|wave| Some(&wave.name) == effect.wave.as_ref());
@@ -294,15 +295,16 @@ impl<'a> Run<'a> {
     fn waits(&self, index: usize, now: Timestamp) -> bool {
         let Some(state) = self.planner.states().get(&self.name) else { return false };
         let (plan, of_wave) = (self.plan(), &state.waves[index]);
-        let Some(since) = of_wave.progress.open_since() else { return false };
-        let wave = &plan.waves[index];
-        let until = patience(wave, plan.priority, &self.world.freezes, since);
-        let over = until.is_some_and(|until| until <= now);
-        let counts = self.tallies[&self.name][index].total();
+        if of_wave.progress.open_since().is_none() {
+            return false;
+        }
+        let (wave, tally) = (&plan.waves[index], &self.tallies[&self.name][index]);
+        let freezes = &self.world.freezes;
+        let measured = Measured { rollout: plan, wave, state: of_wave, tally, freezes, now };
         state.stop.is_none()
             && of_wave.paused.is_none()
             && of_wave.progress.done_at().is_none()
-            && obstacles(wave, of_wave, counts, over, now) == [Obstacle::Operator]
+            && measured.obstacles() == [Obstacle::Operator]
     }
 
     /// Looks what is open for whom.

@@ -25,7 +25,7 @@ use crate::node::{Membership, Mesh, Node, Stage};
 use crate::offer::Offer;
 use crate::revision::{RevisionId, UpdateId};
 use crate::rollout::exception::{Scope, Subject};
-use crate::rollout::{Exception, brake};
+use crate::rollout::{Exception, Wave, WaveState, brake};
 
 pub use moments::{HORIZON, MAX_MOMENTS, moments};
 
@@ -160,11 +160,43 @@ pub fn serving(mesh: &Mesh, stage: Stage) -> impl Iterator<Item = &Node> {
 /// The sites that plans cannot tell apart; without sites one entry for all.
 fn alike<'a>(offer: Offer<'a>, sites: &BTreeSet<&'a Site>) -> Vec<Vec<&'a Site>> {
     let marks = marks(offer);
-    let mut alike: BTreeMap<Vec<&str>, Vec<&Site>> = BTreeMap::new();
+    let turns: Vec<_> = turns(offer).collect();
+    let mut alike: BTreeMap<(Vec<&str>, Vec<Option<Timestamp>>), Vec<&Site>> = BTreeMap::new();
     for site in sites {
-        alike.entry(marks_over(&marks, site)).or_default().push(site);
+        let let_in = turns.iter().map(|turn| turn.of(site));
+        alike.entry((marks_over(&marks, site), let_in.collect())).or_default().push(site);
     }
     if alike.is_empty() { vec![Vec::new()] } else { alike.into_values().collect() }
+}
+
+/// An open wave that lets its sites in one after the other.
+struct Turn<'a> {
+    wave: &'a Wave,
+    state: &'a WaveState,
+    since: Timestamp,
+    /// What was let in before is the same.
+    now: Option<Timestamp>,
+}
+
+impl Turn<'_> {
+    /// When a site was let in, as far as that makes a difference.
+    fn of(&self, site: &Site) -> Option<Timestamp> {
+        let at = self.wave.admission(self.state, self.since, Some(site)).ok()?;
+        Some(self.now.map_or(at, |now| at.max(now)))
+    }
+}
+
+fn turns<'a>(offer: Offer<'a>) -> impl Iterator<Item = Turn<'a>> {
+    // Only a freeze can tell apart what was let in at different times.
+    let now = offer.plans.freezes.is_empty().then_some(offer.now);
+    offer.plans.rollouts.values().flat_map(move |rollout| {
+        let states = offer.states.get(&rollout.name).into_iter().flat_map(|state| &state.waves);
+        let limited = rollout.waves.iter().zip(states).filter(|(wave, _)| !wave.limit.is_none());
+        limited.filter_map(move |(wave, state)| {
+            let since = state.progress.open_since()?;
+            Some(Turn { wave, state, since, now })
+        })
+    })
 }
 
 /// Every place that plans, freezes and exceptions name. Whatever is said of a

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use play::Play;
 
 /// Scenarios that have to be there: what the planner is known by.
-const NAMES: [&str; 16] = [
+const NAMES: [&str; 17] = [
     "brake_and_exception",
     "clock_is_moved",
     "content_missing",
@@ -35,6 +35,7 @@ const NAMES: [&str; 16] = [
     "primary_killed",
     "shares_and_groups",
     "site_groups",
+    "sites_in_turn",
     "unreachable",
     "windows_around_the_world",
 ];

@@ -17,6 +17,10 @@ pub(crate) fn effect(effect: &Effect) -> String {
         Transition::Skipped => "was passed over".to_owned(),
         Transition::Stopped(kind, breach) => format!("{kind} itself: {breach}"),
         Transition::Resumed => "goes on".to_owned(),
+        Transition::LetIn(sites) => {
+            let sites: Vec<String> = sites.iter().map(ToString::to_string).collect();
+            format!("let in {}", sites.join(", "))
+        }
     };
     match &effect.wave {
         Some(wave) => format!("{}/{wave} {what}", effect.rollout),

@@ -21,6 +21,7 @@
 //!     on_breach pause | halt | withdraw
 //!     operator
 //!     skip_empty
+//!     max_sites 2 | max_machines 100      at once
 //! ```
 
 use std::str::FromStr;
@@ -129,6 +130,8 @@ fn of_wave(wave: &mut Wave, key: &str, value: &str) -> Result<(), Fault> {
         }
         "on_breach" => gate.on_breach = word(Some(value), "an action")?,
         "operator" => gate.operator = true,
+        "max_sites" => wave.limit.sites = Some(word(Some(value), "a number")?),
+        "max_machines" => wave.limit.machines = Some(word(Some(value), "a number")?),
         "skip_empty" => wave.on_empty = OnEmpty::Skip,
         _ => return Err(format!("nobody knows {key}")),
     }

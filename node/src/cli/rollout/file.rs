@@ -13,7 +13,8 @@ use patchmesh_topology::revision::{RevisionId, Severity};
 use patchmesh_topology::rollout::deadline::Times;
 use patchmesh_topology::rollout::gate::{AtLeast, AtMost, Gate, OnBreach, Unreachable};
 use patchmesh_topology::rollout::{
-    Action, Control, Cycle, Geographies, OnEmpty, Policy, Priority, Rollout, Share, Wave, What,
+    Action, Control, Cycle, Geographies, Limit, OnEmpty, Policy, Priority, Rollout, Share, Wave,
+    What,
 };
 use serde::Deserialize;
 
@@ -80,6 +81,8 @@ struct WaveFile {
     #[serde(default)]
     not_before: Option<toml::value::Datetime>,
     #[serde(default)]
+    max_concurrent: LimitFile,
+    #[serde(default)]
     windows: Vec<Text<Hours>>,
     #[serde(default)]
     blackouts: Vec<Text<Hours>>,
@@ -87,6 +90,13 @@ struct WaveFile {
     empty: Option<Text<OnEmpty>>,
     #[serde(default)]
     gate: GateFile,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LimitFile {
+    sites: Option<u32>,
+    machines: Option<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -289,6 +299,7 @@ fn wave(file: WaveFile) -> Result<Wave, String> {
         groups,
         share: file.share.map_or(Share::ALL, |one| one.0),
         not_before,
+        limit: Limit { sites: file.max_concurrent.sites, machines: file.max_concurrent.machines },
         windows: file.windows.into_iter().map(|one| one.0).collect(),
         blackouts: file.blackouts.into_iter().map(|one| one.0).collect(),
         gate: gate(&file.name, file.gate)?,

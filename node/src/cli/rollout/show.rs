@@ -19,8 +19,10 @@ JSON:
   {\"counted\", \"rollouts\": [{\"name\", \"stage\", \"action\", \"priority\", \"order\", \"revisions\",
    \"headline\", \"stop\": STOP or null, \"waves\": [WAVE]}]}
   STOP: {\"kind\", \"at\", \"reason\"}
-  WAVE: {\"name\", \"status\", \"geographies\": [SITE or @GROUP], \"groups\": [NAME], \"share\", \"machines\",
-   \"reached\", \"installed\", \"failed\", \"paused\": STOP or null, \"next\": [TEXT]}
+  WAVE: {\"name\", \"status\", \"geographies\": [SITE or @GROUP], \"groups\": [NAME], \"share\",
+   \"max_concurrent\": LIMIT or null, \"machines\", \"reached\", \"installed\", \"failed\",
+   \"paused\": STOP or null, \"next\": [TEXT]}
+  LIMIT: {\"sites\": NUMBER or null, \"machines\": NUMBER or null}
   Machines are counted at the primary alone; elsewhere \"counted\" is false.")]
 pub(crate) struct Show {
     /// Its name [default: every rollout]
@@ -54,12 +56,19 @@ struct Stop {
 }
 
 #[derive(Debug, Serialize)]
+struct Limit {
+    sites: Option<u32>,
+    machines: Option<u64>,
+}
+
+#[derive(Debug, Serialize)]
 pub(super) struct WaveRow {
     pub(super) name: String,
     pub(super) status: String,
     geographies: Vec<String>,
     groups: Vec<String>,
     share: String,
+    max_concurrent: Option<Limit>,
     pub(super) machines: u64,
     pub(super) reached: u64,
     pub(super) installed: u64,
@@ -86,6 +95,9 @@ impl From<admin::RolloutStanding> for Standing {
             geographies: geographies(plan),
             groups: plan.groups.clone(),
             share: share(plan.share),
+            max_concurrent: plan
+                .max_concurrent
+                .map(|limit| Limit { sites: limit.sites, machines: limit.machines }),
             machines: wave.machines,
             reached: wave.reached,
             installed: wave.installed,

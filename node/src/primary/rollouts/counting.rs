@@ -8,12 +8,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use patchmesh_topology::name::{GroupName, MachineName, RolloutName, Site};
+use patchmesh_topology::node::Stage;
 use patchmesh_topology::revision::RevisionId;
 use patchmesh_topology::rollout::control::Order;
 use patchmesh_topology::rollout::gate::Counts;
 use patchmesh_topology::rollout::plan::{Tallies, Tally};
-use patchmesh_topology::rollout::{Action, Rollout, Share};
+use patchmesh_topology::rollout::{Action, Rollout, Share, Wave as Planned};
 use patchmesh_topology::tally::{Cell, Count, Selection};
+use patchmesh_topology::view::set;
 
 use crate::generation::Generation;
 use crate::reports::ledger::{Ledger, WatchError};
@@ -74,11 +76,14 @@ impl Counting {
         let rollouts = started(generation);
         ledger.read(|known| {
             let of = |rollout: &Rollout| {
-                let tally = |index| {
+                let tally = |(index, wave)| {
                     let cell = known.cell(&name(&rollout.name, index));
-                    cell.map(|cell| tally(cell, rollout.action)).unwrap_or_default()
+                    let mut tally =
+                        cell.map(|cell| tally(cell, rollout.action)).unwrap_or_default();
+                    note_sites(&mut tally, generation, rollout.stage, wave);
+                    tally
                 };
-                (0..rollout.waves.len()).map(tally).collect()
+                rollout.waves.iter().enumerate().map(tally).collect()
             };
             rollouts.map(|rollout| (rollout.name.clone(), of(rollout))).collect()
         })
@@ -118,6 +123,21 @@ fn counts(count: Count, action: Action) -> Counts {
         reached: count.reached.saturating_sub(count.pending),
         installed: has,
         failed: count.failed,
+    }
+}
+
+/// Sites of a wave with a limit have their turn whether their machines report
+/// or not.
+fn note_sites(tally: &mut Tally, generation: &Generation, stage: Stage, wave: &Planned) {
+    if wave.limit.is_none() {
+        return;
+    }
+    let theirs = |name: &&GroupName| wave.groups.is_empty() || wave.groups.contains(*name);
+    let mut groups = generation.mesh.groups_of(stage).map(|group| &group.name).filter(theirs);
+    let Some(group) = groups.next() else { return };
+    let sites = set::sites(&generation.mesh, stage).into_iter();
+    for site in sites.filter(|site| wave.geographies.hold(Some(site))) {
+        tally.note(site.clone(), group.clone());
     }
 }
 

@@ -102,7 +102,7 @@ fn examine(
     }
     // Where machines of the stage are known, from whatever is counted.
     for tally in machines.values().flatten() {
-        for (site, group, counts) in tally.cells() {
+        for (site, group, counts) in tally.cells().filter(|(_, _, counts)| counts.machines > 0) {
             let known = world.machines.entry((site.clone(), group.clone())).or_default();
             *known = counts.machines.max(*known);
         }

@@ -1,11 +1,14 @@
 //! How far plans have come.
 
-use patchmesh_topology::name::RolloutName;
+use patchmesh_topology::name::{RolloutName, Site};
+use patchmesh_topology::rollout::limit::MAX_SITES;
 use patchmesh_topology::rollout::{
-    Progress, RolloutState, Stop, StopKind, WaveState, WaveStateSet,
+    Admission, Progress, RolloutState, Stop, StopKind, WaveState, WaveStateSet,
 };
 
-use super::super::{At, Error, Fault, each, sorted, time, timestamp_to_wire, word};
+use super::super::{
+    At, Error, Fault, at_most, each, optional_time, sorted, time, timestamp_to_wire, word,
+};
 use crate::wire;
 
 impl TryFrom<wire::Stop> for Stop {
@@ -60,13 +63,32 @@ fn progress(value: &wire::WaveState) -> Result<Progress, Error> {
     }
 }
 
+fn admission(value: wire::Admission) -> Result<(Site, Admission), Error> {
+    let at = time(value.at).at("at")?;
+    let finished = optional_time(value.finished).at("finished")?;
+    if finished.is_some_and(|finished| finished < at) {
+        return Err(Fault::Contradiction("at")).at("finished");
+    }
+    Ok((value.site.parse().at("site")?, Admission { at, finished }))
+}
+
+fn admission_to_wire((site, one): (&Site, &Admission)) -> wire::Admission {
+    wire::Admission {
+        site: site.to_string(),
+        at: Some(timestamp_to_wire(one.at)),
+        finished: one.finished.map(timestamp_to_wire),
+    }
+}
+
 impl TryFrom<wire::WaveState> for WaveState {
     type Error = Error;
 
     fn try_from(value: wire::WaveState) -> Result<Self, Error> {
         let progress = progress(&value)?;
         let paused = value.paused.map(Stop::try_from).transpose().at("paused")?;
-        Ok(Self { progress, paused, acknowledged: value.acknowledged })
+        at_most(&value.admitted, MAX_SITES).at("admitted")?;
+        let admitted = sorted("admitted", each("admitted", value.admitted, admission)?)?;
+        Ok(Self { progress, paused, acknowledged: value.acknowledged, admitted })
     }
 }
 
@@ -84,6 +106,7 @@ impl From<&WaveState> for wire::WaveState {
             done: done.map(timestamp_to_wire),
             paused: state.paused.as_ref().map(Into::into),
             acknowledged: state.acknowledged,
+            admitted: state.admitted.iter().map(admission_to_wire).collect(),
         }
     }
 }

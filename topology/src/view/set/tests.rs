@@ -8,7 +8,9 @@ use proptest::sample::select;
 use super::*;
 use crate::approval::{Approval, ApprovalSet};
 use crate::node::Stage;
-use crate::rollout::{Freeze, Progress, Rollout, RolloutSet, RolloutState, Wave, WaveStates};
+use crate::rollout::{
+    Admission, Freeze, Limit, Progress, Rollout, RolloutSet, RolloutState, Wave, WaveStates,
+};
 
 const PLACES: [&str; 6] =
     ["emea/fr/paris", "emea/fr/lyon", "emea/de", "emea/frankfurt", "apac/jp", "amer"];
@@ -205,7 +207,8 @@ fn worlds() -> impl Strategy<Value = World> {
     ];
     let time = || 0..200i64;
     let wave = (places, any::<bool>(), option::of(time()), any::<bool>());
-    let plan = (vec(wave, 1..4), any::<bool>());
+    let turns = option::of(vec((0..PLACES.len(), 0..40i64), 0..4));
+    let plan = (vec(wave, 1..4), any::<bool>(), turns);
     let scope = prop_oneof![
         (0..2u8).prop_map(|number| Scope::Group(group(number))),
         select(&PLACES[..]).prop_map(|place| Scope::Site(site(place))),
@@ -225,7 +228,7 @@ fn worlds() -> impl Strategy<Value = World> {
         for (number, of, by) in approvals {
             world.approve(number, of, by);
         }
-        for (number, (waves, offline)) in (0..).zip(plans) {
+        for (number, (waves, offline, turns)) in (0..).zip(plans) {
             let open: Vec<_> =
                 waves.iter().map(|(places, is_open, ..)| (*places, *is_open)).collect();
             let plan = world.plan(number, &open);
@@ -233,6 +236,16 @@ fn worlds() -> impl Strategy<Value = World> {
             for (wave, (.., not_before, is_for_one)) in plan.waves.iter_mut().zip(waves) {
                 wave.not_before = not_before.map(at);
                 wave.groups = is_for_one.then(|| group(0)).into_iter().collect();
+            }
+            // Its first wave lets some sites in, by their turns.
+            if let Some(turns) = turns {
+                plan.waves[0].limit = Limit { sites: Some(2), machines: None };
+                let let_in = |(place, second): (usize, i64)| {
+                    let finished = (second % 2 == 0).then(|| at(second + 5));
+                    (site(PLACES[place]), Admission { at: at(second), finished })
+                };
+                let state = world.states.get_mut(&rollout(number)).expect("a state");
+                state.waves[0].admitted = turns.into_iter().map(let_in).collect();
             }
         }
         for (scope, subject, since, until) in exceptions {
