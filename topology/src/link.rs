@@ -4,6 +4,7 @@
 //! below. Its [`profile`] says what it may carry and when; [`queue`] decides who
 //! goes next on all lines of a node.
 
+pub mod arrival;
 pub mod bucket;
 pub mod gauge;
 pub mod hours;

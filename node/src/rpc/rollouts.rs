@@ -4,6 +4,7 @@
 mod bounds;
 mod enter;
 mod explain;
+mod ready;
 mod subject;
 
 use patchmesh_proto::admin as wire;

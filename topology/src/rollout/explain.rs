@@ -37,6 +37,8 @@ pub struct WaveNote {
     pub counts: Counts,
     /// What would have to happen next, in sentences.
     pub next: Vec<String>,
+    /// The sites of it that lack content, in the sentence that is among `next`.
+    pub unready: Option<String>,
 }
 
 /// What the explanation is made from beside the plan.
@@ -63,15 +65,17 @@ pub fn explain(rollout: &Rollout, input: Input<'_>) -> Explanation {
     let stopped = standstill(rollout, state, input.now);
     let notes = rollout.waves.iter().enumerate().map(|(index, wave)| {
         let counts = input.tallies.get(index).map(Tally::total).unwrap_or_default();
-        let mut next = Vec::new();
+        let (mut next, mut lacking) = (Vec::new(), None);
         if stopped.is_none() {
             next.extend(wave_next(rollout, state, index, counts, input));
             if !matches!(state.waves[index].progress, Progress::Skipped { .. }) {
                 next.extend(frozen(rollout, state, index, input));
-                next.extend(unready(wave, input.unready));
+                lacking = unready(wave, input.unready);
+                next.extend(lacking.clone());
             }
         }
-        WaveNote { name: wave.name.clone(), status: status(&state.waves[index]), counts, next }
+        let (name, status) = (wave.name.clone(), status(&state.waves[index]));
+        WaveNote { name, status, counts, next, unready: lacking }
     });
     let waves = notes.collect();
     let headline = stopped.unwrap_or_else(|| headline(rollout, state));

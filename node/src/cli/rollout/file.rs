@@ -362,7 +362,7 @@ mod tests {
         assert!(share.starts_with(&place) && share.contains("write percent"), "{share}");
         let unknown = said("soak =", "soack =");
         assert!(unknown.contains("soack"), "{unknown}");
-        assert!(said("emea/fr/**", "@Big").contains("group of sites"));
+        assert!(said("[\"emea/fr/**\"]", "[\"@Big\"]").contains("group of sites"));
         assert!(said("ignore after 72h", "forget").contains("count as failed after"));
         assert!(said("operator = \"required\"", "operator = \"no\"").contains("leave it out"));
         assert!(

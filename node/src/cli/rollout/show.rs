@@ -21,7 +21,7 @@ JSON:
   STOP: {\"kind\", \"at\", \"reason\"}
   WAVE: {\"name\", \"status\", \"geographies\": [SITE or @GROUP], \"groups\": [NAME], \"share\",
    \"max_concurrent\": LIMIT or null, \"machines\", \"reached\", \"installed\", \"failed\",
-   \"paused\": STOP or null, \"next\": [TEXT]}
+   \"paused\": STOP or null, \"unready\": TEXT or null, \"next\": [TEXT]}
   LIMIT: {\"sites\": NUMBER or null, \"machines\": NUMBER or null}
   Machines are counted at the primary alone; elsewhere \"counted\" is false.")]
 pub(crate) struct Show {
@@ -74,6 +74,7 @@ pub(super) struct WaveRow {
     pub(super) installed: u64,
     pub(super) failed: u64,
     paused: Option<Stop>,
+    unready: Option<String>,
     pub(super) next: Vec<String>,
 }
 
@@ -103,6 +104,7 @@ impl From<admin::RolloutStanding> for Standing {
             installed: wave.installed,
             failed: wave.failed,
             paused: paused.next().flatten(),
+            unready: answer::some(wave.unready),
             next: wave.next,
         });
         let waves = waves.collect();
@@ -185,6 +187,11 @@ impl Standing {
                 ]
             }),
         ));
+        for wave in &self.waves {
+            if let Some(unready) = &wave.unready {
+                text.push_str(&format!("wave {}: {unready}\n", wave.name));
+            }
+        }
         text
     }
 }

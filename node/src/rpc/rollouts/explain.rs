@@ -16,6 +16,7 @@ use patchmesh_topology::rollout::plan::Tallies;
 use patchmesh_topology::tally::Place;
 use tonic::Status;
 
+use super::ready::unready;
 use crate::generation::Generation;
 use crate::log::in_one_line;
 use crate::reports::ledger::records::MACHINES;
@@ -34,8 +35,8 @@ pub(super) fn list(
     };
     let counted = node.primary.as_ref().map(|primary| primary.rollouts.tallies());
     let tallies = counted.clone().unwrap_or_default();
-    let unready = unready(node, &generation);
     let now = Timestamp::now();
+    let unready = unready(node, &generation, now);
     let opened = generation.by_rollout();
     let standing = |rollout: &Rollout| {
         let revisions = opened.get(&(rollout.stage, &rollout.name)).map_or(0, BTreeSet::len);
@@ -87,24 +88,8 @@ fn wave(note: WaveNote) -> wire::WaveStanding {
         installed: note.counts.installed,
         failed: note.counts.failed,
         next: note.next,
+        unready: note.unready.unwrap_or_default(),
     }
-}
-
-/// Sites whose nodes lack content, with what they lack.
-fn unready(node: &Context, generation: &Generation) -> BTreeMap<Site, String> {
-    let mut unready = BTreeMap::new();
-    for (name, heard) in node.statuses.all() {
-        let status = heard.status;
-        let lacks = status.payloads_wanted.saturating_sub(status.payloads_held);
-        let bytes = status.bytes_wanted.saturating_sub(status.bytes_held);
-        if let Some(node) = generation.mesh.node(&name)
-            && lacks > 0
-        {
-            let text = format!("{lacks} payloads, {} MB", bytes.div_ceil(1_000_000));
-            unready.insert(node.site.clone(), text);
-        }
-    }
-    unready
 }
 
 pub(super) async fn site(
