@@ -4,15 +4,20 @@
 //! is this node's alone: nothing that comes from above or below changes it.
 //! Headquarters learns of it with the node's own word.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use patchmesh_proto::replication as wire;
-use patchmesh_topology::name::BrakeName;
+use patchmesh_topology::alert::Severity;
+use patchmesh_topology::name::{BrakeName, NodeName};
+use patchmesh_topology::rollout::brake::ask::asked;
 use patchmesh_topology::rollout::brake::{self, Rejection};
 use patchmesh_topology::rollout::{Brake, Brakes as Held};
 use tokio::sync::{Mutex, watch};
 
+use crate::alerts::Alerts;
+use crate::generation::Generation;
 use crate::store::{self, Store, Table, Tag};
 
 /// The brakes by their names.
@@ -113,6 +118,34 @@ impl Brakes {
         tracing::info!(brake = %name, "brake released");
         Ok(())
     }
+}
+
+/// Begins the key of the alert of a brake that headquarters asks to end.
+const ALERT: &str = "brake/";
+
+/// Keeps an alert for each brake of the node `name` that headquarters asks to end.
+pub fn tell(
+    held: &Held,
+    generation: &Generation,
+    name: &NodeName,
+    alerts: &Alerts,
+    now: Timestamp,
+) {
+    let asks = &generation.rollouts.brake_asks;
+    let site = generation.mesh.node(name).map(|node| &node.site);
+    let asked = |(name_of, brake): (&BrakeName, &Brake)| {
+        let ask = asked(asks, brake, name, site?).filter(|_| now < brake.until)?;
+        let text = format!(
+            "headquarters asks to end brake {name_of}: {} ({} at {:.0}); `patchmesh brake release {name_of}` does, and it holds until then",
+            ask.reason, ask.by, ask.at
+        );
+        Some((name_of.to_string(), text))
+    };
+    let asked: BTreeMap<String, String> = held.iter().filter_map(asked).collect();
+    for (brake, text) in &asked {
+        alerts.raise(&format!("{ALERT}{brake}"), Severity::Warning, text);
+    }
+    alerts.clear_others(ALERT, |brake| asked.contains_key(brake));
 }
 
 #[cfg(test)]

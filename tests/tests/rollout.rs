@@ -271,6 +271,27 @@ async fn a_brake_holds_at_its_site_alone_and_nobody_above_undoes_it() -> Result<
     ensure!(seen["node"] == "lyon" && seen["reason"] == "tills must not restart", "{seen}");
     let released = cluster.patchmesh(PRIMARY, &["brake", "release", "stocktaking"]).await?;
     ensure!(released.code == 66, "{released:?}");
+    // What it can do is ask: the site sees that, and goes on to hold.
+    let ask = ["brake", "ask", "emea/fr", "--reason", "it is being exploited"];
+    let asked = cluster.patchmesh(PRIMARY, &ask).await?.success()?.json()?;
+    ensure!(asked["whom"] == "site emea/fr", "{asked}");
+    until("the site to see what is asked", PATIENCE, async || {
+        let listed = cluster.patchmesh("lyon", &["brake", "list"]).await?.success()?.json()?;
+        let raised = cluster.alerts_of("lyon").await?.iter().any(|key| key == "brake/stocktaking");
+        let seen = listed["brakes"][0]["ask"]["reason"] == "it is being exploited";
+        Ok((seen && raised).then_some(()))
+    })
+    .await?;
+    comes_to(&cluster, "lyon", "emea/fr/lyon", false, "brake stocktaking of this site").await?;
+    let elsewhere = ["brake", "ask", "antarctica", "--reason", "x"];
+    let nobody = cluster.patchmesh(PRIMARY, &elsewhere).await?;
+    ensure!(nobody.code == 66, "{nobody:?}");
+    cluster.patchmesh(PRIMARY, &["brake", "unask", "emea/fr"]).await?.success()?;
+    until("the site to be asked no more", PATIENCE, async || {
+        let alerts = cluster.alerts_of("lyon").await?;
+        Ok((!alerts.iter().any(|key| key == "brake/stocktaking")).then_some(()))
+    })
+    .await?;
     // It holds after a kill, and until the site releases it.
     cluster.node_mut("lyon")?.kill().await?;
     cluster.node_mut("lyon")?.start().await?;

@@ -208,6 +208,8 @@ pub struct RolloutSet {
     pub freezes: Freezes,
     /// Who does without what.
     pub exceptions: Exceptions,
+    /// Which sites are asked to end their brakes.
+    pub brake_asks: brake::ask::Asks,
     /// Sites that waves go to by one name. Every name of a plan is here, and
     /// looked up there: see [`RolloutSet::resolve`].
     pub site_groups: SiteGroups,

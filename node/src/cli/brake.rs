@@ -15,6 +15,8 @@ pub(crate) enum Brake {
     Pull(Box<Pull>),
     Release(Release),
     List(List),
+    Ask(Ask),
+    Unask(Unask),
 }
 
 /// Hold something back at this node's site
@@ -73,8 +75,67 @@ Example:
 
 JSON:
   {\"brakes\": [{\"node\", \"site\", \"name\", \"what\", \"since\", \"until\", \"by\", \"reason\",
-   \"heard_at\" or null}]}")]
+   \"heard_at\" or null, \"ask\": {\"by\", \"at\", \"reason\"} or null}]}
+  \"ask\" is what headquarters asks of the site: to end it.")]
 pub(crate) struct List {}
+
+/// Ask a site to end its brakes
+///
+/// At the primary. The ask is signed with the plans and reaches the site with them:
+/// there it stands in `brake list` and as an alert. The site decides, and the brake
+/// holds until it does. Of brakes that are pulled later nothing is asked.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  patchmesh brake ask emea/fr/lyon --reason 'it is being exploited'
+  patchmesh brake ask lyon-2 --reason 'the printers are mended'
+
+JSON:
+  {\"whom\", \"asked\", \"generation\"}")]
+pub(crate) struct Ask {
+    /// A site with all below it, or the name of a node
+    #[arg(value_name = "SITE|NODE")]
+    target: String,
+    /// Why
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+}
+
+/// Ask a site no more to end its brakes
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  patchmesh brake unask emea/fr/lyon
+
+JSON:
+  as `brake ask`")]
+pub(crate) struct Unask {
+    /// The site or node that was asked
+    #[arg(value_name = "SITE|NODE")]
+    target: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Asked {
+    whom: String,
+    asked: bool,
+    generation: u64,
+}
+
+impl Answer for Asked {
+    fn text(&self) -> String {
+        let state = if self.asked { "is asked" } else { "is asked no more" };
+        format!("{} {state} to end its brakes; generation {}\n", self.whom, self.generation)
+    }
+}
+
+/// What headquarters asks.
+#[derive(Debug, Serialize)]
+struct Word {
+    by: String,
+    at: Option<String>,
+    reason: String,
+}
 
 #[derive(Debug, Serialize)]
 struct Changed {
@@ -105,6 +166,7 @@ struct Row {
     by: String,
     reason: String,
     heard_at: Option<String>,
+    ask: Option<Word>,
 }
 
 impl From<admin::NodeBrake> for Row {
@@ -125,6 +187,11 @@ impl From<admin::NodeBrake> for Row {
             by: brake.by,
             reason: brake.reason,
             heard_at: answer::time(one.heard_at.as_ref()),
+            ask: one.ask.map(|ask| Word {
+                by: ask.by,
+                at: answer::time(ask.at.as_ref()),
+                reason: ask.reason,
+            }),
         }
     }
 }
@@ -132,7 +199,7 @@ impl From<admin::NodeBrake> for Row {
 impl Answer for Rows {
     fn text(&self) -> String {
         table(
-            ["node", "site", "brake", "holds", "until", "by", "reason"],
+            ["node", "site", "brake", "holds", "until", "by", "reason", "headquarters"],
             self.brakes.iter().map(|row| {
                 [
                     row.node.clone(),
@@ -142,6 +209,10 @@ impl Answer for Rows {
                     answer::or_dash(row.until.as_deref()),
                     row.by.clone(),
                     row.reason.clone(),
+                    match &row.ask {
+                        Some(ask) => format!("asks to end it: {}", ask.reason),
+                        None => "-".to_owned(),
+                    },
                 ]
             }),
         )
@@ -178,6 +249,18 @@ impl Brake {
                 let request = admin::ReleaseBrakeRequest { name: name.to_string() };
                 client.release_brake(request).await.map_err(grpc::failure)?;
                 context.output.print(&Changed { brake: name.to_string(), held: false })
+            }
+            Self::Ask(Ask { target, reason }) => {
+                let request = admin::AskBrakeRequest { target, reason };
+                let response = client.ask_brake(request).await.map_err(grpc::failure)?;
+                let admin::AskBrakeResponse { generation, whom } = response.into_inner();
+                context.output.print(&Asked { whom, asked: true, generation })
+            }
+            Self::Unask(Unask { target }) => {
+                let request = admin::WithdrawBrakeAskRequest { target };
+                let response = client.withdraw_brake_ask(request).await.map_err(grpc::failure)?;
+                let admin::WithdrawBrakeAskResponse { generation, whom } = response.into_inner();
+                context.output.print(&Asked { whom, asked: false, generation })
             }
             Self::List(List {}) => {
                 let request = admin::ListBrakesRequest {};

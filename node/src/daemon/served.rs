@@ -21,7 +21,7 @@ use patchmesh_topology::node::Stage;
 use patchmesh_topology::revision::{Binding, DocumentRef};
 
 use crate::alerts::Alerts;
-use crate::brakes::Brakes;
+use crate::brakes::{self, Brakes};
 use crate::content::{Content, Wanted};
 use crate::generation::retention::KEEP_AT_LEAST;
 use crate::generation::{Current, Generation, names, past, storage};
@@ -149,10 +149,11 @@ impl Present {
             Some(shelf) => shelf.views().collect(),
             None => Vec::new(),
         };
-        let brakes = self.facts.brakes.held();
+        let held = self.facts.brakes.held();
         let before = &self.standings;
-        let standings = standing::standings(&generation, name, &brakes, before, earlier, now);
+        let standings = standing::standings(&generation, name, &held, before, earlier, now);
         standing::tell(&standings, &self.facts.alerts);
+        brakes::tell(&held, &generation, name, &self.facts.alerts, now);
         self.facts.board.show(&standings);
         let served =
             standings.iter().filter_map(|(key, one)| Some((key, one.as_ref()?.full.clone())));

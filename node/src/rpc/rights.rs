@@ -163,6 +163,8 @@ const RIGHTS: &[(&str, Right)] = &[
     ("/patchmesh.admin.v1.Brakes/PullBrake", Right::Sites),
     ("/patchmesh.admin.v1.Brakes/ReleaseBrake", Right::Sites),
     ("/patchmesh.admin.v1.Brakes/ListBrakes", Right::Read),
+    ("/patchmesh.admin.v1.Brakes/AskBrake", Right::Operate),
+    ("/patchmesh.admin.v1.Brakes/WithdrawBrakeAsk", Right::Operate),
     ("/patchmesh.admin.v1.Rollouts/CheckRollout", Right::Read),
     ("/patchmesh.admin.v1.Rollouts/EnterRollout", Right::Operate),
     ("/patchmesh.admin.v1.Rollouts/OrderRollout", Right::Operate),

@@ -7,6 +7,8 @@ mod explain;
 mod ready;
 mod subject;
 
+pub(super) use bounds::change;
+
 use patchmesh_proto::admin as wire;
 use patchmesh_proto::admin::rollouts_server::Rollouts;
 use tonic::{Request, Response, Status};

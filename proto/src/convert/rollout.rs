@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use jiff::SignedDuration;
 use patchmesh_topology::link::hours::Hours;
 use patchmesh_topology::node::UnknownWord;
+use patchmesh_topology::rollout::brake::ask::MAX_ASKS;
 use patchmesh_topology::rollout::deadline::Times;
 use patchmesh_topology::rollout::gate::{AtLeast, AtMost, Gate, Unreachable};
 use patchmesh_topology::rollout::geography::MAX_SITE_GROUPS;
@@ -24,7 +25,8 @@ mod bounds;
 mod state;
 
 pub use bounds::{
-    exception, exception_to_wire, freeze, freeze_to_wire, site_group, site_group_to_wire,
+    brake_ask, brake_ask_to_wire, exception, exception_to_wire, freeze, freeze_to_wire, site_group,
+    site_group_to_wire,
 };
 
 fn share(parts: u32) -> Result<Share, Error> {
@@ -338,8 +340,10 @@ impl TryFrom<wire::RolloutSet> for RolloutSet {
             Rollout::try_from(rollout).map(|rollout| (rollout.name.clone(), rollout))
         })?;
         at_most(&value.site_groups, MAX_SITE_GROUPS).at("site_groups")?;
+        at_most(&value.brake_asks, MAX_ASKS).at("brake_asks")?;
         let mut set = Self {
             version: value.version,
+            brake_asks: sorted("brake_asks", each("brake_asks", value.brake_asks, brake_ask)?)?,
             rollouts: sorted("rollouts", rollouts)?,
             site_groups: sorted(
                 "site_groups",
@@ -362,6 +366,7 @@ impl From<&RolloutSet> for wire::RolloutSet {
             freezes: set.freezes.iter().map(freeze_to_wire).collect(),
             exceptions: set.exceptions.iter().map(exception_to_wire).collect(),
             site_groups: set.site_groups.iter().map(site_group_to_wire).collect(),
+            brake_asks: set.brake_asks.iter().map(brake_ask_to_wire).collect(),
         }
     }
 }

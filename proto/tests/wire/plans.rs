@@ -4,6 +4,7 @@ use jiff::SignedDuration;
 use patchmesh_topology::name::SiteGroupName;
 use patchmesh_topology::node::UnknownWord;
 use patchmesh_topology::revision::Severity;
+use patchmesh_topology::rollout::brake::ask::{Ask, Asks, Whom};
 use patchmesh_topology::rollout::deadline::Times;
 use patchmesh_topology::rollout::exception::{Exceptions, Scope, Subject};
 use patchmesh_topology::rollout::freeze::Freezes;
@@ -169,16 +170,27 @@ fn exceptions() -> impl Strategy<Value = Exceptions> {
     btree_map("[a-z]{1,9}".prop_map(|name| name.parse().expect("a name")), one, 0..3)
 }
 
+fn brake_asks() -> impl Strategy<Value = Asks> {
+    let whom = prop_oneof![
+        "[a-z]{1,9}".prop_map(|name| Whom::Node(name.parse().expect("a name"))),
+        site().prop_map(Whom::Site),
+    ];
+    let ask = (".{0,9}", ".{0,9}", time()).prop_map(|(reason, by, at)| Ask { reason, by, at });
+    btree_map(whom, ask, 0..3)
+}
+
 pub(crate) fn rollouts() -> impl Strategy<Value = RolloutSet> {
     let named = (any::<u64>(), vec(rollout(), 0..5), freezes(), exceptions());
     let places = vec(btree_set(site(), 1..3), SITE_GROUPS.len());
-    (named, places).prop_map(|((version, rollouts, freezes, exceptions), places)| {
+    let all = (named, places, brake_asks());
+    all.prop_map(|((version, rollouts, freezes, exceptions), places, brake_asks)| {
         let names = SITE_GROUPS.iter().map(|name| name.parse().expect("a name"));
         let mut set = RolloutSet {
             version,
             rollouts: rollouts.into_iter().map(|one| (one.name.clone(), one)).collect(),
             freezes,
             exceptions,
+            brake_asks,
             site_groups: names.zip(places).collect(),
         };
         set.resolve().expect("every name is there");

@@ -3,6 +3,8 @@
 //! A brake can only close. Nobody above or below undoes it; it ends by itself
 //! or by the hand of the site.
 
+pub mod ask;
+
 use std::collections::BTreeMap;
 use std::fmt;
 

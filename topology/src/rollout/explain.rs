@@ -233,7 +233,7 @@ fn turns(rollout: &Rollout, state: &RolloutState, index: usize, input: Input<'_>
             _ if full(admitted) => "no more can be named in the signed state",
             _ => "each is let in when one under way has finished",
         };
-        said.push(format!("next are {}: {rule}", first_of(&waiting)));
+        said.push(format!("next in turn: {}; {rule}", first_of(&waiting)));
     }
     said
 }

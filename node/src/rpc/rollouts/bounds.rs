@@ -109,7 +109,7 @@ pub(super) fn site_groups(node: &Context) -> wire::ListSiteGroupsResponse {
 }
 
 /// Changes what operators sign.
-async fn change<R: Refusal>(
+pub(in crate::rpc) async fn change<R: Refusal>(
     node: &Context,
     change: impl FnOnce(&mut RolloutSet, &Mesh, Timestamp) -> Result<(), R> + Send + 'static,
 ) -> Result<u64, Status> {

@@ -1,8 +1,9 @@
-//! Freezes, exceptions and groups of sites.
+//! Freezes, exceptions, groups of sites, and what headquarters asks of brakes.
 
 use std::collections::BTreeSet;
 
 use patchmesh_topology::name::{ExceptionName, FreezeName, Site, SiteGroupName};
+use patchmesh_topology::rollout::brake::ask::{Ask, Whom};
 use patchmesh_topology::rollout::exception::{Scope, Subject};
 use patchmesh_topology::rollout::{Exception, Freeze, MAX_LIST};
 
@@ -58,6 +59,31 @@ pub fn site_group(value: wire::SiteGroup) -> Result<(SiteGroupName, BTreeSet<Sit
 pub fn site_group_to_wire((name, sites): (&SiteGroupName, &BTreeSet<Site>)) -> wire::SiteGroup {
     let sites = sites.iter().map(ToString::to_string).collect();
     wire::SiteGroup { name: name.to_string(), sites }
+}
+
+/// What is asked, and of whom.
+///
+/// # Errors
+/// A field is wrong.
+pub fn brake_ask(value: wire::BrakeAsk) -> Result<(Whom, Ask), Error> {
+    let whom = match [value.node.as_str(), &value.site] {
+        [node, ""] if !node.is_empty() => Whom::Node(node.parse().at("node")?),
+        ["", site] if !site.is_empty() => Whom::Site(site.parse().at("site")?),
+        ["", ""] => return Err(Fault::Missing).at("node or site"),
+        _ => return Err(Fault::Contradiction("site")).at("node"),
+    };
+    Ok((whom, Ask { reason: value.reason, by: value.by, at: time(value.at).at("at")? }))
+}
+
+/// What is asked, for the wire.
+#[must_use]
+pub fn brake_ask_to_wire((whom, ask): (&Whom, &Ask)) -> wire::BrakeAsk {
+    let (node, site) = match whom {
+        Whom::Node(name) => (name.to_string(), String::new()),
+        Whom::Site(site) => (String::new(), site.to_string()),
+    };
+    let (reason, by) = (ask.reason.clone(), ask.by.clone());
+    wire::BrakeAsk { node, site, reason, by, at: Some(timestamp_to_wire(ask.at)) }
 }
 
 /// An exception and its name.
