@@ -297,7 +297,7 @@ impl Rollout {
             Self::Release(command) => command.run(context).await,
             Self::Show(command) => command.run(context).await,
             Self::Explain(command) => command.run(context).await,
-            Self::Simulate(command) => command.run(context),
+            Self::Simulate(command) => command.run(context).await,
         }
     }
 }

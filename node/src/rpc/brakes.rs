@@ -48,18 +48,19 @@ impl Service {
         for (name, heard) in self.node.statuses.all() {
             said.push((name, heard.status.brakes, Some(heard.at)));
         }
-        let of_node = |(name, brakes, at): (NodeName, Vec<replication::Brake>, _)| {
-            let site = generation.mesh.node(&name).map(|node| node.site.clone());
-            let asks = &generation.rollouts.brake_asks;
-            let brake = |brake: replication::Brake| wire::NodeBrake {
-                node: name.to_string(),
-                site: site.as_ref().map(ToString::to_string).unwrap_or_default(),
-                ask: site.as_ref().and_then(|site| asked_of(asks, &brake, &name, site)),
-                brake: Some(brake),
-                heard_at: at.map(timestamp_to_wire),
+        let of_node =
+            |(name, brakes, at): (NodeName, Vec<replication::Brake>, Option<Timestamp>)| {
+                let site = generation.mesh.node(&name).map(|node| node.site.clone());
+                let asks = &generation.rollouts.brake_asks;
+                let brake = |brake: replication::Brake| wire::NodeBrake {
+                    node: name.to_string(),
+                    site: site.as_ref().map(ToString::to_string).unwrap_or_default(),
+                    ask: site.as_ref().and_then(|site| asked_of(asks, &brake, &name, site)),
+                    brake: Some(brake),
+                    heard_at: at.map(timestamp_to_wire),
+                };
+                brakes.into_iter().map(brake).collect::<Vec<_>>()
             };
-            brakes.into_iter().map(brake).collect::<Vec<_>>()
-        };
         said.into_iter().flat_map(of_node).collect()
     }
 

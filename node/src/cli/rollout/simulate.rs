@@ -14,20 +14,24 @@ use crate::cli::exit::Exit;
 use crate::cli::output::{self, Answer, table};
 use crate::cli::{Context, answer};
 
+mod mesh;
 mod world;
 
 /// Lines that the table names: those that bring content last.
 const SLOWEST: usize = 5;
 
-/// Simulate a plan in a described mesh
+/// Simulate a plan in the running mesh, or in a described one
 ///
 /// The planner that runs in the mesh is asked, with its gates, windows and
 /// freezes; simulated are lines that bring the content, machines that are
 /// switched on at some hours, and an operator. The same plan, world and seed
-/// come to the same outcome. Nothing is asked of a node, and nothing is changed.
+/// come to the same outcome. Without --world the primary is asked for sites, lines,
+/// freezes and machines; nothing is changed.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
+  patchmesh rollout simulate december.toml
+  patchmesh rollout simulate --describe > world.toml
   patchmesh rollout simulate --example > world.toml
   patchmesh rollout simulate december.toml --world world.toml --svg december.svg
   patchmesh --output json rollout simulate december.toml --world world.toml --seed 2
@@ -44,9 +48,9 @@ JSON:
   machines that have it; \"most\" are 95 %.")]
 pub(crate) struct Simulate {
     /// The plan
-    #[arg(value_name = "FILE", required_unless_present = "example")]
+    #[arg(value_name = "FILE", required_unless_present_any = ["example", "describe"])]
     plan: Option<PathBuf>,
-    /// The described mesh; without it, that of --example
+    /// The described mesh [default: the running one]
     #[arg(long, value_name = "FILE")]
     world: Option<PathBuf>,
     /// Decides what is left to chance, instead of the world's seed
@@ -55,9 +59,15 @@ pub(crate) struct Simulate {
     /// Draws the outcome into this file
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
+    /// What a site of the running mesh lacks of the update
+    #[arg(long, value_name = "SIZE", default_value = "350 MB", conflicts_with_all = ["world", "example"])]
+    size: String,
     /// Only print a described mesh to go on from, with every field explained
     #[arg(long, conflicts_with_all = ["plan", "world", "seed", "svg"])]
     example: bool,
+    /// Only print the running mesh, described, to go on from
+    #[arg(long, conflicts_with_all = ["plan", "world", "seed", "svg", "example"])]
+    describe: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -294,18 +304,22 @@ impl Answer for Simulated {
 }
 
 impl Simulate {
-    pub(super) fn run(self, context: &Context) -> anyhow::Result<()> {
-        let Some(plan) = self.plan.filter(|_| !self.example) else {
+    pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
+        if self.example {
             return output::write(world::EXAMPLE);
+        }
+        let Some(plan) = self.plan else {
+            let mesh = mesh::ask(context).await?;
+            return output::write(&mesh.describe(&self.size, Timestamp::now()));
         };
         let rollout = file::read(&plan)?;
         let mut world = match &self.world {
             Some(path) => world::read(path)?,
             None => {
-                context.output.remark(
-                    "no --world is given: this is the mesh of `rollout simulate --example`",
-                );
-                world::example()?
+                let mesh = mesh::ask(context).await?;
+                context.output.remark(&mesh.known());
+                let text = mesh.describe(&self.size, Timestamp::now());
+                world::parse(&text).map_err(|error| Exit::BadData.error(error))?
             }
         };
         world.seed = self.seed.unwrap_or(world.seed);

@@ -185,7 +185,8 @@ where
 }
 
 /// The mesh of the example.
-pub(super) fn example() -> anyhow::Result<World> {
+#[cfg(test)]
+fn example() -> anyhow::Result<World> {
     parse(EXAMPLE).map_err(anyhow::Error::msg)
 }
 
@@ -194,7 +195,7 @@ pub(super) fn read(path: &Path) -> anyhow::Result<World> {
     file::read(path, parse)
 }
 
-fn parse(text: &str) -> Result<World, String> {
+pub(super) fn parse(text: &str) -> Result<World, String> {
     let file: File = file::fields(text)?;
     let start = instant("start", &file.start)?;
     let entered_at = match &file.update.entered {
