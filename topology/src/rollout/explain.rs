@@ -182,7 +182,8 @@ fn wave_next(
         Progress::Skipped { .. } => Vec::new(),
         Progress::Passed { .. } => turns(rollout, state, index, input),
         Progress::Open { .. } => {
-            let obstacles = measured(rollout, state, index, input).obstacles();
+            let measured = measured(rollout, state, index, input);
+            let obstacles = measured.obstacles(measured.counts());
             obstacles
                 .iter()
                 .map(|obstacle| format!("to pass, {}", sentence(rollout, wave, obstacle)))

@@ -67,9 +67,9 @@ impl<'a> Measured<'a> {
         self.wave.gate.applied(self.tally.total(), over)
     }
 
-    /// What keeps it from passing.
+    /// What keeps it from passing; `counts` are its [`Measured::counts`].
     #[must_use]
-    pub fn obstacles(&self) -> Vec<Obstacle> {
+    pub fn obstacles(&self, counts: Counts) -> Vec<Obstacle> {
         let Some(since) = self.state.progress.open_since() else { return Vec::new() };
         let (wave, gate) = (self.wave, &self.wave.gate);
         let waiting = self.turns().map_or(0, |turns| turns.waiting(&self.state.admitted).len());
@@ -77,7 +77,7 @@ impl<'a> Measured<'a> {
         let asks = gate.min_reached.is_some() || gate.min_success.is_some();
         let rest = match self.tally.total().machines {
             0 if asks => vec![Obstacle::Empty],
-            _ => gate.obstacles(self.counts(), since, wave.released, self.now),
+            _ => gate.obstacles(counts, since, wave.released, self.now),
         };
         turns.into_iter().chain(rest).collect()
     }

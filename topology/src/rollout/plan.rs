@@ -274,14 +274,15 @@ impl Stepper<'_> {
             return;
         }
         let measured = self.measured(index);
-        let breach = wave.gate.breach(measured.counts(), state.acknowledged);
+        let counts = measured.counts();
+        let breach = wave.gate.breach(counts, state.acknowledged);
         if let Some(breach) = breach {
             return self.stop(index, wave.gate.on_breach, breach);
         }
         if matches!(state.progress, Progress::Passed { .. }) {
             return;
         }
-        let is_met = measured.obstacles().is_empty();
+        let is_met = measured.obstacles(counts).is_empty();
         self.wake_at(later(since, wave.gate.soak));
         if is_met {
             self.step.state.waves[index].progress = Progress::Passed { since, at: self.now };

@@ -304,7 +304,7 @@ impl<'a> Run<'a> {
         state.stop.is_none()
             && of_wave.paused.is_none()
             && of_wave.progress.done_at().is_none()
-            && measured.obstacles() == [Obstacle::Operator]
+            && measured.obstacles(measured.counts()) == [Obstacle::Operator]
     }
 
     /// Looks what is open for whom.
