@@ -14,7 +14,7 @@ use patchmesh_topology::link::profile::Profile;
 use patchmesh_topology::name::{NodeName, Site};
 
 use crate::cli::exit::Exit;
-use crate::cli::{Context, connect, grpc};
+use crate::cli::{Context, answer, connect, grpc};
 
 /// Days that are watched unless the file says otherwise.
 const DAYS: u16 = 30;
@@ -79,9 +79,10 @@ impl Mesh {
         let sites: BTreeSet<&str> = self.nodes.iter().map(|node| node.site.as_str()).collect();
         let machines: u64 = self.machines.values().map(|(known, _)| known).sum();
         format!(
-            "this is the running mesh: {} sites, {} lines with a profile, {machines} machines that joined; how machines behave and what is rolled out is assumed (--describe prints all of it, to be changed and given with --world)",
-            sites.len(),
-            self.links.len()
+            "this is the running mesh: {}, {} with a profile, {} that joined; how machines behave and what is rolled out is assumed (--describe prints all of it, to be changed and given with --world)",
+            answer::counted(sites.len() as u64, "site"),
+            answer::counted(self.links.len() as u64, "line"),
+            answer::counted(machines, "machine")
         )
     }
 
@@ -370,6 +371,6 @@ mod tests {
         let mesh = Mesh { machines: BTreeMap::new(), ..mesh() };
         let text = mesh.describe("5 MB", Timestamp::from_second(5_000).expect("a time"));
         assert!(world::parse(&text).is_ok(), "{text}");
-        assert!(mesh.known().contains("3 sites, 1 lines with a profile, 0 machines"));
+        assert!(mesh.known().contains("3 sites, 1 line with a profile, 0 machines"));
     }
 }
