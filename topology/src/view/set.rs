@@ -157,11 +157,14 @@ pub fn serving(mesh: &Mesh, stage: Stage) -> impl Iterator<Item = &Node> {
     mesh.nodes.values().filter(move |node| node.stages.contains(&stage)).filter(takes_part)
 }
 
+/// What plans tell a site apart by: the places named that it is in, and its turns.
+type Alike<'a> = (Vec<&'a str>, Vec<Option<Timestamp>>);
+
 /// The sites that plans cannot tell apart; without sites one entry for all.
 fn alike<'a>(offer: Offer<'a>, sites: &BTreeSet<&'a Site>) -> Vec<Vec<&'a Site>> {
     let marks = marks(offer);
     let turns: Vec<_> = turns(offer).collect();
-    let mut alike: BTreeMap<(Vec<&str>, Vec<Option<Timestamp>>), Vec<&Site>> = BTreeMap::new();
+    let mut alike: BTreeMap<Alike<'_>, Vec<&Site>> = BTreeMap::new();
     for site in sites {
         let let_in = turns.iter().map(|turn| turn.of(site));
         alike.entry((marks_over(&marks, site), let_in.collect())).or_default().push(site);

@@ -349,10 +349,8 @@ mod tests {
         );
         let lyon = &world.sites[2];
         assert_eq!(lyon.line.zone.name(), "Europe/Paris");
-        assert_eq!(
-            (lyon.line.down.default.to_string(), lyon.line.bulk.len()),
-            ("10 Mbit/s".replace(' ', ""), 1)
-        );
+        assert_eq!(lyon.line.down.default.to_string(), "10Mbit/s");
+        assert_eq!(lyon.line.bulk.len(), 1);
         assert_eq!(world.sites[3].line.zone.name(), "Europe/Paris");
         assert_eq!(lyon.machines.values().sum::<u64>(), 40);
         assert_eq!(world.bytes, 5_000_000);
