@@ -32,6 +32,8 @@ fn check(generation: &Generation) -> usize {
         assert_eq!(found.unsubscribed, anew.unsubscribed);
         assert_eq!(found.unbound, anew.unbound);
     }
+    let bound = generation.bindings.values().map(|one| (one.blob, one.length)).collect();
+    assert_eq!(*generation.bound, bound);
     generation.wanted_payloads(&names()[0]).len()
 }
 

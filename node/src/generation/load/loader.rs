@@ -3,7 +3,7 @@
 
 use std::any::Any;
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -21,6 +21,7 @@ use patchmesh_topology::rule::Policy;
 use patchmesh_topology::view::ViewSet;
 
 use super::super::demand::Demand;
+use super::super::differences::differences;
 use super::super::{Approvals, Generation, Target, carries, names};
 use super::{Error, Staged, decode, roles};
 use crate::tuf::TrustedMetadata;
@@ -110,10 +111,7 @@ impl<'a> Loader<'a> {
             catalogue,
             catalogue_version,
             bindings_version,
-            bound: match self.previous {
-                Some(one) if Arc::ptr_eq(&one.bindings, &bindings) => one.bound.clone(),
-                _ => Arc::new(bindings.values().map(|one| (one.blob, one.length)).collect()),
-            },
+            bound: bound(self.previous, &bindings),
             bindings,
             approvals,
             assessments,
@@ -378,4 +376,27 @@ impl<'a> Loader<'a> {
         }
         Ok(Some(Approvals { set: Arc::new(set), digest: Digest::of(&index) }))
     }
+}
+
+/// The lengths of bound payloads by their blobs: those of the generation before,
+/// but for what was bound since.
+fn bound(
+    previous: Option<&Generation>,
+    bindings: &Arc<BTreeMap<Sha256, Binding>>,
+) -> Arc<HashMap<Digest, u64>> {
+    let Some(previous) = previous else {
+        return Arc::new(bindings.values().map(|one| (one.blob, one.length)).collect());
+    };
+    if Arc::ptr_eq(&previous.bindings, bindings) {
+        return previous.bound.clone();
+    }
+    let mut bound = HashMap::clone(&previous.bound);
+    let differing: Vec<&Sha256> = differences(&previous.bindings, bindings).collect();
+    // What is bound otherwise now goes first: a blob may have another hash.
+    for gone in differing.iter().filter_map(|sha256| previous.bindings.get(sha256)) {
+        bound.remove(&gone.blob);
+    }
+    let come = differing.iter().filter_map(|sha256| bindings.get(sha256));
+    bound.extend(come.map(|one| (one.blob, one.length)));
+    Arc::new(bound)
 }
