@@ -301,3 +301,73 @@ async fn a_brake_holds_at_its_site_alone_and_nobody_above_undoes_it() -> Result<
     cluster.passed();
     Ok(())
 }
+
+/// One site of the group after the other.
+const IN_TURN: &str = r#"
+name = "spring"
+
+[what]
+revisions = ["REVISION"]
+
+[[wave]]
+name = "plants"
+geographies = ["@plants"]
+max_concurrent = { sites = 1 }
+
+[wave.gate]
+min_reached = { share = "100 %", min_sample = 1 }
+unreachable = "ignore after 72h"
+
+[[wave]]
+name = "world"
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sites_of_a_group_have_their_turn_one_after_the_other() -> Result<()> {
+    let vendor = vendor().await?;
+    let (cluster, revision) = company(&vendor).await?;
+    cluster.converged(&["lyon", "tokyo"]).await?;
+    let mut machines = Vec::new();
+    for (name, via) in [("pc-tokyo", "tokyo"), ("pc-lyon", "lyon")] {
+        let arguments = ["machine", "token", "workstations", "--via", via, "--uses", "1"];
+        let made = cluster.patchmesh(PRIMARY, &arguments).await?.success()?.json()?;
+        machines.push(Machine::join(name, made["token"].as_str().context("a token")?).await?);
+    }
+    let plan = plan::write(&cluster, IN_TURN, &revision)?;
+
+    // A name that stands for nothing is an error, and cannot be started.
+    let checked = cluster.patchmesh(PRIMARY, &["rollout", "check", &plan]).await?;
+    ensure!(
+        checked.code == 1 && checked.stdout.contains("no group of sites plants"),
+        "{checked:?}"
+    );
+    let refused = cluster.patchmesh(PRIMARY, &["rollout", "start", &plan]).await?;
+    ensure!(refused.code == 65, "{refused:?}");
+    let set = ["site-group", "set", "plants", "emea/fr/lyon", "apac/**"];
+    cluster.patchmesh(PRIMARY, &set).await?.success()?;
+    rollout(&cluster, &["start", &plan]).await?;
+    let used = cluster.patchmesh(PRIMARY, &["site-group", "remove", "plants"]).await?;
+    ensure!(used.stderr.contains("rollout spring goes to group of sites plants"), "{used:?}");
+
+    // By name apac comes before emea.
+    comes_to(&cluster, "tokyo", "apac/jp/tokyo", true, "open since").await?;
+    let waits = "emea/fr/lyon waits for its turn in wave plants of rollout spring";
+    comes_to(&cluster, "lyon", "emea/fr/lyon", false, waits).await?;
+    let explained = rollout(&cluster, &["explain", "spring"]).await?;
+    let next = explained["waves"][0]["next"].to_string();
+    ensure!(next.contains("next in turn: emea/fr/lyon"), "{next}");
+
+    machines[0].happened(&revision, Phase::Installation, Outcome::Success, "as tried");
+    machines[0].report().await?;
+    comes_to(&cluster, "lyon", "emea/fr/lyon", true, "open since").await?;
+
+    // The running mesh can be simulated, and described to be changed.
+    let simulated = rollout(&cluster, &["simulate", &plan, "--size", "1 MB"]).await?;
+    ensure!(simulated["counts"]["machines"] == 2, "{simulated}");
+    ensure!(simulated["events"].to_string().contains("let in"), "{simulated}");
+    let described = cluster.patchmesh(PRIMARY, &["rollout", "simulate", "--describe"]).await?;
+    let described = described.success()?;
+    ensure!(described.stdout.contains("\"plants\" = ["), "{described:?}");
+    cluster.passed();
+    Ok(())
+}

@@ -220,8 +220,12 @@ fn turns(rollout: &Rollout, state: &RolloutState, index: usize, input: Input<'_>
         .map(|(site, one)| format!("{site} ({})", lacks(&turns, site, one.at)))
         .collect();
     let limit = measured.wave.limit;
-    let sites = limit.sites.map(|sites| format!("{sites} sites"));
-    let machines = limit.machines.map(|machines| format!("{machines} machines"));
+    let counted = |count: u64, thing: &str| match count {
+        1 => format!("1 {thing}"),
+        count => format!("{count} {thing}s"),
+    };
+    let sites = limit.sites.map(|sites| counted(sites.into(), "site"));
+    let machines = limit.machines.map(|machines| counted(machines, "machine"));
     let most: Vec<String> = sites.into_iter().chain(machines).collect();
     let mut said = Vec::new();
     if !under_way.is_empty() {

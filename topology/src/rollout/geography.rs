@@ -25,7 +25,8 @@ pub type SiteGroups = BTreeMap<SiteGroupName, BTreeSet<Site>>;
 pub struct Geographies {
     sites: Vec<Site>,
     groups: BTreeSet<SiteGroupName>,
-    /// All of it, as far as the names were looked up.
+    /// All of it, as far as the names were looked up: first the sites, as they
+    /// are written, then those of groups, by name.
     places: Vec<Site>,
 }
 
@@ -114,16 +115,15 @@ impl Geographies {
         if self.groups.is_empty() {
             return Ok(());
         }
-        let mut places: BTreeSet<&Site> = self.sites.iter().collect();
+        self.places.clear();
+        let mut named: BTreeSet<&Site> = BTreeSet::new();
         for name in &self.groups {
-            let sites = known.get(name).ok_or_else(|| Unresolved::Unknown(name.clone()));
-            places.extend(sites.inspect_err(|_| self.places.clear())?);
+            named.extend(known.get(name).ok_or_else(|| Unresolved::Unknown(name.clone()))?);
         }
-        if places.len() > MAX_PLACES {
-            self.places.clear();
+        if self.sites.len() + named.len() > MAX_PLACES {
             return Err(Unresolved::TooMany);
         }
-        self.places = places.into_iter().cloned().collect();
+        self.places = self.sites.iter().chain(named).cloned().collect();
         Ok(())
     }
 }

@@ -94,6 +94,35 @@ fn finds_too(expected: &str, change: impl FnOnce(&mut Rollout, &mut World)) {
 }
 
 #[test]
+fn sites_that_cannot_have_their_turns_are_named() {
+    use super::super::OnEmpty;
+    let limited = |sites: Option<u32>, machines: Option<u64>| {
+        move |plan: &mut Rollout, _: &mut World| plan.waves[0].limit = Limit { sites, machines }
+    };
+    assert_eq!(said(limited(Some(1), Some(400))), [""; 0]);
+    finds(
+        "error: wave pilot: a limit of 0 lets nothing begin; leave it out",
+        limited(Some(0), None),
+    );
+    finds(
+        "warning: wave pilot: each of emea/fr/paris has more than 399 machines and goes alone with all of them; give it waves with a share before",
+        limited(None, Some(399)),
+    );
+    let silent = |plan: &mut Rollout, world: &mut World| {
+        plan.waves[0].limit = Limit { sites: Some(1), machines: None };
+        plan.waves[0].gate.unreachable = Unreachable::Block;
+        world.sites.insert(site("emea/fr/lyon"), Zone::default());
+    };
+    let keeps = "warning: wave pilot: no machine reports at emea/fr/lyon, and such a site keeps its turn for ever; say what becomes of the unreachable, or empty = \"skip\"";
+    assert!(said(silent).contains(&keeps.to_owned()), "{:?}", said(silent));
+    let skipped = |plan: &mut Rollout, world: &mut World| {
+        silent(plan, world);
+        plan.waves[0].on_empty = OnEmpty::Skip;
+    };
+    assert!(!said(skipped).contains(&keeps.to_owned()));
+}
+
+#[test]
 fn groups_of_sites_are_looked_up_first() {
     let plants = || "plants".parse::<SiteGroupName>().expect("a name");
     let named = |plan: &mut Rollout| {
