@@ -108,6 +108,9 @@ pub enum Fault {
     /// Not a time zone.
     #[error("is no time zone")]
     Zone(#[source] patchmesh_topology::link::zone::UnknownZone),
+    /// Not a rule over a machine's facts.
+    #[error("is no rule")]
+    Rule(#[from] patchmesh_topology::applicability::rule::Error),
     /// A word that is not known here.
     #[error("is no {kind}")]
     Text {

@@ -7,6 +7,7 @@
 mod halt;
 mod import;
 mod machine;
+mod machines;
 mod measurement;
 mod path;
 mod peer;
@@ -175,6 +176,11 @@ const ROWS: &[Row] = &[
         id: "rollout.3",
         about: "200 open rollouts at 5,000 sites planned",
         run: |scale| Box::pin(async move { rollout::planner(scale) }),
+    },
+    Row {
+        id: "machines.5",
+        about: "applicability of 20,000 revisions on one machine",
+        run: |scale| Box::pin(async move { machines::applicability(scale) }),
     },
 ];
 

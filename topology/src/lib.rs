@@ -7,6 +7,7 @@
 
 pub mod advisory;
 pub mod alert;
+pub mod applicability;
 pub mod approval;
 pub mod assessment;
 pub mod baseline;
@@ -25,6 +26,7 @@ pub mod planned;
 pub mod report;
 pub mod revision;
 pub mod rollout;
+pub mod rpm;
 pub mod rule;
 pub mod share;
 pub mod simulate;

@@ -20,7 +20,7 @@ pub const MAX_WORDS: usize = 256;
 pub const MAX_WORD: usize = 128;
 
 /// Architectures of files that are for every machine.
-const EVERY_ARCHITECTURE: [&str; 5] = ["", "all", "any", "neutral", "noarch"];
+pub(crate) const EVERY_ARCHITECTURE: [&str; 5] = ["", "all", "any", "neutral", "noarch"];
 
 /// What is carried or fetched. The default takes everything.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -132,7 +132,7 @@ fn is_word(text: &str) -> bool {
 }
 
 /// Whether one tag is the other or begins it, subtag by subtag.
-fn are_related(one: &str, other: &str) -> bool {
+pub(crate) fn are_related(one: &str, other: &str) -> bool {
     let mut pairs = one.split('-').zip(other.split('-'));
     pairs.all(|(one, other)| one.eq_ignore_ascii_case(other))
 }

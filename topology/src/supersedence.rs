@@ -33,11 +33,29 @@ pub fn newer(a: Entry<'_>, b: Entry<'_>) -> Ordering {
 }
 
 /// What of `entries` is replaced by others of them, and by which: the end of a
-/// chain that leads there, so that it is not replaced itself.
+/// chain that leads there, so that it is not replaced itself. What is in a
+/// circle that no chain leads out of is not replaced.
 #[must_use]
 pub fn superseded<'a>(entries: &[Entry<'a>]) -> BTreeMap<&'a RevisionId, &'a RevisionId> {
     let by = replacements(entries);
-    by.keys().filter_map(|id| Some((*id, end(&by, id)?))).collect()
+    let mut replaced_by: BTreeMap<&RevisionId, Vec<&RevisionId>> = BTreeMap::new();
+    for (old, news) in &by {
+        news.iter().for_each(|new| replaced_by.entry(*new).or_default().push(*old));
+    }
+    // From each end back along its chains, every revision once.
+    let mut ends = BTreeMap::new();
+    for end in replaced_by.keys().rev().filter(|new| !by.contains_key(**new)) {
+        let mut waiting = vec![*end];
+        while let Some(one) = waiting.pop() {
+            for old in replaced_by.get(one).into_iter().flatten() {
+                if !ends.contains_key(old) {
+                    ends.insert(*old, *end);
+                    waiting.push(*old);
+                }
+            }
+        }
+    }
+    ends
 }
 
 type Replacements<'a> = BTreeMap<&'a RevisionId, BTreeSet<&'a RevisionId>>;
@@ -67,21 +85,6 @@ fn replacements<'a>(entries: &[Entry<'a>]) -> Replacements<'a> {
         }
     }
     by
-}
-
-/// A revision that nothing replaces, reached from `id`; `None` where every
-/// chain runs in a circle.
-fn end<'a>(by: &Replacements<'a>, id: &'a RevisionId) -> Option<&'a RevisionId> {
-    let mut seen = BTreeSet::from([id]);
-    let mut waiting: Vec<&RevisionId> = by.get(id)?.iter().copied().collect();
-    while let Some(one) = waiting.pop() {
-        match by.get(one) {
-            None => return Some(one),
-            Some(next) if seen.insert(one) => waiting.extend(next),
-            Some(_) => {}
-        }
-    }
-    None
 }
 
 /// `entries` without what others of them replace.

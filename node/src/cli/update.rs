@@ -34,7 +34,8 @@ JSON:
    \"languages\": [TAG], \"cves\": [CVE], \"articles\": [TEXT], \"supersedes\": [NAME],
    \"prerequisites\": [NAME], \"installer\": {\"install\": [TEXT], \"remove\": [TEXT],
    \"success\": [CODE], \"reboot\": [CODE], \"retry\": [CODE], \"time_limit_seconds\"} or null,
-   \"reboot\", \"unsigned\"}")]
+   \"reboot\", \"detection\": {\"applies\": RULE or null, \"installed\": RULE} or null,
+   \"unsigned\"}")]
 pub(crate) struct List {
     /// Only of this source
     #[arg(long)]

@@ -261,10 +261,19 @@ struct Entry<'a> {
     supersedes: Vec<String>,
     prerequisites: Vec<String>,
     installer: Option<Install<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detection: Option<Detect>,
     reboot: &'static str,
     /// Whether nobody signed what the vendor states.
     unsigned: bool,
     payloads: Vec<File<'a>>,
+}
+
+/// Rules over a machine's facts, as `docs/files-source.md` describes them.
+#[derive(Serialize)]
+struct Detect {
+    applies: Option<String>,
+    installed: String,
 }
 
 #[derive(Serialize)]
@@ -301,6 +310,7 @@ fn entry<'a>((revision, files): &'a PlacedRevision<'a>) -> Entry<'a> {
         installer,
         reboot,
         unsigned,
+        detection,
     } = &revision.facts;
     Entry {
         id: revision.id.to_string(),
@@ -316,6 +326,10 @@ fn entry<'a>((revision, files): &'a PlacedRevision<'a>) -> Entry<'a> {
         supersedes: supersedes.iter().map(ToString::to_string).collect(),
         prerequisites: prerequisites.iter().map(ToString::to_string).collect(),
         installer: installer.as_ref().map(install),
+        detection: detection.as_ref().map(|one| Detect {
+            applies: one.applies.as_ref().map(ToString::to_string),
+            installed: one.installed.to_string(),
+        }),
         reboot: reboot.as_str(),
         unsigned: *unsigned,
         payloads: files.iter().map(file).collect(),

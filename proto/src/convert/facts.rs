@@ -1,6 +1,7 @@
 //! What vendors state of a revision beyond its files.
 
 use jiff::SignedDuration;
+use patchmesh_topology::applicability::{Detection, Rule};
 use patchmesh_topology::revision::{Classification, Facts, Installer, Reboot, Reference, Severity};
 
 use super::{At, Error, Fault, each};
@@ -124,6 +125,7 @@ impl TryFrom<wire::Facts> for Facts {
             installer: value.installer.map(Installer::try_from).transpose().at("installer")?,
             reboot: reboot(value.reboot).at("reboot")?,
             unsigned: value.unsigned,
+            detection: value.detection.map(Detection::try_from).transpose().at("detection")?,
         })
     }
 }
@@ -146,7 +148,27 @@ impl From<&Facts> for wire::Facts {
             installer: facts.installer.as_ref().map(Into::into),
             reboot: wire::Reboot::from(facts.reboot).into(),
             unsigned: facts.unsigned,
+            detection: facts.detection.as_ref().map(Into::into),
         }
+    }
+}
+
+impl TryFrom<wire::Detection> for Detection {
+    type Error = Error;
+
+    fn try_from(value: wire::Detection) -> Result<Self, Error> {
+        let applies = match value.applies.as_str() {
+            "" => None,
+            text => Some(text.parse::<Rule>().at("applies")?),
+        };
+        Ok(Self { applies, installed: value.installed.parse::<Rule>().at("installed")? })
+    }
+}
+
+impl From<&Detection> for wire::Detection {
+    fn from(detection: &Detection) -> Self {
+        let applies = detection.applies.as_ref().map(ToString::to_string);
+        Self { applies: applies.unwrap_or_default(), installed: detection.installed.to_string() }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
+use patchmesh_topology::applicability::{self, Detection};
 use patchmesh_topology::approval::{Approval, ApprovalSet, Decision};
 use patchmesh_topology::digest::{Digest, Sha256};
 use patchmesh_topology::link::Class;
@@ -218,6 +219,14 @@ fn installer() -> impl Strategy<Value = Installer> {
     )
 }
 
+fn detection() -> impl Strategy<Value = Detection> {
+    let rule = || {
+        let texts = ["os debian >= 12", "not deb a < 1 or file \"C:/a b\"", "registry K value V"];
+        select(texts.to_vec()).prop_map(|text| text.parse::<applicability::Rule>().expect("a rule"))
+    };
+    (option::of(rule()), rule()).prop_map(|(applies, installed)| Detection { applies, installed })
+}
+
 fn facts() -> impl Strategy<Value = Facts> {
     let words = (
         option::of(select(Classification::ALL)),
@@ -226,8 +235,9 @@ fn facts() -> impl Strategy<Value = Facts> {
         any::<bool>(),
     );
     let lists = (texts(), texts(), texts(), texts());
-    (words, lists, references(), references(), option::of(installer())).prop_map(
-        |(words, lists, supersedes, prerequisites, installer)| Facts {
+    let told = (option::of(installer()), option::of(detection()));
+    (words, lists, references(), references(), told).prop_map(
+        |(words, lists, supersedes, prerequisites, (installer, detection))| Facts {
             classification: words.0,
             severity: words.1,
             products: lists.0,
@@ -239,6 +249,7 @@ fn facts() -> impl Strategy<Value = Facts> {
             installer,
             reboot: words.2,
             unsigned: words.3,
+            detection,
         },
     )
 }

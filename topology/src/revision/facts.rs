@@ -11,6 +11,7 @@ use std::str::FromStr;
 use jiff::SignedDuration;
 
 use super::{Error, RevisionId, UpdateId};
+use crate::applicability::Detection;
 use crate::node::UnknownWord;
 
 macro_rules! words {
@@ -186,6 +187,9 @@ pub struct Facts {
     pub reboot: Reboot,
     /// Set where nobody signed what the vendor states.
     pub unsigned: bool,
+    /// How to tell whether it is needed and installed, where that isn't plain
+    /// from its packages.
+    pub detection: Option<Detection>,
 }
 
 impl Default for Facts {
@@ -202,6 +206,7 @@ impl Default for Facts {
             installer: None,
             reboot: Reboot::Unknown,
             unsigned: false,
+            detection: None,
         }
     }
 }
@@ -228,6 +233,7 @@ impl Facts {
             installer,
             reboot,
             unsigned,
+            detection,
         } = self;
         let word = |word: Option<&'static str>| word.map(str::to_owned).into_iter().collect();
         let names = |list: &[Reference]| list.iter().map(ToString::to_string).collect();
@@ -253,6 +259,10 @@ impl Facts {
                 codes(&installer.retry),
                 installer.time_limit.iter().map(|one| one.as_millis().to_string()).collect(),
             ]);
+        }
+        if let Some(Detection { applies, installed }) = detection {
+            let applies = applies.iter().map(ToString::to_string);
+            texts.push(std::iter::once(installed.to_string()).chain(applies).collect());
         }
         texts
     }

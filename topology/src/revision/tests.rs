@@ -3,6 +3,7 @@
 use proptest::prelude::{Strategy, any, prop_assert_eq, proptest};
 
 use super::*;
+use crate::applicability::Detection;
 
 fn ids() -> impl Strategy<Value = RevisionId> {
     // Whatever vendors write: epochs, `~`, `+`, slashes in suites and versions.
@@ -135,6 +136,10 @@ fn what_the_vendor_states_is_part_of_the_fingerprint() {
     assert_ne!(languages("fr"), plain.fingerprint());
     let with = |facts: Facts| Revision { facts, ..revision() }.fingerprint();
     let words = |list: &[&str]| list.iter().map(|word| (*word).to_owned()).collect();
+    let detection = |applies: Option<&str>| Detection {
+        applies: applies.map(|one| one.parse().expect("a rule")),
+        installed: "os b".parse().expect("a rule"),
+    };
     let several = [
         plain.fingerprint(),
         with(Facts { severity: Some(Severity::Critical), ..Facts::default() }),
@@ -144,6 +149,8 @@ fn what_the_vendor_states_is_part_of_the_fingerprint() {
         with(Facts { languages: words(&["a", "b"]), ..Facts::default() }),
         with(Facts { unsigned: true, ..Facts::default() }),
         with(Facts { installer: Some(Installer::default()), ..Facts::default() }),
+        with(Facts { detection: Some(detection(None)), ..Facts::default() }),
+        with(Facts { detection: Some(detection(Some("os a"))), ..Facts::default() }),
     ];
     let distinct: std::collections::BTreeSet<_> = several.iter().collect();
     assert_eq!(distinct.len(), several.len());

@@ -18,8 +18,16 @@ pub(super) struct Facts {
     prerequisites: Vec<String>,
     installer: Option<Installer>,
     reboot: &'static str,
+    /// Rules by which a machine tells whether it is needed and installed.
+    detection: Option<Detection>,
     /// Whether nobody signed these statements.
     pub(super) unsigned: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Detection {
+    applies: Option<String>,
+    installed: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -52,6 +60,10 @@ impl From<wire::Facts> for Facts {
             supersedes: facts.supersedes,
             prerequisites: facts.prerequisites,
             installer: facts.installer.map(Installer::from),
+            detection: facts.detection.map(|one| Detection {
+                applies: (!one.applies.is_empty()).then_some(one.applies),
+                installed: one.installed,
+            }),
             unsigned: facts.unsigned,
         }
     }
@@ -88,6 +100,8 @@ impl Facts {
             ("needs", list(&self.prerequisites)),
             ("install", installer.and_then(|one| call(&one.install))),
             ("remove", installer.and_then(|one| call(&one.remove))),
+            ("applies", self.detection.as_ref().and_then(|one| one.applies.clone())),
+            ("installed", self.detection.as_ref().map(|one| one.installed.clone())),
             ("reboot", (self.reboot != "unknown").then(|| self.reboot.to_owned())),
             (
                 "signature",

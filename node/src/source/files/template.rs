@@ -205,6 +205,8 @@ fn revision(text: &mut String, name: &str, content: &Content) {
          # success = [0]\n\
          # reboot = [3010]\n\
          # time_limit = \"30m\"\n\n\
+         # [revision.detection]\n\
+         # installed = 'file \"C:/PROGRAM.dll\" >= 10.0.1'\n\n\
          [[revision.payload]]\n\
          file = {}\n\
          length = {}\n\

@@ -1,6 +1,8 @@
 //! From the manifest's text to what it says.
 
 use jiff::SignedDuration;
+use patchmesh_topology::applicability::rule::{self, MAX_RULE};
+use patchmesh_topology::applicability::{Detection, Rule};
 use patchmesh_topology::digest::Sha256;
 use patchmesh_topology::name::SourceName;
 use patchmesh_topology::node::UnknownWord;
@@ -135,6 +137,7 @@ fn entry(
         supersedes: of(Kind::Supersedes),
         prerequisites: of(Kind::Prerequisite),
         installer: installer(&mut fields, notes),
+        detection: detection(&mut fields, notes),
         reboot: word(&mut fields, "reboot", notes).unwrap_or(Reboot::Unknown),
         unsigned: false,
     };
@@ -316,6 +319,27 @@ fn installer(fields: &mut Fields<'_, '_>, notes: &mut Notes) -> Option<Installer
     }
     fields.finish(notes);
     Some(installer)
+}
+
+/// How to tell whether it is needed and installed.
+fn detection(fields: &mut Fields<'_, '_>, notes: &mut Notes) -> Option<Detection> {
+    let mut fields = fields.table(notes, "detection", "[revision.detection]")?;
+    let rule = |fields: &mut Fields<'_, '_>, key, notes: &mut Notes| -> Option<Rule> {
+        let (line, text) = fields.text(notes, key, MAX_RULE)?;
+        let advice = "write such as `file \"C:/a.dll\" >= 10.0.3 and not os debian`";
+        text.parse()
+            .map_err(|error: rule::Error| notes.fault(line, format!("{key}: {error}"), advice))
+            .ok()
+    };
+    let applies = rule(&mut fields, "applies", notes);
+    let is_stated = fields.has("installed");
+    let installed = rule(&mut fields, "installed", notes);
+    if !is_stated {
+        let remedy = "add `installed = 'RULE'`, or leave the detection out";
+        notes.fault(fields.line, "[revision.detection] has no installed", remedy);
+    }
+    fields.finish(notes);
+    Some(Detection { applies, installed: installed? })
 }
 
 fn time_limit(fields: &mut Fields<'_, '_>, notes: &mut Notes) -> Option<SignedDuration> {

@@ -29,6 +29,16 @@ async fn unknown_fields_are_named_with_what_was_meant() {
 }
 
 #[tokio::test]
+async fn rules_that_cannot_be_read() {
+    let with =
+        |text: &str| manifest(&[revision("KB1", "1", &format!("[revision.detection]\n{text}"))]);
+    let fault = only(&with("installed = 'file'")).await;
+    assert!(fault.contains("installed: a name is expected at \"\"; write such as"), "{fault}");
+    let fault = only(&with("applies = 'os windows'")).await;
+    assert!(fault.contains("[revision.detection] has no installed; add"), "{fault}");
+}
+
+#[tokio::test]
 async fn a_missing_payload() {
     let text = manifest(&[revision("KB1", "1", "")]).replace("fr/one", "fr/two");
     assert!(only(&text).await.contains("\"fr/two.msu\" is missing; put the file into the folder"));

@@ -44,6 +44,9 @@ success = [0, 2_359_302]
 reboot = [3010]
 retry = [0x652]
 time_limit = "30m"
+[revision.detection]
+applies = 'product windows-11 and not fact kiosk'
+installed = 'file "C:/Program Files/a.dll" >= 10.0.1'
 "#;
 
 fn whole() -> String {
@@ -82,6 +85,10 @@ async fn everything_that_a_manifest_states_is_in_the_revision() {
     assert_eq!(installer.install, ["wusa.exe", "{payload}", "/quiet"]);
     assert_eq!((&installer.success[..], &installer.retry[..]), (&[0, 2_359_302][..], &[1618][..]));
     assert_eq!(installer.time_limit, Some(SignedDuration::from_mins(30)));
+    let detection = facts.detection.as_ref().expect("rules");
+    let applies = detection.applies.as_ref().map(ToString::to_string);
+    assert_eq!(applies.as_deref(), Some("product windows-11 and not fact kiosk"));
+    assert_eq!(detection.installed.to_string(), r#"file "C:/Program Files/a.dll" >= 10.0.1"#);
     let files: Vec<(&str, &str)> = second
         .payloads
         .iter()

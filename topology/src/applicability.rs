@@ -1,0 +1,170 @@
+//! Which revisions concern a machine, and what of them it should install now.
+//!
+//! [`Inventory`] is what is known of a machine. [`verdict`] compares one revision
+//! with it: by its packages, or by the [`Rule`]s that its vendor states; what
+//! nobody can tell is *unknown*, never guessed. [`choose`] puts the verdicts
+//! on all open revisions together: the newest of what replaces each other, in an
+//! order that respects prerequisites, and for each of the rest why not.
+//!
+//! What always holds: a revision whose verdict is *installed* or *not
+//! applicable* is never chosen, however it is offered; every verdict has its
+//! reason; the same arguments give the same outcome.
+
+mod choose;
+mod evaluate;
+pub mod inventory;
+mod packages;
+pub mod rule;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+
+use crate::revision::{Payload, Revision};
+use crate::subscription::{EVERY_ARCHITECTURE, are_related};
+
+pub use choose::{Candidate, Choice, Lack, Standing, choose};
+pub use evaluate::{Answer, ask};
+pub use inventory::Inventory;
+pub use packages::{held, payloads_for};
+pub use rule::Rule;
+
+/// How a vendor tells that a revision is needed, and that it is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Detection {
+    /// Machines that it is for; `None`: all that its products, languages and
+    /// architectures name.
+    pub applies: Option<Rule>,
+    /// Machines that have it.
+    pub installed: Rule,
+}
+
+/// What a revision is to a machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum State {
+    /// The machine needs it and does not have it.
+    Applicable,
+    /// It is there, or something newer is.
+    Installed,
+    /// It is for others.
+    NotApplicable,
+    /// Nobody can tell.
+    Unknown,
+}
+
+/// What a revision is to a machine, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// What.
+    pub state: State,
+    /// Why, for people.
+    pub reason: String,
+}
+
+impl State {
+    /// As it is written in tables and documents.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Applicable => "applicable",
+            Self::Installed => "installed",
+            Self::NotApplicable => "not-applicable",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl Verdict {
+    fn new(state: State, reason: impl Into<String>) -> Self {
+        Self { state, reason: reason.into() }
+    }
+}
+
+/// What `revision` is to the machine.
+#[must_use]
+pub fn verdict(revision: &Revision, machine: &Inventory) -> Verdict {
+    if let Some(reason) = narrowed(revision, machine) {
+        return Verdict::new(State::NotApplicable, reason);
+    }
+    match &revision.facts.detection {
+        Some(detection) => detected(detection, machine),
+        None if revision.has_packages() => packages::verdict(revision, machine),
+        None => {
+            Verdict::new(State::Unknown, "the vendor states no way to tell whether it is installed")
+        }
+    }
+}
+
+/// Asks the vendor's rules. Whether it is for the machine comes first, so that
+/// what is for others is never taken for installed there.
+fn detected(detection: &Detection, machine: &Inventory) -> Verdict {
+    let applies = detection.applies.as_ref().map(|rule| ask(rule, machine));
+    if let Some(Answer::No(reason)) = applies {
+        return Verdict::new(State::NotApplicable, reason);
+    }
+    match (applies, ask(&detection.installed, machine)) {
+        (Some(Answer::Unknown(reason)), _) | (_, Answer::Unknown(reason)) => {
+            Verdict::new(State::Unknown, reason)
+        }
+        (_, Answer::Yes(reason)) => Verdict::new(State::Installed, reason),
+        (_, Answer::No(reason)) => Verdict::new(State::Applicable, reason),
+    }
+}
+
+/// Why the architectures, languages and products that a revision states leave
+/// the machine out. What a machine does not know of itself leaves out nothing.
+fn narrowed(revision: &Revision, machine: &Inventory) -> Option<String> {
+    let other = |kind: &str, theirs: &[String], ours: String| {
+        Some(format!("it is for {kind} {}; this machine has {ours}", named(theirs)))
+    };
+    let facts = &revision.facts;
+    let runs = |one: &String| {
+        EVERY_ARCHITECTURE.contains(&one.as_str()) || machine.architectures.contains(one)
+    };
+    let (theirs, ours) = (&revision.architectures, &machine.architectures);
+    if !theirs.is_empty() && !ours.is_empty() && !theirs.iter().any(runs) {
+        return other("architecture", theirs, named(ours));
+    }
+    let (theirs, ours) = (&facts.languages, &machine.languages);
+    let speaks = |one: &String| ours.iter().any(|tag| are_related(tag, one));
+    if !theirs.is_empty() && !ours.is_empty() && !theirs.iter().any(speaks) {
+        return other("language", theirs, named(ours));
+    }
+    let (theirs, ours) = (&facts.products, &machine.products);
+    let has = |one: &String| ours.iter().any(|product| product.eq_ignore_ascii_case(one));
+    if !theirs.is_empty() && !ours.is_empty() && !theirs.iter().any(has) {
+        return other("product", theirs, named(ours));
+    }
+    None
+}
+
+/// The most words of one reason.
+const NAMED: usize = 3;
+
+fn named(words: &[String]) -> String {
+    let mut text = words.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
+    if words.len() > NAMED {
+        text.push_str(&format!(" and {} more", words.len() - NAMED));
+    }
+    text
+}
+
+/// Whether a file is for the machine's architectures and languages.
+fn is_for(payload: &Payload, machine: &Inventory) -> bool {
+    let (runs, speaks) = (&machine.architectures, &machine.languages);
+    let architecture = &payload.architecture;
+    let language = &payload.language;
+    (runs.is_empty()
+        || EVERY_ARCHITECTURE.contains(&architecture.as_str())
+        || runs.contains(architecture))
+        && (speaks.is_empty()
+            || language.is_empty()
+            || speaks.iter().any(|tag| are_related(tag, language)))
+}

@@ -1,0 +1,107 @@
+//! Revisions of Debian packages: whether a machine needs them follows from
+//! which of their packages it has, and in which versions.
+
+use super::inventory::{Format, Inventory, Package};
+use super::{State, Verdict, named};
+use crate::debian::version::compare;
+use crate::revision::{Payload, Revision};
+
+/// The architecture of packages for every machine.
+const ALL: &str = "all";
+
+/// A package of a revision beside what the machine has of it.
+struct Pair<'a> {
+    offered: &'a Payload,
+    present: &'a Package,
+}
+
+impl Pair<'_> {
+    /// Whether the machine's is older, or does not work.
+    fn is_needed(&self) -> bool {
+        let order = compare(&self.present.version, &self.offered.version);
+        order.is_lt() || (order.is_eq() && !self.present.fault.is_empty())
+    }
+}
+
+/// Packages of the revision that the machine has, for its architectures.
+fn pairs<'a>(revision: &'a Revision, machine: &'a Inventory) -> impl Iterator<Item = Pair<'a>> {
+    let packages = revision.payloads.iter().filter(|one| !one.control.is_empty());
+    packages.filter(|one| runs(one, machine)).flat_map(|offered| {
+        let instances = machine.instances(Format::Deb, &offered.package);
+        // A package that was for one architecture may become one for all.
+        let is_same = |present: &&Package| {
+            present.architecture == offered.architecture
+                || present.architecture == ALL
+                || offered.architecture == ALL
+        };
+        instances.filter(is_same).map(move |present| Pair { offered, present })
+    })
+}
+
+fn runs(payload: &Payload, machine: &Inventory) -> bool {
+    payload.architecture == ALL || machine.architectures.contains(&payload.architecture)
+}
+
+/// What a revision with packages is to the machine. It is needed where one of its
+/// packages is there in an older version, installed where none is older.
+pub(super) fn verdict(revision: &Revision, machine: &Inventory) -> Verdict {
+    let mut found = None;
+    for pair in pairs(revision, machine) {
+        let Pair { offered, present } = &pair;
+        let name = &offered.package;
+        if pair.is_needed() {
+            let reason = if present.fault.is_empty() {
+                format!("{name} {} is older than {}", present.version, offered.version)
+            } else {
+                format!("{name} {} is {}", present.version, present.fault)
+            };
+            return Verdict::new(State::Applicable, reason);
+        }
+        found = found.or(Some(pair));
+    }
+    match found {
+        Some(Pair { offered, present }) if present.version == offered.version => Verdict::new(
+            State::Installed,
+            format!("{} {} is installed", offered.package, present.version),
+        ),
+        Some(Pair { offered, present }) => Verdict::new(
+            State::Installed,
+            format!(
+                "{} {} is installed, which is not older than {}",
+                offered.package, present.version, offered.version
+            ),
+        ),
+        None if revision.payloads.iter().any(|one| runs(one, machine)) => {
+            Verdict::new(State::NotApplicable, "none of its packages is on this machine")
+        }
+        None => Verdict::new(
+            State::NotApplicable,
+            format!(
+                "it is for architecture {}; this machine has {}",
+                named(&revision.architectures),
+                named(&machine.architectures)
+            ),
+        ),
+    }
+}
+
+/// The files of `revision` that this machine would install: of packages those
+/// that it has in older versions, of other files those for its architectures
+/// and languages.
+#[must_use]
+pub fn payloads_for<'a>(revision: &'a Revision, machine: &'a Inventory) -> Vec<&'a Payload> {
+    if !revision.has_packages() {
+        return revision.payloads.iter().filter(|one| super::is_for(one, machine)).collect();
+    }
+    let mut wanted: Vec<&Payload> =
+        pairs(revision, machine).filter(Pair::is_needed).map(|pair| pair.offered).collect();
+    wanted.dedup_by_key(|one| one.sha256);
+    wanted
+}
+
+/// Packages of `revision` that the machine's administrator keeps as they are.
+#[must_use]
+pub fn held<'a>(revision: &'a Revision, machine: &'a Inventory) -> Vec<&'a str> {
+    let held = pairs(revision, machine).filter(|pair| pair.present.held && pair.is_needed());
+    held.map(|pair| pair.offered.package.as_str()).collect()
+}
