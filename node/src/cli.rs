@@ -13,6 +13,7 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 mod advisory;
+mod agent;
 mod alert;
 pub(crate) mod answer;
 mod approvals;
@@ -194,6 +195,9 @@ pub(crate) enum Command {
     /// Computers that install updates and report
     #[command(subcommand)]
     Machine(machine::Machine),
+    /// This machine, as a client of the mesh
+    #[command(subcommand)]
+    Agent(agent::Agent),
     /// What machines reported, counted
     #[command(subcommand)]
     Report(report::Report),
@@ -387,6 +391,7 @@ async fn dispatch(context: &Context, command: Command) -> anyhow::Result<()> {
         Command::Exception(command) => command.run(context).await,
         Command::Link(command) => command.run(context).await,
         Command::Machine(command) => command.run(context).await,
+        Command::Agent(command) => command.run(context).await,
         Command::Report(command) => command.run(context).await,
         Command::Status(command) => command.run(context).await,
         Command::Alert(command) => command.run(context).await,

@@ -1,5 +1,6 @@
 //! Patchmesh as a library: what the `patchmesh` and `tuf-client` binaries are made of.
 
+pub mod agent;
 #[cfg(feature = "server")]
 pub mod alerts;
 #[cfg(feature = "server")]

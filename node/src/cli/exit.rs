@@ -11,6 +11,7 @@ use serde::Serialize;
 use tonic::Status;
 
 use super::output::Form;
+use crate::agent::inventory;
 use crate::daemon::{RecoverError, promote};
 use crate::identity::{files, join, token};
 use crate::succession::census;
@@ -189,6 +190,11 @@ fn of_cause(cause: &(dyn StdError + 'static)) -> Option<Exit> {
     }
     if let Some(error) = cause.downcast_ref::<backup::Error>() {
         return of_backup(error);
+    }
+    if let Some(inventory::Error::Content { .. } | inventory::Error::Long { .. }) =
+        cause.downcast_ref()
+    {
+        return Some(Exit::BadData);
     }
     if cause.is::<Superseded>() {
         return Some(Exit::Refused);

@@ -1,0 +1,108 @@
+//! Packages out of an rpm database, asked through `rpm` itself: there are three
+//! formats of it, and all are rpm's own business.
+
+use std::io::Read;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use patchmesh_topology::applicability::Inventory;
+use patchmesh_topology::applicability::inventory::{Format, Package};
+
+use super::rooted::Root;
+use super::{Error, add};
+
+/// What databases are called.
+const DATABASES: [&str; 5] = [
+    "var/lib/rpm/Packages",
+    "var/lib/rpm/rpmdb.sqlite",
+    "var/lib/rpm/Packages.db",
+    "usr/lib/sysimage/rpm/rpmdb.sqlite",
+    "usr/lib/sysimage/rpm/Packages.db",
+];
+
+const QUERY: &str = "%{NAME}\\t%{EPOCHNUM}\\t%{VERSION}-%{RELEASE}\\t%{ARCH}\\n";
+
+/// Names and versions of 100,000 packages have less.
+const MAX_ANSWER: u64 = 32 << 20;
+
+const TIME_LIMIT: Duration = Duration::from_secs(60);
+
+/// How often a question that runs is looked at.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Reads packages, and which architecture they are for.
+pub(super) fn read(root: &Root, inventory: &mut Inventory) -> Result<(), Error> {
+    let Some(database) = DATABASES.into_iter().find(|path| root.has(path)) else { return Ok(()) };
+    let answer = ask(root)?;
+    let mut packages = Vec::new();
+    for (index, line) in answer.lines().enumerate() {
+        let parts: Vec<&str> = line.split('\t').collect();
+        let [name, epoch, version, architecture] = parts[..] else {
+            let what = "rpm answered what cannot be understood".to_owned();
+            return Err(Error::Content { path: database.into(), line: index + 1, what });
+        };
+        // Keys that packages are checked with stand among them.
+        if name == "gpg-pubkey" {
+            continue;
+        }
+        if !matches!(architecture, "noarch" | "(none)")
+            && !inventory.architectures.iter().any(|one| one == architecture)
+        {
+            inventory.architectures.push(architecture.to_owned());
+        }
+        let version = if epoch == "0" { version.to_owned() } else { format!("{epoch}:{version}") };
+        let package = Package {
+            format: Format::Rpm,
+            architecture: architecture.to_owned(),
+            version,
+            fault: String::new(),
+            held: false,
+        };
+        packages.push((name.to_owned(), package));
+    }
+    add(inventory, packages, database.as_ref())
+}
+
+fn ask(root: &Root) -> Result<String, Error> {
+    let mut child = Command::new("rpm")
+        .arg("--root")
+        .arg(std::path::absolute(root.path()).unwrap_or_else(|_| root.path().to_owned()))
+        .args(["-qa", "--qf", QUERY])
+        .env("LC_ALL", "C")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(Error::NoRpm)?;
+    let stdout = child.stdout.take();
+    let reader = std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let read = stdout.map(|stdout| stdout.take(MAX_ANSWER + 1).read_to_end(&mut bytes));
+        read.transpose().map(|_| bytes)
+    });
+    let until = Instant::now() + TIME_LIMIT;
+    let status = loop {
+        match child.try_wait() {
+            Ok(Some(status)) => break status,
+            Ok(None) if Instant::now() < until => std::thread::sleep(LOOK),
+            outcome => {
+                // It may have ended by itself meanwhile.
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(match outcome {
+                    Err(error) => Error::Rpm(error.to_string()),
+                    Ok(_) => Error::Slow(TIME_LIMIT),
+                });
+            }
+        }
+    };
+    let bytes = reader.join().map_err(|_| Error::Rpm("its answer was lost".to_owned()))?;
+    let bytes = bytes.map_err(|error| Error::Rpm(error.to_string()))?;
+    if bytes.len() as u64 > MAX_ANSWER {
+        return Err(Error::Rpm(format!("it answered more than {MAX_ANSWER} bytes")));
+    }
+    if !status.success() {
+        return Err(Error::Rpm(status.to_string()));
+    }
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}

@@ -1,0 +1,81 @@
+//! `patchmesh agent inventory`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Serialize;
+
+use crate::agent::inventory::{Listing, gather};
+use crate::cli::Context;
+use crate::cli::output::{Answer, fields, table};
+
+/// Show what is known of this machine
+///
+/// Everything is read from files below the root: os-release, the lists of dpkg
+/// and rpm, the restart marker, and what etc/patchmesh/facts.d/*.toml states.
+/// Nothing is sent anywhere.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  patchmesh agent inventory
+  patchmesh agent inventory --root /srv/images/till --output json
+
+JSON:
+  {\"digest\", \"os\", \"os_version\", \"architectures\": [TEXT], \"languages\": [TAG],
+   \"products\": [TEXT], \"packages\": [{\"name\", \"format\", \"architecture\", \"version\",
+   \"fault\", \"held\"}], \"facts\": {NAME: TEXT}, \"reboot_needed\"}")]
+pub(crate) struct Show {
+    /// A system that is unpacked elsewhere
+    #[arg(long, value_name = "FOLDER", default_value = "/")]
+    root: PathBuf,
+}
+
+#[derive(Debug, Serialize)]
+struct Shown {
+    digest: String,
+    #[serde(flatten)]
+    listing: Listing,
+}
+
+impl Answer for Shown {
+    fn text(&self) -> String {
+        let one = &self.listing;
+        let list = |list: &[String]| (!list.is_empty()).then(|| list.join(", "));
+        let stated = one.facts.iter().map(|(name, value)| format!("{name}={value}"));
+        let head = fields([
+            ("system", Some(format!("{} {}", one.os, one.os_version).trim().to_owned())),
+            ("architectures", list(&one.architectures)),
+            ("languages", list(&one.languages)),
+            ("products", list(&one.products)),
+            ("facts", list(&stated.collect::<Vec<_>>())),
+            ("restart", one.reboot_needed.then(|| "is due".to_owned())),
+            ("packages", Some(one.packages.len().to_string())),
+            ("digest", Some(self.digest.clone())),
+        ]);
+        let rows = one.packages.iter().map(|package| {
+            let state = match (package.fault.as_str(), package.held) {
+                ("", false) => "installed".to_owned(),
+                ("", true) => "held".to_owned(),
+                (fault, _) => fault.to_owned(),
+            };
+            let name = package.name.clone();
+            [
+                name,
+                package.version.clone(),
+                package.architecture.clone(),
+                package.format.into(),
+                state,
+            ]
+        });
+        let rows = table(["package", "version", "architecture", "format", "state"], rows);
+        format!("{head}\n{rows}")
+    }
+}
+
+impl Show {
+    pub(crate) async fn run(self, context: &Context) -> anyhow::Result<()> {
+        let inventory = tokio::task::spawn_blocking(move || gather(&self.root, [])).await??;
+        let listing = Listing::from(&inventory);
+        context.output.print(&Shown { digest: listing.digest().to_string(), listing })
+    }
+}
