@@ -344,8 +344,11 @@ fn run(context: &Context, command: Command) -> anyhow::Result<()> {
         let format = context.global.log_format.unwrap_or(log::Format::Text);
         log::start(format, &log::Filter::warnings())?;
     }
-    // These two have something to bring to an end when Ctrl-C comes.
-    let ends_itself = matches!(command, Command::Serve(_) | Command::Demo(_));
+    // These have something to bring to an end when Ctrl-C comes.
+    let ends_itself = matches!(
+        command,
+        Command::Serve(_) | Command::Demo(_) | Command::Agent(agent::Agent::Run(_))
+    );
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let outcome = runtime.block_on(async {
         tokio::select! {

@@ -53,5 +53,5 @@ pub use client::{Client, Fetch, Limits};
 pub use metadata::{MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp};
 pub use name::{RoleName, TargetPath};
 pub use restore::restore;
-pub use storage::{MemoryStorage, Storage};
+pub use storage::{FolderStorage, MemoryStorage, Storage};
 pub use trusted::TrustedMetadata;

@@ -10,6 +10,7 @@
 //! applicable* is never chosen, however it is offered; every verdict has its
 //! reason; the same arguments give the same outcome.
 
+pub mod attempts;
 mod choose;
 mod evaluate;
 pub mod inventory;

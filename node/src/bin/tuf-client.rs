@@ -12,7 +12,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use jiff::Timestamp;
-use patchmesh::tuf::{Client, Fetch, Limits, RoleName, Storage, TargetPath, TrustedMetadata};
+use patchmesh::tuf::{
+    Client, Fetch, FolderStorage, Limits, RoleName, Storage, TargetPath, TrustedMetadata,
+};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use reqwest::StatusCode;
 use url::Url;
@@ -102,7 +104,7 @@ fn init(metadata_dir: &Path, trusted_root: &Path) -> anyhow::Result<()> {
     let trusted = TrustedMetadata::bootstrap(&root, Timestamp::now())
         .with_context(|| format!("{trusted_root:?} can't be the trusted root"))?;
     let version = trusted.root().header.version();
-    Folder(metadata_dir.to_owned())
+    FolderStorage::new(metadata_dir.to_owned())
         .persist(&RoleName::ROOT, version, &root)
         .with_context(|| format!("the root can't be stored in {metadata_dir:?}"))
 }
@@ -128,31 +130,16 @@ async fn download(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn client(arguments: &Arguments) -> anyhow::Result<Client<HttpRepository, Folder>> {
+fn client(arguments: &Arguments) -> anyhow::Result<Client<HttpRepository, FolderStorage>> {
     let metadata = arguments.metadata_url.clone().context("--metadata-url is missing")?;
     let targets = arguments.target_base_url.clone();
     let http = reqwest::Client::builder().connect_timeout(SILENCE).read_timeout(SILENCE).build()?;
     let repository = HttpRepository { http, metadata, targets };
-    Ok(Client::new(repository, Folder(arguments.metadata_dir.clone()), Limits::default()))
-}
-
-/// Trusted metadata in files named after their role.
-struct Folder(PathBuf);
-
-impl Storage for Folder {
-    type Error = io::Error;
-
-    fn load(&self, role: &RoleName) -> io::Result<Option<Vec<u8>>> {
-        match fs::read(self.0.join(role.file_name(None))) {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    fn persist(&mut self, role: &RoleName, _version: u64, bytes: &[u8]) -> io::Result<()> {
-        replace(&self.0.join(role.file_name(None)), bytes)
-    }
+    Ok(Client::new(
+        repository,
+        FolderStorage::new(arguments.metadata_dir.clone()),
+        Limits::default(),
+    ))
 }
 
 /// Writes a file so that it is either the old one or the new one, whatever happens.

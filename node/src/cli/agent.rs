@@ -1,19 +1,52 @@
 //! `patchmesh agent`: this machine, as a client of the mesh.
 
-use clap::Subcommand;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
 
 use super::Context;
+use crate::agent::state::{DEFAULT_FOLDER, State};
 
 mod inventory;
+mod join;
+mod run;
+mod status;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Agent {
+    Join(join::Join),
+    Run(run::Run),
+    Status(status::Status),
     Inventory(inventory::Show),
+}
+
+// Where the agent keeps what it is and knows. No doc comment: clap would take it
+// for the description of the command that this is flattened into.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Folder {
+    /// The agent's own folder
+    #[arg(
+        long,
+        env = "PATCHMESH_AGENT_STATE",
+        value_name = "FOLDER",
+        default_value = DEFAULT_FOLDER,
+        hide_env_values = true
+    )]
+    state: PathBuf,
+}
+
+impl Folder {
+    pub(crate) fn state(&self) -> State {
+        State::new(self.state.clone())
+    }
 }
 
 impl Agent {
     pub(crate) async fn run(self, context: &Context) -> anyhow::Result<()> {
         match self {
+            Self::Join(command) => command.run(context).await,
+            Self::Run(command) => command.run(context).await,
+            Self::Status(command) => command.run(context),
             Self::Inventory(command) => command.run(context).await,
         }
     }

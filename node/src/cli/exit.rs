@@ -11,7 +11,7 @@ use serde::Serialize;
 use tonic::Status;
 
 use super::output::Form;
-use crate::agent::inventory;
+use crate::agent::{self, inventory};
 use crate::daemon::{RecoverError, promote};
 use crate::identity::{files, join, token};
 use crate::succession::census;
@@ -196,6 +196,9 @@ fn of_cause(cause: &(dyn StdError + 'static)) -> Option<Exit> {
     {
         return Some(Exit::BadData);
     }
+    if let Some(exit) = of_agent(cause) {
+        return Some(exit);
+    }
     if cause.is::<Superseded>() {
         return Some(Exit::Refused);
     }
@@ -223,6 +226,22 @@ fn of_cause(cause: &(dyn StdError + 'static)) -> Option<Exit> {
         std::io::ErrorKind::PermissionDenied => Exit::NoPermission,
         _ => Exit::Io,
     })
+}
+
+fn of_agent(cause: &(dyn StdError + 'static)) -> Option<Exit> {
+    use agent::{join, link, round, state};
+    let inner = match (cause.downcast_ref(), cause.downcast_ref()) {
+        (Some(round::Error::State(error)), _) | (_, Some(join::Error::State(error))) => Some(error),
+        _ => cause.downcast_ref::<state::Error>(),
+    };
+    match inner {
+        Some(state::Error::NotJoined(_)) => return Some(Exit::NotFound),
+        Some(state::Error::Busy(_)) => return Some(Exit::TryLater),
+        Some(state::Error::Damaged { .. }) => return Some(Exit::BadData),
+        _ => {}
+    }
+    let is_away = matches!(cause.downcast_ref(), Some(link::Error::Unreachable { .. }));
+    is_away.then_some(Exit::Unavailable)
 }
 
 fn of_backup(error: &backup::Error) -> Option<Exit> {

@@ -364,6 +364,7 @@ impl Parts {
         let reported = reports::Service::new(
             context.name.clone(),
             context.current.clone(),
+            context.store.clone(),
             self.intake.clone(),
             self.verifier.clone(),
         );

@@ -146,7 +146,8 @@ pub fn revision(
     Ok(Some(Arc::new(revision)))
 }
 
-fn decode<W, M>(name: &str, bytes: &Bytes) -> Result<M, Error>
+/// A document's message as the model has it.
+pub(crate) fn decode<W, M>(name: &str, bytes: &Bytes) -> Result<M, Error>
 where
     W: Document,
     M: TryFrom<W, Error = convert::Error>,

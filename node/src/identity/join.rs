@@ -13,7 +13,8 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use patchmesh_proto::identity::identity_client::IdentityClient;
 use patchmesh_proto::identity::{JoinRequest, JoinResponse};
-use patchmesh_topology::name::NodeName;
+use patchmesh_topology::digest::Sha256;
+use patchmesh_topology::name::{MachineName, NodeName};
 use rustls_pki_types::CertificateDer;
 use tonic::{Request, Status};
 
@@ -21,6 +22,7 @@ use super::authority::stated;
 use super::certificate::{self, Certificate, Subject};
 use super::files::{self, Identity};
 use super::key::{self, Key};
+use super::machine_token::MachineToken;
 use super::token::{self, Statement, Token};
 use super::{sha256, tls};
 use crate::transport::address::NodeUrl;
@@ -37,7 +39,7 @@ const MAX_RESPONSE: usize = 1 << 20;
 pub enum Error {
     /// It is one already.
     #[error(
-        "{} holds the identity of a node already; join with another data folder",
+        "{} holds an identity already; join with another folder",
         .0.display()
     )]
     Joined(PathBuf),
@@ -134,7 +136,7 @@ pub async fn join(token: &Token, folder: &Path, url: &NodeUrl) -> Result<Joined,
         url: url.to_string(),
         ..JoinRequest::default()
     };
-    let response = ask(token, request).await?;
+    let response = ask(&token.parent_url, token.ca_sha256, request).await?;
     check(token, key, response)
 }
 
@@ -168,15 +170,58 @@ pub async fn join_user(
         certificate_request: request.into(),
         ..JoinRequest::default()
     };
-    let response = ask(token, request).await?;
+    let response = ask(&token.parent_url, token.ca_sha256, request).await?;
     check(token, key, response)
 }
 
-async fn ask(token: &Token, request: JoinRequest) -> Result<JoinResponse, Error> {
+/// Joins as a machine of the token's group, under a name of its own choice.
+/// The new key is in `folder` afterwards; the rest of the identity is for the
+/// caller to save there, last of all.
+///
+/// # Errors
+/// As for [`join`].
+pub async fn join_machine(
+    token: &MachineToken,
+    name: &MachineName,
+    folder: &Path,
+) -> Result<Joined, Error> {
+    let subject = Subject::Machine { name: name.clone(), group: token.group.clone() };
+    token.check_expiry(&subject, Timestamp::now())?;
+    if files::exists(folder) {
+        return Err(Error::Joined(folder.to_owned()));
+    }
+    let key = files::load_or_make_key(folder)?;
+    let request = key.certificate_request(name.as_str())?;
+    let secret = token.secret.sha256();
+    let parts =
+        [name.as_str().as_bytes(), token.group.as_str().as_bytes(), token.id.as_bytes(), &request];
+    let proof = Statement::JoinMachine.prove(&secret, &parts);
+    let request = JoinRequest {
+        machine: name.to_string(),
+        group: token.group.to_string(),
+        token_id: token.id.clone(),
+        proof: proof.into(),
+        certificate_request: request.into(),
+        ..JoinRequest::default()
+    };
+    let response = ask(&token.node_url, token.ca_sha256, request).await?;
+    let promised = Promised {
+        mesh_id: &token.mesh_id,
+        subject: &subject,
+        ca_sha256: token.ca_sha256,
+        secret_sha256: secret,
+    };
+    promised.check(key, response)
+}
+
+async fn ask(
+    parent: &NodeUrl,
+    ca_sha256: Sha256,
+    request: JoinRequest,
+) -> Result<JoinResponse, Error> {
     let mut message = Request::new(request);
     message.set_timeout(TIMEOUT);
-    let channel = channel::to_node(&token.parent_url, tls::joining_client(token.ca_sha256)?)
-        .map_err(Error::Url)?;
+    let channel = channel::to_node(parent, tls::joining_client(ca_sha256)?).map_err(Error::Url)?;
     let answer =
         IdentityClient::new(channel).max_decoding_message_size(MAX_RESPONSE).join(message).await;
     answer.map(tonic::Response::into_inner).map_err(|status| {
@@ -185,36 +230,56 @@ async fn ask(token: &Token, request: JoinRequest) -> Result<JoinResponse, Error>
             tonic::Code::PermissionDenied
             | tonic::Code::FailedPrecondition
             | tonic::Code::InvalidArgument => Error::Refused { why, source },
-            _ => Error::Unreachable { parent: token.parent_url.to_string(), why, source },
+            _ => Error::Unreachable { parent: parent.to_string(), why, source },
         }
     })
 }
 
 /// Keeps of an answer only what the token promised.
 pub(super) fn check(token: &Token, key: Key, response: JoinResponse) -> Result<Joined, Error> {
-    let secret = token.secret_sha256();
-    if !Statement::Joined.is_proven(&response.proof, &secret, &stated(&response)) {
-        return Err(Error::Altered);
+    let promised = Promised {
+        mesh_id: &token.mesh_id,
+        subject: &token.subject,
+        ca_sha256: token.ca_sha256,
+        secret_sha256: token.secret_sha256(),
+    };
+    promised.check(key, response)
+}
+
+/// What a token promises of the answer.
+struct Promised<'a> {
+    mesh_id: &'a str,
+    subject: &'a Subject,
+    ca_sha256: Sha256,
+    secret_sha256: Sha256,
+}
+
+impl Promised<'_> {
+    fn check(&self, key: Key, response: JoinResponse) -> Result<Joined, Error> {
+        let stated = stated(&response);
+        if !Statement::Joined.is_proven(&response.proof, &self.secret_sha256, &stated) {
+            return Err(Error::Altered);
+        }
+        if sha256(&response.ca_certificate) != self.ca_sha256 {
+            return Err(Error::Answer("CA"));
+        }
+        if response.mesh_id != self.mesh_id {
+            return Err(Error::Answer("mesh"));
+        }
+        if response.tuf_root.is_empty() {
+            return Err(Error::Answer("TUF root"));
+        }
+        let certificate = Certificate::parse(&response.certificate)?;
+        if certificate.mesh_id != self.mesh_id || certificate.subject != *self.subject {
+            return Err(Error::Answer("certificate"));
+        }
+        let ca = CertificateDer::from(response.ca_certificate.to_vec());
+        Ok(Joined {
+            identity: Identity::new(key, certificate, ca)?,
+            mesh_id: response.mesh_id,
+            parent: response.parent.parse().map_err(|_| Error::Answer("parent"))?,
+            parent_url: response.parent_url.parse().map_err(|_| Error::Answer("parent's URL"))?,
+            tuf_root: response.tuf_root,
+        })
     }
-    if sha256(&response.ca_certificate) != token.ca_sha256 {
-        return Err(Error::Answer("CA"));
-    }
-    if response.mesh_id != token.mesh_id {
-        return Err(Error::Answer("mesh"));
-    }
-    if response.tuf_root.is_empty() {
-        return Err(Error::Answer("TUF root"));
-    }
-    let certificate = Certificate::parse(&response.certificate)?;
-    if certificate.mesh_id != token.mesh_id || certificate.subject != token.subject {
-        return Err(Error::Answer("certificate"));
-    }
-    let ca = CertificateDer::from(response.ca_certificate.to_vec());
-    Ok(Joined {
-        identity: Identity::new(key, certificate, ca)?,
-        mesh_id: response.mesh_id,
-        parent: response.parent.parse().map_err(|_| Error::Answer("parent"))?,
-        parent_url: response.parent_url.parse().map_err(|_| Error::Answer("parent's URL"))?,
-        tuf_root: response.tuf_root,
-    })
 }

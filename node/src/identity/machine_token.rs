@@ -13,7 +13,8 @@ use patchmesh_topology::digest::Sha256;
 use patchmesh_topology::name::GroupName;
 use prost::Message;
 
-use super::token::{Error, Secret, open, seal, whole_seconds};
+use super::certificate::Subject;
+use super::token::{Error, Secret, is_expired, open, seal, whole_seconds};
 use crate::transport::address::NodeUrl;
 
 /// Bytes of a token's id before it is written in hexadecimal.
@@ -77,6 +78,18 @@ impl MachineToken {
             ..JoinToken::default()
         };
         seal(message.encode_to_vec())
+    }
+
+    /// Refuses a token whose time is over, clock skew allowed for.
+    ///
+    /// # Errors
+    /// [`Error::Expired`], for `subject`.
+    pub fn check_expiry(&self, subject: &Subject, now: Timestamp) -> Result<(), Error> {
+        if is_expired(self.expires_at, now) {
+            let subject = subject.clone();
+            return Err(Error::Expired { subject, at: self.expires_at, now });
+        }
+        Ok(())
     }
 
     /// Reads a token; white space around it does not matter.

@@ -2,10 +2,14 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use patchmesh_proto::convert::timestamp_to_wire;
+use patchmesh_proto::document::{self, Document};
 use patchmesh_proto::report as wire;
 use patchmesh_proto::report::reports_server::Reports;
+use patchmesh_proto::wire as proto;
+use patchmesh_topology::digest::Digest;
 use patchmesh_topology::name::{MachineName, NodeName};
 use patchmesh_topology::report::{MAX_BATCH, MAX_EVENTS};
 use prost::Message;
@@ -22,6 +26,7 @@ use crate::log::in_one_line;
 use crate::reports::intake::{Answer, COME_AGAIN, Error, Intake};
 use crate::reports::sealed::{Holder, Sealed, Verifier};
 use crate::reports::{MAX_BATCHES, MAX_REQUEST};
+use crate::store::Store;
 
 /// Requests whose signatures are checked at a time: they cost processor time, and
 /// whatever else the node does must go on.
@@ -31,11 +36,34 @@ const MAX_CHECKED_AT_ONCE: usize = 4;
 /// of the others waiting.
 const MAX_TURNS: usize = 2;
 
+/// The most documents that are asked for at a time.
+const MAX_DIGESTS: usize = 256;
+
+/// The longest document that a machine is given. A mesh document of 10,000 nodes has
+/// some 4 MB.
+const MAX_DOCUMENT: u64 = 32 << 20;
+
+/// Bytes of documents in one answer, unless the first has more.
+const MAX_DOCUMENTS: usize = 1 << 20;
+
+/// Documents that machines need. Whatever else a digest may name stays here.
+const FOR_MACHINES: [&str; 8] = [
+    proto::Topology::KIND,
+    proto::Index::KIND,
+    proto::CataloguePartition::KIND,
+    proto::BindingPartition::KIND,
+    proto::ApprovalPartition::KIND,
+    proto::Revision::KIND,
+    proto::RolloutSet::KIND,
+    proto::WaveStates::KIND,
+];
+
 /// Implements the service.
 #[derive(Debug)]
 pub struct Service {
     name: NodeName,
     current: Current,
+    store: Store,
     intake: Intake,
     verifier: Arc<Verifier>,
     checks: Semaphore,
@@ -45,9 +73,15 @@ pub struct Service {
 impl Service {
     /// Of the node `name`.
     #[must_use]
-    pub fn new(name: NodeName, current: Current, intake: Intake, verifier: Arc<Verifier>) -> Self {
+    pub fn new(
+        name: NodeName,
+        current: Current,
+        store: Store,
+        intake: Intake,
+        verifier: Arc<Verifier>,
+    ) -> Self {
         let checks = Semaphore::new(MAX_CHECKED_AT_ONCE);
-        Self { name, current, intake, verifier, checks, turns: Places::default() }
+        Self { name, current, store, intake, verifier, checks, turns: Places::default() }
     }
 
     /// Checks the batches of a request and takes the good ones.
@@ -140,6 +174,37 @@ fn not_taken(error: &Error) -> Status {
     come_again(format!("{text}; keep your reports and come again in {} s", COME_AGAIN.as_secs()))
 }
 
+/// The digests of a request.
+fn digests(bytes: &[Bytes]) -> Result<Vec<Digest>, Status> {
+    if bytes.is_empty() || bytes.len() > MAX_DIGESTS {
+        let text = format!("{} digests in one request, 1 to {MAX_DIGESTS} are taken", bytes.len());
+        return Err(Status::invalid_argument(text));
+    }
+    let read = |one: &Bytes| <[u8; 32]>::try_from(&one[..]).map(Digest::from_bytes);
+    let read: Result<Vec<Digest>, _> = bytes.iter().map(read).collect();
+    read.map_err(|_| Status::invalid_argument("a digest has 32 bytes"))
+}
+
+/// The documents with these digests, as many as fit into an answer; empty where
+/// there is none, or one that is no machine's business.
+fn documents(store: &Store, digests: &[Digest]) -> Result<Vec<Bytes>, crate::store::Error> {
+    let (mut documents, mut length) = (Vec::new(), 0);
+    for digest in digests {
+        let reader = store.open_blob(digest)?.filter(|one| one.length() <= MAX_DOCUMENT);
+        let bytes = reader.map(|one| one.read_at(0, one.length())).transpose()?;
+        let is_for_machines = |bytes: &Bytes| {
+            document::kind_of(bytes).is_ok_and(|kind| FOR_MACHINES.contains(&kind.as_str()))
+        };
+        let found = bytes.filter(is_for_machines).unwrap_or_default();
+        length += found.len();
+        if length > MAX_DOCUMENTS && !documents.is_empty() {
+            break;
+        }
+        documents.push(found);
+    }
+    Ok(documents)
+}
+
 #[tonic::async_trait]
 impl Reports for Service {
     async fn greet(
@@ -159,6 +224,20 @@ impl Reports for Service {
             max_batches_per_request: bound(MAX_BATCHES),
             max_bytes_per_request: bound(MAX_REQUEST),
         }))
+    }
+
+    async fn get_documents(
+        &self,
+        request: Request<wire::GetDocumentsRequest>,
+    ) -> Result<Response<wire::GetDocumentsResponse>, Status> {
+        let Peer::Machine(machine) = Peer::of(&request) else {
+            return Err(Status::permission_denied("only machines ask for documents so"));
+        };
+        let _turn = turn(&self.turns, &machine)?;
+        let digests = digests(&request.into_inner().digests)?;
+        let store = self.store.clone();
+        let documents = blocking(move || documents(&store, &digests)).await?;
+        Ok(Response::new(wire::GetDocumentsResponse { documents }))
     }
 
     async fn report(

@@ -98,6 +98,8 @@ const RIGHTS: &[(&str, Right)] = &[
     // or machine.
     ("/patchmesh.identity.v1.Identity/Renew", Right::Certified),
     ("/patchmesh.report.v1.Reports/Greet", Right::Machine),
+    // The service answers with documents that machines need and no others.
+    ("/patchmesh.report.v1.Reports/GetDocuments", Right::Machine),
     // The service checks besides that each batch is the caller's own.
     ("/patchmesh.report.v1.Reports/Report", Right::Machine),
     // What it brings counts by the machines' signatures.
@@ -449,6 +451,7 @@ mod tests {
                 [
                     "/patchmesh.identity.v1.Identity/Renew",
                     "/patchmesh.report.v1.Reports/Greet",
+                    "/patchmesh.report.v1.Reports/GetDocuments",
                     "/patchmesh.report.v1.Reports/Report",
                 ]
             );

@@ -6,8 +6,11 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::error::Error;
+use std::path::PathBuf;
+use std::{fs, io};
 
 use super::name::RoleName;
+use crate::durable;
 
 /// Keeps the metadata that was trusted last, by role.
 pub trait Storage {
@@ -74,5 +77,32 @@ impl Storage for MemoryStorage {
         self.current.insert(role.clone(), bytes.to_vec());
         self.written.push(Document { role: role.clone(), version, bytes: bytes.to_vec() });
         Ok(())
+    }
+}
+
+/// A folder with a file for each role, replaced whole. Blocks for as long as the disk takes.
+#[derive(Debug, Clone)]
+pub struct FolderStorage(PathBuf);
+
+impl FolderStorage {
+    /// Metadata in a folder that exists.
+    pub fn new(folder: PathBuf) -> Self {
+        Self(folder)
+    }
+}
+
+impl Storage for FolderStorage {
+    type Error = io::Error;
+
+    fn load(&self, role: &RoleName) -> io::Result<Option<Vec<u8>>> {
+        match fs::read(self.0.join(role.file_name(None))) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn persist(&mut self, role: &RoleName, _version: u64, bytes: &[u8]) -> io::Result<()> {
+        durable::replace(&self.0.join(role.file_name(None)), bytes, durable::PUBLIC)
     }
 }

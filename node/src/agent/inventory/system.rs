@@ -56,8 +56,8 @@ fn first(root: &Root, paths: &[&str]) -> Result<Option<String>, Error> {
 
 /// The value of a shell assignment, quotes taken off.
 fn value(text: &str, name: &str) -> Option<String> {
-    let assigned = text.lines().filter_map(|line| line.trim().split_once('='));
-    let (_, value) = assigned.filter(|(found, _)| *found == name).last()?;
+    let mut assigned = text.lines().filter_map(|line| line.trim().split_once('='));
+    let (_, value) = assigned.rfind(|(found, _)| *found == name)?;
     let value = value.trim().trim_matches(['"', '\'']);
     (value.len() <= 128).then(|| value.to_owned())
 }

@@ -1,0 +1,136 @@
+//! Signed documents in files by digest: what has not changed is not fetched
+//! again. Every file is compared with its digest whenever it is read.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use patchmesh_topology::digest::Digest;
+use patchmesh_topology::revision::DocumentRef;
+
+use super::link::{self, Link};
+use crate::durable;
+
+/// The longest document that a machine takes.
+const MAX_DOCUMENT: u64 = 64 << 20;
+
+/// Documents of one request; the node sends as many as fit.
+const AT_ONCE: usize = 256;
+
+/// Why a document cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The node cannot be asked.
+    #[error(transparent)]
+    Link(#[from] link::Error),
+    /// The node lacks it.
+    #[error("the node does not have document {0}, which is signed; it may be there shortly")]
+    Absent(Digest),
+    /// The node sent something else.
+    #[error("the node sent something else for document {0}: it is not to be trusted")]
+    Mismatch(Digest),
+    /// More than a machine takes.
+    #[error("document {digest} has {length} bytes, more than {MAX_DOCUMENT}")]
+    Long {
+        /// Which.
+        digest: Digest,
+        /// Bytes.
+        length: u64,
+    },
+    /// It cannot be kept.
+    #[error("cannot keep a document in {}", folder.display())]
+    Keep {
+        /// The folder.
+        folder: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// The documents that are at hand.
+#[derive(Debug, Clone)]
+pub struct Documents {
+    folder: PathBuf,
+}
+
+impl Documents {
+    /// Those of a folder.
+    #[must_use]
+    pub fn new(folder: PathBuf) -> Self {
+        Self { folder }
+    }
+
+    /// A document that is at hand and whole.
+    #[must_use]
+    pub fn get(&self, document: &DocumentRef) -> Option<Bytes> {
+        let path = self.folder.join(document.digest.to_string());
+        let metadata = fs::metadata(&path).ok()?;
+        if metadata.len() != document.length || document.length > MAX_DOCUMENT {
+            return None;
+        }
+        let bytes = fs::read(path).ok()?;
+        is_it(document, &bytes).then(|| bytes.into())
+    }
+
+    /// Keeps a document that was compared with its digest.
+    fn keep(&self, document: &DocumentRef, bytes: &[u8]) -> Result<(), Error> {
+        let path = self.folder.join(document.digest.to_string());
+        durable::replace(&path, bytes, durable::SECRET)
+            .map_err(|source| Error::Keep { folder: self.folder.clone(), source })
+    }
+
+    /// Fetches those of `wanted` that are not at hand, by their digests.
+    ///
+    /// # Errors
+    /// The first that cannot be had.
+    pub async fn fetch(&self, link: &Link, wanted: &[DocumentRef]) -> Result<(), Error> {
+        let mut lacking: Vec<DocumentRef> =
+            wanted.iter().copied().filter(|document| self.get(document).is_none()).collect();
+        if let Some(DocumentRef { digest, length }) =
+            lacking.iter().find(|document| document.length > MAX_DOCUMENT)
+        {
+            return Err(Error::Long { digest: *digest, length: *length });
+        }
+        while !lacking.is_empty() {
+            let asked = &lacking[..lacking.len().min(AT_ONCE)];
+            let digests: Vec<Digest> = asked.iter().map(|one| one.digest).collect();
+            let came = link.documents(&digests).await?;
+            let count = came.len().min(asked.len());
+            if count == 0 {
+                return Err(Error::Absent(digests[0]));
+            }
+            for (document, bytes) in asked.iter().zip(&came) {
+                if bytes.is_empty() {
+                    return Err(Error::Absent(document.digest));
+                }
+                if !is_it(document, bytes) {
+                    return Err(Error::Mismatch(document.digest));
+                }
+                self.keep(document, bytes)?;
+            }
+            lacking.drain(..count);
+        }
+        Ok(())
+    }
+
+    /// Removes what is none of `wanted`.
+    ///
+    /// # Errors
+    /// A failing disk.
+    pub fn prune(&self, wanted: &BTreeSet<Digest>) -> Result<(), Error> {
+        let failed = |source| Error::Keep { folder: self.folder.clone(), source };
+        for entry in fs::read_dir(&self.folder).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let digest = entry.file_name().to_str().and_then(|name| name.parse::<Digest>().ok());
+            if digest.is_none_or(|digest| !wanted.contains(&digest)) {
+                fs::remove_file(entry.path()).map_err(failed)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_it(document: &DocumentRef, bytes: &[u8]) -> bool {
+    bytes.len() as u64 == document.length && Digest::of(bytes) == document.digest
+}

@@ -1,0 +1,178 @@
+//! Payloads from the node, over HTTPS with ranges: what broke off goes on where
+//! it was, after restarts too. The vendor's digest is verified while the bytes
+//! come; what differs is thrown away.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::digest::{Context, SHA256};
+use http::StatusCode;
+use patchmesh_topology::digest::Sha256;
+use patchmesh_topology::revision::Payload;
+
+use super::link::{self, Link};
+use crate::durable;
+
+/// Bytes read at a time from a part that is there already.
+const BUFFER: usize = 64 << 10;
+
+/// Why a payload is not here.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The node cannot be asked.
+    #[error(transparent)]
+    Link(#[from] link::Error),
+    /// The node does not serve it.
+    #[error(
+        "the node does not serve {0}: a brake of its site holds it, or it has not arrived there"
+    )]
+    Absent(String),
+    /// Other bytes than the vendor's.
+    #[error("{0} is not what its vendor released: the node sent something else")]
+    Mismatch(String),
+    /// It ended early.
+    #[error("{name} ended after {found} of {length} bytes; it goes on there next time")]
+    Short {
+        /// Which.
+        name: String,
+        /// Bytes that are here.
+        found: u64,
+        /// All of them.
+        length: u64,
+    },
+    /// The disk.
+    #[error("cannot write {}", path.display())]
+    Write {
+        /// What.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+impl Error {
+    /// Whether it may come later: nothing is wrong with the update.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Link(_) | Self::Absent(_) | Self::Short { .. })
+    }
+}
+
+/// A download that is on its way.
+struct Part {
+    path: PathBuf,
+    file: File,
+    context: Context,
+    length: u64,
+}
+
+impl Part {
+    /// Opens what is there of a payload, and hashes it.
+    fn open(path: PathBuf) -> Result<Self, Error> {
+        let failed = |source| Error::Write { path: path.clone(), source };
+        let mut file =
+            OpenOptions::new().read(true).append(true).create(true).open(&path).map_err(failed)?;
+        let (mut context, mut length) = (Context::new(&SHA256), 0);
+        let mut buffer = vec![0; BUFFER];
+        loop {
+            match file.read(&mut buffer).map_err(failed)? {
+                0 => break,
+                bytes => {
+                    context.update(&buffer[..bytes]);
+                    length += bytes as u64;
+                }
+            }
+        }
+        Ok(Self { path, file, context, length })
+    }
+
+    fn begin_again(&mut self) -> Result<(), Error> {
+        self.file.set_len(0).map_err(|source| Error::Write { path: self.path.clone(), source })?;
+        (self.context, self.length) = (Context::new(&SHA256), 0);
+        Ok(())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        self.file
+            .write_all(bytes)
+            .map_err(|source| Error::Write { path: self.path.clone(), source })?;
+        self.context.update(bytes);
+        self.length += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn is_it(&self, sha256: &Sha256) -> bool {
+        self.context.clone().finish().as_ref() == sha256.as_bytes()
+    }
+}
+
+/// The payload's file below `folder`, fetched as far as it is not there.
+///
+/// # Errors
+/// It cannot be had now; what came of it stays for the next time, unless it is
+/// not what the vendor released.
+pub async fn fetch(link: &Link, payload: &Payload, folder: &Path) -> Result<PathBuf, Error> {
+    let name = payload.file_name();
+    let place = folder.join(payload.sha256.to_string());
+    durable::make_folder(&place).map_err(|source| Error::Write { path: place.clone(), source })?;
+    let whole = place.join(name);
+    if fs::metadata(&whole).is_ok_and(|one| one.len() == payload.length)
+        && Part::open(whole.clone())?.is_it(&payload.sha256)
+    {
+        return Ok(whole);
+    }
+    // No vendor's name ends so: it would have to be called like its own part.
+    let mut part = Part::open(place.join(format!("{name}.part")))?;
+    if part.length > payload.length {
+        part.begin_again()?;
+    }
+    if part.length < payload.length {
+        receive(link, payload, &mut part).await?;
+    }
+    finish(payload, part, &whole)?;
+    Ok(whole)
+}
+
+async fn receive(link: &Link, payload: &Payload, part: &mut Part) -> Result<(), Error> {
+    let name = || payload.file_name().to_owned();
+    let path = format!("/content/sha256/{}", payload.sha256);
+    let response = link.open(&path, part.length).await?.ok_or_else(|| Error::Absent(name()))?;
+    if response.status() == StatusCode::OK {
+        part.begin_again()?;
+    }
+    let mut body = response.into_body();
+    while let Some(bytes) = link.next(&mut body).await? {
+        if part.length + bytes.len() as u64 > payload.length {
+            part.begin_again()?;
+            return Err(Error::Mismatch(name()));
+        }
+        part.write(&bytes)?;
+    }
+    if part.length < payload.length {
+        return Err(Error::Short { name: name(), found: part.length, length: payload.length });
+    }
+    Ok(())
+}
+
+fn finish(payload: &Payload, mut part: Part, whole: &Path) -> Result<(), Error> {
+    if !part.is_it(&payload.sha256) {
+        part.begin_again()?;
+        return Err(Error::Mismatch(payload.file_name().to_owned()));
+    }
+    let failed = |source| Error::Write { path: whole.to_owned(), source };
+    part.file.sync_all().map_err(failed)?;
+    fs::rename(&part.path, whole).map_err(failed)?;
+    let folder = whole.parent().unwrap_or(whole);
+    durable::sync_folder(folder).map_err(failed)
+}
+
+/// Removes a payload that is installed.
+pub fn forget(payload: &Payload, folder: &Path) {
+    let place = folder.join(payload.sha256.to_string());
+    if let Err(error) = fs::remove_dir_all(&place)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        tracing::warn!(folder = %place.display(), %error, "an installed file cannot be removed");
+    }
+}

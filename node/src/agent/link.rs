@@ -1,0 +1,218 @@
+//! The one connection to a node: gRPC, and HTTPS for what is open to all.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request as HttpRequest, Response, StatusCode, header};
+use http_body_util::BodyExt;
+use patchmesh_proto::report::reports_client::ReportsClient;
+use patchmesh_proto::report::{GetDocumentsRequest, ReportRequest, ReportResponse, SignedBatch};
+use patchmesh_topology::digest::Digest;
+use patchmesh_topology::name::NodeName;
+use tokio::time::timeout;
+use tonic::body::Body;
+use tonic::transport::Channel;
+use tonic::{Request, Status};
+use tower::{Service, ServiceExt};
+
+use crate::identity::files::Identity;
+use crate::identity::tls::{self, Credentials, Expected};
+use crate::transport::address::NodeUrl;
+use crate::transport::channel;
+use crate::tuf::Fetch;
+
+/// How long a node may take to answer, and how long a body may be silent.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The longest answer with documents: one that is large, alone. A mesh document of
+/// 10,000 nodes has some 4 MB.
+const MAX_DOCUMENTS: usize = 65 << 20;
+
+/// The longest answer of the reporting service.
+const MAX_ANSWER: usize = 4 << 20;
+
+/// Why a node did not give what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no TLS.
+    #[error("cannot use TLS")]
+    Tls(#[from] tls::Error),
+    /// The URL cannot be used.
+    #[error("cannot use the node's URL")]
+    Url(#[source] channel::Error),
+    /// It cannot be reached, or broke off.
+    #[error("cannot ask {url}: {why}")]
+    Unreachable {
+        /// Whom.
+        url: String,
+        /// What happened.
+        why: String,
+    },
+    /// It says no.
+    #[error("{url} answered {status} for {path}")]
+    Status {
+        /// Who.
+        url: String,
+        /// For what.
+        path: String,
+        /// Its answer.
+        status: StatusCode,
+    },
+    /// It sends more than there can be.
+    #[error("{url} sends more than {most} bytes for {path}")]
+    Long {
+        /// Who.
+        url: String,
+        /// For what.
+        path: String,
+        /// The bound.
+        most: u64,
+    },
+    /// A gRPC answer.
+    #[error("{url} refused: {why}")]
+    Refused {
+        /// Who.
+        url: String,
+        /// Its words.
+        why: String,
+        /// As it came.
+        source: Box<Status>,
+    },
+}
+
+/// A connection to a node, made when it is first needed.
+#[derive(Debug, Clone)]
+pub struct Link {
+    url: NodeUrl,
+    channel: Channel,
+}
+
+impl Link {
+    /// To the node of that name, which has to prove it.
+    ///
+    /// # Errors
+    /// A certificate or URL that cannot be used.
+    pub fn new(identity: &Identity, node: NodeName, url: NodeUrl) -> Result<Self, Error> {
+        let credentials = Credentials::new(identity)?;
+        let tls = tls::client(identity.ca(), Some(credentials), Expected::Node(node))?;
+        let channel = channel::to_node(&url, tls).map_err(Error::Url)?;
+        Ok(Self { url, channel })
+    }
+
+    /// A file that is open to all, from `from` on. `None` where there is none.
+    ///
+    /// # Errors
+    /// The node cannot be reached or says no.
+    pub async fn open(&self, path: &str, from: u64) -> Result<Option<Response<Body>>, Error> {
+        let unreachable = |why: String| Error::Unreachable { url: self.url.to_string(), why };
+        let mut request = HttpRequest::get(path);
+        if from > 0 {
+            request = request.header(header::RANGE, format!("bytes={from}-"));
+        }
+        let request =
+            request.body(Body::empty()).map_err(|error| unreachable(error.to_string()))?;
+        let mut channel = self.channel.clone();
+        let answer = async { channel.ready().await?.call(request).await };
+        let response = timeout(PATIENCE, answer)
+            .await
+            .map_err(|_| unreachable(format!("no answer within {} s", PATIENCE.as_secs())))?
+            .map_err(|error| unreachable(channel::explain(&Status::from_error(Box::new(error)))))?;
+        match response.status() {
+            StatusCode::OK | StatusCode::PARTIAL_CONTENT => Ok(Some(response)),
+            StatusCode::NOT_FOUND => Ok(None),
+            status => {
+                Err(Error::Status { url: self.url.to_string(), path: path.to_owned(), status })
+            }
+        }
+    }
+
+    /// The next bytes of a body; `None` at its end.
+    ///
+    /// # Errors
+    /// It broke off.
+    pub async fn next(&self, body: &mut Body) -> Result<Option<Bytes>, Error> {
+        let unreachable = |why: String| Error::Unreachable { url: self.url.to_string(), why };
+        loop {
+            let frame = timeout(PATIENCE, body.frame())
+                .await
+                .map_err(|_| unreachable(format!("silent for {} s", PATIENCE.as_secs())))?;
+            match frame {
+                None => return Ok(None),
+                Some(Err(status)) => return Err(unreachable(channel::explain(&status))),
+                Some(Ok(frame)) => {
+                    if let Ok(bytes) = frame.into_data() {
+                        return Ok(Some(bytes));
+                    }
+                }
+            }
+        }
+    }
+
+    /// A small file that is open to all, of at most `most` bytes.
+    ///
+    /// # Errors
+    /// As [`Link::open`], or it is longer.
+    pub async fn get(&self, path: &str, most: u64) -> Result<Option<Vec<u8>>, Error> {
+        let Some(response) = self.open(path, 0).await? else { return Ok(None) };
+        let mut body = response.into_body();
+        let mut bytes = Vec::new();
+        while let Some(more) = self.next(&mut body).await? {
+            if bytes.len() as u64 + more.len() as u64 > most {
+                return Err(Error::Long { url: self.url.to_string(), path: path.to_owned(), most });
+            }
+            bytes.extend_from_slice(&more);
+        }
+        Ok(Some(bytes))
+    }
+
+    /// Documents by their digests, as many as come at once; empty where the node
+    /// has none.
+    ///
+    /// # Errors
+    /// The node cannot be reached or refuses.
+    pub async fn documents(&self, digests: &[Digest]) -> Result<Vec<Bytes>, Error> {
+        let digests = digests.iter().map(|one| one.as_bytes().to_vec().into()).collect();
+        let mut client = self.reports().max_decoding_message_size(MAX_DOCUMENTS);
+        let answer = client.get_documents(limited(GetDocumentsRequest { digests })).await;
+        Ok(answer.map_err(|status| self.refused(status))?.into_inner().documents)
+    }
+
+    /// Hands batches over.
+    ///
+    /// # Errors
+    /// The node cannot be reached or did not take them.
+    pub async fn report(&self, batches: Vec<SignedBatch>) -> Result<ReportResponse, Error> {
+        let answer = self.reports().report(limited(ReportRequest { batches })).await;
+        answer.map(tonic::Response::into_inner).map_err(|status| self.refused(status))
+    }
+
+    fn reports(&self) -> ReportsClient<Channel> {
+        ReportsClient::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER)
+    }
+
+    fn refused(&self, status: Status) -> Error {
+        let (url, why) = (self.url.to_string(), channel::explain(&status));
+        if channel::never_connected(&status) {
+            return Error::Unreachable { url, why };
+        }
+        Error::Refused { url, why, source: Box::new(status) }
+    }
+}
+
+fn limited<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(PATIENCE);
+    request
+}
+
+impl Fetch for Link {
+    type Error = Error;
+
+    async fn fetch(&self, file: &str, max_length: u64) -> Result<Option<Vec<u8>>, Error> {
+        self.get(&format!("/tuf/metadata/{file}"), max_length).await
+    }
+
+    async fn fetch_target(&self, path: &str, max_length: u64) -> Result<Option<Vec<u8>>, Error> {
+        self.get(&format!("/tuf/targets/{path}"), max_length).await
+    }
+}

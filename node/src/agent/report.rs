@@ -1,0 +1,190 @@
+//! Handing the queue to a node, in batches that the machine signs.
+
+use std::collections::BTreeMap;
+
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
+use jiff::Timestamp;
+use patchmesh_proto::convert::timestamp_to_wire;
+use patchmesh_proto::report::{self as wire, Batch, Fact, SignedBatch, Verdict};
+use patchmesh_topology::applicability::Inventory;
+use patchmesh_topology::report::{MAX_FACT_NAME, MAX_FACT_VALUE, MAX_FACTS};
+use prost::Message;
+use rustls_pki_types::PrivateKeyDer;
+use rustls_pki_types::pem::PemObject;
+
+use super::link::{self, Link};
+use super::queue::{self, Event, Queue};
+use super::state::Joined;
+use crate::identity::files::Identity;
+use crate::reports::sealed::signed;
+
+/// Events of a batch: a batch of the longest ones is far below its bound.
+const EVENTS: usize = 200;
+
+/// Batches of a request: likewise.
+const BATCHES: usize = 4;
+
+/// Why events were not handed over.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The key cannot be used.
+    #[error("the machine's key cannot sign")]
+    Key,
+    /// The node did not take them.
+    #[error(transparent)]
+    Link(#[from] link::Error),
+    /// What it took cannot be forgotten.
+    #[error("the queue failed")]
+    Queue(#[from] queue::Error),
+    /// The node does not answer for each batch.
+    #[error("the node answered for {answers} of {batches} batches")]
+    Answers {
+        /// How many answers.
+        answers: usize,
+        /// How many batches.
+        batches: usize,
+    },
+}
+
+/// Who reports, and from where.
+#[derive(Debug)]
+pub struct Reporter<'a> {
+    /// Its key and certificate.
+    pub identity: &'a Identity,
+    /// Who it is.
+    pub joined: &'a Joined,
+    /// Where it is.
+    pub site: String,
+    /// What it says of itself.
+    pub facts: Vec<Fact>,
+}
+
+/// What a machine says of itself: its system, the digest of its inventory, and
+/// what its administrator states as far as there is room.
+#[must_use]
+pub fn facts(inventory: &Inventory, digest: &str) -> Vec<Fact> {
+    let own = [
+        ("agent", env!("CARGO_PKG_VERSION").to_owned()),
+        ("os", format!("{} {}", inventory.os, inventory.os_version).trim().to_owned()),
+        ("architecture", inventory.architectures.first().cloned().unwrap_or_default()),
+        ("packages", inventory.package_count().to_string()),
+        ("inventory", digest.to_owned()),
+        ("reboot-needed", inventory.reboot_needed.to_string()),
+    ];
+    let cut = |text: &str, most| text.chars().take(most).collect::<String>();
+    let mut facts = BTreeMap::new();
+    for (name, value) in own {
+        facts.insert(name.to_owned(), cut(&value, MAX_FACT_VALUE));
+    }
+    for (name, value) in &inventory.facts {
+        let (name, value) = (cut(name, MAX_FACT_NAME), cut(value, MAX_FACT_VALUE));
+        if facts.len() < MAX_FACTS {
+            facts.entry(name).or_insert(value);
+        }
+    }
+    // In order, and each once.
+    facts.into_iter().map(|(name, value)| Fact { name, value }).collect()
+}
+
+impl Reporter<'_> {
+    /// Sends a sign of life and all that waits; what the node holds is forgotten.
+    /// What it will never take is forgotten with a warning: sending it again is of no use.
+    ///
+    /// # Errors
+    /// The node cannot be reached or has no room; what it did not take stays.
+    pub async fn send(&self, link: &Link, queue: &mut Queue) -> Result<usize, Error> {
+        let mut sent = 0;
+        loop {
+            let waiting = queue.waiting();
+            let mut parts: Vec<&[Event]> = waiting.chunks(EVENTS).take(BATCHES).collect();
+            if parts.is_empty() {
+                parts.push(&[]);
+            }
+            let (mut batches, mut first) = (Vec::new(), queue.first());
+            for part in &parts {
+                batches.push(self.seal(&self.batch(queue, first, part))?);
+                first += part.len() as u64;
+            }
+            let count: usize = parts.iter().map(|part| part.len()).sum();
+            let batches_sent = batches.len();
+            let answers = link.report(batches).await?.answers;
+            if answers.len() != batches_sent {
+                return Err(Error::Answers { answers: answers.len(), batches: batches_sent });
+            }
+            for answer in answers.iter().filter(|one| one.verdict() != Verdict::Held) {
+                tracing::warn!(reason = answer.reason, "the node refused a report for good");
+            }
+            queue.forget(count)?;
+            sent += count;
+            if queue.waiting().is_empty() {
+                return Ok(sent);
+            }
+        }
+    }
+
+    fn batch(&self, queue: &Queue, first: u64, events: &[Event]) -> Batch {
+        let event = |event: &Event| wire::Event {
+            revision: event.revision.clone(),
+            phase: event.phase,
+            outcome: event.outcome,
+            code: event.code,
+            message: event.message.clone(),
+            at: Some(timestamp_to_wire(event.at)),
+        };
+        Batch {
+            mesh_id: self.joined.mesh_id.clone(),
+            machine: self.joined.machine.clone(),
+            epoch: queue.epoch(),
+            epoch_began: Some(timestamp_to_wire(queue.began())),
+            first,
+            events: events.iter().map(event).collect(),
+            site: self.site.clone(),
+            facts: self.facts.clone(),
+            made_at: Some(timestamp_to_wire(Timestamp::now())),
+        }
+    }
+
+    fn seal(&self, batch: &Batch) -> Result<SignedBatch, Error> {
+        let batch = batch.encode_to_vec();
+        let pem = self.identity.key().to_pem();
+        let der = PrivateKeyDer::from_pem_slice(pem.as_bytes()).map_err(|_| Error::Key)?;
+        let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, der.secret_der())
+            .map_err(|_| Error::Key)?;
+        let signature = key.sign(&SystemRandom::new(), &signed(&batch)).map_err(|_| Error::Key)?;
+        Ok(SignedBatch {
+            batch: batch.into(),
+            certificate: self.identity.certificate().der.to_vec().into(),
+            signature: signature.as_ref().to_vec().into(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use patchmesh_topology::report::Batch;
+
+    use super::*;
+
+    #[test]
+    fn facts_are_such_as_nodes_take() {
+        let mut inventory = Inventory { os: "debian".to_owned(), ..Inventory::default() };
+        for number in 0..100 {
+            inventory.facts.insert(format!("fact-{number}"), "x".repeat(number * 5));
+        }
+        inventory.facts.insert("os".to_owned(), "lies".to_owned());
+        let made = facts(&inventory, "digest");
+        assert_eq!(made.len(), MAX_FACTS);
+        assert!(made.iter().any(|one| one.name == "os" && one.value == "debian"));
+        let batch = wire::Batch {
+            mesh_id: "mesh".to_owned(),
+            machine: "pc-1".to_owned(),
+            epoch_began: Some(timestamp_to_wire(Timestamp::UNIX_EPOCH)),
+            made_at: Some(timestamp_to_wire(Timestamp::UNIX_EPOCH)),
+            site: "emea".to_owned(),
+            facts: made,
+            ..wire::Batch::default()
+        };
+        Batch::try_from(batch).expect("a batch that is taken");
+    }
+}

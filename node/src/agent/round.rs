@@ -1,0 +1,476 @@
+//! One round of the agent: follow the mesh, look at the machine, fetch, install,
+//! look again, tell.
+//!
+//! What always holds: *installed* is what detection says, not what an installer
+//! said; nothing is installed that is not open to this very machine by what
+//! headquarters signed; what happened is in the queue before the next thing
+//! happens.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use patchmesh_topology::applicability::attempts::{Attempts, Rest};
+use patchmesh_topology::applicability::{Inventory, State as Verdict, verdict};
+use patchmesh_topology::link::zone::Zone;
+use patchmesh_topology::name::{GroupName, MachineName, NodeName, Site};
+use patchmesh_topology::revision::{Payload, Revision, RevisionId};
+use patchmesh_topology::tally::{Outcome, Phase};
+
+use super::chain::{self, Chain};
+use super::decide::{Asking, Item, decide};
+use super::documents::Documents;
+use super::download;
+use super::install::{self, Ended, Meaning};
+use super::inventory::{self, Listing};
+use super::link::{self, Link};
+use super::queue::{self, Event, Queue};
+use super::report::{self, Reporter, facts};
+use super::state::{self, Joined, Memory, State, Tried};
+use crate::identity::files::Identity;
+use crate::log::in_one_line;
+use crate::tuf::FolderStorage;
+
+/// Events that one round may make for each revision: found, downloaded,
+/// installed, found again.
+const EVENTS_EACH: usize = 4;
+
+/// Why a round did not come to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The agent's folder cannot be used.
+    #[error(transparent)]
+    State(#[from] state::Error),
+    /// The machine cannot be looked at.
+    #[error("cannot tell what is on this machine")]
+    Inventory(#[from] inventory::Error),
+    /// The node cannot be asked.
+    #[error(transparent)]
+    Link(#[from] link::Error),
+    /// There is nothing to go by.
+    #[error(transparent)]
+    Chain(#[from] Box<chain::Error>),
+    /// The queue cannot be used.
+    #[error(transparent)]
+    Queue(#[from] queue::Error),
+    /// Nobody takes what there is to tell.
+    #[error("the node did not take the reports; they are kept")]
+    Report(#[from] report::Error),
+    /// A name that the joining kept wrongly.
+    #[error("{0} of joined.json is no name; join again")]
+    Name(&'static str),
+    /// The node is not in the mesh.
+    #[error("node {0} is not in the mesh any more; join again at another one")]
+    Node(NodeName),
+    /// A thread broke off.
+    #[error("a part of the agent broke off")]
+    Thread(#[from] tokio::task::JoinError),
+}
+
+/// What came of a round.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Done {
+    /// The mesh's state that was followed.
+    pub generation: u64,
+    /// What was found installed after it was needed before.
+    pub installed: Vec<String>,
+    /// What failed, and why.
+    pub failed: Vec<(String, String)>,
+    /// What is to be installed, and why its files could not be had now.
+    pub withheld: BTreeMap<String, String>,
+    /// Events that a node took.
+    pub reported: usize,
+    /// How every revision stands now.
+    pub standings: Vec<state::Standing>,
+}
+
+/// The agent of one machine.
+#[derive(Debug)]
+pub struct Agent {
+    state: State,
+    root: PathBuf,
+    identity: Identity,
+    joined: Joined,
+    machine: MachineName,
+    group: GroupName,
+    node: NodeName,
+    link: Link,
+    queue: Queue,
+    memory: Memory,
+}
+
+impl Agent {
+    /// Opens the agent of a machine whose files are below `root`. Blocks.
+    ///
+    /// # Errors
+    /// A machine that has not joined, or a folder that cannot be used.
+    pub fn open(state: State, root: PathBuf) -> Result<Self, Error> {
+        let (identity, joined) = (state.identity()?, state.joined()?);
+        let node: NodeName = joined.node.parse().map_err(|_| Error::Name("node"))?;
+        let url = joined.node_url.parse().map_err(|_| Error::Name("node_url"))?;
+        Ok(Self {
+            machine: joined.machine.parse().map_err(|_| Error::Name("machine"))?,
+            group: joined.group.parse().map_err(|_| Error::Name("group"))?,
+            link: Link::new(&identity, node.clone(), url)?,
+            queue: Queue::open(state.part("queue")?)?,
+            memory: state.memory()?,
+            identity,
+            joined,
+            node,
+            state,
+            root,
+        })
+    }
+
+    /// Goes through one round.
+    ///
+    /// # Errors
+    /// What stopped it; what was done is kept and told next time.
+    pub async fn round(&mut self) -> Result<Done, Error> {
+        let now = Timestamp::now();
+        let documents = Documents::new(self.state.part("documents")?);
+        let storage = FolderStorage::new(self.state.part("tuf")?);
+        let epoch = self.memory.mesh_epoch;
+        let chain = chain::follow(&self.link, storage, &documents, &self.group, epoch, now).await;
+        let chain = chain.map_err(Box::new)?;
+        self.memory.mesh_epoch = chain.mesh.epoch;
+        let (site, zone) = self.place(&chain)?;
+        let inventory = self.look(&chain).await?;
+        let mut done = Done {
+            generation: chain.number,
+            installed: Vec::new(),
+            failed: Vec::new(),
+            withheld: BTreeMap::new(),
+            reported: 0,
+            standings: Vec::new(),
+        };
+        let asking = Asking {
+            machine: &self.machine.clone(),
+            group: &self.group.clone(),
+            site: &site,
+            zone: &zone,
+            now,
+        };
+        let items = decide(&chain, &inventory, &self.attempts(), &asking);
+        self.tell_found(&items, now)?;
+        let wanted: Vec<Wanted<'_>> = items.iter().filter_map(Wanted::of).collect();
+        // What happens has to be told, so there has to be room for it.
+        let room = self.queue.room() / EVENTS_EACH;
+        let fetched = self.fetch(wanted.into_iter().take(room).collect(), &mut done).await?;
+        let after = if fetched.is_empty() {
+            inventory.clone()
+        } else {
+            let ended = self.install(&fetched).await;
+            let after = self.look(&chain).await?;
+            self.judge(&fetched, &ended, &after, &mut done)?;
+            after
+        };
+        // By the time of now: what failed meanwhile rests.
+        let asking = Asking { now: Timestamp::now(), ..asking };
+        let items = decide(&chain, &after, &self.attempts(), &asking);
+        self.tell_found(&items, asking.now)?;
+        done.standings = items.iter().map(Item::standing).collect();
+        for one in &mut done.standings {
+            if let Some(why) = done.withheld.get(&one.revision).filter(|_| one.action == "install")
+            {
+                (one.action, one.waits_for) = ("waiting".to_owned(), why.clone());
+            }
+        }
+        self.remember(&done, &site, &after)?;
+        done.reported = self.tell(&site, &after).await?;
+        Ok(done)
+    }
+
+    /// Where the machine is: where the node that proved its name is, by the signed mesh.
+    fn place(&self, chain: &Chain) -> Result<(Site, Zone), Error> {
+        let node =
+            chain.mesh.nodes.get(&self.node).ok_or_else(|| Error::Node(self.node.clone()))?;
+        Ok((node.site.clone(), chain.mesh.link(&self.node).zone))
+    }
+
+    async fn look(&self, chain: &Chain) -> Result<Inventory, Error> {
+        let detections = chain.revisions.values().filter_map(|one| one.facts.detection.as_ref());
+        let rules: Vec<_> = detections
+            .flat_map(|one| one.applies.iter().chain(std::iter::once(&one.installed)))
+            .cloned()
+            .collect();
+        let root = self.root.clone();
+        let gathered = tokio::task::spawn_blocking(move || inventory::gather(&root, &rules));
+        Ok(gathered.await??)
+    }
+
+    fn attempts(&self) -> BTreeMap<RevisionId, Attempts> {
+        let read = |(id, tried): (&String, &Tried)| {
+            let attempts = Attempts {
+                without_effect: tried.without_effect,
+                failed: tried.failed,
+                failed_at: tried.failed_at,
+            };
+            Some((id.parse().ok()?, attempts))
+        };
+        self.memory.attempts.iter().filter_map(read).collect()
+    }
+
+    /// Tells what is found, where that is not what was told last.
+    fn tell_found(&mut self, items: &[Item<'_>], now: Timestamp) -> Result<(), Error> {
+        let mut events = Vec::new();
+        for item in items {
+            let outcome = match item.verdict {
+                Verdict::Installed => Outcome::Success,
+                Verdict::Applicable => Outcome::Pending,
+                Verdict::NotApplicable | Verdict::Unknown => continue,
+            };
+            let id = item.revision.id.to_string();
+            let word = item.verdict.as_str();
+            if self.memory.told.get(&id).is_some_and(|told| told == word) {
+                continue;
+            }
+            events.push(Event::new(&id, Phase::Detection, outcome, 0, &item.reason, now));
+            if item.verdict == Verdict::Installed {
+                self.memory.attempts.remove(&id);
+            }
+            self.memory.told.insert(id, word.to_owned());
+        }
+        // With no room the rest is told when there is some.
+        let room = self.queue.room();
+        for event in events.drain(room.min(events.len())..) {
+            self.memory.told.remove(&event.revision);
+        }
+        Ok(self.queue.push(events)?)
+    }
+
+    /// Fetches what is to be installed; what cannot be had now is left out.
+    async fn fetch<'a>(
+        &mut self,
+        wanted: Vec<Wanted<'a>>,
+        done: &mut Done,
+    ) -> Result<Vec<Fetched<'a>>, Error> {
+        let folder = self.state.part("downloads")?;
+        let mut fetched = Vec::new();
+        for Wanted { revision, payloads } in wanted {
+            let mut files = Vec::with_capacity(payloads.len());
+            let mut fault = None;
+            for payload in &payloads {
+                match download::fetch(&self.link, payload, &folder).await {
+                    Ok(file) => files.push(file),
+                    // What is wrong with it for good is told rather.
+                    Err(error) if fault.is_none() || !error.is_passing() => {
+                        fault = Some((error.is_passing(), in_one_line(&error)));
+                    }
+                    Err(_) => {}
+                }
+            }
+            let id = revision.id.to_string();
+            match fault {
+                None => {
+                    self.happened(&id, Phase::Download, Outcome::Success, 0, "")?;
+                    fetched.push(Fetched { revision, payloads, files });
+                }
+                Some((true, why)) => {
+                    done.withheld.insert(id, why);
+                }
+                Some((false, why)) => {
+                    self.happened(&id, Phase::Download, Outcome::Failure, 0, &why)?;
+                    done.failed.push((id, why));
+                }
+            }
+        }
+        Ok(fetched)
+    }
+
+    /// Runs the installers: all packages together, then the vendors' own, in their
+    /// order. One outcome for each revision.
+    async fn install(&self, fetched: &[Fetched<'_>]) -> Vec<install::Outcome> {
+        let packages: Vec<PathBuf> = fetched
+            .iter()
+            .filter(|one| one.revision.has_packages())
+            .flat_map(|one| one.files.iter().cloned())
+            .collect();
+        let mut of_packages = Vec::new();
+        for files in packages.chunks(install::MAX_PACKAGES) {
+            let root = std::path::absolute(&self.root).unwrap_or_else(|_| self.root.clone());
+            of_packages.push(install::packages(&root, files, install::TIME_LIMIT).await);
+        }
+        let of_packages = together(of_packages);
+        let mut outcomes = Vec::with_capacity(fetched.len());
+        for one in fetched {
+            outcomes.push(match (&of_packages, one.revision.has_packages()) {
+                (Some(outcome), true) => outcome.clone(),
+                _ => self.vendor(one).await,
+            });
+        }
+        outcomes
+    }
+
+    async fn vendor(&self, one: &Fetched<'_>) -> install::Outcome {
+        let refused = |why: &str| install::Outcome {
+            ended: Ended::NotStarted(why.to_owned()),
+            output: String::new(),
+        };
+        let Some(installer) = &one.revision.facts.installer else {
+            return refused("its vendor states no installer");
+        };
+        if self.root != Path::new("/") {
+            return refused("a vendor's installer works on this machine, not on another root");
+        }
+        match one.files.first() {
+            Some(file) => install::vendor(installer, file).await,
+            None => refused("it has no file for this machine"),
+        }
+    }
+
+    /// What became of each revision, by detection.
+    fn judge(
+        &mut self,
+        fetched: &[Fetched<'_>],
+        ended: &[install::Outcome],
+        inventory: &Inventory,
+        done: &mut Done,
+    ) -> Result<(), Error> {
+        let folder = self.state.part("downloads")?;
+        for (one, outcome) in fetched.iter().zip(ended) {
+            let id = one.revision.id.to_string();
+            let found = verdict(one.revision, inventory);
+            let meaning = one.meaning(outcome);
+            if found.state == Verdict::Installed {
+                let outcome_told = if inventory.reboot_needed || meaning == Meaning::Reboot {
+                    Outcome::RebootRequired
+                } else {
+                    Outcome::Success
+                };
+                self.happened(
+                    &id,
+                    Phase::Installation,
+                    outcome_told,
+                    outcome.code(),
+                    &found.reason,
+                )?;
+                self.memory.attempts.remove(&id);
+                one.payloads.iter().for_each(|payload| download::forget(payload, &folder));
+                done.installed.push(id);
+                continue;
+            }
+            let names: Vec<&str> =
+                one.payloads.iter().map(|payload| payload.package.as_str()).collect();
+            let why = self.fault(&id, meaning, outcome.summary(&names));
+            self.happened(&id, Phase::Installation, Outcome::Failure, outcome.code(), &why)?;
+            done.failed.push((id, why));
+        }
+        Ok(())
+    }
+
+    /// Counts an attempt after which the revision is needed still, and says what was wrong.
+    fn fault(&mut self, id: &str, meaning: Meaning, said: String) -> String {
+        let tried = self.memory.attempts.entry(id.to_owned()).or_default();
+        let mut attempts = Attempts {
+            without_effect: tried.without_effect,
+            failed: tried.failed,
+            failed_at: tried.failed_at,
+        };
+        let is_done = matches!(meaning, Meaning::Success | Meaning::Reboot);
+        if is_done {
+            attempts.had_no_effect()
+        } else {
+            attempts.failed(Timestamp::now())
+        }
+        let why = match attempts.rest(Timestamp::now()) {
+            Some(Rest::Looping) => Rest::Looping.to_string(),
+            _ if is_done => format!("the installer {said}, but it is needed still"),
+            _ => format!("the installer {said}"),
+        };
+        *tried = Tried {
+            without_effect: attempts.without_effect,
+            failed: attempts.failed,
+            failed_at: attempts.failed_at,
+            message: why.clone(),
+        };
+        why
+    }
+
+    fn happened(
+        &mut self,
+        id: &str,
+        phase: Phase,
+        outcome: Outcome,
+        code: i64,
+        message: &str,
+    ) -> Result<(), Error> {
+        let event = Event::new(id, phase, outcome, code, message, Timestamp::now());
+        Ok(self.queue.push(vec![event])?)
+    }
+
+    fn remember(&mut self, done: &Done, site: &Site, inventory: &Inventory) -> Result<(), Error> {
+        self.memory.looked_at = Some(Timestamp::now());
+        self.memory.site = site.to_string();
+        self.memory.inventory = Listing::from(inventory).digest().to_string();
+        self.memory.standings.clone_from(&done.standings);
+        // What is not approved any more is forgotten.
+        let known: std::collections::BTreeSet<&str> =
+            done.standings.iter().map(|one| one.revision.as_str()).collect();
+        self.memory.attempts.retain(|id, _| known.contains(id.as_str()));
+        self.memory.told.retain(|id, _| known.contains(id.as_str()));
+        Ok(self.state.save_memory(&self.memory)?)
+    }
+
+    async fn tell(&mut self, site: &Site, inventory: &Inventory) -> Result<usize, Error> {
+        let reporter = Reporter {
+            identity: &self.identity,
+            joined: &self.joined,
+            site: site.to_string(),
+            facts: facts(inventory, &self.memory.inventory),
+        };
+        Ok(reporter.send(&self.link, &mut self.queue).await?)
+    }
+
+    /// The longest that a stable part of this machine's name moves a time by.
+    #[must_use]
+    pub fn jitter(&self, most: Duration) -> Duration {
+        let digest = patchmesh_topology::digest::Digest::of(self.machine.as_str().as_bytes());
+        let part = u64::from(u16::from_be_bytes([digest.as_bytes()[0], digest.as_bytes()[1]]));
+        let nanos = most.as_nanos() * u128::from(part) / u128::from(u16::MAX);
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    }
+}
+
+/// A revision that is to be installed, with its files.
+struct Wanted<'a> {
+    revision: &'a Revision,
+    payloads: Vec<&'a Payload>,
+}
+
+impl<'a> Wanted<'a> {
+    fn of(item: &Item<'a>) -> Option<Self> {
+        let payloads = item.install.clone()?;
+        Some(Self { revision: item.revision, payloads })
+    }
+}
+
+/// A revision whose files are here.
+struct Fetched<'a> {
+    revision: &'a Revision,
+    payloads: Vec<&'a Payload>,
+    files: Vec<PathBuf>,
+}
+
+impl Fetched<'_> {
+    fn meaning(&self, outcome: &install::Outcome) -> Meaning {
+        match &self.revision.facts.installer {
+            Some(installer) if !self.revision.has_packages() => outcome.meaning(installer),
+            _ if outcome.ended == Ended::Code(0) => Meaning::Success,
+            _ => Meaning::Failure,
+        }
+    }
+}
+
+/// Several calls as one: the first that failed says how.
+fn together(outcomes: Vec<install::Outcome>) -> Option<install::Outcome> {
+    let ended = outcomes
+        .iter()
+        .map(|one| &one.ended)
+        .find(|ended| **ended != Ended::Code(0))
+        .or_else(|| outcomes.first().map(|one| &one.ended))?
+        .clone();
+    let output = outcomes.iter().map(|one| one.output.as_str()).collect::<String>();
+    Some(install::Outcome { ended, output })
+}

@@ -1,0 +1,251 @@
+//! The agent's folder: who the machine is, what it verified, and what it has done.
+//!
+//! ```text
+//! identity/     key, certificate and CA
+//! joined.json   mesh, name, group, and the node that it talks to
+//! tuf/          trusted metadata, the pinned root first
+//! documents/    signed documents by digest
+//! downloads/    payloads, whole or in part
+//! queue/        events that no node is known to hold
+//! memory.json   what was tried and told, and how things stood last
+//! lock          held by the one agent that runs
+//! ```
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::durable;
+use crate::identity::files::{self, Identity};
+
+/// The folder of a machine whose administrator chose none.
+pub const DEFAULT_FOLDER: &str = "/var/lib/patchmesh-agent";
+
+/// The largest state file; 20,000 revisions have some 8 MB.
+const MAX_FILE: u64 = 64 << 20;
+
+/// Why the agent's folder cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Nobody joined.
+    #[error("{} holds no machine yet; make it one with `patchmesh agent join`", .0.display())]
+    NotJoined(PathBuf),
+    /// Another agent works there.
+    #[error("another agent uses {}; wait until it has ended", .0.display())]
+    Busy(PathBuf),
+    /// A file cannot be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file cannot be written.
+    #[error("cannot write {}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file that this program did not write so.
+    #[error("{} is damaged; remove it, and the agent goes on without what it remembered", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: serde_json::Error,
+    },
+    /// The identity cannot be used.
+    #[error("the machine's identity cannot be used")]
+    Identity(#[from] files::Error),
+}
+
+/// Who the machine is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Joined {
+    /// The mesh.
+    pub mesh_id: String,
+    /// The machine.
+    pub machine: String,
+    /// Its group.
+    pub group: String,
+    /// The node that it talks to.
+    pub node: String,
+    /// Where that is.
+    pub node_url: String,
+}
+
+/// What the agent remembers between rounds.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Memory {
+    /// The greatest epoch of the mesh that was seen: a lower one is refused.
+    pub mesh_epoch: u64,
+    /// When the last round ended well.
+    pub looked_at: Option<Timestamp>,
+    /// The site where the machine was then.
+    pub site: String,
+    /// Digest of the inventory of then.
+    pub inventory: String,
+    /// What was tried, by revision.
+    pub attempts: BTreeMap<String, Tried>,
+    /// The last word that was reported of each revision.
+    pub told: BTreeMap<String, String>,
+    /// How each revision stood.
+    pub standings: Vec<Standing>,
+}
+
+/// How often a revision was tried.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Tried {
+    /// Installations without effect.
+    pub without_effect: u32,
+    /// Failures.
+    pub failed: u32,
+    /// The last of them.
+    pub failed_at: Option<Timestamp>,
+    /// What happened last, for people.
+    pub message: String,
+}
+
+/// How a revision stands on this machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// The revision.
+    pub revision: String,
+    /// Its title.
+    pub title: String,
+    /// `applicable`, `installed`, `not-applicable` or `unknown`.
+    pub verdict: String,
+    /// Why.
+    pub reason: String,
+    /// `install`, `waiting`, or empty where there is nothing to do.
+    pub action: String,
+    /// Why it waits.
+    pub waits_for: String,
+}
+
+/// The agent's folder.
+#[derive(Debug, Clone)]
+pub struct State {
+    folder: PathBuf,
+}
+
+impl State {
+    /// Names the folder, which need not be there.
+    #[must_use]
+    pub fn new(folder: PathBuf) -> Self {
+        Self { folder }
+    }
+
+    /// The folder itself.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Where the identity lies.
+    #[must_use]
+    pub fn identity_folder(&self) -> PathBuf {
+        self.folder.join("identity")
+    }
+
+    /// A folder of the state, made where it is not there.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn part(&self, name: &str) -> Result<PathBuf, Error> {
+        let path = self.folder.join(name);
+        durable::make_folder(&path)
+            .map_err(|source| Error::Write { path: path.clone(), source })?;
+        Ok(path)
+    }
+
+    /// Takes the folder for this process, until what is returned is dropped.
+    ///
+    /// # Errors
+    /// [`Error::Busy`], or a folder that cannot be used.
+    pub fn lock(&self) -> Result<File, Error> {
+        let path = self.part("")?.join("lock");
+        let file =
+            File::create(&path).map_err(|source| Error::Write { path: path.clone(), source })?;
+        match file.try_lock() {
+            Ok(()) => Ok(file),
+            Err(fs::TryLockError::WouldBlock) => Err(Error::Busy(self.folder.clone())),
+            Err(fs::TryLockError::Error(source)) => Err(Error::Write { path, source }),
+        }
+    }
+
+    /// The machine's identity.
+    ///
+    /// # Errors
+    /// [`Error::NotJoined`], or files that cannot be used.
+    pub fn identity(&self) -> Result<Identity, Error> {
+        if !files::exists(&self.identity_folder()) {
+            return Err(Error::NotJoined(self.folder.clone()));
+        }
+        Ok(Identity::load(&self.identity_folder())?)
+    }
+
+    /// Who the machine is.
+    ///
+    /// # Errors
+    /// [`Error::NotJoined`], or a file that cannot be used.
+    pub fn joined(&self) -> Result<Joined, Error> {
+        self.read("joined.json")?.ok_or_else(|| Error::NotJoined(self.folder.clone()))
+    }
+
+    /// Keeps who the machine is.
+    ///
+    /// # Errors
+    /// A failing disk.
+    pub fn save_joined(&self, joined: &Joined) -> Result<(), Error> {
+        self.write("joined.json", joined)
+    }
+
+    /// What the agent remembers; nothing at first.
+    ///
+    /// # Errors
+    /// A file that cannot be used.
+    pub fn memory(&self) -> Result<Memory, Error> {
+        Ok(self.read("memory.json")?.unwrap_or_default())
+    }
+
+    /// Keeps what the agent remembers.
+    ///
+    /// # Errors
+    /// A failing disk.
+    pub fn save_memory(&self, memory: &Memory) -> Result<(), Error> {
+        self.write("memory.json", memory)
+    }
+
+    fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, Error> {
+        let path = self.folder.join(name);
+        let failed = |source| Error::Read { path: path.clone(), source };
+        let length = match fs::metadata(&path) {
+            Ok(metadata) => metadata.len(),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(failed(error)),
+        };
+        if length > MAX_FILE {
+            return Err(failed(std::io::Error::other("it is far longer than it can be")));
+        }
+        let bytes = fs::read(&path).map_err(failed)?;
+        let read = serde_json::from_slice(&bytes);
+        read.map(Some).map_err(|source| Error::Damaged { path, source })
+    }
+
+    fn write(&self, name: &str, value: &impl Serialize) -> Result<(), Error> {
+        let path = self.part("")?.join(name);
+        let bytes = serde_json::to_vec_pretty(value)
+            .map_err(|source| Error::Damaged { path: path.clone(), source })?;
+        durable::replace(&path, &bytes, durable::SECRET)
+            .map_err(|source| Error::Write { path, source })
+    }
+}

@@ -1,0 +1,203 @@
+//! `patchmesh agent run`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use jiff::Timestamp;
+use jiff::civil::Time;
+use jiff::tz::TimeZone;
+use serde::Serialize;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::Folder;
+use crate::agent::round::{Agent, Done};
+use crate::cli::Context;
+use crate::cli::exit::Exit;
+use crate::cli::output::{Answer, fields};
+use crate::config::duration;
+use crate::log::in_one_line;
+
+/// The most that a planned time moves by from machine to machine.
+const SPREAD: Duration = Duration::from_secs(30 * 60);
+
+/// The shortest time between two rounds.
+const SHORTEST: Duration = Duration::from_secs(60);
+
+/// Install what is open to this machine and concerns it, and report it
+///
+/// One round follows the mesh, looks at the machine, fetches, installs, looks
+/// again and reports. With `--once` it is one round, which fails (exit 1) where
+/// something could not be installed. Otherwise rounds go on, the first at once.
+/// A signal ends the agent after the installation that is under way.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  patchmesh agent run --once
+  patchmesh agent run --at 03:00
+  patchmesh agent run --once --root /srv/images/till --state /srv/images/till.agent
+
+JSON:
+  with --once: {\"generation\", \"installed\": [REVISION], \"failed\": [{\"revision\", \"why\"}],
+   \"waiting\": [{\"revision\", \"why\"}], \"reported\": EVENTS}")]
+pub(crate) struct Run {
+    /// One round, and no more
+    #[arg(long)]
+    once: bool,
+    /// From one round to the next, moved by up to a tenth from machine to machine
+    #[arg(long, value_name = "DURATION", default_value = "4h", value_parser = duration::parse, conflicts_with = "once")]
+    every: Duration,
+    /// Once a day at this local time instead, up to 30 minutes later from machine to machine
+    #[arg(long, value_name = "HH:MM", conflicts_with_all = ["once", "every"])]
+    at: Option<Time>,
+    /// A system that is unpacked elsewhere
+    #[arg(long, value_name = "FOLDER", default_value = "/")]
+    root: PathBuf,
+    #[command(flatten)]
+    folder: Folder,
+}
+
+#[derive(Debug, Serialize)]
+struct Ran {
+    generation: u64,
+    installed: Vec<String>,
+    failed: Vec<Why>,
+    waiting: Vec<Why>,
+    reported: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct Why {
+    revision: String,
+    why: String,
+}
+
+impl From<Done> for Ran {
+    fn from(done: Done) -> Self {
+        let why = |(revision, why)| Why { revision, why };
+        let waiting = done.standings.into_iter().filter(|one| one.action == "waiting");
+        Self {
+            generation: done.generation,
+            installed: done.installed,
+            failed: done.failed.into_iter().map(why).collect(),
+            waiting: waiting.map(|one| why((one.revision, one.waits_for))).collect(),
+            reported: done.reported,
+        }
+    }
+}
+
+impl Answer for Ran {
+    fn text(&self) -> String {
+        let list = |list: &[Why]| {
+            list.iter().map(|one| format!("  {}: {}\n", one.revision, one.why)).collect::<String>()
+        };
+        let mut text = fields([
+            ("generation", Some(self.generation.to_string())),
+            ("installed", Some(self.installed.len().to_string())),
+            ("failed", Some(self.failed.len().to_string())),
+            ("waiting", Some(self.waiting.len().to_string())),
+            ("reported", Some(format!("{} events", self.reported))),
+        ]);
+        for revision in &self.installed {
+            text.push_str(&format!("installed\n  {revision}\n"));
+        }
+        for (name, rows) in [("failed", &self.failed), ("waiting", &self.waiting)] {
+            if !rows.is_empty() {
+                text.push_str(&format!("{name}\n{}", list(rows)));
+            }
+        }
+        text
+    }
+}
+
+impl Run {
+    pub(crate) async fn run(self, context: &Context) -> anyhow::Result<()> {
+        let stop = stop_on_signals()?;
+        let state = self.folder.state();
+        // Nothing is made where nobody joined.
+        state.joined()?;
+        let _lock = state.lock()?;
+        let mut agent = Agent::open(state, self.root.clone())?;
+        if self.once {
+            let ran = Ran::from(agent.round().await?);
+            context.output.print(&ran)?;
+            return match ran.failed.len() {
+                0 => Ok(()),
+                failed => Err(Exit::Failed.error(format!("{failed} could not be installed"))),
+            };
+        }
+        loop {
+            match agent.round().await {
+                Ok(done) => tracing::info!(
+                    generation = done.generation,
+                    installed = done.installed.len(),
+                    failed = done.failed.len(),
+                    "went through a round"
+                ),
+                Err(error) => {
+                    tracing::warn!(why = in_one_line(&error), "a round did not come to its end")
+                }
+            }
+            let wait = self.wait(&agent, Timestamp::now());
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    /// How long to wait for the next round.
+    fn wait(&self, agent: &Agent, now: Timestamp) -> Duration {
+        let until = |at| until(at, &TimeZone::system(), now);
+        let planned = self.at.and_then(until).map(|wait| wait + agent.jitter(SPREAD));
+        planned.unwrap_or_else(|| self.every + agent.jitter(self.every / 10)).max(SHORTEST)
+    }
+}
+
+/// How long it is until that time of day, today or tomorrow.
+fn until(at: Time, zone: &TimeZone, now: Timestamp) -> Option<Duration> {
+    let today = zone.to_datetime(now).date();
+    let on = |date: jiff::civil::Date| {
+        zone.to_ambiguous_timestamp(date.to_datetime(at)).compatible().ok()
+    };
+    let first = on(today)?;
+    let next = if first > now { first } else { on(today.tomorrow().ok()?)? };
+    Duration::try_from(next.duration_since(now)).ok()
+}
+
+/// Is cancelled by SIGTERM and SIGINT: an installer that runs is not cut off.
+fn stop_on_signals() -> std::io::Result<CancellationToken> {
+    let stop = CancellationToken::new();
+    let (mut terminate, mut interrupt) =
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let cancelled = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        cancelled.cancel();
+    });
+    Ok(stop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_planned_time_is_today_or_tomorrow_by_the_wall_clock() {
+        let at = jiff::civil::time(3, 0, 0, 0);
+        let zone = TimeZone::get("Europe/Paris").expect("a zone");
+        let hours = |now: &str| {
+            let now: Timestamp = now.parse().expect("a time");
+            until(at, &zone, now).expect("a wait").as_secs() / 3600
+        };
+        assert_eq!(hours("2026-11-27T00:00:00Z"), 2);
+        assert_eq!(hours("2026-11-27T02:00:00Z"), 24);
+        assert_eq!(hours("2026-11-27T21:00:00Z"), 5);
+        // The night in which clocks are put back has an hour more.
+        assert_eq!(hours("2026-10-24T20:00:00Z"), 6);
+    }
+}
