@@ -371,3 +371,29 @@ async fn sites_of_a_group_have_their_turn_one_after_the_other() -> Result<()> {
     cluster.passed();
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sites_that_lack_content_are_named_with_when_they_will_have_it() -> Result<()> {
+    // Two megabytes take four minutes on this line.
+    let sample = Sample::new("hello", "1").with_bytes(2_000_000);
+    let vendor = Vendor::with_samples(&[sample]).await?;
+    let (cluster, revision) = company(&vendor).await?;
+    let line = ["link", "set", "lyon", "--down", "64kbit/s"];
+    cluster.patchmesh(PRIMARY, &line).await?.success()?;
+    cluster.converged(&["lyon", "tokyo"]).await?;
+    let plan = plan::write(&cluster, EUROPE_FIRST, &revision)?;
+    rollout(&cluster, &["start", &plan]).await?;
+    until("the site to be named", PATIENCE, async || {
+        let wave = rollout(&cluster, &["show", "spring"]).await?["rollouts"][0]["waves"][0].clone();
+        let unready = wave["unready"].as_str().unwrap_or_default().to_owned();
+        let named = unready.contains("emea/fr/lyon (a payload, ")
+            && unready.contains(" MB; there at ")
+            && unready.contains("by the schedule of its lines");
+        let said = wave["next"].as_array().is_some_and(|next| next.contains(&wave["unready"]));
+        ensure!(named && said, "{wave}");
+        Ok(Some(()))
+    })
+    .await?;
+    cluster.passed();
+    Ok(())
+}
