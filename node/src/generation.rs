@@ -31,6 +31,7 @@ use patchmesh_topology::digest::{Digest, Sha256};
 use patchmesh_topology::name::{GroupName, NodeName, RolloutName};
 use patchmesh_topology::node::{Group, Mesh, Stage};
 use patchmesh_topology::offer::{self, Offer};
+use patchmesh_topology::promotion::Lab;
 use patchmesh_topology::revision::{
     Binding, CatalogueEntry, DocumentRef, Revision, RevisionId, Severity,
 };
@@ -147,6 +148,8 @@ pub struct Generation {
     pub wave_states: Arc<WaveStateSet>,
     /// Rules that approve by themselves.
     pub policy: Arc<Policy>,
+    /// What the lab found, and what promotion asks for.
+    pub lab: Arc<Lab>,
     /// What machines have; the packages stay in the store.
     pub baselines: Arc<BaselineSet>,
     /// The views' version.

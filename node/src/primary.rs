@@ -6,6 +6,8 @@
 pub mod baselines;
 pub mod ceremony;
 pub mod draft;
+pub mod machines;
+pub mod overrides;
 pub mod packages;
 pub mod payloads;
 pub mod pending;

@@ -6,6 +6,7 @@ pub mod assessments;
 pub mod backup;
 pub mod brakes;
 pub mod context;
+pub mod lab;
 pub mod links;
 pub mod machines;
 pub mod parents;

@@ -12,6 +12,7 @@ mod baseline;
 mod brake;
 mod catalogue;
 mod facts;
+mod lab;
 mod link;
 mod mesh;
 mod person;
@@ -35,6 +36,7 @@ use crate::wire;
 pub use alert::alert_severity;
 pub use approval::update_state;
 pub use facts::{classification, severity};
+pub use lab::{outcome as lab_outcome, override_to_wire, result_to_wire};
 pub use link::{link, link_to_wire};
 pub use mesh::{install_mode, role, stage, stages};
 pub use person::user_roles;
@@ -111,6 +113,12 @@ pub enum Fault {
     /// Not a rule over a machine's facts.
     #[error("is no rule")]
     Rule(#[from] patchmesh_topology::applicability::rule::Error),
+    /// Not a promotion policy.
+    #[error("is no policy that could be kept")]
+    Policy(#[source] patchmesh_topology::promotion::policy::Rejection),
+    /// Neither a revision nor a release.
+    #[error("names nothing that the lab could try")]
+    Subject(#[source] patchmesh_topology::lab::NoSubject),
     /// A word that is not known here.
     #[error("is no {kind}")]
     Text {

@@ -208,6 +208,7 @@ documents! {
     BaselineSet => "baseline-set",
     BaselinePartition => "baseline-partition",
     PoolPartition => "pool-partition",
+    Lab => "lab",
 }
 
 /// Who knows of one view for a group only would take one for all sites.

@@ -19,6 +19,7 @@ use crate::node::{Stage, UnknownWord};
 use crate::revision::RevisionId;
 
 pub use batch::{Step, batch};
+pub(crate) use decide::is_plain;
 pub use decide::{
     Change, FAULTS_SHOWN, Fault, MAX_COMMENT, Rejection, Request, approve, decline, promote,
 };

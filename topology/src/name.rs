@@ -1,5 +1,5 @@
 //! Names: nodes, machines, groups, sources, rollouts, freezes, exceptions,
-//! brakes, users, baselines, rules and sites.
+//! brakes, users, baselines, rules, platforms and sites.
 //!
 //! A name has 1 to 63 lower-case letters, digits, `-`, `_` or `.`, and begins
 //! with a letter or digit, so that it can stand in a path, a URL, a DNS label
@@ -161,11 +161,22 @@ name! {
     /// A rule that approves by itself, such as `critical-fast`.
     RuleName, "rule"
 }
+name! {
+    /// What the lab tries updates on, such as `windows-2022-exchange`.
+    PlatformName, "platform"
+}
 
 impl GroupName {
     /// Comes before every name: the start of a range over sorted names.
     pub(crate) fn least() -> Self {
         Self(Arc::default())
+    }
+}
+
+impl PlatformName {
+    /// Comes before every name, as [`GroupName::least`] does.
+    pub(crate) fn least() -> Self {
+        Self(String::new())
     }
 }
 

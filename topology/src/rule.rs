@@ -159,8 +159,7 @@ impl Rule {
         if self.delay < SignedDuration::ZERO || self.delay > MAX_DELAY {
             return Err(Rejection::Delay);
         }
-        let bad = |c: char| c.is_whitespace() || c.is_control();
-        if self.name_glob.chars().count() > MAX_GLOB || self.name_glob.chars().any(bad) {
+        if !is_glob(&self.name_glob) {
             return Err(Rejection::Glob);
         }
         let is_open = self.classifications.is_empty()
@@ -275,6 +274,12 @@ pub fn evaluate<'a>(
 fn passed_at(set: &ApprovalSet, revision: &RevisionId) -> Option<Timestamp> {
     let approved = |approval: &&Approval| matches!(approval.decision, Decision::Approved(_));
     set.of(revision).map(|(_, approval)| approval).filter(approved).map(|one| one.at).min()
+}
+
+/// Whether a text can be a pattern over names.
+pub(crate) fn is_glob(text: &str) -> bool {
+    let bad = |c: char| c.is_whitespace() || c.is_control();
+    text.chars().count() <= MAX_GLOB && !text.chars().any(bad)
 }
 
 /// Whether `text` fits `pattern`, in which `*` stands for any characters and

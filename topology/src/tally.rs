@@ -287,7 +287,14 @@ impl Tallies {
         counts
     }
 
-    /// The same of the whole area.
+    /// What machines said about one revision, by the places where any did; without
+    /// how many machines there are.
+    pub fn said(&self, revision: &RevisionId) -> impl Iterator<Item = (&Place, Count)> {
+        let places = self.words.get(revision).into_iter().flatten();
+        places.map(|(place, words)| (place, words.count()))
+    }
+
+    /// As [`Tallies::by_place`], of the whole area.
     #[must_use]
     pub fn counts<'a>(
         &'a self,

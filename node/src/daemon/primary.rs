@@ -21,6 +21,7 @@ use crate::generation::{Current, storage};
 use crate::identity::authority::{Applicant, Attempt, Authority, Redeemed, Tokens};
 use crate::identity::{ca, files};
 use crate::openpgp::{self, SigningKey};
+use crate::primary::machines::Machines;
 use crate::primary::payloads::Payloads;
 use crate::primary::planned::Plans;
 use crate::primary::publisher::{Press, Publisher, Worker};
@@ -103,7 +104,10 @@ pub(super) fn start(
         views: Views::new(repository_keys(&layout)?),
         name: name.clone(),
     };
-    let publisher = Worker::new(press, current.clone()).start(tasks, stop.clone());
+    let ledger = Ledger::open(store, current.clone(), tasks, stop).map_err(Error::Ledger)?;
+    let publisher = Worker::new(press, current.clone())
+        .hearing(Machines::of(ledger.clone()))
+        .start(tasks, stop.clone());
     let sources = Sources::new(store.clone(), publisher.clone(), layout.source_cache());
     let plans = Plans::new(store.clone(), sources.clone(), alerts.clone(), settings.retries);
     tasks.spawn(plans.clone().run(stop.clone()));
@@ -119,7 +123,6 @@ pub(super) fn start(
     tasks.spawn(book.clone().follow(current.clone(), stop.clone()));
     let feeds = Feeds::new(store.clone(), book).map_err(Error::Http)?;
     tasks.spawn(feeds.clone().run(stop.clone()));
-    let ledger = Ledger::open(store, current.clone(), tasks, stop).map_err(Error::Ledger)?;
     let rollouts =
         Rollouts::new(publisher.clone(), current.clone(), ledger.clone(), alerts.clone());
     tasks.spawn(rollouts.clone().run(stop.clone()));

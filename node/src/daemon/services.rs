@@ -10,6 +10,7 @@ use patchmesh_proto::admin::alerts_server::AlertsServer;
 use patchmesh_proto::admin::assessments_server::AssessmentsServer;
 use patchmesh_proto::admin::backup_server::BackupServer;
 use patchmesh_proto::admin::brakes_server::BrakesServer;
+use patchmesh_proto::admin::lab_server::LabServer;
 use patchmesh_proto::admin::links_server::LinksServer;
 use patchmesh_proto::admin::machines_server::MachinesServer;
 use patchmesh_proto::admin::parents_server::ParentsServer;
@@ -62,8 +63,8 @@ use crate::reports::{MAX_REQUEST as MAX_REPORTS, forward};
 use crate::rpc::context::Context;
 use crate::rpc::rights::Guard;
 use crate::rpc::{
-    admin, alerts, assessments, backup, brakes, links, machines, parents, people, plans, policies,
-    reports, roles, rollouts, signatures, standbys, subscriptions,
+    admin, alerts, assessments, backup, brakes, lab, links, machines, parents, people, plans,
+    policies, reports, roles, rollouts, signatures, standbys, subscriptions,
 };
 use crate::scrub;
 use crate::succession::{Ways, announce, records};
@@ -385,6 +386,7 @@ impl Parts {
             .add_service(
                 RecordsServer::new(records).max_encoding_message_size(records::MAX_MESSAGE),
             )
+            .add_service(LabServer::new(lab::Service::new(context.clone())))
             .add_service(BrakesServer::new(brakes::Service::new(context.clone())))
             .add_service(AlertsServer::new(alerts::Service::new(context.clone())))
             .add_service(LinksServer::new(links::Service::new(context.clone())))

@@ -21,6 +21,9 @@ pub const VIEWS: &str = "views/index";
 
 /// Rules that approve by themselves; not signed before there is one.
 pub const POLICY: &str = "mesh/policy";
+/// What the lab found, and what promotion asks for; not signed before there is
+/// something to say.
+pub const LAB: &str = "mesh/lab";
 /// What machines have; not signed before there is one.
 pub const BASELINES: &str = "baselines/index";
 

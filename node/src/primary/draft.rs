@@ -16,16 +16,20 @@ use patchmesh_topology::assessment::Assessments;
 use patchmesh_topology::baseline::BaselineSet;
 use patchmesh_topology::digest::Sha256;
 use patchmesh_topology::node::{Mesh, Stage};
+use patchmesh_topology::promotion::Lab;
 use patchmesh_topology::revision::{Binding, CatalogueEntry, DocumentRef, RevisionId};
 use patchmesh_topology::rollout::plan::{self, Effect, Tallies};
 use patchmesh_topology::rollout::{Rollout, RolloutSet, WaveStateSet};
 use patchmesh_topology::rule::Policy;
 use prost::Message;
 
+use super::machines::Machines;
 use crate::generation::Generation;
 use crate::generation::storage::Write;
 use crate::store::{self, Store, Table};
 use crate::tuf::paper::Paper;
+
+mod promote;
 
 /// What the next generation will say, and what is stored beside it in the
 /// same transaction.
@@ -50,8 +54,12 @@ pub struct Draft {
     pub wave_states: Arc<WaveStateSet>,
     /// Rules that approve by themselves.
     pub policy: Arc<Policy>,
+    /// What the lab found, and what promotion asks for.
+    pub lab: Arc<Lab>,
     /// What machines have.
     pub baselines: Arc<BaselineSet>,
+    /// What machines of validation said.
+    pub machines: Machines,
     documents: Vec<(DocumentRef, Bytes)>,
     writes: Vec<Write>,
     papers: Vec<Paper>,
@@ -81,6 +89,8 @@ pub struct Written {
     pub wave_states: bool,
     /// The rules.
     pub policy: bool,
+    /// What the lab found, and what promotion asks for.
+    pub lab: bool,
     /// What machines have.
     pub baselines: bool,
     /// The views, though nothing that they hang on was written.
@@ -102,6 +112,7 @@ impl Written {
         rollouts: true,
         wave_states: true,
         policy: true,
+        lab: true,
         baselines: true,
         views: true,
         papers: false,
@@ -156,7 +167,9 @@ impl Draft {
             rollouts: generation.rollouts.clone(),
             wave_states: generation.wave_states.clone(),
             policy: generation.policy.clone(),
+            lab: generation.lab.clone(),
             baselines: generation.baselines.clone(),
+            machines: Machines::none(),
             documents: Vec::new(),
             writes: Vec::new(),
             papers: Vec::new(),
@@ -179,7 +192,9 @@ impl Draft {
             rollouts: Arc::default(),
             wave_states: Arc::default(),
             policy: Arc::default(),
+            lab: Arc::default(),
             baselines: Arc::default(),
+            machines: Machines::none(),
             documents: Vec::new(),
             writes: Vec::new(),
             papers: Vec::new(),
@@ -299,6 +314,7 @@ impl Draft {
             rollouts: !Arc::ptr_eq(&self.rollouts, &generation.rollouts),
             wave_states: !Arc::ptr_eq(&self.wave_states, &generation.wave_states),
             policy: !Arc::ptr_eq(&self.policy, &generation.policy),
+            lab: !Arc::ptr_eq(&self.lab, &generation.lab),
             baselines: !Arc::ptr_eq(&self.baselines, &generation.baselines),
             views: false,
             papers: !self.papers.is_empty(),

@@ -43,7 +43,7 @@ pub use outlook::Outlook;
 /// Most changes that wait at a time.
 pub const MAX_WAITING: usize = 64;
 
-type Entry = ((RevisionId, GroupName), Approval);
+pub(super) type Entry = ((RevisionId, GroupName), Approval);
 
 /// Why a pending change could not be made, signed or withdrawn.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +73,9 @@ pub enum Error {
         /// The role.
         role: String,
     },
+    /// It waits for somebody's consent.
+    #[error("{0} needs no signature but another person's consent: `patchmesh pending consent {0}`")]
+    Consent(u64),
     /// The signer was shut out.
     #[error("user {0} was revoked: their signature counts no more")]
     Revoked(String),
@@ -92,7 +95,7 @@ pub enum Error {
     #[error("the store failed")]
     Store(#[from] store::Error),
     /// It has all its signatures and could not be published.
-    #[error("it is signed by enough, but could not be published")]
+    #[error("it is signed by enough, but could not be published; it is tried again by itself")]
     Publish(#[source] Arc<Fault>),
 }
 
@@ -140,6 +143,12 @@ impl Pending {
         let papers = self.papers.iter().map(|paper| serde_json::to_vec(paper).map(Bytes::from));
         let papers = papers.collect::<Result<_, _>>().map_err(|_| Error::Record(self.id))?;
         Ok(PendingRecord { papers, ..self.record.clone() })
+    }
+
+    /// The record once a generation has it.
+    pub(super) fn published(&self, generation: u64) -> Result<PendingRecord, Error> {
+        let state = wire::PendingState::Published.into();
+        Ok(PendingRecord { state, generation, ..self.to_record()? })
     }
 
     /// Whether it waits.
@@ -295,6 +304,9 @@ pub fn sign(worker: &mut Worker, id: u64, given: Vec<Given>) -> Result<Pending, 
     let now = Timestamp::now();
     let store = worker.press.store.clone();
     let mut pending = waiting(&store, id)?;
+    if pending.record.kind() == wire::PendingKind::Override {
+        return Err(Error::Consent(id));
+    }
     let mesh = worker.current.get().mesh.clone();
     let repository = worker.press.signing.repository().ok_or(Error::NoRepository)?;
     let outlook = Outlook::new(repository, &pending.papers)?;
@@ -330,10 +342,8 @@ pub fn sign(worker: &mut Worker, id: u64, given: Vec<Given>) -> Result<Pending, 
 /// # Errors
 /// [`Error::Publish`]; it waits on then.
 pub(super) fn publish(worker: &mut Worker, pending: Pending) -> Result<Pending, Error> {
-    let mut done = pending.clone();
-    done.record.state = wire::PendingState::Published.into();
-    done.record.generation = worker.current.get().number + 1;
-    let record = done.to_record()?;
+    let record = pending.published(worker.current.get().number + 1)?;
+    let done = Pending { record: record.clone(), ..pending.clone() };
     let (id, stage, papers) = (done.id, done.stage(), done.papers.clone());
     let before = worker.held_keys();
     let outcome = worker.change(move |draft| {
@@ -354,6 +364,19 @@ pub(super) fn publish(worker: &mut Worker, pending: Pending) -> Result<Pending, 
         Err(publisher::Error::Failed(fault)) => Err(Error::Publish(fault)),
         Err(publisher::Error::Stopped) => Err(Error::NoRepository),
     }
+}
+
+/// Publishes what has all its signatures and could not be published when the last
+/// one came.
+pub(super) fn publish_met(worker: &mut Worker) -> Result<(), Error> {
+    let signed = |one: &Pending| !one.papers.is_empty() && !one.record.signers.is_empty();
+    for pending in list(&worker.press.store, false)?.into_iter().filter(signed) {
+        let repository = worker.press.signing.repository().ok_or(Error::NoRepository)?;
+        if Outlook::new(repository, &pending.papers)?.is_met(&pending.papers) {
+            publish(worker, pending)?;
+        }
+    }
+    Ok(())
 }
 
 /// Gives a change up.
@@ -546,6 +569,7 @@ pub fn summary(pending: &Pending, repository: Option<&Repository>, mesh: &Mesh) 
             .iter()
             .map(|paper| format!("{}: the same decisions, good for another year", paper.role()))
             .collect(),
+        (wire::PendingKind::Override, _) => pending.record.summary.clone(),
         _ => counted(&pending.record),
     }
 }
@@ -563,7 +587,11 @@ fn counted(record: &PendingRecord) -> Vec<String> {
     words.into_iter().map(|(word, count)| format!("{count} {word}")).collect()
 }
 
-fn waiting(store: &Store, id: u64) -> Result<Pending, Error> {
+/// One that waits.
+///
+/// # Errors
+/// [`Error::Unknown`], or [`Error::Over`].
+pub(super) fn waiting(store: &Store, id: u64) -> Result<Pending, Error> {
     let pending = get(store, id)?;
     let state = match pending.record.state() {
         wire::PendingState::Waiting => return Ok(pending),
@@ -582,7 +610,7 @@ fn is_top(role: &RoleName) -> bool {
 }
 
 /// Keys sort as numbers do.
-fn key(id: u64) -> String {
+pub(super) fn key(id: u64) -> String {
     format!("{id:012}")
 }
 

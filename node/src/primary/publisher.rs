@@ -11,12 +11,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use patchmesh_topology::approval;
 use patchmesh_topology::name::NodeName;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::draft::{Draft, Written};
+use super::machines::Machines;
 use super::pending;
 use super::signing::Signing;
 use super::views::{Tally, Views};
@@ -49,6 +51,9 @@ pub enum Error<R: std::error::Error + 'static> {
 /// What can go wrong while a generation is made.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
+    /// It would promote what lacks the evidence that promotion asks for.
+    #[error("what it promotes lacks evidence")]
+    Unproven(#[source] approval::Rejection),
     /// Reading or committing.
     #[error("the store failed")]
     Store(#[from] store::Error),
@@ -157,7 +162,7 @@ impl Publisher {
         let (answer, outcome) = oneshot::channel();
         let job: Job = Box::new(move |worker| {
             let outcome = worker.change(change);
-            let pended = std::mem::take(&mut worker.pended);
+            let pended = worker.take_pended();
             let outcome = outcome.map(|(answer, generation)| (answer, generation, pended));
             // The caller may have gone away; what was decided stands all the same.
             let _ = answer.send(outcome);
@@ -187,6 +192,8 @@ pub struct Worker {
     pub press: Press,
     /// Told of every new generation.
     pub current: Current,
+    /// What machines said, which promotion may ask for.
+    machines: Machines,
     /// What the last change left waiting for signatures.
     pended: Vec<u64>,
 }
@@ -195,7 +202,13 @@ impl Worker {
     /// A worker that goes on from the generation in `current`.
     #[must_use]
     pub const fn new(press: Press, current: Current) -> Self {
-        Self { press, current, pended: Vec::new() }
+        Self { press, current, machines: Machines::none(), pended: Vec::new() }
+    }
+
+    /// One that judges promotions by what these machines said, too.
+    #[must_use]
+    pub fn hearing(self, machines: Machines) -> Self {
+        Self { machines, ..self }
     }
 
     /// Starts the task; it ends when cancelled, after the change under way.
@@ -253,9 +266,14 @@ impl Worker {
         F: FnOnce(&mut Draft) -> Result<T, R>,
     {
         let generation = self.current.get();
-        let mut draft = Draft::of(&generation, self.press.store.clone(), Timestamp::now());
-        let answer = change(&mut draft).map_err(Error::Refused)?;
+        let mut draft = self.draft(Timestamp::now());
         let failed = |fault: Fault| Error::Failed(Arc::new(fault));
+        let answer = change(&mut draft).map_err(Error::Refused)?;
+        // Whichever way it comes, nothing enters production without evidence.
+        let faults = draft.unpromotable(&generation);
+        if !faults.is_empty() {
+            return Err(failed(Fault::Unproven(approval::Rejection { faults })));
+        }
         let written = draft.written_since(&generation);
         let pending = pending::withhold(&self.press.signing, &generation, &mut draft, written)
             .map_err(|error| failed(Box::new(error).into()))?;
@@ -266,6 +284,18 @@ impl Worker {
             self.look_at_pending();
         }
         Ok((answer, published))
+    }
+
+    /// A draft of the next generation, for a look at what it would say.
+    pub(super) fn draft(&self, now: Timestamp) -> Draft {
+        let mut draft = Draft::of(&self.current.get(), self.press.store.clone(), now);
+        draft.machines = self.machines.clone();
+        draft
+    }
+
+    /// What the last change left waiting for signatures.
+    pub(super) fn take_pended(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.pended)
     }
 
     /// What waits for signatures may have to be prepared anew.
@@ -334,6 +364,10 @@ impl Worker {
     fn renew(&mut self) {
         let now = Timestamp::now();
         self.look_at_pending();
+        if let Err(error) = pending::publish_met(self) {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, "what is signed by enough is not published");
+        }
         if let Err(error) = self.try_renew(now) {
             tracing::error!(
                 error = &error as &dyn std::error::Error,

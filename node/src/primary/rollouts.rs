@@ -27,6 +27,7 @@ use crate::reports::ledger::Ledger;
 mod counting;
 
 use counting::Counting;
+pub(crate) use counting::gate_counts;
 
 /// The longest sleep at a stretch: hosts are suspended and clocks are set.
 const MAX_SLEEP: Duration = Duration::from_secs(30);

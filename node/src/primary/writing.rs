@@ -78,6 +78,9 @@ impl Writing {
             let policy = wire::Policy::from(draft.policy.as_ref());
             writing.name(MeshRole::Mesh, names::POLICY, &policy);
         }
+        if written.lab && draft.lab.version > 0 {
+            writing.name(MeshRole::Mesh, names::LAB, &wire::Lab::from(draft.lab.as_ref()));
+        }
         if written.baselines && draft.baselines.version > 0 {
             let baselines = wire::BaselineSet::from(draft.baselines.as_ref());
             writing.name(MeshRole::Content, names::BASELINES, &baselines);

@@ -182,6 +182,18 @@ const RIGHTS: &[(&str, Right)] = &[
     ("/patchmesh.admin.v1.Rollouts/AddException", Right::Operate),
     ("/patchmesh.admin.v1.Rollouts/RemoveException", Right::Operate),
     ("/patchmesh.admin.v1.Rollouts/ListExceptions", Right::Read),
+    // The service checks besides that validation is theirs.
+    ("/patchmesh.admin.v1.Lab/AddLabResults", Right::Decide),
+    ("/patchmesh.admin.v1.Lab/ResolveLabFailures", Right::Decide),
+    ("/patchmesh.admin.v1.Lab/ListLabResults", Right::Read),
+    ("/patchmesh.admin.v1.Lab/GetEvidence", Right::Read),
+    ("/patchmesh.admin.v1.Lab/GetPromotionPolicy", Right::Read),
+    ("/patchmesh.admin.v1.Lab/SetPromotionPolicy", Right::Administer),
+    // The service checks besides that production is theirs, that both are people
+    // with names, and that who consents did not ask.
+    ("/patchmesh.admin.v1.Lab/AskOverride", Right::Decide),
+    ("/patchmesh.admin.v1.Lab/ConsentOverride", Right::Decide),
+    ("/patchmesh.admin.v1.Lab/ListOverrides", Right::Read),
     ("/patchmesh.admin.v1.Policies/ListGroups", Right::Read),
     ("/patchmesh.admin.v1.Policies/AddGroup", Right::Administer),
     ("/patchmesh.admin.v1.Policies/SetGroup", Right::Administer),

@@ -12,7 +12,7 @@ use crate::generation::Generation;
 use crate::identity::peer::Peer;
 use crate::log::in_one_line;
 use crate::primary::pending::{self, Error, Given, Outlook, Pending};
-use crate::primary::publisher::{Stopped, Worker};
+use crate::primary::publisher::{Fault, Stopped, Worker};
 use crate::tuf::envelope::Signature;
 use crate::tuf::key::KeyId;
 use crate::tuf::paper::Refused;
@@ -241,15 +241,18 @@ pub(super) fn status(error: Error) -> Status {
         Error::Over { .. } => Code::FailedPrecondition,
         Error::TooMany => Code::ResourceExhausted,
         Error::Changed(_) => Code::Aborted,
+        Error::Consent(_) => Code::FailedPrecondition,
         Error::NoPart { .. } => Code::InvalidArgument,
         Error::Revoked(_) | Error::Signature(Refused::NotAHolder { .. }) => Code::PermissionDenied,
         Error::Signature(Refused::Twice { .. }) => Code::AlreadyExists,
         Error::Signature(_) => Code::InvalidArgument,
-        Error::Draw(_)
-        | Error::Record(_)
-        | Error::NoRepository
-        | Error::Store(_)
-        | Error::Publish(_) => return internal(&error),
+        Error::Draw(_) | Error::Record(_) | Error::NoRepository | Error::Store(_) => {
+            return internal(&error);
+        }
+        Error::Publish(fault) if matches!(fault.as_ref(), Fault::Unproven(_)) => {
+            Code::FailedPrecondition
+        }
+        Error::Publish(_) => return internal(&error),
     };
     Status::new(code, in_one_line(&error))
 }

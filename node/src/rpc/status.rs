@@ -41,7 +41,13 @@ pub trait Refusal: Error + Send + Sync + 'static {
 pub fn published<R: Refusal>(error: publisher::Error<R>) -> Status {
     match error {
         publisher::Error::Refused(refusal) => Status::new(refusal.code(), in_one_line(&refusal)),
-        publisher::Error::Failed(fault) => internal(fault.as_ref()),
+        publisher::Error::Failed(fault) => match fault.as_ref() {
+            // Not a fault of this node.
+            publisher::Fault::Unproven(rejection) => {
+                Status::new(rejection.code(), in_one_line(rejection))
+            }
+            fault => internal(fault),
+        },
         publisher::Error::Stopped => {
             Status::unavailable("the node is shutting down; nothing was changed")
         }

@@ -34,7 +34,9 @@ fn share(parts: u32) -> Result<Share, Error> {
     parts.ok_or_else(|| Fault::Range.into())
 }
 
-fn duration(value: Option<prost_types::Duration>) -> Result<Option<SignedDuration>, Error> {
+pub(super) fn duration(
+    value: Option<prost_types::Duration>,
+) -> Result<Option<SignedDuration>, Error> {
     let Some(value) = value else { return Ok(None) };
     if value.seconds < 0 || !(0..1_000_000_000).contains(&value.nanos) {
         return Err(Fault::Range.into());
@@ -42,7 +44,7 @@ fn duration(value: Option<prost_types::Duration>) -> Result<Option<SignedDuratio
     Ok(Some(SignedDuration::new(value.seconds, value.nanos)))
 }
 
-fn duration_to_wire(value: SignedDuration) -> prost_types::Duration {
+pub(super) fn duration_to_wire(value: SignedDuration) -> prost_types::Duration {
     prost_types::Duration { seconds: value.as_secs(), nanos: value.subsec_nanos() }
 }
 

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use super::{Approval, ApprovalSet, Decision};
 use crate::name::{GroupName, RolloutName};
 use crate::node::{Mesh, Stage};
+use crate::promotion::Lack;
 use crate::revision::RevisionId;
 
 /// How many faults a rejection spells out before it only counts them.
@@ -90,6 +91,14 @@ pub enum Fault {
         actual: Stage,
         /// The stage of the decision.
         asked: Stage,
+    },
+    /// The evidence that promotion needs is not there.
+    #[error("revision {revision}: {lack}")]
+    Lacking {
+        /// The revision.
+        revision: RevisionId,
+        /// What lacks.
+        lack: Box<Lack>,
     },
     /// A decline without a reason.
     #[error("a decline needs a comment that says why")]
@@ -213,10 +222,14 @@ fn common_faults(request: &Request, is_known: impl Fn(&RevisionId) -> bool) -> V
 }
 
 fn comment_fault(request: &Request) -> Option<Fault> {
+    (!is_plain(&request.comment, MAX_COMMENT)).then_some(Fault::Comment)
+}
+
+/// Whether a text has at most so many characters, and none that would garble a
+/// terminal.
+pub(crate) fn is_plain(text: &str, most: usize) -> bool {
     let garbles = |c: char| c.is_control() && c != '\n';
-    let is_bad =
-        request.comment.chars().count() > MAX_COMMENT || request.comment.chars().any(garbles);
-    is_bad.then_some(Fault::Comment)
+    text.chars().count() <= most && !text.chars().any(garbles)
 }
 
 /// The groups that are meant; adds a fault for each that cannot be.

@@ -133,6 +133,7 @@ impl From<admin::Pending> for Row {
                 admin::PendingKind::Decision => "decision",
                 admin::PendingKind::Roles => "roles",
                 admin::PendingKind::Renewal => "renewal",
+                admin::PendingKind::Override => "override",
                 admin::PendingKind::Unspecified => "unknown",
             },
             state: match pending.state() {

@@ -15,6 +15,7 @@ use patchmesh_topology::baseline::BaselineSet;
 use patchmesh_topology::digest::{Digest, Sha256};
 use patchmesh_topology::name::NodeName;
 use patchmesh_topology::node::{Mesh, Stage};
+use patchmesh_topology::promotion::Lab;
 use patchmesh_topology::revision::{Binding, CatalogueEntry, DocumentRef, RevisionId};
 use patchmesh_topology::rollout::{RolloutSet, WaveStateSet};
 use patchmesh_topology::rule::Policy;
@@ -72,6 +73,7 @@ impl<'a> Loader<'a> {
         let wave_states =
             self.part(names::WAVE_STATES, |one| one.wave_states.clone(), Self::wave_states)?;
         let policy = self.optional(names::POLICY, |one| one.policy.clone(), Self::policy)?;
+        let lab = self.optional(names::LAB, |one| one.lab.clone(), Self::lab)?;
         let baselines =
             self.optional(names::BASELINES, |one| one.baselines.clone(), Self::baselines)?;
         let mut approvals = BTreeMap::new();
@@ -102,6 +104,7 @@ impl<'a> Loader<'a> {
         let (Some(policy), Some(baselines), Some(views)) = (policy, baselines, views) else {
             return Ok(None);
         };
+        let Some(lab) = lab else { return Ok(None) };
         let mut generation = Generation {
             number: trusted.snapshot_version().unwrap_or_default(),
             timestamp_version: trusted.timestamp().map_or(0, |one| one.header.version()),
@@ -120,6 +123,7 @@ impl<'a> Loader<'a> {
             rollouts,
             wave_states,
             policy,
+            lab,
             baselines,
             views_version: view_set.version,
             views,
@@ -256,6 +260,10 @@ impl<'a> Loader<'a> {
 
     fn wave_states(&mut self, name: &str, bytes: Bytes) -> Result<Option<WaveStateSet>, Error> {
         decode::<wire::WaveStates, WaveStateSet>(name, &bytes).map(Some)
+    }
+
+    fn lab(&mut self, name: &str, bytes: Bytes) -> Result<Option<Lab>, Error> {
+        decode::<wire::Lab, Lab>(name, &bytes).map(Some)
     }
 
     fn policy(&mut self, name: &str, bytes: Bytes) -> Result<Option<Policy>, Error> {

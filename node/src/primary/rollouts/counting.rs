@@ -107,12 +107,13 @@ impl Wave {
 fn tally(cell: &Cell, action: Action) -> Tally {
     let mut tally = Tally::default();
     for (place, count) in cell.places() {
-        tally.set(place.site.clone(), place.group.clone(), counts(count, action));
+        tally.set(place.site.clone(), place.group.clone(), gate_counts(count, action));
     }
     tally
 }
 
-fn counts(count: Count, action: Action) -> Counts {
+/// Counts of machines, as gates look at them.
+pub(crate) fn gate_counts(count: Count, action: Action) -> Counts {
     let has = match action {
         Action::Install => count.installed,
         Action::Remove => count.removed,

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
 use patchmesh_proto::{admin as wire, convert};
-use patchmesh_topology::approval::{self, Change, Fault, Rejection, Request};
-use patchmesh_topology::name::{GroupName, RolloutName};
+use patchmesh_topology::approval::{self, Change, Rejection, Request};
+use patchmesh_topology::name::GroupName;
 use patchmesh_topology::node::Stage;
+use patchmesh_topology::promotion::Lack;
 use patchmesh_topology::revision::RevisionId;
-use patchmesh_topology::rollout::Rollout;
 use tonic::Status;
 
 use super::Streamed;
@@ -17,6 +17,7 @@ use super::availability::Availability;
 use crate::generation::{Approvals, Generation, approval_set_status};
 use crate::identity::peer::Peer;
 use crate::primary::draft::Draft;
+use crate::primary::machines::Lacking;
 use crate::rpc::blocking;
 use crate::rpc::context::{Context, Primary};
 use crate::rpc::rights::check_stage;
@@ -24,6 +25,8 @@ use crate::rpc::status::{field, published};
 
 /// Revisions that one call may decide.
 const MAX_REVISIONS: usize = 50_000;
+/// Revisions that lack evidence of which an answer says what.
+const MAX_HELD: usize = 100;
 
 pub(super) async fn approve(
     node: &Context,
@@ -40,7 +43,7 @@ pub(super) async fn approve(
         let set = draft.approvals(stage);
         let before = stage.before().map(|before| draft.approvals(before));
         let catalogue = draft.catalogue.clone();
-        let rollout = opened_by(draft, stage, &rollout)?;
+        let rollout = draft.opened_by(stage, &rollout)?;
         let change = approval::approve(
             &set,
             before.as_deref(),
@@ -52,26 +55,6 @@ pub(super) async fn approve(
         Ok(vec![change])
     })
     .await
-}
-
-/// The plan that opens a decision: the one named, or that which opens all at
-/// once.
-fn opened_by(draft: &mut Draft, stage: Stage, name: &str) -> Result<RolloutName, Rejection> {
-    if name.is_empty() {
-        let rollout = Rollout::default_for(stage);
-        let name = rollout.name.clone();
-        draft.plan(rollout);
-        return Ok(name);
-    }
-    let known = draft.rollouts.rollouts.values().find(|one| one.name.as_str() == name);
-    let fault = match known {
-        Some(known) if known.stage == stage => return Ok(known.name.clone()),
-        Some(known) => {
-            Fault::RolloutStage { rollout: known.name.clone(), actual: known.stage, asked: stage }
-        }
-        None => Fault::UnknownRollout(name.to_owned()),
-    };
-    Err(Rejection { faults: vec![fault] })
 }
 
 pub(super) async fn decline(
@@ -126,19 +109,26 @@ pub(super) async fn promote(
     check_stage(&node.generation().mesh, peer, Stage::Production)?;
     let rollout = request.rollout;
     let asked = asked(&request.revisions, &request.groups, peer, request.comment)?;
-    decide(primary, move |draft| {
+    decide_holding(primary, move |draft| {
         let asked = Request { at: draft.now, ..asked };
-        let catalogue = draft.catalogue.clone();
-        let rollout = opened_by(draft, Stage::Production, &rollout)?;
-        let change = approval::promote(
-            &draft.approvals(Stage::Validation),
-            &draft.approvals(Stage::Production),
-            &draft.mesh,
-            |revision| catalogue.contains_key(revision),
-            &rollout,
-            &asked,
-        )?;
-        Ok(vec![change])
+        let rollout = draft.opened_by(Stage::Production, &rollout)?;
+        let promote = |held: &Lacking| {
+            approval::promote(
+                &draft.approvals(Stage::Validation),
+                &draft.approvals(Stage::Production),
+                &draft.mesh,
+                |revision| draft.catalogue.contains_key(revision) && !held.contains_key(revision),
+                &rollout,
+                &asked,
+            )
+        };
+        let change = promote(&Lacking::new())?;
+        if !asked.revisions.is_empty() {
+            return Ok((vec![change], Lacking::new()));
+        }
+        // Of what nobody named, what lacks evidence waits until it has it.
+        let held = draft.lacking(&change.revisions);
+        Ok((vec![promote(&held)?], held))
     })
     .await
 }
@@ -176,17 +166,27 @@ fn parse_revisions(revisions: &[String]) -> Result<BTreeSet<RevisionId>, Status>
         .collect()
 }
 
-/// Decides: the one way from a decision to a generation.
+/// Decides on all of it, or nothing.
 pub(in crate::rpc) async fn decide(
     primary: &Primary,
     change: impl FnOnce(&mut Draft) -> Result<Vec<Change>, Rejection> + Send + 'static,
 ) -> Result<wire::DecideResponse, Status> {
-    let ((changed, stages), generation, pending) = primary
+    decide_holding(primary, |draft| Ok((change(draft)?, Lacking::new()))).await
+}
+
+/// Decides: the one way from a decision to a generation. The change says what it
+/// left out, and why.
+pub(in crate::rpc) async fn decide_holding(
+    primary: &Primary,
+    change: impl FnOnce(&mut Draft) -> Result<(Vec<Change>, Lacking), Rejection> + Send + 'static,
+) -> Result<wire::DecideResponse, Status> {
+    let ((changed, stages, held), generation, pending) = primary
         .publisher
         .publish_noting(move |draft| {
             let mut changed = BTreeSet::new();
             let mut stages = Vec::new();
-            for change in change(draft)? {
+            let (changes, held) = change(draft)?;
+            for change in changes {
                 if change.revisions.is_empty() {
                     continue;
                 }
@@ -194,7 +194,7 @@ pub(in crate::rpc) async fn decide(
                 changed.extend(change.revisions);
                 draft.set_approvals(change.set);
             }
-            Ok::<_, Rejection>((changed, stages))
+            Ok::<_, Rejection>((changed, stages, held))
         })
         .await
         .map_err(published)?;
@@ -214,7 +214,14 @@ pub(in crate::rpc) async fn decide(
         changed: changed.len() as u64,
         fetching: fetching.map(ToString::to_string).collect(),
         pending,
+        held_total: held.len() as u64,
+        held: held.iter().take(MAX_HELD).map(held_to_wire).collect(),
     })
+}
+
+fn held_to_wire((revision, lacks): (&RevisionId, &Vec<Lack>)) -> wire::HeldRevision {
+    let lacks = lacks.iter().map(ToString::to_string).collect();
+    wire::HeldRevision { revision: revision.to_string(), lacks }
 }
 
 pub(super) fn watch_availability(

@@ -41,6 +41,7 @@ pub(super) async fn get(node: &Context) -> Result<wire::GetStatusResponse, Statu
         disk_shortage: node.content.shortage().map(shortage),
         scrub: Some(node.scrub.to_wire()),
         served_views: node.board.rows(),
+        promotion: crate::rpc::lab::in_a_sentence(&generation),
         view_building: node.primary.as_ref().map(|one| one.publisher.views().to_wire()),
     })
 }

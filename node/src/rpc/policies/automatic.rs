@@ -47,6 +47,7 @@ fn concerns(before: &Generation, after: &Generation) -> bool {
     let has_rules = after.policy.rules.values().any(|rule| rule.enabled);
     let same = Arc::ptr_eq(&before.policy, &after.policy)
         && Arc::ptr_eq(&before.catalogue, &after.catalogue)
+        && Arc::ptr_eq(&before.lab, &after.lab)
         && Arc::ptr_eq(&before.mesh, &after.mesh)
         && Arc::ptr_eq(&before.assessments, &after.assessments)
         && before.approvals == after.approvals;
@@ -74,11 +75,17 @@ async fn look(node: &Context, generation: &Arc<Generation>) -> Option<Timestamp>
     let next = waiting.map(|one| one.until).min();
     match rules::apply(node, found).await {
         Ok(None) => {}
-        Ok(Some(decided)) => tracing::info!(
-            revisions = decided.changed,
-            generation = decided.generation,
-            "rules decided"
-        ),
+        Ok(Some(decided)) => {
+            if decided.changed > 0 || !decided.pending.is_empty() {
+                let (revisions, generation) = (decided.changed, decided.generation);
+                tracing::info!(revisions, generation, "rules decided");
+            }
+            // What lacks evidence may have it by the next look: machines report, and
+            // time goes by.
+            if decided.held_total > 0 {
+                return Some(Timestamp::now());
+            }
+        }
         Err(status) => tracing::warn!(problem = status.message(), "rules could not decide"),
     }
     next

@@ -16,10 +16,12 @@ use tonic::{Code, Status};
 
 use crate::generation::{Generation, load, read_revision};
 use crate::primary::draft::Draft;
+use crate::primary::machines::Lacking;
 use crate::primary::pending;
-use crate::rpc::admin::decisions::decide;
+use crate::rpc::admin::decisions::decide_holding;
 use crate::rpc::blocking;
 use crate::rpc::context::Context;
+use crate::rpc::lab::lacking;
 use crate::rpc::status::{Refusal, field, published};
 use crate::store::Store;
 
@@ -99,7 +101,11 @@ pub(super) async fn run(
     };
     let store = node.store.clone();
     let found = blocking(move || outcomes(&generation, &store, rules, Timestamp::now())).await?;
-    let outcomes = found.iter().map(|(rule, outcome)| to_wire(rule, outcome)).collect();
+    let generation = node.generation();
+    let production = found.iter().filter(|(rule, _)| rule.stage == Stage::Production);
+    let due = production.flat_map(|(_, outcome)| outcome.due.values().flatten());
+    let held = lacking(node, &generation, due);
+    let outcomes = found.iter().map(|(rule, outcome)| to_wire(rule, outcome, &held)).collect();
     let decided = match request.dry_run {
         true => None,
         false => apply(node, found).await?,
@@ -107,18 +113,23 @@ pub(super) async fn run(
     Ok(wire::RunRulesResponse { outcomes, decided })
 }
 
-fn to_wire(rule: &Rule, outcome: &Outcome) -> wire::RuleOutcome {
+fn to_wire(rule: &Rule, outcome: &Outcome, held: &Lacking) -> wire::RuleOutcome {
+    let is_held = rule.stage == Stage::Production;
+    let lacks =
+        |revision: &RevisionId| held.get(revision).filter(|_| is_held).into_iter().flatten();
     let due = outcome.due.iter().flat_map(|(groups, revisions)| {
         revisions.iter().map(|revision| wire::RuleMatch {
             revision: revision.to_string(),
             groups: groups.iter().map(ToString::to_string).collect(),
             until: 0,
+            lacks: lacks(revision).map(ToString::to_string).collect(),
         })
     });
     let waiting = outcome.waiting.iter().map(|(revision, waiting)| wire::RuleMatch {
         revision: revision.to_string(),
         groups: waiting.groups.iter().map(ToString::to_string).collect(),
         until: waiting.until.as_second(),
+        lacks: Vec::new(),
     });
     wire::RuleOutcome {
         rule: rule.name.to_string(),
@@ -208,8 +219,13 @@ pub(super) async fn apply(
         }
         let store = node.store.clone();
         let waiting = blocking(move || pending::proposed(&store, stage)).await?;
-        let decided = decide(primary, move |draft| {
+        let decided = decide_holding(primary, move |draft| {
             let set = draft.approvals(stage);
+            let all = due.iter().flat_map(|(_, outcome)| outcome.due.values().flatten());
+            let held = match stage {
+                Stage::Production => draft.lacking(all),
+                Stage::Validation => Lacking::new(),
+            };
             let mut steps = Vec::new();
             for (rule, outcome) in due {
                 for (groups, revisions) in outcome.due {
@@ -218,6 +234,7 @@ pub(super) async fn apply(
                             let key = ((*id).clone(), group.clone());
                             !set.entries.contains_key(&key) && !waiting.contains(&key)
                         }) && draft.catalogue.contains_key(*id)
+                            && !held.contains_key(*id)
                     };
                     let revisions = revisions.iter().filter(is_free).cloned().collect();
                     steps.push(Step::Approve(Request {
@@ -237,7 +254,7 @@ pub(super) async fn apply(
             let change =
                 batch(&set, before.as_deref(), &draft.mesh, is_known, &rollout.name, &steps)?;
             draft.plan(rollout);
-            Ok(vec![change])
+            Ok((vec![change], held))
         })
         .await?;
         answer = Some(match answer {
@@ -256,7 +273,11 @@ fn join(a: wire::DecideResponse, b: wire::DecideResponse) -> wire::DecideRespons
     pending.extend(b.pending);
     let mut approval_sets = a.approval_sets;
     approval_sets.extend(b.approval_sets);
+    let mut held = a.held;
+    held.extend(b.held);
     wire::DecideResponse {
+        held,
+        held_total: a.held_total + b.held_total,
         approval_sets,
         pending,
         changed: a.changed + b.changed,

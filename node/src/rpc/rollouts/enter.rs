@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use patchmesh_proto::{admin as wire, wire as document};
-use patchmesh_topology::approval::{self, Request};
+use patchmesh_topology::approval::{self, FAULTS_SHOWN, Request};
 use patchmesh_topology::name::{GroupName, RolloutName};
 use patchmesh_topology::node::Stage;
 use patchmesh_topology::revision::RevisionId;
@@ -23,6 +23,7 @@ use crate::primary::draft::Draft;
 use crate::primary::rollouts::tell;
 use crate::rpc::blocking;
 use crate::rpc::context::{Context, Primary};
+use crate::rpc::lab::lacking;
 use crate::rpc::rights::check_stage;
 use crate::rpc::status::{Refusal, field, published};
 use crate::store::Store;
@@ -132,7 +133,30 @@ async fn examined(
 ) -> Result<(Vec<Finding>, BTreeSet<RevisionId>), Status> {
     let (generation, store, rollout) = (node.generation(), node.store.clone(), rollout.clone());
     let tallies = node.primary.as_ref().map(|primary| primary.rollouts.tallies());
-    blocking(move || examine(&generation, &store, &rollout, &tallies.unwrap_or_default())).await
+    let (known, stage) = (generation.clone(), rollout.stage);
+    let examining =
+        blocking(move || examine(&generation, &store, &rollout, &tallies.unwrap_or_default()));
+    let (mut findings, revisions) = examining.await?;
+    if stage == Stage::Production {
+        findings.extend(unproven(node, &known, &revisions));
+    }
+    Ok((findings, revisions))
+}
+
+/// What a plan cannot approve yet, for want of evidence.
+fn unproven(
+    node: &Context,
+    generation: &Generation,
+    revisions: &BTreeSet<RevisionId>,
+) -> Vec<Finding> {
+    let production = generation.approvals(Stage::Production);
+    let is_new = |id: &&RevisionId| !production.is_some_and(|one| one.set.is_approved(id));
+    let lacking = lacking(node, generation, revisions.iter().filter(is_new));
+    let texts = lacking.into_iter().flat_map(|(revision, lacks)| {
+        lacks.into_iter().map(move |lack| format!("{revision} cannot be promoted yet: {lack}"))
+    });
+    let finding = |text| Finding { grade: Grade::Warning, wave: None, text };
+    texts.take(FAULTS_SHOWN).map(finding).collect()
 }
 
 pub(super) async fn check(
