@@ -40,6 +40,7 @@ pub(crate) mod grpc;
 mod init;
 mod invite;
 mod join;
+mod lab;
 mod link;
 mod machine;
 mod node;
@@ -216,6 +217,9 @@ pub(crate) enum Command {
     /// Who does without what, why, and until when
     #[command(subcommand)]
     Exception(exception::Exception),
+    /// What the lab found, and what promotion asks of it
+    #[command(subcommand)]
+    Lab(lab::Lab),
     /// Lines between nodes: what they may carry, and when
     #[command(subcommand)]
     Link(link::Link),
@@ -297,6 +301,11 @@ impl Context {
     /// A client of that node's rollouts.
     pub(crate) fn rollouts(&self) -> anyhow::Result<connect::Rollouts> {
         connect::rollouts(&connect::Target::choose(&self.global)?)
+    }
+
+    /// A client of that node's lab.
+    pub(crate) fn lab(&self) -> anyhow::Result<connect::Lab> {
+        connect::lab(&connect::Target::choose(&self.global)?)
     }
 
     /// A client of the node that the user means.
@@ -392,6 +401,7 @@ async fn dispatch(context: &Context, command: Command) -> anyhow::Result<()> {
         Command::SiteGroup(command) => command.run(context).await,
         Command::Freeze(command) => command.run(context).await,
         Command::Exception(command) => command.run(context).await,
+        Command::Lab(command) => command.run(context).await,
         Command::Link(command) => command.run(context).await,
         Command::Machine(command) => command.run(context).await,
         Command::Agent(command) => command.run(context).await,

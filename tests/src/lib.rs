@@ -16,6 +16,7 @@ pub mod http;
 pub mod impostor;
 pub mod machine;
 pub mod netns;
+pub mod person;
 pub mod plan;
 pub mod proxy;
 pub mod run;

@@ -4,63 +4,13 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use patchmesh_tests::cluster::{Cluster, Node, PRIMARY, Spec};
+use patchmesh_tests::cluster::{Cluster, PRIMARY, Spec};
+use patchmesh_tests::person::{Person, elsewhere};
 use patchmesh_tests::plan;
 use patchmesh_tests::run::{Outcome, run};
 use patchmesh_tests::vendor::{Sample, Vendor};
 use patchmesh_tests::wait::{PATIENCE, until};
 use serde_json::Value;
-use tokio::process::Command;
-
-/// A command on a machine that has no data folder.
-fn elsewhere(cluster: &Cluster) -> Result<Command> {
-    Node::new(cluster.folder(), "elsewhere")?.command()
-}
-
-/// Somebody with credentials on their own machine.
-struct Person {
-    name: String,
-    credentials: PathBuf,
-    url: String,
-}
-
-impl Person {
-    /// Invites and joins, by way of the primary or another node.
-    async fn join(cluster: &Cluster, name: &str, roles: &[&str], via: &str) -> Result<Self> {
-        let roles: Vec<_> = roles.iter().flat_map(|role| ["--role", role]).collect();
-        let arguments = [&["user", "invite", name, "--via", via][..], &roles].concat();
-        let invited = cluster.patchmesh(PRIMARY, &arguments).await?.success()?.json()?;
-        let token = invited["token"].as_str().context("no token")?.to_owned();
-        let credentials = cluster.folder().join(format!("person-{name}"));
-        let url = cluster.primary()?.url.clone();
-        let person = Self { name: name.to_owned(), credentials, url };
-        person.local(cluster, &["user", "join", &token]).await?.success()?;
-        Ok(person)
-    }
-
-    /// A command on the person's own machine that asks nobody.
-    async fn local(&self, cluster: &Cluster, arguments: &[&str]) -> Result<Outcome> {
-        let mut command = elsewhere(cluster)?;
-        command.args(["--output", "json", "--credentials"]);
-        command.arg(&self.credentials).args(arguments);
-        run(&mut command).await
-    }
-
-    /// A command to the primary.
-    async fn asks(&self, cluster: &Cluster, arguments: &[&str]) -> Result<Outcome> {
-        let arguments = [arguments, &["--node", &self.url]].concat();
-        self.local(cluster, &arguments).await
-    }
-
-    fn key(&self) -> String {
-        self.credentials.join("signing.pem").display().to_string()
-    }
-
-    async fn signs(&self, cluster: &Cluster, id: u64) -> Result<Outcome> {
-        let id = id.to_string();
-        self.asks(cluster, &["pending", "sign", &id, "--yes", "--key", &self.key()]).await
-    }
-}
 
 async fn primary(cluster: &Cluster, arguments: &[&str]) -> Result<Value> {
     cluster.patchmesh(PRIMARY, arguments).await?.success()?.json()

@@ -148,6 +148,17 @@ pub(crate) struct Decided {
     pub(crate) problems: Vec<String>,
     /// What waits for signatures instead.
     pub(crate) pending: Vec<u64>,
+    /// What stays out of production for want of evidence, the first of it.
+    pub(crate) held: Vec<Held>,
+    /// How much of it there is.
+    pub(crate) held_total: u64,
+}
+
+/// A revision that is not promoted, and what lacks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Held {
+    pub(crate) revision: String,
+    pub(crate) lacks: Vec<String>,
 }
 
 impl From<admin::DecideResponse> for Decided {
@@ -159,7 +170,26 @@ impl From<admin::DecideResponse> for Decided {
             fetching: response.fetching,
             problems: Vec::new(),
             pending: response.pending,
+            held: response
+                .held
+                .into_iter()
+                .map(|one| Held { revision: one.revision, lacks: one.lacks })
+                .collect(),
+            held_total: response.held_total,
         }
+    }
+}
+
+impl Decided {
+    /// What is not promoted, and why.
+    fn held_lines(&self) -> impl Iterator<Item = String> {
+        let lines = self.held.iter().map(|held| {
+            let lacks = held.lacks.join("; ");
+            format!("not promoted: {}: {}\n", held.revision, super::output::clean(&lacks))
+        });
+        let more = self.held_total.saturating_sub(self.held.len() as u64);
+        let more = (more > 0).then(|| format!("not promoted: {more} more\n"));
+        lines.chain(more)
     }
 }
 
@@ -179,7 +209,7 @@ impl super::output::Answer for Decided {
             .pending
             .iter()
             .map(|id| format!("Waiting for signatures: patchmesh pending sign {id} --key FILE\n"));
-        std::iter::once(decided).chain(waits).collect()
+        std::iter::once(decided).chain(waits).chain(self.held_lines()).collect()
     }
 }
 

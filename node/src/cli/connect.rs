@@ -13,6 +13,7 @@ use patchmesh_proto::admin::alerts_client::AlertsClient;
 use patchmesh_proto::admin::assessments_client::AssessmentsClient;
 use patchmesh_proto::admin::backup_client::BackupClient;
 use patchmesh_proto::admin::brakes_client::BrakesClient;
+use patchmesh_proto::admin::lab_client::LabClient;
 use patchmesh_proto::admin::links_client::LinksClient;
 use patchmesh_proto::admin::machines_client::MachinesClient;
 use patchmesh_proto::admin::parents_client::ParentsClient;
@@ -45,6 +46,9 @@ pub(crate) type Policies = PoliciesClient<InterceptedService<Channel, Deadline>>
 
 /// A client of what it knows of machines.
 pub(crate) type Machines = MachinesClient<InterceptedService<Channel, Deadline>>;
+
+/// A client of its lab.
+pub(crate) type Lab = LabClient<InterceptedService<Channel, Deadline>>;
 
 /// A client of its subscriptions.
 pub(crate) type Rollouts = RolloutsClient<InterceptedService<Channel, Deadline>>;
@@ -216,6 +220,11 @@ pub(crate) fn links(
     target: &Target,
 ) -> anyhow::Result<LinksClient<InterceptedService<Channel, Deadline>>> {
     Ok(LinksClient::with_interceptor(channel(target)?, Deadline))
+}
+
+/// A client for the lab.
+pub(crate) fn lab(target: &Target) -> anyhow::Result<Lab> {
+    Ok(LabClient::with_interceptor(channel(target)?, Deadline))
 }
 
 /// A client for brakes.

@@ -6,10 +6,14 @@ use std::path::Path;
 use std::str::FromStr;
 
 use anyhow::Context as _;
+use jiff::SignedDuration;
+use patchmesh_topology::rollout::Share;
+use patchmesh_topology::rollout::gate::AtMost;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 
 use super::exit::Exit;
+use crate::config::duration;
 
 /// The longest file.
 const MAX_FILE: u64 = 4 << 20;
@@ -26,6 +30,45 @@ where
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         text.parse().map(Self).map_err(serde::de::Error::custom)
+    }
+}
+
+/// A time to wait, such as `24h`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wait(pub(crate) SignedDuration);
+
+impl FromStr for Wait {
+    type Err = duration::Error;
+
+    fn from_str(text: &str) -> Result<Self, duration::Error> {
+        let wait = duration::parse(text)?;
+        Ok(Self(SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX)))
+    }
+}
+
+/// What must not be exceeded: a share, a count, or both.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Most {
+    #[serde(default)]
+    share: Option<Text<Share>>,
+    #[serde(default)]
+    count: Option<u64>,
+    #[serde(default)]
+    min_sample: u64,
+}
+
+impl Most {
+    /// The limit of `place`.
+    ///
+    /// # Errors
+    /// It limits nothing.
+    pub(crate) fn limit(self, place: &str) -> Result<AtMost, String> {
+        if self.share.is_none() && self.count.is_none() {
+            return Err(format!("{place}: max_failed needs a share, a count, or both"));
+        }
+        let share = self.share.map(|one| one.0);
+        Ok(AtMost { share, count: self.count, min_sample: self.min_sample })
     }
 }
 

@@ -3,9 +3,10 @@
 use clap::{Args, Subcommand};
 use patchmesh_proto::admin;
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use super::output::{Answer, table};
+use super::output::{Answer, clean, table};
 use super::select::confirm_on_terminal;
 use super::{Context, answer, connect, grpc};
 
@@ -20,6 +21,7 @@ pub(crate) enum Pending {
     List(List),
     Show(Show),
     Sign(Sign),
+    Consent(Consent),
     Withdraw(Withdraw),
 }
 
@@ -77,6 +79,25 @@ pub(crate) struct Sign {
     yes: bool,
 }
 
+/// Consent to a promotion without evidence that somebody else asked for
+///
+/// It is shown first, with what lacks now. Who asked cannot consent.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  patchmesh pending consent 7 --node primary
+
+JSON:
+  {\"generation\", \"lacks\": [TEXT], \"pending\": [NUMBER]}
+  \"lacks\" is what it did without; \"pending\" what now waits for signatures")]
+pub(crate) struct Consent {
+    /// Its number
+    id: u64,
+    /// Do not ask
+    #[arg(long, short)]
+    yes: bool,
+}
+
 /// Give one of them up
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -129,6 +150,7 @@ impl Pending {
                 context.output.print(&Row::from(found.pending.unwrap_or_default()))
             }
             Pending::Sign(command) => command.run(context, &mut client).await,
+            Pending::Consent(command) => command.run(context, &mut client).await,
             Pending::Withdraw(Withdraw { id, comment }) => {
                 let request = admin::WithdrawPendingRequest { id, comment };
                 let response = client.withdraw_pending(request).await.map_err(grpc::failure)?;
@@ -152,6 +174,57 @@ impl Sign {
         }
         let row = hand_in(client, self.id, signed.signatures).await?;
         context.output.print(&row)
+    }
+}
+
+impl Consent {
+    async fn run(self, context: &Context, client: &mut connect::Signatures) -> anyhow::Result<()> {
+        let found = get(client, self.id).await?.pending.unwrap_or_default();
+        let summary = lacks_now(context, &found).await?;
+        context.output.remark(&Row { summary, ..Row::from(found) }.text());
+        if !self.yes {
+            confirm_on_terminal(&format!("Consent to {}?", self.id))?;
+        }
+        let request = admin::ConsentOverrideRequest { number: self.id };
+        let response = context.lab()?.consent_override(request).await.map_err(grpc::failure)?;
+        let admin::ConsentOverrideResponse { generation, lacks, pending } = response.into_inner();
+        context.output.print(&Consented { generation, lacks, pending })
+    }
+}
+
+/// What an override would do without at this moment.
+async fn lacks_now(context: &Context, found: &admin::Pending) -> anyhow::Result<Vec<String>> {
+    let revisions: BTreeSet<_> = found.changes.iter().map(|one| one.revision.clone()).collect();
+    if found.kind() != admin::PendingKind::Override || revisions.is_empty() {
+        return Ok(found.summary.clone());
+    }
+    let request = admin::GetEvidenceRequest { revisions: revisions.into_iter().collect() };
+    let response = context.lab()?.get_evidence(request).await.map_err(grpc::failure)?;
+    let evidence = response.into_inner().evidence.into_iter();
+    let lines = evidence.flat_map(|one| {
+        let revision = one.revision;
+        one.lacks.into_iter().map(move |lack| format!("{revision}: {lack}"))
+    });
+    Ok(lines.collect())
+}
+
+/// What consent came to.
+#[derive(Debug, Serialize)]
+struct Consented {
+    generation: u64,
+    lacks: Vec<String>,
+    pending: Vec<u64>,
+}
+
+impl Answer for Consented {
+    fn text(&self) -> String {
+        let lacks = self.lacks.iter().map(|one| format!("did without: {}\n", clean(one)));
+        let waits = self
+            .pending
+            .iter()
+            .map(|id| format!("Waiting for signatures: patchmesh pending sign {id} --key FILE\n"));
+        let generation = format!("generation {}\n", self.generation);
+        lacks.chain(waits).chain([generation]).collect()
     }
 }
 

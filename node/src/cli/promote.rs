@@ -7,26 +7,33 @@ use patchmesh_proto::admin;
 use patchmesh_topology::name::{GroupName, RolloutName};
 use patchmesh_topology::node::Stage;
 use patchmesh_topology::revision::RevisionId;
+use serde::Serialize;
 
 use super::approve::plan::{self, Plan, Reach};
 use super::exit::Exit;
+use super::output::{Answer, clean};
 use super::pending::Asked;
 use super::{Context, decide, grpc};
 
 /// Approve for production what validation has approved
 ///
 /// Without revisions: everything that is approved in validation and undecided
-/// in production.
+/// in production. What lacks the evidence that `lab policy` asks for is refused
+/// where it is named, and left out where it is not.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   patchmesh promote --comment 'a week in the lab without trouble'
   patchmesh promote vendor:stable/openssl@3.0.15-1 --group servers
+  patchmesh promote vendor:stable/openssl@3.0.15-1 --override --node primary \
+    --reason 'exploited since yesterday; the lab has no exchange-2019 this week'
 
 JSON:
   {\"generation\", \"approval_sets\": {STAGE: {\"version\", \"digest\"}}, \"changed\",
    \"fetching\": [REVISION], \"problems\": [TEXT],
-   \"pending\": [NUMBER]}")]
+   \"pending\": [NUMBER], \"held\": [{\"revision\", \"lacks\": [TEXT]}], \"held_total\"}
+  \"held\" stays out of production, for want of evidence
+  with --override: {\"pending\", \"lacks\": [TEXT]}")]
 pub(crate) struct Promote {
     /// Revisions, as `update list` shows them
     #[arg(value_name = "REVISION")]
@@ -43,6 +50,14 @@ pub(crate) struct Promote {
     /// Sign with your key what waits for signatures
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
+    /// Do without the evidence that lacks, once another person has consented with
+    /// `pending consent`
+    #[arg(long = "override", requires = "reason", requires = "revisions",
+        conflicts_with_all = ["key", "comment", "with_dependencies", "retire", "dry_run"])]
+    is_override: bool,
+    /// Why it has to be promoted without
+    #[arg(long, value_name = "TEXT", requires = "is_override")]
+    reason: Option<String>,
     #[command(flatten)]
     reach: Reach,
     /// Do not wait for payloads
@@ -53,6 +68,9 @@ pub(crate) struct Promote {
 impl Promote {
     pub(crate) async fn run(self, context: &Context) -> anyhow::Result<()> {
         let mut revisions: Vec<String> = self.revisions.iter().map(ToString::to_string).collect();
+        if self.is_override {
+            return self.ask(context, revisions).await;
+        }
         let mut retires = false;
         // Without revisions there is nothing to add to all of it.
         if !revisions.is_empty() {
@@ -79,5 +97,34 @@ impl Promote {
             plan::retire(context, &response, revisions, Stage::Production, &self.groups).await?;
         }
         decide::finish(context, &mut admin, response, !self.no_wait, signing).await
+    }
+
+    /// Asks to do without evidence.
+    async fn ask(self, context: &Context, revisions: Vec<String>) -> anyhow::Result<()> {
+        let request = admin::AskOverrideRequest {
+            revisions,
+            groups: self.groups.iter().map(ToString::to_string).collect(),
+            rollout: self.rollout.map(|name| name.to_string()).unwrap_or_default(),
+            reason: self.reason.unwrap_or_default(),
+        };
+        let response = context.lab()?.ask_override(request).await.map_err(grpc::failure)?;
+        let admin::AskOverrideResponse { pending, lacks } = response.into_inner();
+        context.output.print(&Waiting { pending, lacks })
+    }
+}
+
+/// An override that waits for consent.
+#[derive(Debug, Serialize)]
+struct Waiting {
+    pending: u64,
+    lacks: Vec<String>,
+}
+
+impl Answer for Waiting {
+    fn text(&self) -> String {
+        let id = self.pending;
+        let lacks = self.lacks.iter().map(|one| format!("does without: {}\n", clean(one)));
+        let waits = format!("Waiting for another person: patchmesh pending consent {id}\n");
+        lacks.chain([waits]).collect()
     }
 }

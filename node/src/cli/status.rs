@@ -31,7 +31,8 @@ JSON:
    \"scrub\": {\"round_began_at\", \"round_is_over\", \"blobs\", \"bytes\", \"last_round_ended_at\",
    \"damaged\", \"mended\"},
    \"served_views\": [{\"stage\", \"group\", \"set\" or null, \"signed_at\", \"fit\"}],
-   \"view_building\": {\"sets\", \"views\", \"most_sets\", \"built\", \"seconds\", \"at\"} or null}
+   \"view_building\": {\"sets\", \"views\", \"most_sets\", \"built\", \"seconds\", \"at\"} or null,
+   \"promotion\": TEXT}
   \"disk_shortage\" is null unless the disk holds payloads back; \"scrub\": stored content read again
   \"held\" is what keeps a transfer from going faster at this moment: \"closed\" (hours for bulk content),
   \"critical\", \"normal\" (more urgent traffic), \"line\" or \"node\" (a limit); null: the line itself
@@ -40,6 +41,7 @@ JSON:
   of it yet; \"refused\": that one has something not open; \"none\": nothing is served
   \"view_building\", at the primary only: distinct sets of all groups, the views of these, the most sets
   of one group, and what building took when a view was due last
+  \"promotion\": what production asks of a revision, in a sentence
   NODE and STATUS as in `patchmesh nodes --help`")]
 pub(crate) struct Status {}
 
@@ -60,6 +62,7 @@ struct Answered {
     scrub: Scrub,
     served_views: Vec<ServedView>,
     view_building: Option<ViewBuilding>,
+    promotion: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -281,6 +284,7 @@ impl From<admin::GetStatusResponse> for Answered {
             scrub: response.scrub.unwrap_or_default().into(),
             served_views: response.served_views.into_iter().map(ServedView::from).collect(),
             view_building: response.view_building.map(ViewBuilding::from),
+            promotion: response.promotion,
         }
     }
 }
@@ -315,6 +319,7 @@ impl Answered {
             ("views", self.view_building.as_ref().and_then(ViewBuilding::text)),
             ("certificate", status.certificate_expires_at.as_ref().map(|at| format!("until {at}"))),
             ("keys", keys),
+            ("promotion", answer::some(self.promotion.clone())),
             ("stale since", status.stale_since.clone()),
             ("problem", status.problem.clone()),
             ("software", answer::some(status.software.clone())),

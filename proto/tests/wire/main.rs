@@ -4,6 +4,7 @@
 mod assessments;
 mod baselines;
 mod compat;
+mod lab;
 mod lint;
 mod models;
 mod plans;

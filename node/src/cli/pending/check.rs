@@ -97,6 +97,13 @@ pub(crate) fn sign(
     if pending.state() != admin::PendingState::Waiting {
         return Err(Exit::Exists.error(format!("{} does not wait any more", pending.id)));
     }
+    if pending.kind() == admin::PendingKind::Override {
+        let text = format!(
+            "{0} needs no signature but another person's consent: `patchmesh pending consent {0}`",
+            pending.id
+        );
+        return Err(Exit::Usage.error(text));
+    }
     let lines = if pending.kind() == admin::PendingKind::Decision {
         let stage = convert::stage(pending.stage).map_err(|error| wrong(&error.to_string()))?;
         check_decision(found, stage, &papers, asked)?

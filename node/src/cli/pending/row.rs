@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::time;
 use crate::cli::answer;
-use crate::cli::output::{Answer, fields};
+use crate::cli::output::{Answer, clean, fields};
 
 /// Changes spelled out in text; JSON has all of them.
 const SHOWN: usize = 50;
@@ -62,6 +62,10 @@ impl Row {
     /// What it is, in a few words.
     pub(crate) fn what(&self) -> String {
         match self.stage {
+            Some(_) if self.kind == "override" => {
+                let count = answer::counted(self.changes.len() as u64, "decision");
+                format!("override: {count} without evidence")
+            }
             Some(stage) => format!("{stage}: {}", self.summary_or_changes()),
             None => format!("{}: {}", self.kind, self.summary.join("; ")),
         }
@@ -77,6 +81,9 @@ impl Row {
 
     /// `1 of 2`, for each role.
     pub(crate) fn count(&self) -> String {
+        if self.needs_consent() {
+            return "needs consent".to_owned();
+        }
         if self.parts.is_empty() {
             return self.signers.len().to_string();
         }
@@ -89,6 +96,11 @@ impl Row {
                 .collect::<Vec<_>>()
                 .join(", "),
         }
+    }
+
+    /// Whether it waits for another person's consent instead of signatures.
+    fn needs_consent(&self) -> bool {
+        self.kind == "override" && self.state == "waiting"
     }
 
     /// Who may sign and has not.
@@ -114,6 +126,9 @@ impl Answer for Row {
             ("note", self.note.clone()),
             ("generation", self.generation.map(|number| number.to_string())),
         ]);
+        if self.kind == "override" {
+            text.extend(self.summary.iter().map(|one| format!("  lacks: {}\n", clean(one))));
+        }
         for change in self.changes.iter().take(SHOWN) {
             text += &format!("  {} {} for {}\n", change.decision, change.revision, change.group);
         }

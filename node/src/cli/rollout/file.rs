@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use patchmesh_topology::link::hours::Hours;
@@ -11,14 +10,14 @@ use patchmesh_topology::name::{GroupName, RolloutName, Site, SiteGroupName};
 use patchmesh_topology::node::Stage;
 use patchmesh_topology::revision::{RevisionId, Severity};
 use patchmesh_topology::rollout::deadline::Times;
-use patchmesh_topology::rollout::gate::{AtLeast, AtMost, Gate, OnBreach, Unreachable};
+use patchmesh_topology::rollout::gate::{AtLeast, Gate, OnBreach, Unreachable};
 use patchmesh_topology::rollout::{
     Action, Control, Cycle, Geographies, Limit, OnEmpty, Policy, Priority, Rollout, Share, Wave,
     What,
 };
 use serde::Deserialize;
 
-use crate::cli::file::{self, Text};
+use crate::cli::file::{self, Most, Text, Wait};
 use crate::config::duration;
 
 /// A plan to go on from.
@@ -107,7 +106,7 @@ struct GateFile {
     #[serde(default)]
     min_success: Option<LeastFile>,
     #[serde(default)]
-    max_failed: Option<MostFile>,
+    max_failed: Option<Most>,
     #[serde(default)]
     soak: Option<Text<Wait>>,
     #[serde(default)]
@@ -122,17 +121,6 @@ struct GateFile {
 #[serde(deny_unknown_fields)]
 struct LeastFile {
     share: Text<Share>,
-    #[serde(default)]
-    min_sample: u64,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct MostFile {
-    #[serde(default)]
-    share: Option<Text<Share>>,
-    #[serde(default)]
-    count: Option<u64>,
     #[serde(default)]
     min_sample: u64,
 }
@@ -183,19 +171,6 @@ fn geographies(file: Vec<Text<Where>>) -> Geographies {
         }
     }
     Geographies::new(sites, groups)
-}
-
-/// A time to wait, such as `24h`.
-#[derive(Debug, Clone, Copy)]
-struct Wait(SignedDuration);
-
-impl std::str::FromStr for Wait {
-    type Err = duration::Error;
-
-    fn from_str(text: &str) -> Result<Self, duration::Error> {
-        let wait: Duration = duration::parse(text)?;
-        Ok(Self(SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX)))
-    }
 }
 
 /// `required`.
@@ -311,16 +286,8 @@ fn wave(file: WaveFile) -> Result<Wave, String> {
 
 fn gate(wave: &str, file: GateFile) -> Result<Gate, String> {
     let least = |file: LeastFile| AtLeast { share: file.share.0, min_sample: file.min_sample };
-    let max_failed = match file.max_failed {
-        Some(MostFile { share: None, count: None, .. }) => {
-            return Err(format!("wave {wave}: max_failed needs a share, a count, or both"));
-        }
-        Some(most) => {
-            let share = most.share.map(|one| one.0);
-            Some(AtMost { share, count: most.count, min_sample: most.min_sample })
-        }
-        None => None,
-    };
+    let limit = |most: Most| most.limit(&format!("wave {wave}"));
+    let max_failed = file.max_failed.map(limit).transpose()?;
     Ok(Gate {
         min_reached: file.min_reached.map(least),
         min_success: file.min_success.map(least),

@@ -18,7 +18,8 @@ Examples:
 
 JSON:
   {\"outcomes\": [{\"rule\", \"due\": [MATCH], \"waiting\": [MATCH]}], \"decided\": DECIDED or null}
-  MATCH: {\"revision\", \"groups\": [NAME], \"until\" or null}
+  MATCH: {\"revision\", \"groups\": [NAME], \"until\" or null, \"lacks\": [TEXT]}
+  \"lacks\" is what keeps it out of production although it is due
   DECIDED: as `approve` prints it")]
 pub(crate) struct Run {
     /// One rule, enabled or not [default: every rule that is enabled]
@@ -46,6 +47,7 @@ struct Match {
     revision: String,
     groups: Vec<String>,
     until: Option<String>,
+    lacks: Vec<String>,
 }
 
 impl From<admin::RuleMatch> for Match {
@@ -54,6 +56,7 @@ impl From<admin::RuleMatch> for Match {
         Self {
             revision: one.revision,
             groups: one.groups,
+            lacks: one.lacks,
             until: (one.until != 0).then(|| answer::time(Some(&until))).flatten(),
         }
     }
@@ -64,7 +67,8 @@ impl Answer for Ran {
         let rows = self.outcomes.iter().flat_map(|outcome| {
             outcome.due.iter().chain(&outcome.waiting).map(|one| {
                 let when = match &one.until {
-                    None => "now".to_owned(),
+                    None if one.lacks.is_empty() => "now".to_owned(),
+                    None => format!("lacks evidence: {}", one.lacks.join("; ")),
                     Some(until) => format!("from {until}"),
                 };
                 [outcome.rule.clone(), one.revision.clone(), one.groups.join(","), when]
