@@ -56,7 +56,7 @@ async fn evidence(cluster: &Cluster, revision: &str) -> Result<Value> {
 
 /// Production's decisions.
 async fn production(cluster: &Cluster) -> Result<Vec<Value>> {
-    let shown = here(cluster, &["approvals", "show", "--stage", "production", "--expand"]).await?;
+    let shown = here(cluster, &["approvals", "show", "production", "--expand"]).await?;
     Ok(shown["approvals"].as_array().context("no list")?.clone())
 }
 

@@ -338,6 +338,7 @@ mod tests {
             changed: 1,
             fetching: vec!["x:y/z@1".into()],
             pending: vec![7],
+            ..admin::DecideResponse::default()
         };
         let decided = Decided::from(response);
         let json = serde_json::to_value(&decided).expect("JSON");

@@ -23,7 +23,7 @@ use super::draft::Draft;
 use super::machines::Lacking;
 use super::pending::{self, Entry, Pending};
 use super::publisher::{self, Fault, Worker};
-use super::records::PendingRecord;
+use super::records::{PendingRecord, SignerRecord};
 use crate::store;
 
 /// Most revisions of an override: it is an exception, and each is looked at.
@@ -187,7 +187,12 @@ pub fn consent(worker: &mut Worker, id: u64, by: &str) -> Result<Outcome, Error>
     if !decides(&worker.current.get().mesh, &waits.record.by) {
         return Err(Error::Gone(waits.record.by));
     }
-    waits.record.note = format!("{by} consented");
+    waits.record.signers.push(SignerRecord {
+        user: by.to_owned(),
+        key_id: String::new(),
+        role: "consent".to_owned(),
+        at: Timestamp::now().as_millisecond(),
+    });
     let by = by.to_owned();
     let done = waits.published(worker.current.get().number + 1)?;
     let outcome = worker.change(move |draft| {

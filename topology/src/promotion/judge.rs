@@ -38,8 +38,6 @@ pub enum Lack {
     },
     /// The latest result on a platform is no pass.
     NotPassed {
-        /// What to record a result about.
-        subject: Subject,
         /// Where.
         platform: PlatformName,
         /// The result.
@@ -122,7 +120,7 @@ fn on_platforms(
             _ if !required.contains(&platform) => {}
             None => lacks.push(Lack::NoResult { subject, platform }),
             Some(last) if last.outcome == Outcome::Pass => {}
-            Some(last) => lacks.push(Lack::NotPassed { subject, platform, last: last.clone() }),
+            Some(last) => lacks.push(Lack::NotPassed { platform, last: last.clone() }),
         }
     }
 }
@@ -149,7 +147,7 @@ impl fmt::Display for Lack {
                 f,
                 "nobody recorded a result on platform {platform}; try it there, then `patchmesh lab result add {subject} --platform {platform} --outcome pass`"
             ),
-            Self::NotPassed { platform, last, .. } => {
+            Self::NotPassed { platform, last } => {
                 write!(f, "on platform {platform} it did not pass: ")?;
                 said(f, last)?;
                 f.write_str("; record a pass once it does")
