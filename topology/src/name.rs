@@ -176,7 +176,7 @@ impl GroupName {
 impl PlatformName {
     /// Comes before every name, as [`GroupName::least`] does.
     pub(crate) fn least() -> Self {
-        Self(String::new())
+        Self(Arc::default())
     }
 }
 
