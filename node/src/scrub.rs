@@ -35,6 +35,8 @@ const KEEP_TIME: Duration = Duration::from_secs(30);
 const BLOBS: usize = 64;
 /// Bytes of small blobs that are read at a time.
 const BYTES: u64 = 1 << 20;
+/// What a blob counts for at least: looking it up costs as much, however small it is.
+const LEAST: u64 = 16 << 10;
 /// How much slower it is while payloads come or go.
 const YIELD: u32 = 8;
 /// The longest single pause, so that a change of what goes on is noticed.
@@ -329,7 +331,7 @@ impl Scrub {
             (self.unkept, self.kept_at) = (0, Instant::now());
             self.progress.keep().await?;
         }
-        self.pause(bytes).await;
+        self.pause(bytes.max(blobs * LEAST)).await;
         Ok(())
     }
 
