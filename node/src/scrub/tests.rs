@@ -109,6 +109,19 @@ async fn it_keeps_to_its_rate_and_goes_on_where_it_was() {
     assert_eq!((said.blobs, said.bytes), (4, 16 * PIECE as u64 + 6));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn small_blobs_do_not_pass_by_the_rate() {
+    let (_folder, content) = node();
+    for number in 0..64_u8 {
+        content.store().put_blob(&Bytes::from(vec![number; 10])).unwrap();
+    }
+    let begun = tokio::time::Instant::now();
+    let said = scrub_until(&content, options("1MiB/s"), |said| said.round_is_over).await;
+    assert_eq!((said.blobs, said.bytes), (64, 640));
+    let took = begun.elapsed();
+    assert!(took >= Duration::from_millis(900), "{took:?}");
+}
+
 #[test]
 fn digests_follow_each_other() {
     let mut bytes = [0; 32];
