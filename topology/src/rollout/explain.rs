@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::control::Order;
 use super::gate::{Counts, Obstacle, Unreachable};
 use super::limit::Turns;
-use super::measure::{Measured, patience};
+use super::measure::Measured;
 use super::plan::Tally;
 use super::{
     Admissions, Freezes, OnEmpty, Progress, Rollout, RolloutState, StopKind, Wave, WaveState,
@@ -166,8 +166,9 @@ fn wave_next(
     input: Input<'_>,
 ) -> Vec<String> {
     let (wave, of_wave) = (&rollout.waves[index], &state.waves[index]);
-    let until = |since| patience(wave, rollout.priority, input.freezes, since);
-    let until = of_wave.progress.open_since().and_then(until);
+    let tally = input.tallies.get(index);
+    let measured = Measured::of(rollout, index, of_wave, tally, input.freezes, input.now);
+    let until = measured.as_ref().and_then(|measured| measured.until);
     if let Some(stop) = &of_wave.paused {
         let name = &rollout.name;
         return vec![format!(
@@ -178,48 +179,30 @@ fn wave_next(
         .chain(silent(wave, until, counts, input.now))
         .collect();
     }
-    match of_wave.progress {
-        Progress::Skipped { .. } => Vec::new(),
-        Progress::Passed { .. } => turns(rollout, state, index, input),
-        Progress::Open { .. } => {
-            let measured = measured(rollout, state, index, input);
-            let obstacles = measured.obstacles(measured.counts());
-            obstacles
-                .iter()
-                .map(|obstacle| format!("to pass, {}", sentence(rollout, wave, obstacle)))
-                .chain(silent(wave, until, counts, input.now))
-                .chain(turns(rollout, state, index, input))
-                .collect()
-        }
-        Progress::Pending => pending_next(rollout, state, index, input.freezes),
+    let turn = measured.as_ref().and_then(|measured| measured.turns.as_ref());
+    let turn = turn.map(|one| turns(one, wave, &of_wave.admitted, rollout.control.order));
+    match (of_wave.progress, measured) {
+        (Progress::Pending, _) => pending_next(rollout, state, index, input.freezes),
+        (Progress::Open { .. }, Some(measured)) => measured
+            .obstacles()
+            .iter()
+            .map(|obstacle| format!("to pass, {}", sentence(rollout, wave, obstacle)))
+            .chain(silent(wave, until, counts, input.now))
+            .chain(turn.into_iter().flatten())
+            .collect(),
+        _ => turn.unwrap_or_default(),
     }
 }
 
-fn measured<'a>(
-    rollout: &'a Rollout,
-    state: &'a RolloutState,
-    index: usize,
-    input: Input<'a>,
-) -> Measured<'a> {
-    static NOTHING: Tally = Tally::nothing();
-    let (wave, state) = (&rollout.waves[index], &state.waves[index]);
-    let tally = input.tallies.get(index).unwrap_or(&NOTHING);
-    Measured { rollout, wave, state, tally, freezes: input.freezes, now: input.now }
-}
-
 /// Whose turn it is in a wave with a limit, who waits, and for whom.
-fn turns(rollout: &Rollout, state: &RolloutState, index: usize, input: Input<'_>) -> Vec<String> {
-    let measured = measured(rollout, state, index, input);
-    let (Some(turns), admitted) = (measured.turns(), &measured.state.admitted) else {
-        return Vec::new();
-    };
+fn turns(turns: &Turns<'_>, wave: &Wave, admitted: &Admissions, order: Order) -> Vec<String> {
     let waiting: Vec<String> = turns.waiting(admitted).iter().map(ToString::to_string).collect();
     let under_way: Vec<String> = admitted
         .iter()
         .filter(|(_, one)| one.finished.is_none())
-        .map(|(site, one)| format!("{site} ({})", lacks(&turns, site, one.at)))
+        .map(|(site, one)| format!("{site} ({})", lacks(turns, site, one.at)))
         .collect();
-    let limit = measured.wave.limit;
+    let limit = wave.limit;
     let counted = |count: u64, thing: &str| match count {
         1 => format!("1 {thing}"),
         count => format!("{count} {thing}s"),
@@ -233,7 +216,7 @@ fn turns(rollout: &Rollout, state: &RolloutState, index: usize, input: Input<'_>
         said.push(format!("of at most {most} at once it is under way at {}", first_of(&under_way)));
     }
     if !waiting.is_empty() {
-        let rule = match rollout.control.order {
+        let rule = match order {
             Order::Pause => "none is let in while the rollout is paused",
             _ if full(admitted) => "no more can be named in the signed state",
             _ => "each is let in when one under way has finished",

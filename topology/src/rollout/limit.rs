@@ -18,7 +18,7 @@ use jiff::Timestamp;
 
 use super::gate::Counts;
 use super::plan::Tally;
-use super::{Freezes, OnEmpty, Priority, Share, Wave, WaveState, freeze, later};
+use super::{Freezes, OnEmpty, Priority, Rollout, Share, Wave, WaveState, freeze, later};
 use crate::name::Site;
 
 /// The most sites of a wave with a limit: each is named in the signed state.
@@ -88,13 +88,11 @@ impl Wave {
         let with = |one: &&Admission| {
             one.at <= own.at && one.finished.is_none_or(|finished| finished > own.at)
         };
-        let under_way = admitted.values().filter(with).count();
-        match self.limit.sites {
-            Some(most) if under_way > most as usize => {
-                Err(Outside::Unfounded("more sites are under way than the plan allows"))
-            }
-            _ => Ok(own.at),
+        let is_beyond = |most: u32| admitted.values().filter(with).nth(most as usize).is_some();
+        if self.limit.sites.is_some_and(is_beyond) {
+            return Err(Outside::Unfounded("more sites are under way than the plan allows"));
         }
+        Ok(own.at)
     }
 }
 
@@ -120,20 +118,24 @@ pub struct Next {
 }
 
 impl<'a> Turns<'a> {
-    /// Of a wave whose machines said so much.
+    /// Of a wave whose machines said so much; `None` where it has no limit.
     #[must_use]
-    pub fn new(
-        wave: &'a Wave,
-        priority: Priority,
-        freezes: &'a Freezes,
+    pub fn of(
+        rollout: &'a Rollout,
+        index: usize,
         tally: &'a Tally,
+        freezes: &'a Freezes,
         now: Timestamp,
-    ) -> Self {
+    ) -> Option<Self> {
+        let (wave, priority) = (&rollout.waves[index], rollout.priority);
+        if wave.limit.is_none() {
+            return None;
+        }
         let mut sites: BTreeMap<&Site, Counts> = BTreeMap::new();
         for (site, _, counts) in tally.cells() {
             *sites.entry(site).or_default() += counts;
         }
-        Self { wave, priority, freezes, now, sites }
+        Some(Self { wave, priority, freezes, now, sites })
     }
 
     /// What the machines of a site said.
@@ -156,21 +158,27 @@ impl<'a> Turns<'a> {
     }
 
     fn has_finished(&self, site: &Site, at: Timestamp) -> bool {
-        let counts = self.counts(site);
+        // The wave no longer goes there.
+        let Some(&counts) = self.sites.get(site) else { return true };
         let share = self.wave.gate.min_reached.map_or(Share::ALL, |least| least.share);
         let is_skipped = counts.machines == 0 && self.wave.on_empty == OnEmpty::Skip;
         is_skipped || share.is_reached_by(counts.reached, counts.machines) || self.is_over(site, at)
     }
 
-    /// The sites that wait, in the order in which they are let in: that of the
-    /// plan's geographies, and of their names.
+    /// The sites that were not let in, by name.
+    pub fn outside<'s>(&'s self, admitted: &'s Admissions) -> impl Iterator<Item = &'a Site> + 's {
+        self.sites.keys().copied().filter(|site| !admitted.contains_key(*site))
+    }
+
+    /// The same in the order in which they are let in: that of the plan's
+    /// geographies, and of their names.
     #[must_use]
     pub fn waiting(&self, admitted: &Admissions) -> Vec<&'a Site> {
         let places = self.wave.geographies.places();
         let place = |site: &Site| places.iter().position(|place| site.is_within(place));
-        let mut waiting: Vec<&Site> =
-            self.sites.keys().copied().filter(|site| !admitted.contains_key(*site)).collect();
-        waiting.sort_by_key(|site| (place(site), *site));
+        let mut waiting: Vec<&Site> = self.outside(admitted).collect();
+        // Stable: the names stay in order.
+        waiting.sort_by_cached_key(|site| place(site));
         waiting
     }
 

@@ -29,55 +29,56 @@ pub fn patience(
 }
 
 /// An open wave, looked at.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub struct Measured<'a> {
-    /// Its plan.
-    pub rollout: &'a Rollout,
-    /// The wave.
-    pub wave: &'a Wave,
-    /// Where it stands.
-    pub state: &'a WaveState,
-    /// What its machines said.
-    pub tally: &'a Tally,
-    /// When nothing opens.
-    pub freezes: &'a Freezes,
-    /// When.
-    pub now: Timestamp,
+    wave: &'a Wave,
+    state: &'a WaveState,
+    since: Timestamp,
+    now: Timestamp,
+    known: Counts,
+    /// Whose turn it is, where the wave has a limit and its machines were counted.
+    pub turns: Option<Turns<'a>>,
+    /// Until when the unreachable are waited for; see [`patience`].
+    pub until: Option<Timestamp>,
+    /// What its machines said, with the rule for the unreachable applied.
+    pub counts: Counts,
 }
 
 impl<'a> Measured<'a> {
-    /// Whose turn it is, where the wave has a limit.
+    /// A wave of a plan; `None` where it is not open. Without a tally nobody has
+    /// counted yet.
     #[must_use]
-    pub fn turns(&self) -> Option<Turns<'a>> {
-        let Self { rollout, wave, tally, freezes, now, .. } = *self;
-        let turns = || Turns::new(wave, rollout.priority, freezes, tally, now);
-        (!wave.limit.is_none()).then(turns)
+    pub fn of(
+        rollout: &'a Rollout,
+        index: usize,
+        state: &'a WaveState,
+        tally: Option<&'a Tally>,
+        freezes: &'a Freezes,
+        now: Timestamp,
+    ) -> Option<Self> {
+        let since = state.progress.open_since()?;
+        let wave = &rollout.waves[index];
+        let turns = tally.and_then(|tally| Turns::of(rollout, index, tally, freezes, now));
+        let until = patience(wave, rollout.priority, freezes, since);
+        let known = tally.map(Tally::total).unwrap_or_default();
+        let counts = match &turns {
+            Some(turns) => turns.applied(&state.admitted),
+            None => wave.gate.applied(known, until.is_some_and(|until| until <= now)),
+        };
+        Some(Self { wave, state, since, now, known, turns, until, counts })
     }
 
-    /// What its machines said, with the rule for the unreachable applied; nothing
-    /// before it is open.
+    /// What keeps it from passing.
     #[must_use]
-    pub fn counts(&self) -> Counts {
-        let Some(since) = self.state.progress.open_since() else { return Counts::default() };
-        if let Some(turns) = self.turns() {
-            return turns.applied(&self.state.admitted);
-        }
-        let until = patience(self.wave, self.rollout.priority, self.freezes, since);
-        let over = until.is_some_and(|until| until <= self.now);
-        self.wave.gate.applied(self.tally.total(), over)
-    }
-
-    /// What keeps it from passing; `counts` are its [`Measured::counts`].
-    #[must_use]
-    pub fn obstacles(&self, counts: Counts) -> Vec<Obstacle> {
-        let Some(since) = self.state.progress.open_since() else { return Vec::new() };
-        let (wave, gate) = (self.wave, &self.wave.gate);
-        let waiting = self.turns().map_or(0, |turns| turns.waiting(&self.state.admitted).len());
+    pub fn obstacles(&self) -> Vec<Obstacle> {
+        let gate = &self.wave.gate;
+        let waiting =
+            self.turns.as_ref().map_or(0, |one| one.outside(&self.state.admitted).count());
         let turns = (waiting > 0).then_some(Obstacle::Turns { waiting });
         let asks = gate.min_reached.is_some() || gate.min_success.is_some();
-        let rest = match self.tally.total().machines {
+        let rest = match self.known.machines {
             0 if asks => vec![Obstacle::Empty],
-            _ => gate.obstacles(counts, since, wave.released, self.now),
+            _ => gate.obstacles(self.counts, self.since, self.wave.released, self.now),
         };
         turns.into_iter().chain(rest).collect()
     }

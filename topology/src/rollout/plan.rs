@@ -16,8 +16,8 @@ use jiff::Timestamp;
 
 use super::control::Order;
 use super::gate::{Breach, Counts, OnBreach};
-use super::limit::Next;
-use super::measure::{Measured, patience};
+use super::limit::{Next, Turns};
+use super::measure::Measured;
 use super::state::MAX_REASON;
 use super::{
     Freezes, OnEmpty, Progress, Rollout, RolloutSet, RolloutState, Stop, StopKind, WaveStates,
@@ -32,7 +32,7 @@ pub struct Tally {
     total: Counts,
 }
 
-/// Tallies of every rollout, one per wave; what is missing counts nothing.
+/// Tallies of every rollout, one per wave; what is missing was not counted yet.
 pub type Tallies = BTreeMap<RolloutName, Vec<Tally>>;
 
 impl Tally {
@@ -44,13 +44,6 @@ impl Tally {
         self.total.reached -= before.reached;
         self.total.installed -= before.installed;
         self.total.failed -= before.failed;
-    }
-
-    /// Nobody is known.
-    #[must_use]
-    pub const fn nothing() -> Self {
-        let total = Counts { machines: 0, reached: 0, installed: 0, failed: 0 };
-        Self { cells: BTreeMap::new(), total }
     }
 
     /// Takes note of a site where no machine of a group may be known.
@@ -148,7 +141,12 @@ impl Stepper<'_> {
         }
         // The waves in their order: one that passes now lets the next one open.
         let mut may_open = (order == Order::Run).then_some(begins);
-        for index in 0..self.rollout.waves.len() {
+        for (index, wave) in self.rollout.waves.iter().enumerate() {
+            // What was not counted yet is neither empty nor done.
+            let needs_counts = !wave.limit.is_none() || wave.on_empty == OnEmpty::Skip;
+            if needs_counts && self.tallies.get(index).is_none() {
+                return;
+            }
             self.open(index, may_open);
             self.admit(index, order == Order::Run);
             self.judge(index);
@@ -160,11 +158,6 @@ impl Stepper<'_> {
             let done = wave.progress.done_at().filter(|_| wave.paused.is_none());
             may_open = may_open.and(done);
         }
-    }
-
-    fn tally(&self, index: usize) -> &Tally {
-        static NOTHING: Tally = Tally::nothing();
-        self.tallies.get(index).unwrap_or(&NOTHING)
     }
 
     fn wake_at(&mut self, at: Timestamp) {
@@ -200,7 +193,7 @@ impl Stepper<'_> {
             if !whole && !paused {
                 continue;
             }
-            let failed = self.measured(index).counts().failed;
+            let failed = self.measured(index).map_or(0, |measured| measured.counts.failed);
             let wave = &mut self.step.state.waves[index];
             wave.acknowledged = failed;
             if paused {
@@ -210,10 +203,9 @@ impl Stepper<'_> {
         }
     }
 
-    fn measured(&self, index: usize) -> Measured<'_> {
-        let (rollout, wave) = (self.rollout, &self.rollout.waves[index]);
-        let (state, tally) = (&self.step.state.waves[index], self.tally(index));
-        Measured { rollout, wave, state, tally, freezes: self.freezes, now: self.now }
+    fn measured(&self, index: usize) -> Option<Measured<'_>> {
+        let (state, tally) = (&self.step.state.waves[index], self.tallies.get(index));
+        Measured::of(self.rollout, index, state, tally, self.freezes, self.now)
     }
 
     /// Opens a wave whose time has come; `after`: when the one before it was
@@ -234,7 +226,7 @@ impl Stepper<'_> {
         if due > self.now {
             return self.wake_at(due);
         }
-        let is_empty = self.tally(index).total().machines == 0;
+        let is_empty = self.tallies.get(index).is_none_or(|tally| tally.total().machines == 0);
         let (progress, what) = if is_empty && wave.on_empty == OnEmpty::Skip {
             (Progress::Skipped { at: self.now }, Transition::Skipped)
         } else {
@@ -248,10 +240,10 @@ impl Stepper<'_> {
     fn admit(&mut self, index: usize, may: bool) {
         let state = &self.step.state.waves[index];
         let may = may && state.paused.is_none();
-        let measured = self.measured(index);
-        let Some(turns) = measured.turns().filter(|_| state.progress.open_since().is_some()) else {
-            return;
-        };
+        let tally = self.tallies.get(index).filter(|_| state.progress.open_since().is_some());
+        let turns =
+            tally.and_then(|one| Turns::of(self.rollout, index, one, self.freezes, self.now));
+        let Some(turns) = turns else { return };
         let Next { admitted, let_in, wake } = turns.next(&state.admitted, may);
         if let Some(wake) = wake {
             self.wake_at(wake);
@@ -264,26 +256,24 @@ impl Stepper<'_> {
 
     /// Stops a wave whose machines fail, or lets it pass.
     fn judge(&mut self, index: usize) {
-        let wave = &self.rollout.waves[index];
-        let Some(since) = self.step.state.waves[index].progress.open_since() else { return };
-        if let Some(until) = patience(wave, self.rollout.priority, self.freezes, since) {
+        let gate = &self.rollout.waves[index].gate;
+        let Some(measured) = self.measured(index) else { return };
+        let state = &self.step.state.waves[index];
+        let breach = gate.breach(measured.counts, state.acknowledged);
+        let (is_paused, progress) = (state.paused.is_some(), state.progress);
+        let is_met = matches!(progress, Progress::Open { .. }) && measured.obstacles().is_empty();
+        let until = measured.until;
+        if let Some(until) = until {
             self.wake_at(until);
         }
-        let state = &self.step.state.waves[index];
-        if state.paused.is_some() {
+        if is_paused {
             return;
         }
-        let measured = self.measured(index);
-        let counts = measured.counts();
-        let breach = wave.gate.breach(counts, state.acknowledged);
         if let Some(breach) = breach {
-            return self.stop(index, wave.gate.on_breach, breach);
+            return self.stop(index, gate.on_breach, breach);
         }
-        if matches!(state.progress, Progress::Passed { .. }) {
-            return;
-        }
-        let is_met = measured.obstacles(counts).is_empty();
-        self.wake_at(later(since, wave.gate.soak));
+        let Progress::Open { since } = progress else { return };
+        self.wake_at(later(since, gate.soak));
         if is_met {
             self.step.state.waves[index].progress = Progress::Passed { since, at: self.now };
             self.note(Some(index), Transition::Passed);

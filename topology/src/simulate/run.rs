@@ -295,16 +295,12 @@ impl<'a> Run<'a> {
     fn waits(&self, index: usize, now: Timestamp) -> bool {
         let Some(state) = self.planner.states().get(&self.name) else { return false };
         let (plan, of_wave) = (self.plan(), &state.waves[index]);
-        if of_wave.progress.open_since().is_none() {
-            return false;
-        }
-        let (wave, tally) = (&plan.waves[index], &self.tallies[&self.name][index]);
-        let freezes = &self.world.freezes;
-        let measured = Measured { rollout: plan, wave, state: of_wave, tally, freezes, now };
+        let (tally, freezes) = (&self.tallies[&self.name][index], &self.world.freezes);
+        let measured = Measured::of(plan, index, of_wave, Some(tally), freezes, now);
         state.stop.is_none()
             && of_wave.paused.is_none()
             && of_wave.progress.done_at().is_none()
-            && measured.obstacles(measured.counts()) == [Obstacle::Operator]
+            && measured.is_some_and(|one| one.obstacles() == [Obstacle::Operator])
     }
 
     /// Looks what is open for whom.

@@ -164,41 +164,26 @@ type Alike<'a> = (Vec<&'a str>, Vec<Option<Timestamp>>);
 fn alike<'a>(offer: Offer<'a>, sites: &BTreeSet<&'a Site>) -> Vec<Vec<&'a Site>> {
     let marks = marks(offer);
     let turns: Vec<_> = turns(offer).collect();
+    // What was let in before now is the same, unless a freeze tells it apart.
+    let same = offer.plans.freezes.is_empty().then_some(offer.now);
     let mut alike: BTreeMap<Alike<'_>, Vec<&Site>> = BTreeMap::new();
     for site in sites {
-        let let_in = turns.iter().map(|turn| turn.of(site));
+        let let_in = turns.iter().map(|(wave, state, since)| {
+            let at = wave.admission(state, *since, Some(site)).ok()?;
+            Some(same.map_or(at, |now| at.max(now)))
+        });
         alike.entry((marks_over(&marks, site), let_in.collect())).or_default().push(site);
     }
     if alike.is_empty() { vec![Vec::new()] } else { alike.into_values().collect() }
 }
 
-/// An open wave that lets its sites in one after the other.
-struct Turn<'a> {
-    wave: &'a Wave,
-    state: &'a WaveState,
-    since: Timestamp,
-    /// What was let in before is the same.
-    now: Option<Timestamp>,
-}
-
-impl Turn<'_> {
-    /// When a site was let in, as far as that makes a difference.
-    fn of(&self, site: &Site) -> Option<Timestamp> {
-        let at = self.wave.admission(self.state, self.since, Some(site)).ok()?;
-        Some(self.now.map_or(at, |now| at.max(now)))
-    }
-}
-
-fn turns<'a>(offer: Offer<'a>) -> impl Iterator<Item = Turn<'a>> {
-    // Only a freeze can tell apart what was let in at different times.
-    let now = offer.plans.freezes.is_empty().then_some(offer.now);
+/// The open waves that let their sites in one after the other, and since when
+/// they are open.
+fn turns<'a>(offer: Offer<'a>) -> impl Iterator<Item = (&'a Wave, &'a WaveState, Timestamp)> {
     offer.plans.rollouts.values().flat_map(move |rollout| {
         let states = offer.states.get(&rollout.name).into_iter().flat_map(|state| &state.waves);
         let limited = rollout.waves.iter().zip(states).filter(|(wave, _)| !wave.limit.is_none());
-        limited.filter_map(move |(wave, state)| {
-            let since = state.progress.open_since()?;
-            Some(Turn { wave, state, since, now })
-        })
+        limited.filter_map(|(wave, state)| Some((wave, state, state.progress.open_since()?)))
     })
 }
 

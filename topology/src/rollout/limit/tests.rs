@@ -8,7 +8,7 @@ use proptest::option;
 use proptest::prelude::{Just, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
 
 use super::super::gate::Unreachable;
-use super::super::plan::{Changed, Planner, Tallies, plan};
+use super::super::plan::{Changed, Planner, Tallies, plan, step};
 use super::super::{
     Closed, Freeze, Place, Progress, Rollout, RolloutSet, RolloutState, WaveStates,
 };
@@ -205,4 +205,69 @@ proptest! {
         prop_assert_eq!(admitted(planner.states()).keys().collect::<BTreeSet<_>>(), known);
         prop_assert!(planner.states()[&name()].is_complete());
     }
+}
+
+/// A plan whose waves have a limit, the second of them everywhere too.
+fn limited(on_empty: OnEmpty) -> Rollout {
+    let limit = Limit { sites: Some(1), machines: None };
+    let wave = |name| Wave { limit, on_empty, ..Wave::plain(name, Vec::new()) };
+    Rollout::running(name(), Stage::Production, vec![wave("first"), wave("second")])
+}
+
+fn stepped(
+    rollout: &Rollout,
+    state: Option<&RolloutState>,
+    tallies: &[Tally],
+    hour: i64,
+) -> RolloutState {
+    step(rollout, &Freezes::new(), state, tallies, at(hour)).state
+}
+
+/// A plan that was started this moment is looked at before its machines are counted.
+#[test]
+fn what_was_not_counted_yet_is_neither_empty_nor_done() {
+    for on_empty in [OnEmpty::Wait, OnEmpty::Skip] {
+        let rollout = limited(on_empty);
+        let state = stepped(&rollout, None, &[], 0);
+        assert_eq!(state, RolloutState::pending(2));
+        let tally = said(&[(0, 10, 0), (1, 10, 0)]);
+        let counted = stepped(&rollout, Some(&state), &[tally.clone(), tally], 1);
+        assert_eq!(counted.waves[0].progress, Progress::Open { since: at(1) });
+        assert_eq!(counted.waves[0].admitted.len(), 1);
+        assert_eq!(counted.waves[1].progress, Progress::Pending);
+        // A primary that begins again takes nobody for done.
+        assert_eq!(stepped(&rollout, Some(&counted), &[], 2), counted);
+    }
+}
+
+/// Nobody waits for a site that was taken out of the wave.
+#[test]
+fn a_site_that_the_wave_goes_to_no_more_ends_its_turn() {
+    let rollout = limited(OnEmpty::Wait);
+    let both = said(&[(0, 10, 0), (1, 10, 0)]);
+    let state = stepped(&rollout, None, &[both.clone(), both], 0);
+    let [first] = state.waves[0].admitted.keys().collect::<Vec<_>>()[..] else {
+        panic!("{state:?}")
+    };
+    let other = usize::from(*first == site(0));
+    let rest = said(&[(other, 10, 0)]);
+    let state = stepped(&rollout, Some(&state), &[rest.clone(), rest], 1);
+    let under_way: Vec<&Site> = state.waves[0]
+        .admitted
+        .iter()
+        .filter(|(_, one)| one.finished.is_none())
+        .map(|(site, _)| site)
+        .collect();
+    assert_eq!(under_way, [&site(other)]);
+}
+
+/// What the machines of sites said: how many there are, and how many came to an end.
+fn said(words: &[(usize, u64, u64)]) -> Tally {
+    let mut tally = Tally::default();
+    for (place, machines, reached) in words {
+        let counts =
+            Counts { machines: *machines, reached: *reached, installed: *reached, failed: 0 };
+        tally.set(site(*place), "pcs".parse().expect("a group"), counts);
+    }
+    tally
 }

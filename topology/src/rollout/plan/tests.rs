@@ -7,6 +7,7 @@ use proptest::option;
 use proptest::prelude::{Just, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
 
 use super::super::gate::{AtLeast, AtMost, Gate, Unreachable};
+use super::super::measure::patience;
 use super::super::{Control, Freeze, Place, Share, Wave};
 use super::*;
 use crate::node::Stage;
