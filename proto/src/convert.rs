@@ -22,7 +22,9 @@ mod rollout;
 mod subscription;
 mod view;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::str::FromStr;
 
 use jiff::Timestamp;
 use patchmesh_topology::assessment::cve::NoCve;
@@ -239,6 +241,16 @@ pub(crate) fn sorted<K: Ord, V, C: FromIterator<(K, V)>>(
         None => Ok(entries.into_iter().collect()),
         Some(index) => Err(Fault::Order).at(&format!("{field}[{}]", index + 1)),
     }
+}
+
+/// Collects a list of names that has to be sorted without repeating one.
+pub(crate) fn names<T>(field: &str, list: Vec<String>) -> Result<BTreeSet<T>, Error>
+where
+    T: FromStr + Ord,
+    Error: From<T::Err>,
+{
+    let pairs = each(field, list, |one| Ok((one.parse()?, ())))?;
+    Ok(sorted::<T, _, BTreeMap<_, _>>(field, pairs)?.into_keys().collect())
 }
 
 /// A required time.

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::str::FromStr;
 
 use anyhow::Context as _;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use patchmesh_topology::rollout::Share;
 use patchmesh_topology::rollout::gate::AtMost;
 use serde::de::DeserializeOwned;
@@ -70,6 +70,23 @@ impl Most {
         let share = self.share.map(|one| one.0);
         Ok(AtMost { share, count: self.count, min_sample: self.min_sample })
     }
+}
+
+/// An instant of a file.
+///
+/// # Errors
+/// It has no offset, or is only a date or a time of day.
+pub(crate) fn instant(what: &str, time: &toml::value::Datetime) -> Result<Timestamp, String> {
+    time.to_string().parse().map_err(|_| {
+        format!(
+            "{what}: {time} is no instant; write it with its offset, such as 2026-12-01T08:00:00Z"
+        )
+    })
+}
+
+/// A text as such a file has it.
+pub(crate) fn quoted(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
 }
 
 /// Reads a file's text.

@@ -149,7 +149,7 @@ pub(crate) struct Halt {
 
 /// Halt a rollout for good
 ///
-/// Machines keep what they have; a rollout with `action = \"remove\"` removes it.
+/// Machines keep what they have; a rollout with `action = "remove"` removes it.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:

@@ -20,7 +20,7 @@ pub(crate) enum SiteGroup {
 
 /// Let a name stand for sites, in place of what it stood for
 ///
-/// A wave with `geographies = [\"@big-plants\"]` goes to all of them. Plans that
+/// A wave with `geographies = ["@big-plants"]` goes to all of them. Plans that
 /// name the group go to its new sites as soon as their wave is open there; what is
 /// open at a site that is left out closes. Signed with the plans by operators.
 #[derive(Debug, Args)]

@@ -12,7 +12,7 @@ use tonic::{Code, Request, Response, Status};
 
 use super::blocking;
 use super::context::Context;
-use super::status::{Refusal as _, field, internal};
+use super::status::{Refusal as _, field, internal, some};
 use crate::identity::machine_token::MachineToken;
 use crate::identity::peer::Peer;
 use crate::log::in_one_line;
@@ -202,12 +202,7 @@ fn life(seconds: u64) -> Result<SignedDuration, Status> {
 }
 
 fn area(site: &str, group: &str) -> Result<(Option<Site>, Option<GroupName>), Status> {
-    let site = (!site.is_empty()).then(|| site.parse()).transpose();
-    let group = (!group.is_empty()).then(|| group.parse()).transpose();
-    Ok((
-        site.map_err(|error| field("site", &error))?,
-        group.map_err(|error| field("group", &error))?,
-    ))
+    Ok((some("site", site)?, some("group", group)?))
 }
 
 /// Machines after a name, and where the next page begins.

@@ -5,6 +5,7 @@
 
 use std::error::Error;
 use std::fmt::Display;
+use std::str::FromStr;
 
 use patchmesh_topology::approval::{self, Fault};
 use patchmesh_topology::node::membership;
@@ -98,4 +99,13 @@ impl Refusal for tokens::Refusal {
             _ => Code::PermissionDenied,
         }
     }
+}
+
+/// A field that may be empty.
+///
+/// # Errors
+/// INVALID_ARGUMENT, with the field and what is wrong.
+pub(crate) fn some<T: FromStr<Err: Display>>(name: &str, text: &str) -> Result<Option<T>, Status> {
+    let parsed = (!text.is_empty()).then(|| text.parse());
+    parsed.transpose().map_err(|error| field(name, &error))
 }

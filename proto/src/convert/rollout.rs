@@ -17,7 +17,8 @@ use patchmesh_topology::rollout::{
 use super::link::{hours, hours_to_wire};
 use super::mesh::stage;
 use super::{
-    At, Error, Fault, at_most, each, optional_time, severity, sorted, time, timestamp_to_wire, word,
+    At, Error, Fault, at_most, each, names, optional_time, severity, sorted, time,
+    timestamp_to_wire, word,
 };
 use crate::wire;
 
@@ -125,10 +126,9 @@ impl From<&Gate> for wire::Gate {
 
 /// Where a wave goes; the names are looked up when all of the set is there.
 fn geographies(sites: Vec<String>, groups: Vec<String>) -> Result<Geographies, Error> {
-    let groups = each("site_groups", groups, |one| Ok((one.parse()?, ())))?;
-    let groups: Vec<_> = sorted::<_, _, Vec<_>>("site_groups", groups)?;
+    let groups = names("site_groups", groups)?;
     let sites = each("geographies", sites, |site| Ok(site.parse()?))?;
-    Ok(Geographies::new(sites, groups.into_iter().map(|(group, ())| group).collect()))
+    Ok(Geographies::new(sites, groups))
 }
 
 fn limit(value: wire::WaveLimit) -> Result<Limit, Error> {
@@ -148,12 +148,11 @@ impl TryFrom<wire::Wave> for Wave {
         at_most(&value.groups, MAX_LIST).at("groups")?;
         at_most(&value.windows, MAX_LIST).at("windows")?;
         at_most(&value.blackouts, MAX_LIST).at("blackouts")?;
-        let groups = each("groups", value.groups, |one| Ok((one.parse()?, ())))?;
-        let groups: Vec<_> = sorted::<_, _, Vec<_>>("groups", groups)?;
+        let groups = names("groups", value.groups)?;
         Ok(Self {
             name: value.name,
             geographies: geographies(value.geographies, value.site_groups)?,
-            groups: groups.into_iter().map(|(group, ())| group).collect(),
+            groups,
             share: match value.share {
                 0 => Share::ALL,
                 parts => share(parts).at("share")?,

@@ -10,26 +10,27 @@ use super::rate::Rate;
 use crate::name::NodeName;
 use crate::node::Mesh;
 
-/// When a node will have all it lacks of normal content, from `lacking`: the
-/// bytes that nodes lack. It has nothing before those above it have. `None` where
-/// nothing can be said: a line on the way has no limit, or it would take years.
+/// When nodes will have all they lack of normal content, from `lacking`: their
+/// bytes. None has it before those above it have. `None` where nothing can be said:
+/// a line on the way has no limit, or it would take years.
 #[must_use]
-pub fn arrival(
+pub fn arrivals(
     mesh: &Mesh,
     lacking: &BTreeMap<NodeName, u64>,
-    name: &NodeName,
     now: Timestamp,
-) -> Option<Timestamp> {
-    let above = mesh.ancestors(name);
-    let way = mesh.node(name).into_iter().chain(above);
-    let mut latest = now;
-    for node in way {
-        let Some(bytes) = lacking.get(&node.name).filter(|bytes| **bytes > 0) else { continue };
-        let line = mesh.link(&node.name);
-        let done = forecast(&line, Way::Down, Class::Normal, *bytes, now, None, Rate::UNLIMITED)?;
-        latest = latest.max(done);
-    }
-    Some(latest)
+) -> BTreeMap<NodeName, Option<Timestamp>> {
+    let own = |(name, bytes): (&NodeName, &u64)| {
+        let line = mesh.link(name);
+        forecast(&line, Way::Down, Class::Normal, *bytes, now, None, Rate::UNLIMITED)
+    };
+    let lines = lacking.iter().filter(|(_, bytes)| **bytes > 0);
+    let lines: BTreeMap<&NodeName, _> = lines.map(|one| (one.0, own(one))).collect();
+    let of = |name: &NodeName| {
+        let way = mesh.node(name).into_iter().chain(mesh.ancestors(name));
+        let mut on_the_way = way.filter_map(|node| lines.get(&node.name));
+        on_the_way.try_fold(now, |latest, done| Some(latest.max((*done)?)))
+    };
+    lacking.keys().map(|name| (name.clone(), of(name))).collect()
 }
 
 #[cfg(test)]
@@ -52,7 +53,12 @@ mod tests {
         let second = |second| Timestamp::from_second(second).ok();
         // An hour of one megabyte a second above, six minutes of ten below.
         let mut lacking = BTreeMap::from([(name("n02"), 3_600_000_000)]);
-        let of = |lacking: &BTreeMap<_, _>, text| arrival(&mesh, lacking, &name(text), now);
+        let of = |lacking: &BTreeMap<_, _>, text| {
+            // Whoever lacks nothing has it when those above have.
+            let mut lacking = lacking.clone();
+            lacking.entry(name(text)).or_insert(0);
+            arrivals(&mesh, &lacking, now)[&name(text)]
+        };
         assert_eq!(of(&lacking, "n02"), second(360));
         lacking.insert(name("n01"), 3_600_000_000);
         assert_eq!(of(&lacking, "n02"), second(3600));

@@ -87,6 +87,19 @@ fn resolve(rollout: &mut Rollout, known: &SiteGroups) -> Vec<(usize, Unresolved)
         .collect()
 }
 
+impl World {
+    /// The machines that a wave of a stage goes to, share apart, by their sites.
+    fn theirs<'w>(&'w self, wave: &'w Wave, stage: Stage) -> impl Iterator<Item = (&'w Site, u64)> {
+        let is_theirs = move |(site, group): &(Site, GroupName)| {
+            wave.geographies.hold(Some(site))
+                && (wave.groups.is_empty() || wave.groups.contains(group))
+                && self.groups.get(group) == Some(&stage)
+        };
+        let theirs = self.machines.iter().filter(move |(place, _)| is_theirs(place));
+        theirs.map(|((site, _), machines)| (site, *machines))
+    }
+}
+
 struct Checker<'a> {
     rollout: &'a Rollout,
     world: &'a World,
@@ -233,20 +246,20 @@ impl Checker<'_> {
         if wave.limit.sites == Some(0) || wave.limit.machines == Some(0) {
             self.find(Grade::Error, Some(index), "a limit of 0 lets nothing begin; leave it out");
         }
-        let mut sites: BTreeMap<&Site, u64> =
-            self.world.sites.keys().map(|site| (site, 0)).collect();
-        for ((site, group), machines) in &self.world.machines {
-            if wave.groups.is_empty() || wave.groups.contains(group) {
-                *sites.entry(site).or_default() += machines;
-            }
+        let all = self.world.sites.keys().filter(|site| wave.geographies.hold(Some(site)));
+        let mut sites: BTreeMap<&Site, u64> = all.map(|site| (site, 0)).collect();
+        for (site, machines) in self.world.theirs(wave, self.rollout.stage) {
+            *sites.entry(site).or_default() += machines;
         }
-        sites.retain(|site, _| wave.geographies.hold(Some(site)));
         if sites.len() > MAX_SITES {
             let text = format!(
                 "it has {} sites, and a wave with max_concurrent has at most {MAX_SITES}; make several of it",
                 sites.len()
             );
             self.find(Grade::Error, Some(index), text);
+        }
+        if self.world.machines.is_empty() {
+            return;
         }
         let named = |wanted: &dyn Fn(u64) -> bool| -> Vec<String> {
             let found = sites.iter().filter(|(_, machines)| wanted(**machines));
@@ -280,12 +293,8 @@ impl Checker<'_> {
         if self.world.machines.is_empty() {
             return None;
         }
-        let theirs = self.world.machines.iter().filter(|((site, group), _)| {
-            wave.geographies.hold(Some(site))
-                && (wave.groups.is_empty() || wave.groups.contains(group))
-                && self.world.groups.get(group) == Some(&self.rollout.stage)
-        });
-        let all: u64 = theirs.map(|(_, machines)| machines).sum();
+        let all: u64 =
+            self.world.theirs(wave, self.rollout.stage).map(|(_, machines)| machines).sum();
         let share = u64::from(wave.share.ten_thousandths());
         Some(all.saturating_mul(share).div_ceil(u64::from(Share::ALL.ten_thousandths())))
     }

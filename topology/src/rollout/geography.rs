@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::{MAX_LIST, RolloutSet};
+use super::{MAX_LIST, Rollout, RolloutSet};
 use crate::name::{RolloutName, Site, SiteGroupName};
 
 /// The most groups of sites of a mesh.
@@ -145,6 +145,19 @@ impl fmt::Display for Geographies {
     }
 }
 
+impl Rollout {
+    /// Looks up what the names of its waves stand for.
+    ///
+    /// # Errors
+    /// The name of the first wave that cannot go where it says.
+    pub fn resolve(&mut self, known: &SiteGroups) -> Result<(), (String, Unresolved)> {
+        for wave in &mut self.waves {
+            wave.geographies.resolve(known).map_err(|fault| (wave.name.clone(), fault))?;
+        }
+        Ok(())
+    }
+}
+
 impl RolloutSet {
     /// Looks up what the names of all plans stand for.
     ///
@@ -152,10 +165,8 @@ impl RolloutSet {
     /// The first plan that cannot go where it says.
     pub fn resolve(&mut self) -> Result<(), (RolloutName, Unresolved)> {
         for (name, rollout) in &mut self.rollouts {
-            for wave in &mut rollout.waves {
-                let resolved = wave.geographies.resolve(&self.site_groups);
-                resolved.map_err(|fault| (name.clone(), fault))?;
-            }
+            let resolved = rollout.resolve(&self.site_groups);
+            resolved.map_err(|(_, fault)| (name.clone(), fault))?;
         }
         Ok(())
     }

@@ -31,10 +31,8 @@ pub fn simulate(world: &World, rollout: &Rollout) -> Result<Outcome, Error> {
         return Err(Error::Waves(rollout.waves.len()));
     }
     let mut plan = rollout.clone();
-    for wave in &mut plan.waves {
-        let resolved = wave.geographies.resolve(&world.site_groups);
-        resolved.map_err(|fault| Error::Geographies(wave.name.clone(), fault))?;
-    }
+    let resolved = plan.resolve(&world.site_groups);
+    resolved.map_err(|(wave, fault)| Error::Geographies(wave, fault))?;
     let mut run = Run::new(world, plan);
     run.round(&Changed::All, world.start);
     for step in 0..=world.steps() {

@@ -10,7 +10,7 @@ use patchmesh_topology::name::AdvisoryName;
 use patchmesh_topology::revision::{Reference, Severity};
 use serde::Deserialize;
 
-use crate::cli::file::{self, line};
+use crate::cli::file::{self, line, quoted};
 
 /// What the file may say, and nothing else.
 #[derive(Debug, Deserialize)]
@@ -93,12 +93,11 @@ pub(super) struct Start {
 
 /// A file to go on from.
 pub(super) fn template(start: &Start) -> String {
-    let text = |text: &str| toml::Value::String(text.to_owned()).to_string();
     let list = |list: &[String]| {
         if list.is_empty() {
             return "[]".to_owned();
         }
-        let lines: String = list.iter().map(|one| format!("    {},\n", text(one))).collect();
+        let lines: String = list.iter().map(|one| format!("    {},\n", quoted(one))).collect();
         format!("[\n{lines}]")
     };
     format!(
@@ -126,12 +125,12 @@ pub(super) fn template(start: &Start) -> String {
          workarounds = []\n\
          # What the update is known to break.\n\
          side_effects = []\n",
-        text(&start.id),
-        text(&start.title),
-        text(start.severity.unwrap_or_default()),
+        quoted(&start.id),
+        quoted(&start.title),
+        quoted(start.severity.unwrap_or_default()),
         list(&start.updates),
         list(&start.cves),
-        text(&start.exploits),
+        quoted(&start.exploits),
     )
 }
 

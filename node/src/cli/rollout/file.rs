@@ -259,15 +259,8 @@ fn policy(name: Option<&str>, times: Option<TimesFile>) -> Result<Policy, String
 }
 
 fn wave(file: WaveFile) -> Result<Wave, String> {
-    let not_before = match file.not_before {
-        None => None,
-        Some(time) => Some(time.to_string().parse::<Timestamp>().map_err(|_| {
-            format!(
-                "wave {}: not_before {time} is no instant; write it with its offset, such as 2026-12-01T08:00:00Z",
-                file.name
-            )
-        })?),
-    };
+    let instant = |time| file::instant(&format!("wave {}: not_before", file.name), &time);
+    let not_before = file.not_before.map(instant).transpose()?;
     let groups: BTreeSet<GroupName> = file.groups.into_iter().map(|one| one.0).collect();
     Ok(Wave {
         geographies: geographies(file.geographies),

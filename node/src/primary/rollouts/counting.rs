@@ -34,6 +34,9 @@ struct Wave {
 #[derive(Debug, Default)]
 pub(super) struct Counting {
     watched: BTreeMap<String, Wave>,
+    /// Where the sites of waves with a limit have their turn, whether their machines
+    /// report or not.
+    turns: BTreeMap<String, Vec<(Site, GroupName)>>,
     /// The number of the generation that they are of.
     followed: Option<u64>,
 }
@@ -51,6 +54,7 @@ impl Counting {
         if self.followed == Some(generation.number) {
             return Ok(());
         }
+        self.turns = turns(generation);
         let wanted = waves(generation);
         let gone: Vec<&str> = self
             .watched
@@ -76,14 +80,17 @@ impl Counting {
         let rollouts = started(generation);
         ledger.read(|known| {
             let of = |rollout: &Rollout| {
-                let tally = |(index, wave)| {
-                    let cell = known.cell(&name(&rollout.name, index));
+                let tally = |index| {
+                    let name = name(&rollout.name, index);
+                    let cell = known.cell(&name);
                     let mut tally =
                         cell.map(|cell| tally(cell, rollout.action)).unwrap_or_default();
-                    note_sites(&mut tally, generation, rollout.stage, wave);
+                    for (site, group) in self.turns.get(&name).into_iter().flatten() {
+                        tally.note(site.clone(), group.clone());
+                    }
                     tally
                 };
-                rollout.waves.iter().enumerate().map(tally).collect()
+                (0..rollout.waves.len()).map(tally).collect()
             };
             rollouts.map(|rollout| (rollout.name.clone(), of(rollout))).collect()
         })
@@ -127,19 +134,27 @@ pub(crate) fn gate_counts(count: Count, action: Action) -> Counts {
     }
 }
 
-/// Sites of a wave with a limit have their turn whether their machines report
-/// or not.
-fn note_sites(tally: &mut Tally, generation: &Generation, stage: Stage, wave: &Planned) {
-    if wave.limit.is_none() {
-        return;
+/// The places of waves with a limit, by the names of their selections.
+fn turns(generation: &Generation) -> BTreeMap<String, Vec<(Site, GroupName)>> {
+    let mut turns = BTreeMap::new();
+    for rollout in started(generation) {
+        for (index, wave) in rollout.waves.iter().enumerate() {
+            if !wave.limit.is_none() {
+                turns.insert(name(&rollout.name, index), places(generation, rollout.stage, wave));
+            }
+        }
     }
+    turns
+}
+
+/// The sites that a wave goes to, each with one of its groups.
+fn places(generation: &Generation, stage: Stage, wave: &Planned) -> Vec<(Site, GroupName)> {
     let theirs = |name: &&GroupName| wave.groups.is_empty() || wave.groups.contains(*name);
     let mut groups = generation.mesh.groups_of(stage).map(|group| &group.name).filter(theirs);
-    let Some(group) = groups.next() else { return };
+    let Some(group) = groups.next() else { return Vec::new() };
     let sites = set::sites(&generation.mesh, stage).into_iter();
-    for site in sites.filter(|site| wave.geographies.hold(Some(site))) {
-        tally.note(site.clone(), group.clone());
-    }
+    let sites = sites.filter(|site| wave.geographies.hold(Some(site)));
+    sites.map(|site| (site.clone(), group.clone())).collect()
 }
 
 fn name(rollout: &RolloutName, wave: usize) -> String {

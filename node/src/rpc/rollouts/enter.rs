@@ -14,6 +14,7 @@ use patchmesh_topology::rollout::control::{Order, Refused};
 use patchmesh_topology::rollout::geography::Unresolved;
 use patchmesh_topology::rollout::plan::Tallies;
 use patchmesh_topology::rollout::{Control, MAX_ROLLOUTS, Rollout};
+use patchmesh_topology::view::set;
 use tonic::{Code, Status};
 
 use super::{explain, subject};
@@ -98,7 +99,7 @@ fn examine(
         deadline: subject::deadline(generation, rollout, &revisions),
         ..World::default()
     };
-    for node in mesh.nodes.values().filter(|node| node.stages.contains(&rollout.stage)) {
+    for node in set::serving(mesh, rollout.stage) {
         world.sites.insert(node.site.clone(), mesh.link(&node.name).zone);
     }
     // Where machines of the stage are known, from whatever is counted.

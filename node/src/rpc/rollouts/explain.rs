@@ -1,8 +1,6 @@
 //! Where rollouts stand, and why.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Display;
-use std::str::FromStr;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -22,7 +20,7 @@ use crate::log::in_one_line;
 use crate::reports::ledger::records::MACHINES;
 use crate::rpc::blocking;
 use crate::rpc::context::Context;
-use crate::rpc::status::field;
+use crate::rpc::status::{field, some};
 
 pub(super) fn list(
     node: &Context,
@@ -169,11 +167,6 @@ async fn whose(node: &Context, request: &wire::ExplainSiteRequest) -> Result<Who
             Ok(Whose { site, group: Some(group), machine: Some(machine) })
         }
     }
-}
-
-fn some<T: FromStr<Err: Display>>(name: &str, text: &str) -> Result<Option<T>, Status> {
-    let parsed = (!text.is_empty()).then(|| text.parse());
-    parsed.transpose().map_err(|error| field(name, &error))
 }
 
 /// Where the ledger of machines has one.

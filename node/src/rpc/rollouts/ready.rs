@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use patchmesh_topology::link::arrival::arrival;
+use patchmesh_topology::link::arrival::arrivals;
 use patchmesh_topology::name::{NodeName, Site};
 
 use crate::generation::Generation;
@@ -35,10 +35,11 @@ pub(super) fn unready(
         }
     }
     let left = lacking.iter().map(|(name, (_, bytes))| (name.clone(), *bytes)).collect();
+    let arrivals = arrivals(mesh, &left, now);
     let mut sites: BTreeMap<Site, Lacks> = BTreeMap::new();
     for (name, (payloads, bytes)) in &lacking {
         let Some(node) = mesh.node(name) else { continue };
-        let until = arrival(mesh, &left, name, now);
+        let until = arrivals.get(name).copied().flatten();
         let lacks = Lacks { payloads: *payloads, bytes: *bytes, until };
         let last = |until: Option<Timestamp>| (until.is_none(), until);
         match sites.get(&node.site) {

@@ -7,7 +7,7 @@ use patchmesh_topology::rollout::brake::ask::{Ask, Whom};
 use patchmesh_topology::rollout::exception::{Scope, Subject};
 use patchmesh_topology::rollout::{Exception, Freeze, MAX_LIST};
 
-use super::super::{At, Error, Fault, at_most, each, sorted, time, timestamp_to_wire};
+use super::super::{At, Error, Fault, at_most, each, names, time, timestamp_to_wire};
 use crate::wire;
 
 /// A freeze and its name.
@@ -46,12 +46,8 @@ pub fn freeze_to_wire((name, freeze): (&FreezeName, &Freeze)) -> wire::Freeze {
 pub fn site_group(value: wire::SiteGroup) -> Result<(SiteGroupName, BTreeSet<Site>), Error> {
     let name = value.name.parse().at("name")?;
     at_most(&value.sites, MAX_LIST).at("sites")?;
-    let sites = each("sites", value.sites, |site| Ok((site.parse::<Site>()?, ())))?;
-    let sites: Vec<_> = sorted::<_, _, Vec<_>>("sites", sites)?;
-    match sites.is_empty() {
-        true => Err(Fault::Missing).at("sites"),
-        false => Ok((name, sites.into_iter().map(|(site, ())| site).collect())),
-    }
+    let sites = names("sites", value.sites)?;
+    if sites.is_empty() { Err(Fault::Missing).at("sites") } else { Ok((name, sites)) }
 }
 
 /// A group of sites for the wire.

@@ -14,6 +14,7 @@ use patchmesh_topology::link::profile::Profile;
 use patchmesh_topology::name::{NodeName, Site};
 
 use crate::cli::exit::Exit;
+use crate::cli::file::quoted;
 use crate::cli::{Context, answer, connect, grpc};
 
 /// Days that are watched unless the file says otherwise.
@@ -265,11 +266,6 @@ fn say_site(text: &mut String, site: &str, place: &Place) {
     if !machines.is_empty() {
         let _ = writeln!(text, "machines = {{ {} }}", machines.join(", "));
     }
-}
-
-/// A string of TOML.
-fn quoted(text: &str) -> String {
-    toml::Value::String(text.to_owned()).to_string()
 }
 
 fn list(all: &[String]) -> String {

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::str::FromStr;
 
-use jiff::{SignedDuration, Timestamp};
 use patchmesh_topology::link::hours::Hours;
 use patchmesh_topology::link::profile::{Limits, Profile, Rule};
 use patchmesh_topology::link::rate::Rate;
@@ -17,9 +16,8 @@ use patchmesh_topology::rollout::{Freeze, Freezes, Share, SiteGroups, freeze};
 use patchmesh_topology::simulate::{Behaviour, MAX_SITES, SimSite, World};
 use serde::Deserialize;
 
-use crate::cli::file::{self, Text};
+use crate::cli::file::{self, Text, Wait, instant};
 use crate::cli::rollout::file::Place;
-use crate::config::duration;
 
 /// A mesh to go on from.
 pub(super) const EXAMPLE: &str = include_str!("world.toml");
@@ -117,19 +115,6 @@ const fn one() -> usize {
     1
 }
 
-/// A time to wait, such as `4h`.
-#[derive(Debug, Clone, Copy)]
-struct Wait(SignedDuration);
-
-impl FromStr for Wait {
-    type Err = duration::Error;
-
-    fn from_str(text: &str) -> Result<Self, duration::Error> {
-        let wait = duration::parse(text)?;
-        Ok(Self(SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX)))
-    }
-}
-
 /// Bytes, such as `350 MB`.
 #[derive(Debug, Clone, Copy)]
 struct Size(u64);
@@ -184,12 +169,6 @@ where
     }
 }
 
-/// The mesh of the example.
-#[cfg(test)]
-fn example() -> anyhow::Result<World> {
-    parse(EXAMPLE).map_err(anyhow::Error::msg)
-}
-
 /// Reads the file and checks everything in it.
 pub(super) fn read(path: &Path) -> anyhow::Result<World> {
     file::read(path, parse)
@@ -225,14 +204,6 @@ pub(super) fn parse(text: &str) -> Result<World, String> {
     };
     world.check().map_err(|error| error.to_string())?;
     Ok(world)
-}
-
-fn instant(what: &str, time: &toml::value::Datetime) -> Result<Timestamp, String> {
-    time.to_string().parse().map_err(|_| {
-        format!(
-            "{what}: {time} is no instant; write it with its offset, such as 2026-12-01T08:00:00Z"
-        )
-    })
 }
 
 fn group((name, file): (String, GroupFile)) -> Result<(GroupName, Behaviour), String> {
@@ -348,7 +319,7 @@ mod tests {
 
     #[test]
     fn the_example_says_what_it_says_and_can_be_simulated() {
-        let world = example().expect("a world");
+        let world = parse(EXAMPLE).expect("a world");
         assert_eq!(world.sites.len(), 1 + 60 + 1 + 40 + 1 + 20);
         let paris = &world.sites[1];
         assert_eq!((paris.name.as_str(), paris.above), ("emea/fr/office-1", Some(0)));
