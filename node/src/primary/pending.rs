@@ -367,14 +367,28 @@ pub(super) fn publish(worker: &mut Worker, pending: Pending) -> Result<Pending, 
 }
 
 /// Publishes what has all its signatures and could not be published when the last
-/// one came.
+/// one came. What still cannot be does not hold up the rest.
 pub(super) fn publish_met(worker: &mut Worker) -> Result<(), Error> {
-    let signed = |one: &Pending| !one.papers.is_empty() && !one.record.signers.is_empty();
-    for pending in list(&worker.press.store, false)?.into_iter().filter(signed) {
-        let repository = worker.press.signing.repository().ok_or(Error::NoRepository)?;
-        if Outlook::new(repository, &pending.papers)?.is_met(&pending.papers) {
-            publish(worker, pending)?;
+    let waiting = list(&worker.press.store, false)?;
+    for id in waiting.into_iter().map(|one| one.id) {
+        if let Err(error) = publish_if_met(worker, id) {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(pending = id, error, "what waits is not published");
         }
+    }
+    Ok(())
+}
+
+fn publish_if_met(worker: &mut Worker, id: u64) -> Result<(), Error> {
+    // Read anew: what was published just now may have changed it.
+    let pending = get(&worker.press.store, id)?;
+    let is_signed = !pending.papers.is_empty() && !pending.record.signers.is_empty();
+    if !pending.is_waiting() || !is_signed {
+        return Ok(());
+    }
+    let repository = worker.press.signing.repository().ok_or(Error::NoRepository)?;
+    if Outlook::new(repository, &pending.papers)?.is_met(&pending.papers) {
+        publish(worker, pending)?;
     }
     Ok(())
 }

@@ -366,7 +366,7 @@ impl Worker {
         self.look_at_pending();
         if let Err(error) = pending::publish_met(self) {
             let error = &error as &dyn std::error::Error;
-            tracing::warn!(error, "what is signed by enough is not published");
+            tracing::warn!(error, "what waits for signatures could not be read");
         }
         if let Err(error) = self.try_renew(now) {
             tracing::error!(

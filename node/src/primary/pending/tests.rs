@@ -5,8 +5,9 @@ use std::convert::Infallible;
 
 use patchmesh_topology::approval::Decision;
 use patchmesh_topology::digest::Sha256;
-use patchmesh_topology::name::UserName;
+use patchmesh_topology::name::{RolloutName, UserName};
 use patchmesh_topology::person;
+use patchmesh_topology::promotion::Policy;
 
 use super::*;
 use crate::generation::testing::restart;
@@ -233,6 +234,56 @@ async fn a_change_of_holders_moves_the_ground_too() {
     company.sign(id, 2).await.unwrap_err();
     company.sign(id, 0).await.unwrap();
     assert!(!company.sign(id, 1).await.unwrap().is_waiting());
+}
+
+#[tokio::test]
+async fn what_cannot_be_published_holds_up_nothing_else() {
+    let company = Company::start().await;
+    company.people_decide().await;
+    // The first is refused for want of evidence, whoever signs it.
+    let approve = |draft: &mut Draft| {
+        let mut set = draft.approvals(Stage::Production).as_ref().clone();
+        set.version += 1;
+        let approval = Approval {
+            decision: Decision::Approved(RolloutName::default_for(Stage::Production)),
+            by: "user alice".to_owned(),
+            at: draft.now,
+            comment: String::new(),
+            rule: String::new(),
+        };
+        set.entries.insert((ONE.parse().unwrap(), "servers".parse().unwrap()), approval);
+        draft.set_approvals(set);
+        Ok::<_, Infallible>(())
+    };
+    let (_, _, pended) = company.primary.publisher.publish_noting(approve).await.unwrap();
+    let (first, second) = (pended[0], company.decline(TWO).await[0]);
+    let ask = |draft: &mut Draft| {
+        Arc::make_mut(&mut draft.lab).set_policy(Some(Policy::default()), "user alice", draft.now);
+        Ok::<_, Infallible>(())
+    };
+    company.primary.publisher.publish(ask).await.unwrap();
+    company.sign(first, 0).await.unwrap();
+    let refused = company.sign(first, 1).await.unwrap_err();
+    assert!(matches!(refused, Error::Publish(_)), "{refused}");
+
+    // The second has its signatures, too, and was not published when they came.
+    let mut signed = get(&company.primary.store, second).unwrap();
+    let signatures: Vec<_> =
+        company.keys[..2].iter().flat_map(|key| given(&signed, key)).collect();
+    let met = move |worker: &mut Worker| {
+        let outlook = Outlook::new(worker.press.signing.repository().unwrap(), &signed.papers);
+        let outlook = outlook.unwrap();
+        for one in signatures {
+            outlook.add(&mut signed.papers[0], one.signature).unwrap();
+            signed.record.signers.push(SignerRecord::default());
+        }
+        save(&worker.press.store, &signed).unwrap();
+        publish_met(worker)
+    };
+    company.alone(met).await.unwrap();
+    assert!(get(&company.primary.store, first).unwrap().is_waiting());
+    assert!(!get(&company.primary.store, second).unwrap().is_waiting());
+    assert_eq!(company.decided(), 1);
 }
 
 #[tokio::test]
