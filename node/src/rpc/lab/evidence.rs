@@ -116,15 +116,18 @@ fn platforms(
     required.union(&tried).map(one).collect()
 }
 
-/// What these revisions lack to be promoted, as a generation has it.
+/// What these revisions lack to be promoted, as a generation has it. Nothing at a
+/// node that is not the primary: it does not hear of machines.
 pub(in crate::rpc) fn lacking<'a>(
     node: &Context,
     generation: &Generation,
     revisions: impl IntoIterator<Item = &'a RevisionId>,
 ) -> Lacking {
-    let heard = node.primary.as_ref();
-    let heard = heard.map_or(Machines::none(), |one| Machines::of(one.ledger.clone()));
-    let Some(validation) = generation.approvals(Stage::Validation) else { return Lacking::new() };
-    let machines = heard.of_validation(&generation.mesh);
+    let (Some(primary), Some(validation)) = (&node.primary, generation.approvals(Stage::Validation))
+    else {
+        return Lacking::new();
+    };
+    let machines = Machines::of(primary.ledger.clone());
+    let machines = machines.of_validation(&generation.mesh);
     machines::lacking(&generation.lab, &validation.set, &machines, revisions, Timestamp::now())
 }
