@@ -232,6 +232,8 @@ async fn two_people_answer_for_what_lacks_evidence() -> Result<()> {
     let one = &all[0];
     ensure!(one["asked_by"] == "user paul" && one["consented_by"] == "user petra", "{all}");
     ensure!(one["lacks"][0].to_string().contains("debian-12"), "{all}");
+    let shown = here(&cluster, &["pending", "show", &number]).await?;
+    ensure!(shown["signers"][0]["user"] == "petra", "{shown}");
     let again = consent(&cluster, &petra, &number).await?;
     again.failure_that_says(&["does not wait any more"])?;
 

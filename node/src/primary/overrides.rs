@@ -24,6 +24,7 @@ use super::machines::Lacking;
 use super::pending::{self, Entry, Pending};
 use super::publisher::{self, Fault, Worker};
 use super::records::{PendingRecord, SignerRecord};
+use crate::identity::peer::Peer;
 use crate::store;
 
 /// Most revisions of an override: it is an exception, and each is looked at.
@@ -176,24 +177,25 @@ fn sentences(lacking: &Lacking) -> Vec<String> {
 ///
 /// # Errors
 /// Why not; nothing has changed then.
-pub fn consent(worker: &mut Worker, id: u64, by: &str) -> Result<Outcome, Error> {
+pub fn consent(worker: &mut Worker, id: u64, user: UserName) -> Result<Outcome, Error> {
+    let name = user.to_string();
+    let by = Peer::User(user).to_string();
     let mut waits = pending::waiting(&worker.press.store, id)?;
     if waits.record.kind() != wire::PendingKind::Override {
         return Err(Error::NoOverride(id));
     }
     if waits.record.by == by {
-        return Err(promotion::Rejection::Same(by.to_owned()).into());
+        return Err(promotion::Rejection::Same(by).into());
     }
     if !decides(&worker.current.get().mesh, &waits.record.by) {
         return Err(Error::Gone(waits.record.by));
     }
     waits.record.signers.push(SignerRecord {
-        user: by.to_owned(),
+        user: name,
         key_id: String::new(),
         role: "consent".to_owned(),
         at: Timestamp::now().as_millisecond(),
     });
-    let by = by.to_owned();
     let done = waits.published(worker.current.get().number + 1)?;
     let outcome = worker.change(move |draft| {
         let lacks = decide(draft, &waits, &by)?;

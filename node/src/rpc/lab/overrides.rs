@@ -1,6 +1,7 @@
 //! Doing without evidence: one asks, another consents.
 
 use patchmesh_proto::{admin as wire, convert};
+use patchmesh_topology::name::UserName;
 use patchmesh_topology::node::Stage;
 use tonic::{Code, Status};
 
@@ -13,10 +14,10 @@ use crate::rpc::signatures::{self, stopped};
 use crate::rpc::status::{Refusal, field, internal};
 
 /// Two people answer for an override, so both have names.
-fn check_person(node: &Context, peer: &Peer) -> Result<(), Status> {
+fn check_person(node: &Context, peer: &Peer) -> Result<UserName, Status> {
     check_stage(&node.generation().mesh, peer, Stage::Production)?;
     match peer {
-        Peer::User(_) => Ok(()),
+        Peer::User(name) => Ok(name.clone()),
         _ => Err(Status::permission_denied(format!(
             "two people with names of their own answer for an override, and this came from {peer}; use your credentials: --node NAME"
         ))),
@@ -54,9 +55,9 @@ pub(super) async fn consent(
     request: &wire::ConsentOverrideRequest,
 ) -> Result<wire::ConsentOverrideResponse, Status> {
     let primary = node.primary()?;
-    check_person(node, peer)?;
-    let (number, by) = (request.number, peer.to_string());
-    let consenting = primary.publisher.alone(move |worker| overrides::consent(worker, number, &by));
+    let (number, user) = (request.number, check_person(node, peer)?);
+    let consenting =
+        primary.publisher.alone(move |worker| overrides::consent(worker, number, user));
     let done = consenting.await.map_err(stopped)?.map_err(status)?;
     tracing::warn!(number, by = %peer, generation = done.generation, "promoted without evidence");
     Ok(wire::ConsentOverrideResponse {
