@@ -25,6 +25,15 @@ pub(crate) use driver::{Form, Target};
 
 use std::fmt::{Debug, Display};
 
+/// Entries of a list that has just grown, and so takes the most memory for what
+/// came: a vector that doubles is there with half of it once more meanwhile.
+pub(crate) const GROWN: usize = (4 << 10) + 1;
+
+/// Bytes of memory for each byte of a message with lists: an entry of nothing has
+/// two bytes and becomes a struct of some hundreds, [half as much again](GROWN) while
+/// its list grows. How long the message may be bounds them all.
+pub(crate) const LISTS: u64 = 512;
+
 /// A word about an outcome: `Ok`, or what the error says with its causes.
 pub(crate) fn word<T, E: std::error::Error>(outcome: &Result<T, E>) -> String {
     match outcome {

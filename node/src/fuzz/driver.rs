@@ -93,6 +93,12 @@ impl Target {
         let corpus = run.corpus();
         assert!(!corpus.is_empty(), "{} holds no corpus", run.folder().display());
         for input in corpus.into_iter().chain(seeds) {
+            if self.form == Form::Fields {
+                // Not left to chance, which finds them once in a hundred runs.
+                for list in fields::drawn_out(&input) {
+                    run.feed(list, &read, false);
+                }
+            }
             run.feed(input, &read, true);
         }
         let known = run.pool.len();

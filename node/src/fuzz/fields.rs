@@ -2,11 +2,13 @@
 //! twice, swap, take other values or come from elsewhere; lists that grow; depth.
 //! Lengths stay right, so that a change deep inside still reaches what reads it.
 
+use std::collections::HashSet;
+
 use prost::bytes::Buf;
 use prost::encoding::{decode_varint, encode_varint};
 
-use super::bytes;
 use super::chance::Chance;
+use super::{GROWN, bytes};
 
 /// How deep messages are looked for.
 const DEPTH: usize = 12;
@@ -47,6 +49,52 @@ pub(super) fn change(
     let mut changed = Vec::new();
     encode(&fields, &mut changed);
     (changed.len() <= longest).then_some(changed)
+}
+
+/// The message again and again, each time with another of its fields, however deep,
+/// as a list of entries of nothing: what takes the most memory for what came.
+pub(super) fn drawn_out(message: &[u8]) -> Vec<Vec<u8>> {
+    let fields = parse(message, DEPTH).unwrap_or_default();
+    let (mut paths, mut all) = (Vec::new(), Vec::new());
+    paths_of(&fields, &mut Vec::new(), &mut paths);
+    let mut known = HashSet::new();
+    for path in paths {
+        let mut fields = fields.clone();
+        // Of the entries of one list, one is enough.
+        if known.insert(draw_out(&mut fields, &path)) {
+            let mut message = Vec::new();
+            encode(&fields, &mut message);
+            all.push(message);
+        }
+    }
+    all
+}
+
+/// Where all fields are, by their indices from outside inwards.
+fn paths_of(fields: &[Field], at: &mut Vec<usize>, paths: &mut Vec<Vec<usize>>) {
+    for (index, field) in fields.iter().enumerate() {
+        at.push(index);
+        paths.push(at.clone());
+        if let Value::Message(inner) = &field.value {
+            paths_of(inner, at, paths);
+        }
+        at.pop();
+    }
+}
+
+/// Draws the field there out, and returns the numbers that lead to it.
+fn draw_out(fields: &mut Vec<Field>, path: &[usize]) -> Vec<u64> {
+    let [first, rest @ ..] = path else { return Vec::new() };
+    let number = fields[*first].number;
+    let mut numbers = vec![number];
+    match &mut fields[*first].value {
+        Value::Message(inner) if !rest.is_empty() => numbers.extend(draw_out(inner, rest)),
+        _ => {
+            let empty = Field { number, value: Value::default() };
+            fields.splice(*first..=*first, std::iter::repeat_n(empty, GROWN));
+        }
+    }
+    numbers
 }
 
 fn change_somewhere(
@@ -228,6 +276,17 @@ mod tests {
         encode(&fields, &mut written);
         assert_eq!(written, message());
         assert_eq!(parse(b"<html>", DEPTH), None);
+    }
+
+    #[test]
+    fn every_list_is_drawn_out_once() {
+        let all = drawn_out(&message());
+        let read: Vec<_> =
+            all.iter().filter_map(|one| ReportStatusRequest::decode(&one[..]).ok()).collect();
+        let nodes: Vec<usize> = read.iter().map(|one| one.nodes.len()).collect();
+        // The list of nodes, and in its first one the name; its generation is no list.
+        assert_eq!((all.len(), nodes), (3, vec![GROWN + 1, 2]));
+        assert_eq!(read[1].nodes[0].name, "");
     }
 
     #[test]

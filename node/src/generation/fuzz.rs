@@ -17,7 +17,7 @@ use patchmesh_topology::view::{View, ViewSet};
 use prost::Message;
 use prost::bytes::Bytes;
 
-use crate::fuzz::{Form, Target, same, word};
+use crate::fuzz::{Form, GROWN, Target, same, word};
 use crate::store::{Mode, Store};
 
 const WORDS: &[&str] = &[
@@ -42,12 +42,9 @@ const FROM: &str = "PATCHMESH_FUZZ_FROM";
 const SEED: u64 = 4 << 10;
 const OF_A_KIND: usize = 3;
 
-/// Entries of nothing in a document of them.
-const EMPTY: usize = 4000;
-
-/// Memory for each byte: a list of empty entries takes two bytes for each on the
-/// wire and some hundred as what they stand for, read and written again here.
-const FACTOR: u64 = 512;
+/// Memory for each byte: as [`LISTS`](crate::fuzz::LISTS), and the entries of some
+/// documents are large, and all is read and written again here.
+const FACTOR: u64 = 1024;
 
 /// Documents and sets of a node whose data folder [`FROM`] names: what the corpus
 /// was made of. Nothing without it.
@@ -122,7 +119,7 @@ fn empties() -> impl Iterator<Item = Vec<u8>> {
         kind: (*kind).to_owned(),
         version: 1,
         required_features: Vec::new(),
-        body: [(field << 3) | 2, 0].repeat(EMPTY).into(),
+        body: [(field << 3) | 2, 0].repeat(GROWN).into(),
     };
     let fields = |kind| (1..16).map(move |field| (kind, field));
     document::KINDS.iter().flat_map(fields).map(document).map(|one| one.encode_to_vec())

@@ -14,7 +14,7 @@ use prost::Message;
 
 use super::serve::MAX_REQUEST;
 use super::status::Statuses;
-use crate::fuzz::{Form, Target, word};
+use crate::fuzz::{Form, LISTS, Target, word};
 
 /// The most bytes that are kept of one node, whatever it says: two texts for each
 /// alert, six for each brake and some for itself, of characters of four bytes. They fit
@@ -119,7 +119,7 @@ fn reports() {
     };
     Target::new("reports", Form::Fields)
         // An empty statement has two bytes; that is why requests are short.
-        .with_factor(512)
+        .with_factor(LISTS)
         .with_words(&["hq", "hub", "lyon", "validation", "production"])
         .run(seeds.map(|seed| seed.encode_to_vec()), read);
 }

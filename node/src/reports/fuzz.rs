@@ -8,7 +8,7 @@ use prost::Message;
 use super::held::{Held, HeldRecord, MAX_EPOCHS};
 use super::sealed::Verifier;
 use super::testing::Reporter;
-use crate::fuzz::{Form, Target, said, same, script, word};
+use crate::fuzz::{Form, LISTS, Target, said, same, script, word};
 use crate::identity::testing::TestMesh;
 
 const WORDS: &[&str] = &["pc-1", "emea/fr", "vendor:stable/app@1", "m1", "#2"];
@@ -52,7 +52,8 @@ fn batches() {
         }
     };
     let seeds = seeds.map(|seed| seed.encode_to_vec());
-    Target::new("report-batches", Form::Fields).with_words(WORDS).run(seeds, read);
+    let target = Target::new("report-batches", Form::Fields).with_factor(LISTS);
+    target.with_words(WORDS).run(seeds, read);
 }
 
 /// Batches one after the other: each number is new once, whatever they claim.
@@ -86,7 +87,6 @@ fn held() {
         assert_eq!(Held::from_records(record.epochs), held);
         words
     };
-    // An event of two bytes becomes one with its names and times, in both forms.
-    let target = Target::new("report-held", Form::Fields).with_factor(256);
+    let target = Target::new("report-held", Form::Fields).with_factor(LISTS);
     target.with_words(WORDS).run([seed], read);
 }

@@ -17,7 +17,7 @@ use crate::content::ask::is_note;
 use crate::content::assemble::Assembler;
 use crate::content::parent::next_blob;
 use crate::content::{Server, Wanted};
-use crate::fuzz::{Form, Target, said, script, word};
+use crate::fuzz::{Form, LISTS, Target, said, script, word};
 use crate::store::Manifest;
 use crate::store::manifest::ManifestBuilder;
 
@@ -155,7 +155,7 @@ fn batches() {
         }
         became
     };
-    Target::new("batches", Form::Fields).run(seeds, read);
+    Target::new("batches", Form::Fields).with_factor(LISTS).run(seeds, read);
 }
 
 /// What a child says to a parent that sends.
