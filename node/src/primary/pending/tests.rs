@@ -268,8 +268,7 @@ async fn what_cannot_be_published_holds_up_nothing_else() {
 
     // The second has its signatures, too, and was not published when they came.
     let mut signed = get(&company.primary.store, second).unwrap();
-    let signatures: Vec<_> =
-        company.keys[..2].iter().flat_map(|key| given(&signed, key)).collect();
+    let signatures: Vec<_> = company.keys[..2].iter().flat_map(|key| given(&signed, key)).collect();
     let met = move |worker: &mut Worker| {
         let outlook = Outlook::new(worker.press.signing.repository().unwrap(), &signed.papers);
         let outlook = outlook.unwrap();

@@ -123,7 +123,8 @@ pub(in crate::rpc) fn lacking<'a>(
     generation: &Generation,
     revisions: impl IntoIterator<Item = &'a RevisionId>,
 ) -> Lacking {
-    let (Some(primary), Some(validation)) = (&node.primary, generation.approvals(Stage::Validation))
+    let (Some(primary), Some(validation)) =
+        (&node.primary, generation.approvals(Stage::Validation))
     else {
         return Lacking::new();
     };
