@@ -2,6 +2,8 @@
 //! it was, after restarts too. The vendor's digest is verified while the bytes
 //! come; what differs is thrown away.
 
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -55,7 +57,7 @@ impl Error {
     /// Whether it may come later: nothing is wrong with the update.
     #[must_use]
     pub fn is_passing(&self) -> bool {
-        matches!(self, Self::Link(_) | Self::Absent(_) | Self::Short { .. })
+        !matches!(self, Self::Mismatch(_))
     }
 }
 
@@ -167,12 +169,41 @@ fn finish(payload: &Payload, mut part: Part, whole: &Path) -> Result<(), Error> 
     durable::sync_folder(folder).map_err(failed)
 }
 
-/// Removes a payload that is installed.
-pub fn forget(payload: &Payload, folder: &Path) {
-    let place = folder.join(payload.sha256.to_string());
-    if let Err(error) = fs::remove_dir_all(&place)
-        && error.kind() != std::io::ErrorKind::NotFound
-    {
-        tracing::warn!(folder = %place.display(), %error, "an installed file cannot be removed");
+/// Removes what is of none of the payloads `wanted`, as far as it can be removed.
+pub fn prune(folder: &Path, wanted: &BTreeSet<Sha256>) {
+    let is_wanted = |name: &OsStr| {
+        let sha256 = name.to_str().and_then(|name| name.parse::<Sha256>().ok());
+        sha256.is_some_and(|sha256| wanted.contains(&sha256))
+    };
+    let prune = || -> std::io::Result<()> {
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            if !is_wanted(&entry.file_name()) {
+                fs::remove_dir_all(entry.path())?;
+            }
+        }
+        Ok(())
+    };
+    if let Err(error) = prune() {
+        tracing::warn!(folder = %folder.display(), %error, "a file that is needed no more cannot be removed");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wanted_no_more_goes() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (kept, gone) = (Sha256::from_bytes([1; 32]), Sha256::from_bytes([2; 32]));
+        for place in [kept, gone] {
+            let place = folder.path().join(place.to_string());
+            fs::create_dir(&place).expect("a folder");
+            fs::write(place.join("app.part"), "half").expect("a file");
+        }
+        prune(folder.path(), &BTreeSet::from([kept]));
+        assert!(folder.path().join(kept.to_string()).join("app.part").exists());
+        assert!(!folder.path().join(gone.to_string()).exists());
     }
 }

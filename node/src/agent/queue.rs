@@ -108,6 +108,8 @@ impl Event {
 pub struct Queue {
     path: PathBuf,
     file: File,
+    /// Bytes of the file that are whole lines.
+    length: u64,
     head: Head,
     events: Vec<Event>,
 }
@@ -155,7 +157,7 @@ impl Queue {
         }
         durable::replace(&path, text.as_bytes(), durable::SECRET).map_err(failed)?;
         let file = OpenOptions::new().append(true).open(&path).map_err(failed)?;
-        Ok(Self { path, file, head, events })
+        Ok(Self { path, file, length: text.len() as u64, head, events })
     }
 
     /// The queue's name.
@@ -202,8 +204,8 @@ impl Queue {
         for event in &events {
             text.push_str(&line(event).map_err(failed)?);
         }
-        self.file.write_all(text.as_bytes()).map_err(failed)?;
-        self.file.sync_data().map_err(failed)?;
+        append(&mut self.file, self.length, text.as_bytes()).map_err(failed)?;
+        self.length += text.len() as u64;
         self.events.extend(events);
         Ok(())
     }
@@ -219,6 +221,20 @@ impl Queue {
         *self = Self::written(self.path.clone(), head, rest)?;
         Ok(())
     }
+}
+
+/// Writes behind the first `length` bytes, all or nothing: half a line would hide
+/// all that comes behind it.
+fn append(file: &mut File, length: u64, bytes: &[u8]) -> std::io::Result<()> {
+    // Where it could not be cut off when it failed, it is now.
+    file.set_len(length)?;
+    let written = file.write_all(bytes).and_then(|()| file.sync_data());
+    if written.is_err()
+        && let Err(error) = file.set_len(length)
+    {
+        tracing::warn!(%error, "an event that was written in part is cut off next time");
+    }
+    written
 }
 
 /// The file's text; `None` where there is none.
@@ -293,6 +309,19 @@ mod tests {
         fs::write(&path, "{}\n").expect("damaged");
         let queue = open();
         assert!(queue.epoch() != epoch && queue.waiting().is_empty() && queue.first() == 0);
+    }
+
+    #[test]
+    fn what_was_written_in_part_does_not_hide_what_follows() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let open = || Queue::open(folder.path().to_owned()).expect("a queue");
+        let mut queue = open();
+        queue.push(vec![event(0)]).expect("taken");
+        // What a write leaves that a full disk broke off.
+        let mut file = OpenOptions::new().append(true).open(&queue.path).expect("the file");
+        file.write_all(b"{\"revision\":\"ven").expect("half a line");
+        queue.push(vec![event(1)]).expect("taken");
+        assert_eq!(codes(&open()), [0, 1]);
     }
 
     #[test]

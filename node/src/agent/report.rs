@@ -6,7 +6,7 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
 use jiff::Timestamp;
 use patchmesh_proto::convert::timestamp_to_wire;
-use patchmesh_proto::report::{self as wire, Batch, Fact, SignedBatch, Verdict};
+use patchmesh_proto::report::{self as wire, Answer, Batch, Fact, SignedBatch, Verdict};
 use patchmesh_topology::applicability::Inventory;
 use patchmesh_topology::report::{MAX_FACT_NAME, MAX_FACT_VALUE, MAX_FACTS};
 use prost::Message;
@@ -45,6 +45,9 @@ pub enum Error {
         /// How many batches.
         batches: usize,
     },
+    /// An answer from which it cannot be told whether it took the batch.
+    #[error("the node does not say whether it took a batch")]
+    Unspecified,
 }
 
 /// Who reports, and from where.
@@ -106,17 +109,22 @@ impl Reporter<'_> {
                 batches.push(self.seal(&self.batch(queue, first, part))?);
                 first += part.len() as u64;
             }
-            let count: usize = parts.iter().map(|part| part.len()).sum();
+            let lengths: Vec<usize> = parts.iter().map(|part| part.len()).collect();
             let batches_sent = batches.len();
             let answers = link.report(batches).await?.answers;
             if answers.len() != batches_sent {
                 return Err(Error::Answers { answers: answers.len(), batches: batches_sent });
             }
-            for answer in answers.iter().filter(|one| one.verdict() != Verdict::Held) {
+            let said = said(&answers);
+            for answer in said.iter().filter(|one| one.verdict() == Verdict::Refused) {
                 tracing::warn!(reason = answer.reason, "the node refused a report for good");
             }
+            let count = lengths[..said.len()].iter().sum();
             queue.forget(count)?;
             sent += count;
+            if said.len() < batches_sent {
+                return Err(Error::Unspecified);
+            }
             if queue.waiting().is_empty() {
                 return Ok(sent);
             }
@@ -160,6 +168,13 @@ impl Reporter<'_> {
     }
 }
 
+/// The answers before the first that says nothing of its batch. That batch and what
+/// comes behind it are sent again; what the node holds of that does no harm.
+fn said(answers: &[Answer]) -> &[Answer] {
+    let is_silent = |one: &Answer| one.verdict() == Verdict::Unspecified;
+    &answers[..answers.iter().position(is_silent).unwrap_or(answers.len())]
+}
+
 #[cfg(test)]
 mod tests {
     use patchmesh_topology::report::Batch;
@@ -186,5 +201,17 @@ mod tests {
             ..wire::Batch::default()
         };
         Batch::try_from(batch).expect("a batch that is taken");
+    }
+
+    #[test]
+    fn a_batch_of_which_nothing_is_said_stays_with_those_behind_it() {
+        let answer = |verdict: i32| Answer { verdict, ..Answer::default() };
+        let (held, refused) = (Verdict::Held.into(), Verdict::Refused.into());
+        let counted = |verdicts: &[i32]| {
+            said(&verdicts.iter().map(|one| answer(*one)).collect::<Vec<_>>()).len()
+        };
+        assert_eq!(counted(&[held, refused, held]), 3);
+        assert_eq!(counted(&[held, Verdict::Unspecified.into(), held]), 1);
+        assert_eq!(counted(&[99, held]), 0, "a verdict of software to come");
     }
 }

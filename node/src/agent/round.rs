@@ -170,6 +170,7 @@ impl Agent {
         let asking = Asking { now: Timestamp::now(), ..asking };
         let items = decide(&chain, &after, &self.attempts(), &asking);
         self.tell_found(&items, asking.now)?;
+        self.prune(&items)?;
         done.standings = items.iter().map(Item::standing).collect();
         for one in &mut done.standings {
             if let Some(why) = done.withheld.get(&one.revision).filter(|_| one.action == "install")
@@ -201,20 +202,15 @@ impl Agent {
     }
 
     fn attempts(&self) -> BTreeMap<RevisionId, Attempts> {
-        let read = |(id, tried): (&String, &Tried)| {
-            let attempts = Attempts {
-                without_effect: tried.without_effect,
-                failed: tried.failed,
-                failed_at: tried.failed_at,
-            };
-            Some((id.parse().ok()?, attempts))
-        };
+        let read =
+            |(id, tried): (&String, &Tried)| Some((id.parse().ok()?, Attempts::from(*tried)));
         self.memory.attempts.iter().filter_map(read).collect()
     }
 
-    /// Tells what is found, where that is not what was told last.
+    /// Tells what is found, where that is not what was told last; with no room the
+    /// rest is told when there is some.
     fn tell_found(&mut self, items: &[Item<'_>], now: Timestamp) -> Result<(), Error> {
-        let mut events = Vec::new();
+        let (mut events, mut told) = (Vec::new(), Vec::new());
         for item in items {
             let outcome = match item.verdict {
                 Verdict::Installed => Outcome::Success,
@@ -226,18 +222,17 @@ impl Agent {
             if self.memory.told.get(&id).is_some_and(|told| told == word) {
                 continue;
             }
-            events.push(Event::new(&id, Phase::Detection, outcome, 0, &item.reason, now));
             if item.verdict == Verdict::Installed {
                 self.memory.attempts.remove(&id);
             }
-            self.memory.told.insert(id, word.to_owned());
+            if events.len() < self.queue.room() {
+                events.push(Event::new(&id, Phase::Detection, outcome, 0, &item.reason, now));
+                told.push((id, word.to_owned()));
+            }
         }
-        // With no room the rest is told when there is some.
-        let room = self.queue.room();
-        for event in events.drain(room.min(events.len())..) {
-            self.memory.told.remove(&event.revision);
-        }
-        Ok(self.queue.push(events)?)
+        self.queue.push(events)?;
+        self.memory.told.extend(told);
+        Ok(())
     }
 
     /// Fetches what is to be installed; what cannot be had now is left out.
@@ -272,11 +267,21 @@ impl Agent {
                 }
                 Some((false, why)) => {
                     self.happened(&id, Phase::Download, Outcome::Failure, 0, &why)?;
+                    self.attempted(&id, |attempts| attempts.failed(Timestamp::now()));
                     done.failed.push((id, why));
                 }
             }
         }
         Ok(fetched)
+    }
+
+    /// Removes the files of what is not needed any more.
+    fn prune(&self, items: &[Item<'_>]) -> Result<(), Error> {
+        let needed = items.iter().filter(|item| item.verdict == Verdict::Applicable);
+        let payloads = needed.flat_map(|item| &item.revision.payloads);
+        let wanted = payloads.map(|payload| payload.sha256).collect();
+        download::prune(&self.state.part("downloads")?, &wanted);
+        Ok(())
     }
 
     /// Runs the installers: all packages together, then the vendors' own, in their
@@ -328,7 +333,6 @@ impl Agent {
         inventory: &Inventory,
         done: &mut Done,
     ) -> Result<(), Error> {
-        let folder = self.state.part("downloads")?;
         for (one, outcome) in fetched.iter().zip(ended) {
             let id = one.revision.id.to_string();
             let found = verdict(one.revision, inventory);
@@ -347,7 +351,6 @@ impl Agent {
                     &found.reason,
                 )?;
                 self.memory.attempts.remove(&id);
-                one.payloads.iter().for_each(|payload| download::forget(payload, &folder));
                 done.installed.push(id);
                 continue;
             }
@@ -357,35 +360,31 @@ impl Agent {
             self.happened(&id, Phase::Installation, Outcome::Failure, outcome.code(), &why)?;
             done.failed.push((id, why));
         }
-        Ok(())
+        // What was tried counts even if the round does not come to its end.
+        Ok(self.state.save_memory(&self.memory)?)
     }
 
     /// Counts an attempt after which the revision is needed still, and says what was wrong.
     fn fault(&mut self, id: &str, meaning: Meaning, said: String) -> String {
-        let tried = self.memory.attempts.entry(id.to_owned()).or_default();
-        let mut attempts = Attempts {
-            without_effect: tried.without_effect,
-            failed: tried.failed,
-            failed_at: tried.failed_at,
-        };
         let is_done = matches!(meaning, Meaning::Success | Meaning::Reboot);
-        if is_done {
-            attempts.had_no_effect()
-        } else {
-            attempts.failed(Timestamp::now())
-        }
-        let why = match attempts.rest(Timestamp::now()) {
+        let attempts = self.attempted(id, |attempts| match is_done {
+            true => attempts.had_no_effect(),
+            false => attempts.failed(Timestamp::now()),
+        });
+        match attempts.rest(Timestamp::now()) {
             Some(Rest::Looping) => Rest::Looping.to_string(),
             _ if is_done => format!("the installer {said}, but it is needed still"),
             _ => format!("the installer {said}"),
-        };
-        *tried = Tried {
-            without_effect: attempts.without_effect,
-            failed: attempts.failed,
-            failed_at: attempts.failed_at,
-            message: why.clone(),
-        };
-        why
+        }
+    }
+
+    /// Counts an attempt that came to something else than an installed revision.
+    fn attempted(&mut self, id: &str, count: impl FnOnce(&mut Attempts)) -> Attempts {
+        let tried = self.memory.attempts.entry(id.to_owned()).or_default();
+        let mut attempts = Attempts::from(*tried);
+        count(&mut attempts);
+        *tried = attempts.into();
+        attempts
     }
 
     fn happened(

@@ -17,6 +17,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+use patchmesh_topology::applicability::attempts::Attempts;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -102,7 +103,7 @@ pub struct Memory {
 }
 
 /// How often a revision was tried.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Tried {
     /// Installations without effect.
     pub without_effect: u32,
@@ -110,8 +111,20 @@ pub struct Tried {
     pub failed: u32,
     /// The last of them.
     pub failed_at: Option<Timestamp>,
-    /// What happened last, for people.
-    pub message: String,
+}
+
+impl From<Tried> for Attempts {
+    fn from(tried: Tried) -> Self {
+        let Tried { without_effect, failed, failed_at } = tried;
+        Self { without_effect, failed, failed_at }
+    }
+}
+
+impl From<Attempts> for Tried {
+    fn from(attempts: Attempts) -> Self {
+        let Attempts { without_effect, failed, failed_at } = attempts;
+        Self { without_effect, failed, failed_at }
+    }
 }
 
 /// How a revision stands on this machine.
