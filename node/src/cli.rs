@@ -58,6 +58,7 @@ mod root;
 mod rule;
 mod select;
 mod serve;
+mod signals;
 mod site_group;
 mod source;
 mod stage;

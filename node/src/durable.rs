@@ -91,6 +91,26 @@ fn folder_of(path: &Path) -> &Path {
     }
 }
 
+/// A file of at most `most` bytes, if it is there. Blocks.
+///
+/// # Errors
+/// A longer file, or a failing disk.
+#[cfg(feature = "server")]
+pub(crate) fn read(path: &Path, most: u64) -> io::Result<Option<Vec<u8>>> {
+    use std::io::Read as _;
+
+    let file = match File::open(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        file => file?,
+    };
+    let mut bytes = Vec::new();
+    file.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most {
+        return Err(io::Error::other("it is far longer than it can be"));
+    }
+    Ok(Some(bytes))
+}
+
 /// Removes a file, if it is there, durably. Blocks.
 ///
 /// # Errors
@@ -131,8 +151,11 @@ mod tests {
         replace(&path, b"three", PUBLIC).unwrap();
         assert_eq!((fs::read(&path).unwrap(), mode(&path)), (b"three".to_vec(), 0o644));
         assert_eq!(names(folder.path()), ["key.pem"]);
+        assert_eq!(read(&path, 5).unwrap(), Some(b"three".to_vec()));
+        assert!(read(&path, 4).is_err());
         remove(&path).unwrap();
         remove(&path).unwrap();
+        assert_eq!(read(&path, 5).unwrap(), None);
         assert!(names(folder.path()).is_empty());
     }
 

@@ -27,6 +27,7 @@ mod durable;
 mod fuzz;
 #[cfg(feature = "server")]
 pub mod generation;
+mod hash;
 #[cfg(feature = "server")]
 pub mod http;
 pub mod identity;

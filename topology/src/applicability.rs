@@ -23,7 +23,6 @@ mod tests;
 use std::fmt;
 
 use crate::revision::{Payload, Revision};
-use crate::subscription::{EVERY_ARCHITECTURE, are_related};
 
 pub use choose::{Candidate, Choice, Lack, Standing, choose};
 pub use evaluate::{Answer, ask};
@@ -126,17 +125,13 @@ fn narrowed(revision: &Revision, machine: &Inventory) -> Option<String> {
         Some(format!("it is for {kind} {}; this machine has {ours}", named(theirs)))
     };
     let facts = &revision.facts;
-    let runs = |one: &String| {
-        EVERY_ARCHITECTURE.contains(&one.as_str()) || machine.architectures.contains(one)
-    };
-    let (theirs, ours) = (&revision.architectures, &machine.architectures);
-    if !theirs.is_empty() && !ours.is_empty() && !theirs.iter().any(runs) {
-        return other("architecture", theirs, named(ours));
+    let theirs = &revision.architectures;
+    if !theirs.is_empty() && !theirs.iter().any(|one| machine.runs(one)) {
+        return other("architecture", theirs, named(&machine.architectures));
     }
-    let (theirs, ours) = (&facts.languages, &machine.languages);
-    let speaks = |one: &String| ours.iter().any(|tag| are_related(tag, one));
-    if !theirs.is_empty() && !ours.is_empty() && !theirs.iter().any(speaks) {
-        return other("language", theirs, named(ours));
+    let theirs = &facts.languages;
+    if !theirs.is_empty() && !theirs.iter().any(|one| machine.speaks(one)) {
+        return other("language", theirs, named(&machine.languages));
     }
     let (theirs, ours) = (&facts.products, &machine.products);
     let has = |one: &String| ours.iter().any(|product| product.eq_ignore_ascii_case(one));
@@ -159,13 +154,6 @@ fn named(words: &[String]) -> String {
 
 /// Whether a file is for the machine's architectures and languages.
 fn is_for(payload: &Payload, machine: &Inventory) -> bool {
-    let (runs, speaks) = (&machine.architectures, &machine.languages);
-    let architecture = &payload.architecture;
     let language = &payload.language;
-    (runs.is_empty()
-        || EVERY_ARCHITECTURE.contains(&architecture.as_str())
-        || runs.contains(architecture))
-        && (speaks.is_empty()
-            || language.is_empty()
-            || speaks.iter().any(|tag| are_related(tag, language)))
+    machine.runs(&payload.architecture) && (language.is_empty() || machine.speaks(language))
 }

@@ -12,6 +12,9 @@ use crate::tally::{Last, Outcome, Phase, Position, Standing};
 /// Events of a batch.
 pub const MAX_EVENTS: usize = 512;
 
+/// Documents that a machine asks a node for at a time.
+pub const MAX_DIGESTS: usize = 256;
+
 /// Bytes of a batch as it is signed.
 pub const MAX_BATCH: usize = 256 << 10;
 

@@ -6,7 +6,7 @@
 //! epoch never falls. So a node that was broken into can withhold, and no more.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -14,13 +14,13 @@ use patchmesh_proto::{set, wire};
 use patchmesh_topology::approval::{ApprovalSet, Decision};
 use patchmesh_topology::digest::{Digest, Sha256};
 use patchmesh_topology::name::GroupName;
-use patchmesh_topology::node::{Mesh, Stage};
+use patchmesh_topology::node::Mesh;
 use patchmesh_topology::revision::{Binding, CatalogueEntry, DocumentRef, Revision, RevisionId};
 use patchmesh_topology::rollout::{RolloutSet, WaveStateSet};
 
 use super::documents::{self, Documents};
 use super::link::Link;
-use crate::generation::{Target, load, names};
+use crate::generation::{load, names};
 use crate::tuf::{self, Client, FolderStorage, Limits, TargetPath, TrustedMetadata};
 
 /// Why there is nothing to go by.
@@ -35,14 +35,6 @@ pub enum Error {
     /// What is signed cannot be used.
     #[error("what is signed cannot be used")]
     Load(#[source] Box<load::Error>),
-    /// A set cannot be read.
-    #[error("the set {name} cannot be used")]
-    Set {
-        /// Which.
-        name: String,
-        /// Why.
-        source: set::Error,
-    },
     /// The mesh's document is of an earlier life of the primary.
     #[error(
         "the mesh document is of epoch {found}, and {known} was seen: it comes from a primary that was replaced"
@@ -77,9 +69,7 @@ pub struct Chain {
     pub number: u64,
     /// The tree and the groups.
     pub mesh: Mesh,
-    /// The group's stage.
-    pub stage: Stage,
-    /// Its decisions.
+    /// The decisions of the group's stage.
     pub approvals: ApprovalSet,
     /// The plans.
     pub plans: RolloutSet,
@@ -145,41 +135,26 @@ pub async fn follow(
     let revisions = reader.revisions(&entries).await?;
     documents.prune(&reader.used.into_inner())?;
     let number = trusted.snapshot_version().unwrap_or_default();
-    Ok(Chain { number, mesh, stage, approvals, plans, states, bindings, entries, revisions })
+    Ok(Chain { number, mesh, approvals, plans, states, bindings, entries, revisions })
 }
 
 impl Reader<'_> {
-    fn target(&self, name: &str) -> Result<Target, Error> {
-        let absent = || load::Error::NoTarget(name.to_owned());
-        let path = TargetPath::new(name).map_err(|_| absent())?;
-        let found = self.trusted.find(&path, Limits::default().delegations);
-        let found = found.map_err(|source| load::Error::Delegation {
-            name: name.to_owned(),
-            source: Box::new(source),
-        })?;
-        let (_, file) = found.ok_or_else(absent)?;
-        Ok(Target::of(file).ok_or_else(|| load::Error::NoDigest(name.to_owned()))?)
-    }
-
     /// The document that a signed name leads to.
     async fn named(&self, name: &str) -> Result<Bytes, Error> {
-        let target = self.target(name)?;
+        let absent = || load::Error::NoTarget(name.to_owned());
+        let path = TargetPath::new(name).map_err(|_| absent())?;
+        let target = load::target(self.trusted, &path)?.ok_or_else(absent)?;
         let document = DocumentRef { digest: target.digest, length: target.length };
-        self.all(vec![document]).await?;
-        self.checked(name, &target)
-    }
-
-    /// Both digests that are signed have to be the document's.
-    fn checked(&self, name: &str, target: &Target) -> Result<Bytes, Error> {
-        let document = DocumentRef { digest: target.digest, length: target.length };
-        let bytes = self.documents.get(&document).ok_or(documents::Error::Absent(target.digest))?;
+        let bytes = self.all(vec![document]).await?.remove(&target.digest);
+        let bytes = bytes.ok_or(documents::Error::Absent(target.digest))?;
+        // Both digests that are signed have to be the document's.
         if crate::identity::sha256(&bytes) != target.sha256 {
             return Err(load::Error::Mismatch(name.to_owned()).into());
         }
         Ok(bytes)
     }
 
-    async fn all(&self, wanted: Vec<DocumentRef>) -> Result<(), Error> {
+    async fn all(&self, wanted: Vec<DocumentRef>) -> Result<HashMap<Digest, Bytes>, Error> {
         self.used.borrow_mut().extend(wanted.iter().map(|one| one.digest));
         Ok(self.documents.fetch(self.link, &wanted).await?)
     }
@@ -189,20 +164,22 @@ impl Reader<'_> {
         name: &str,
         read: impl FnOnce(&Bytes, &dyn Fn(&DocumentRef) -> Option<Bytes>) -> Result<T, set::Error>,
     ) -> Result<T, Error> {
-        let failed = |source| Error::Set { name: name.to_owned(), source };
+        let failed = |source| load::Error::Set { name: name.to_owned(), source };
         let index = self.named(name).await?;
-        self.all(set::partitions(&index).map_err(failed)?).await?;
-        read(&index, &|document| self.documents.get(document)).map_err(failed)
+        let parts = self.all(set::partitions(&index).map_err(failed)?).await?;
+        let set = read(&index, &|document| parts.get(&document.digest).cloned());
+        Ok(set.map_err(failed)?)
     }
 
     async fn revisions(
         &self,
         entries: &BTreeMap<RevisionId, CatalogueEntry>,
     ) -> Result<BTreeMap<RevisionId, Revision>, Error> {
-        self.all(entries.values().map(|entry| entry.document).collect()).await?;
+        let wanted = entries.values().map(|entry| entry.document).collect();
+        let mut documents = self.all(wanted).await?;
         let mut revisions = BTreeMap::new();
         for (id, entry) in entries {
-            let bytes = self.documents.get(&entry.document);
+            let bytes = documents.remove(&entry.document.digest);
             let revision = load::revision(id, entry, bytes)?
                 .ok_or(documents::Error::Absent(entry.document.digest))?;
             revisions.insert(id.clone(), std::sync::Arc::unwrap_or_clone(revision));

@@ -1,22 +1,18 @@
 //! Signed documents in files by digest: what has not changed is not fetched
 //! again. Every file is compared with its digest whenever it is read.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::path::PathBuf;
 
 use bytes::Bytes;
+use patchmesh_proto::document::{self, MAX_DOCUMENT};
 use patchmesh_topology::digest::Digest;
+use patchmesh_topology::report::MAX_DIGESTS;
 use patchmesh_topology::revision::DocumentRef;
 
 use super::link::{self, Link};
 use crate::durable;
-
-/// The longest document that a machine takes.
-const MAX_DOCUMENT: u64 = 64 << 20;
-
-/// Documents of one request; the node sends as many as fit.
-const AT_ONCE: usize = 256;
 
 /// Why a document cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -62,15 +58,14 @@ impl Documents {
     }
 
     /// A document that is at hand and whole.
-    #[must_use]
-    pub fn get(&self, document: &DocumentRef) -> Option<Bytes> {
+    fn get(&self, document: &DocumentRef) -> Option<Bytes> {
         let path = self.folder.join(document.digest.to_string());
         let metadata = fs::metadata(&path).ok()?;
-        if metadata.len() != document.length || document.length > MAX_DOCUMENT {
+        if metadata.len() != document.length || is_long(document) {
             return None;
         }
         let bytes = fs::read(path).ok()?;
-        is_it(document, &bytes).then(|| bytes.into())
+        (document::reference(&bytes) == *document).then(|| bytes.into())
     }
 
     /// Keeps a document that was compared with its digest.
@@ -80,38 +75,47 @@ impl Documents {
             .map_err(|source| Error::Keep { folder: self.folder.clone(), source })
     }
 
-    /// Fetches those of `wanted` that are not at hand, by their digests.
+    /// Those of `wanted`, by their digests: from here, or else from the node.
     ///
     /// # Errors
     /// The first that cannot be had.
-    pub async fn fetch(&self, link: &Link, wanted: &[DocumentRef]) -> Result<(), Error> {
-        let mut lacking: Vec<DocumentRef> =
-            wanted.iter().copied().filter(|document| self.get(document).is_none()).collect();
-        if let Some(DocumentRef { digest, length }) =
-            lacking.iter().find(|document| document.length > MAX_DOCUMENT)
-        {
+    pub async fn fetch(
+        &self,
+        link: &Link,
+        wanted: &[DocumentRef],
+    ) -> Result<HashMap<Digest, Bytes>, Error> {
+        let (mut found, mut lacking) = (HashMap::with_capacity(wanted.len()), Vec::new());
+        for document in wanted {
+            match self.get(document) {
+                Some(bytes) => drop(found.insert(document.digest, bytes)),
+                None => lacking.push(*document),
+            }
+        }
+        if let Some(DocumentRef { digest, length }) = lacking.iter().find(|one| is_long(one)) {
             return Err(Error::Long { digest: *digest, length: *length });
         }
         while !lacking.is_empty() {
-            let asked = &lacking[..lacking.len().min(AT_ONCE)];
+            // The node sends as many as fit.
+            let asked = &lacking[..lacking.len().min(MAX_DIGESTS)];
             let digests: Vec<Digest> = asked.iter().map(|one| one.digest).collect();
             let came = link.documents(&digests).await?;
             let count = came.len().min(asked.len());
             if count == 0 {
                 return Err(Error::Absent(digests[0]));
             }
-            for (document, bytes) in asked.iter().zip(&came) {
+            for (document, bytes) in asked.iter().zip(came) {
                 if bytes.is_empty() {
                     return Err(Error::Absent(document.digest));
                 }
-                if !is_it(document, bytes) {
+                if document::reference(&bytes) != *document {
                     return Err(Error::Mismatch(document.digest));
                 }
-                self.keep(document, bytes)?;
+                self.keep(document, &bytes)?;
+                found.insert(document.digest, bytes);
             }
             lacking.drain(..count);
         }
-        Ok(())
+        Ok(found)
     }
 
     /// Removes what is none of `wanted`.
@@ -131,6 +135,6 @@ impl Documents {
     }
 }
 
-fn is_it(document: &DocumentRef, bytes: &[u8]) -> bool {
-    bytes.len() as u64 == document.length && Digest::of(bytes) == document.digest
+fn is_long(document: &DocumentRef) -> bool {
+    document.length > MAX_DOCUMENT as u64
 }

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest::{Context, SHA256};
@@ -14,10 +14,7 @@ use patchmesh_topology::digest::Sha256;
 use patchmesh_topology::revision::Payload;
 
 use super::link::{self, Link};
-use crate::durable;
-
-/// Bytes read at a time from a part that is there already.
-const BUFFER: usize = 64 << 10;
+use crate::{durable, hash};
 
 /// Why a payload is not here.
 #[derive(Debug, thiserror::Error)]
@@ -73,19 +70,9 @@ impl Part {
     /// Opens what is there of a payload, and hashes it.
     fn open(path: PathBuf) -> Result<Self, Error> {
         let failed = |source| Error::Write { path: path.clone(), source };
-        let mut file =
+        let file =
             OpenOptions::new().read(true).append(true).create(true).open(&path).map_err(failed)?;
-        let (mut context, mut length) = (Context::new(&SHA256), 0);
-        let mut buffer = vec![0; BUFFER];
-        loop {
-            match file.read(&mut buffer).map_err(failed)? {
-                0 => break,
-                bytes => {
-                    context.update(&buffer[..bytes]);
-                    length += bytes as u64;
-                }
-            }
-        }
+        let (length, context) = hash::read(&file).map_err(failed)?;
         Ok(Self { path, file, context, length })
     }
 
@@ -105,7 +92,7 @@ impl Part {
     }
 
     fn is_it(&self, sha256: &Sha256) -> bool {
-        self.context.clone().finish().as_ref() == sha256.as_bytes()
+        hash::finish(self.context.clone()) == *sha256
     }
 }
 

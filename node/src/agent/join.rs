@@ -3,7 +3,6 @@
 use patchmesh_topology::name::MachineName;
 
 use super::state::{self, Joined, State};
-use crate::durable;
 use crate::identity::join;
 use crate::identity::machine_token::MachineToken;
 use crate::tuf::{FolderStorage, RoleName, Storage};
@@ -33,8 +32,6 @@ pub async fn run(state: &State, token: &str, name: &MachineName) -> Result<Joine
     let token = MachineToken::decode(token).map_err(join::Error::from)?;
     let _lock = state.lock()?;
     let folder = state.identity_folder();
-    durable::make_folder(&folder)
-        .map_err(|source| state::Error::Write { path: folder.clone(), source })?;
     let answer = join::join_machine(&token, name, &folder).await?;
     let mut trusted = FolderStorage::new(state.part("tuf")?);
     // Which version it is shows when it is read.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request as HttpRequest, Response, StatusCode, header};
 use http_body_util::BodyExt;
+use patchmesh_proto::document::MAX_DOCUMENT;
 use patchmesh_proto::report::reports_client::ReportsClient;
 use patchmesh_proto::report::{GetDocumentsRequest, ReportRequest, ReportResponse, SignedBatch};
 use patchmesh_topology::digest::Digest;
@@ -26,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The longest answer with documents: one that is large, alone. A mesh document of
 /// 10,000 nodes has some 4 MB.
-const MAX_DOCUMENTS: usize = 65 << 20;
+const MAX_DOCUMENTS: usize = MAX_DOCUMENT + (1 << 20);
 
 /// The longest answer of the reporting service.
 const MAX_ANSWER: usize = 4 << 20;

@@ -7,8 +7,8 @@
 //! is dropped. Numbers never come twice in one queue; a queue that is lost begins
 //! again under another name.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Write};
+use std::fs::{File, OpenOptions};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -121,8 +121,8 @@ impl Queue {
     /// A failing disk.
     pub fn open(folder: PathBuf) -> Result<Self, Error> {
         let path = folder.join(FILE);
-        let Some(text) = read(&path)? else { return Self::begin(path) };
-        match parse(&text) {
+        let Some(bytes) = read(&path)? else { return Self::begin(path) };
+        match parse(&bytes) {
             Some((head, events)) => Self::written(path, head, events),
             None => {
                 tracing::warn!(file = %path.display(), "the queue was damaged; another one begins");
@@ -136,8 +136,8 @@ impl Queue {
     /// # Errors
     /// A file that cannot be read.
     pub fn waiting_in(folder: &Path) -> Result<usize, Error> {
-        let text = read(&folder.join(FILE))?.unwrap_or_default();
-        Ok(parse(&text).map_or(0, |(_, events)| events.len()))
+        let bytes = read(&folder.join(FILE))?.unwrap_or_default();
+        Ok(parse(&bytes).map_or(0, |(_, events)| events.len()))
     }
 
     fn begin(path: PathBuf) -> Result<Self, Error> {
@@ -223,6 +223,14 @@ impl Queue {
     }
 }
 
+#[cfg(test)]
+impl Queue {
+    /// From now on the disk takes nothing more.
+    pub(super) fn break_off(&mut self) {
+        self.file = File::open(&self.path).expect("the file");
+    }
+}
+
 /// Writes behind the first `length` bytes, all or nothing: half a line would hide
 /// all that comes behind it.
 fn append(file: &mut File, length: u64, bytes: &[u8]) -> std::io::Result<()> {
@@ -237,25 +245,17 @@ fn append(file: &mut File, length: u64, bytes: &[u8]) -> std::io::Result<()> {
     written
 }
 
-/// The file's text; `None` where there is none.
-fn read(path: &Path) -> Result<Option<String>, Error> {
-    let failed = |source| Error::Read { path: path.to_owned(), source };
-    match fs::metadata(path) {
-        Ok(metadata) if metadata.len() > MAX_FILE => {
-            Err(failed(std::io::Error::other("it is far longer than it can be")))
-        }
-        Ok(_) => fs::read_to_string(path).map(Some).map_err(failed),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(failed(error)),
-    }
+fn read(path: &Path) -> Result<Option<Vec<u8>>, Error> {
+    durable::read(path, MAX_FILE).map_err(|source| Error::Read { path: path.to_owned(), source })
 }
 
 /// Head and events; `None` without a head.
-fn parse(text: &str) -> Option<(Head, Vec<Event>)> {
-    let mut lines = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
-    let head = serde_json::from_str(lines.next()?).ok()?;
+fn parse(bytes: &[u8]) -> Option<(Head, Vec<Event>)> {
+    let mut lines =
+        bytes.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n"));
+    let head = serde_json::from_slice(lines.next()?).ok()?;
     // After a line that was cut nothing follows.
-    Some((head, lines.map_while(|line| serde_json::from_str(line).ok()).collect()))
+    Some((head, lines.map_while(|line| serde_json::from_slice(line).ok()).collect()))
 }
 
 fn line(value: &impl Serialize) -> std::io::Result<String> {
@@ -266,6 +266,8 @@ fn line(value: &impl Serialize) -> std::io::Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn event(number: i64) -> Event {
@@ -305,6 +307,10 @@ mod tests {
         let mut queue = open();
         assert_eq!((queue.epoch(), codes(&queue)), (epoch, vec![0, 1]));
         queue.push(vec![event(9)]).expect("taken");
+        assert_eq!(codes(&open()), [0, 1, 9]);
+        let mut bytes = fs::read(&path).expect("bytes");
+        bytes.extend_from_slice(b"\xff\xfe\n");
+        fs::write(&path, bytes).expect("no text");
         assert_eq!(codes(&open()), [0, 1, 9]);
         fs::write(&path, "{}\n").expect("damaged");
         let queue = open();

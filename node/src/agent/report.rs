@@ -2,21 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
 use jiff::Timestamp;
 use patchmesh_proto::convert::timestamp_to_wire;
 use patchmesh_proto::report::{self as wire, Answer, Batch, Fact, SignedBatch, Verdict};
 use patchmesh_topology::applicability::Inventory;
 use patchmesh_topology::report::{MAX_FACT_NAME, MAX_FACT_VALUE, MAX_FACTS};
 use prost::Message;
-use rustls_pki_types::PrivateKeyDer;
-use rustls_pki_types::pem::PemObject;
 
 use super::link::{self, Link};
 use super::queue::{self, Event, Queue};
 use super::state::Joined;
 use crate::identity::files::Identity;
+use crate::identity::key;
 use crate::reports::sealed::signed;
 
 /// Events of a batch: a batch of the longest ones is far below its bound.
@@ -30,7 +27,7 @@ const BATCHES: usize = 4;
 pub enum Error {
     /// The key cannot be used.
     #[error("the machine's key cannot sign")]
-    Key,
+    Key(#[from] key::Error),
     /// The node did not take them.
     #[error(transparent)]
     Link(#[from] link::Error),
@@ -155,15 +152,11 @@ impl Reporter<'_> {
 
     fn seal(&self, batch: &Batch) -> Result<SignedBatch, Error> {
         let batch = batch.encode_to_vec();
-        let pem = self.identity.key().to_pem();
-        let der = PrivateKeyDer::from_pem_slice(pem.as_bytes()).map_err(|_| Error::Key)?;
-        let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, der.secret_der())
-            .map_err(|_| Error::Key)?;
-        let signature = key.sign(&SystemRandom::new(), &signed(&batch)).map_err(|_| Error::Key)?;
+        let signature = self.identity.key().sign(&signed(&batch))?;
         Ok(SignedBatch {
             batch: batch.into(),
             certificate: self.identity.certificate().der.to_vec().into(),
-            signature: signature.as_ref().to_vec().into(),
+            signature: signature.into(),
         })
     }
 }

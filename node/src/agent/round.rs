@@ -159,7 +159,7 @@ impl Agent {
         let room = self.queue.room() / EVENTS_EACH;
         let fetched = self.fetch(wanted.into_iter().take(room).collect(), &mut done).await?;
         let after = if fetched.is_empty() {
-            inventory.clone()
+            inventory
         } else {
             let ended = self.install(&fetched).await;
             let after = self.look(&chain).await?;
@@ -473,3 +473,6 @@ fn together(outcomes: Vec<install::Outcome>) -> Option<install::Outcome> {
     let output = outcomes.iter().map(|one| one.output.as_str()).collect::<String>();
     Some(install::Outcome { ended, output })
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,7 +13,6 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -240,16 +239,9 @@ impl State {
 
     fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, Error> {
         let path = self.folder.join(name);
-        let failed = |source| Error::Read { path: path.clone(), source };
-        let length = match fs::metadata(&path) {
-            Ok(metadata) => metadata.len(),
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(failed(error)),
-        };
-        if length > MAX_FILE {
-            return Err(failed(std::io::Error::other("it is far longer than it can be")));
-        }
-        let bytes = fs::read(&path).map_err(failed)?;
+        let bytes = durable::read(&path, MAX_FILE)
+            .map_err(|source| Error::Read { path: path.clone(), source })?;
+        let Some(bytes) = bytes else { return Ok(None) };
         let read = serde_json::from_slice(&bytes);
         read.map(Some).map_err(|source| Error::Damaged { path, source })
     }

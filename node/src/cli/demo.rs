@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::Context;
 use super::exit::Exit;
 use super::output::{Answer, Form, table};
+use super::signals;
 use crate::demo::report::Report;
 use crate::demo::{self, Options, Told};
 
@@ -80,13 +80,13 @@ impl Answer for Report {
 impl Demo {
     pub(crate) async fn run(self, context: &Context) -> anyhow::Result<()> {
         let options = Options { directory: self.directory, keep: self.keep };
-        let stop = stop_signal()?;
+        let stop = signals::first_to_stop()?;
         tokio::pin!(stop);
         let mut told = tokio::select! {
             told = demo::tell(&options, &context.progress) => told?,
             // What was begun goes with its handles: every node's standard
             // input ends here.
-            () = &mut stop => return Err(Exit::Interrupted.error("interrupted")),
+            _ = &mut stop => return Err(Exit::Interrupted.error("interrupted")),
         };
         context.progress.clear();
         context.output.print(&told.report)?;
@@ -106,7 +106,7 @@ impl Demo {
 async fn look_around(
     context: &Context,
     told: &mut Told,
-    mut stop: std::pin::Pin<&mut impl Future<Output = ()>>,
+    mut stop: std::pin::Pin<&mut impl Future<Output = &'static str>>,
 ) {
     if context.output.form() == Form::Table {
         context.output.remark(&told.hints());
@@ -114,21 +114,9 @@ async fn look_around(
     }
     loop {
         tokio::select! {
-            () = &mut stop => break,
+            _ = &mut stop => break,
             ended = told.node_ended() => context.output.remark(&ended.to_string()),
         }
     }
     context.output.remark("stopping");
-}
-
-/// Completes with the first SIGINT or SIGTERM.
-fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    })
 }

@@ -6,13 +6,13 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use patchmesh_topology::name::NodeName;
 
 use super::Context;
 use super::exit::Exit;
+use super::signals;
 use crate::succession::census::Accept;
 use crate::{config, daemon, log};
 
@@ -117,13 +117,9 @@ fn accept(names: &[String]) -> anyhow::Result<Accept> {
 }
 
 fn stop_on_signals(stop: CancellationToken) -> std::io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+    let signal = signals::first_to_stop()?;
     tokio::spawn(async move {
-        let name = tokio::select! {
-            _ = terminate.recv() => "SIGTERM",
-            _ = interrupt.recv() => "SIGINT",
-        };
+        let name = signal.await;
         tracing::info!(signal = name, "stopping");
         stop.cancel();
     });

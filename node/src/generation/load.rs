@@ -23,7 +23,7 @@ use patchmesh_topology::revision::{CatalogueEntry, DocumentRef, Revision, Revisi
 
 use super::{Generation, RoleFact, Target};
 use crate::store;
-use crate::tuf::{self, Limits, TrustedMetadata};
+use crate::tuf::{self, Limits, TargetPath, TrustedMetadata};
 
 use loader::Loader;
 
@@ -157,27 +157,32 @@ where
     M::try_from(message).map_err(|source| Error::Convert { name: name.to_owned(), source })
 }
 
-/// What each signed name leads to, by the word of the role that it is
-/// delegated to. What another role says of it does not count: else the theft of
-/// any key would be the theft of all.
+/// What each signed name leads to.
 fn targets(trusted: &TrustedMetadata) -> Result<BTreeMap<String, Target>, Error> {
     let mut found = BTreeMap::new();
     for path in trusted.all_targets().flat_map(|(_, targets)| targets.targets.keys()) {
         if found.contains_key(path.as_str()) {
             continue;
         }
-        let delegated = trusted.find(path, Limits::default().delegations);
-        let Some((_, file)) = delegated.map_err(|source| Error::Delegation {
-            name: path.to_string(),
-            source: Box::new(source),
-        })?
-        else {
-            continue;
-        };
-        let target = Target::of(file).ok_or_else(|| Error::NoDigest(path.to_string()))?;
-        found.insert(path.to_string(), target);
+        if let Some(target) = target(trusted, path)? {
+            found.insert(path.to_string(), target);
+        }
     }
     Ok(found)
+}
+
+/// What a signed name leads to, by the word of the role that it is delegated to.
+/// What another role says of it does not count: else the theft of any key would
+/// be the theft of all.
+pub(crate) fn target(
+    trusted: &TrustedMetadata,
+    path: &TargetPath,
+) -> Result<Option<Target>, Error> {
+    let found = trusted
+        .find(path, Limits::default().delegations)
+        .map_err(|source| Error::Delegation { name: path.to_string(), source: Box::new(source) })?;
+    let target = |(_, file)| Target::of(file).ok_or_else(|| Error::NoDigest(path.to_string()));
+    found.map(target).transpose()
 }
 
 fn roles(trusted: &TrustedMetadata) -> Vec<RoleFact> {

@@ -4,7 +4,7 @@
 use std::fmt;
 
 use patchmesh_topology::digest::Sha256;
-use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PublicKeyData};
+use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PublicKeyData, SigningKey};
 use rustls_pki_types::PrivateKeyDer;
 
 use super::sha256;
@@ -21,6 +21,9 @@ pub enum Error {
     /// Signing failed.
     #[error("cannot sign a certificate request")]
     Request(#[source] rcgen::Error),
+    /// Signing something else failed.
+    #[error("cannot sign a message")]
+    Sign(#[source] rcgen::Error),
 }
 
 /// A private key. Its `Debug` shows only what is public.
@@ -69,6 +72,14 @@ impl Key {
         params.distinguished_name.push(DnType::CommonName, name);
         let request = params.serialize_request(&self.pair).map_err(Error::Request)?;
         Ok(request.der().to_vec())
+    }
+
+    /// A signature of `message`: ECDSA of its SHA-256, in ASN.1.
+    ///
+    /// # Errors
+    /// Where signing fails.
+    pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
+        self.pair.sign(message).map_err(Error::Sign)
     }
 
     /// The key as TLS wants it.

@@ -14,7 +14,7 @@ use patchmesh_topology::name::GroupName;
 use prost::Message;
 
 use super::certificate::Subject;
-use super::token::{Error, Secret, is_expired, open, seal, whole_seconds};
+use super::token::{Error, Secret, check_expiry, open, seal, whole_seconds};
 use crate::transport::address::NodeUrl;
 
 /// Bytes of a token's id before it is written in hexadecimal.
@@ -85,11 +85,7 @@ impl MachineToken {
     /// # Errors
     /// [`Error::Expired`], for `subject`.
     pub fn check_expiry(&self, subject: &Subject, now: Timestamp) -> Result<(), Error> {
-        if is_expired(self.expires_at, now) {
-            let subject = subject.clone();
-            return Err(Error::Expired { subject, at: self.expires_at, now });
-        }
-        Ok(())
+        check_expiry(subject, self.expires_at, now)
     }
 
     /// Reads a token; white space around it does not matter.

@@ -172,6 +172,13 @@ impl Running {
         Self::listen(test, app, credentials, mesh, Options::default()).await
     }
 
+    /// Serves what is open to all, and nothing else.
+    pub(crate) async fn serving(test: &TestMesh, identity: Identity, app: Router) -> Self {
+        let credentials = Credentials::new(&identity).expect("credentials");
+        let (mesh, _) = watch::channel(Arc::new(test.mesh(&[])));
+        Self::listen(test, app, credentials, mesh, Options::default()).await
+    }
+
     /// The same node with other bounds, on another port.
     pub(crate) async fn restarted_with(self, test: &TestMesh, options: Options) -> Self {
         self.shutdown.cancel();

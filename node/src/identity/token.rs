@@ -209,11 +209,7 @@ impl Token {
     /// # Errors
     /// [`Error::Expired`].
     pub fn check_expiry(&self, now: Timestamp) -> Result<(), Error> {
-        if is_expired(self.expires_at, now) {
-            let subject = self.subject.clone();
-            return Err(Error::Expired { subject, at: self.expires_at, now });
-        }
-        Ok(())
+        check_expiry(&self.subject, self.expires_at, now)
     }
 }
 
@@ -228,6 +224,18 @@ impl fmt::Display for Token {
 #[must_use]
 pub fn is_expired(expires_at: Timestamp, now: Timestamp) -> bool {
     expires_at.checked_add(CLOCK_SKEW).is_ok_and(|end| now > end)
+}
+
+/// Refuses `subject`'s token whose time is over at `now`.
+pub(super) fn check_expiry(
+    subject: &Subject,
+    expires_at: Timestamp,
+    now: Timestamp,
+) -> Result<(), Error> {
+    if is_expired(expires_at, now) {
+        return Err(Error::Expired { subject: subject.clone(), at: expires_at, now });
+    }
+    Ok(())
 }
 
 /// What a proof is about; keeps proofs of one kind from passing for another.

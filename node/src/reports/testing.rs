@@ -1,13 +1,9 @@
 //! Machines that sign batches, for the tests of this crate.
 
-use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
 use jiff::Timestamp;
 use patchmesh_proto::convert::timestamp_to_wire;
 use patchmesh_proto::report::{Batch, Event, Outcome, Phase, SignedBatch};
 use prost::Message;
-use rustls_pki_types::PrivateKeyDer;
-use rustls_pki_types::pem::PemObject;
 
 use super::sealed::{Sealed, Verifier, signed};
 use crate::identity::files::Identity;
@@ -23,7 +19,6 @@ pub(crate) struct Reporter {
     pub(crate) epoch: u64,
     pub(crate) began: Timestamp,
     pub(crate) site: String,
-    key: EcdsaKeyPair,
 }
 
 impl Reporter {
@@ -33,15 +28,12 @@ impl Reporter {
 
     /// With somebody's identity under some name.
     pub(crate) fn of(identity: Identity, name: &str) -> Self {
-        let der = PrivateKeyDer::from_pem_slice(identity.key().to_pem().as_bytes()).expect("a key");
-        let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, der.secret_der());
         Self {
             identity,
             name: name.to_owned(),
             epoch: 7,
             began: Timestamp::from_second(1_700_000_000).expect("a time"),
             site: "emea".to_owned(),
-            key: key.expect("a key"),
         }
     }
 
@@ -76,11 +68,11 @@ impl Reporter {
     }
 
     pub(crate) fn seal_bytes(&self, batch: Vec<u8>) -> SignedBatch {
-        let signature = self.key.sign(&SystemRandom::new(), &signed(&batch)).expect("signed");
+        let signature = self.identity.key().sign(&signed(&batch)).expect("signed");
         SignedBatch {
             batch: batch.into(),
             certificate: self.identity.certificate().der.to_vec().into(),
-            signature: signature.as_ref().to_vec().into(),
+            signature: signature.into(),
         }
     }
 

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use jiff::Timestamp;
 use patchmesh_proto::convert::timestamp_to_wire;
-use patchmesh_proto::document::{self, Document};
+use patchmesh_proto::document::{self, Document, MAX_DOCUMENT};
 use patchmesh_proto::report as wire;
 use patchmesh_proto::report::reports_server::Reports;
 use patchmesh_proto::wire as proto;
 use patchmesh_topology::digest::Digest;
 use patchmesh_topology::name::{MachineName, NodeName};
-use patchmesh_topology::report::{MAX_BATCH, MAX_EVENTS};
+use patchmesh_topology::report::{MAX_BATCH, MAX_DIGESTS, MAX_EVENTS};
 use prost::Message;
 use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
@@ -35,13 +35,6 @@ const MAX_CHECKED_AT_ONCE: usize = 4;
 /// Requests of one machine in work at a time: one that sends without end keeps none
 /// of the others waiting.
 const MAX_TURNS: usize = 2;
-
-/// The most documents that are asked for at a time.
-const MAX_DIGESTS: usize = 256;
-
-/// The longest document that a machine is given. A mesh document of 10,000 nodes has
-/// some 4 MB.
-const MAX_DOCUMENT: u64 = 32 << 20;
 
 /// Bytes of documents in one answer, unless the first has more.
 const MAX_DOCUMENTS: usize = 1 << 20;
@@ -190,7 +183,7 @@ fn digests(bytes: &[Bytes]) -> Result<Vec<Digest>, Status> {
 fn documents(store: &Store, digests: &[Digest]) -> Result<Vec<Bytes>, crate::store::Error> {
     let (mut documents, mut length) = (Vec::new(), 0);
     for digest in digests {
-        let reader = store.open_blob(digest)?.filter(|one| one.length() <= MAX_DOCUMENT);
+        let reader = store.open_blob(digest)?.filter(|one| one.length() <= MAX_DOCUMENT as u64);
         let bytes = reader.map(|one| one.read_at(0, one.length())).transpose()?;
         let is_for_machines = |bytes: &Bytes| {
             document::kind_of(bytes).is_ok_and(|kind| FOR_MACHINES.contains(&kind.as_str()))

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::digest::Sha256;
+use crate::subscription::{EVERY_ARCHITECTURE, are_related};
 use crate::{debian, rpm};
 
 /// What is known of a machine: plain facts, gathered elsewhere. A list that is
@@ -109,6 +110,22 @@ impl Inventory {
     pub fn instances(&self, format: Format, name: &str) -> impl Iterator<Item = &Package> {
         let all = self.packages.get(name).map(Vec::as_slice).unwrap_or_default();
         all.iter().filter(move |one| one.format == format)
+    }
+
+    /// Whether what is built for an architecture is for the machine; so is all where
+    /// it does not know its own.
+    #[must_use]
+    pub fn runs(&self, architecture: &str) -> bool {
+        self.architectures.is_empty()
+            || EVERY_ARCHITECTURE.contains(&architecture)
+            || self.architectures.iter().any(|own| own == architecture)
+    }
+
+    /// Whether what is in a language is for the machine; so is all where it does not
+    /// know its own.
+    #[must_use]
+    pub fn speaks(&self, language: &str) -> bool {
+        self.languages.is_empty() || self.languages.iter().any(|own| are_related(own, language))
     }
 
     /// How many packages there are, each architecture for itself.

@@ -3,13 +3,13 @@
 use std::fs::File;
 use std::io::Read;
 
-use aws_lc_rs::digest::{Context, SHA256};
 use patchmesh_topology::applicability::Inventory;
 use patchmesh_topology::applicability::inventory::FoundFile;
 use patchmesh_topology::applicability::rule::{FileTest, Rule, Test};
 use patchmesh_topology::digest::Sha256;
 
 use super::rooted::Root;
+use crate::hash;
 use crate::log::in_one_line;
 
 /// The most files that are looked for.
@@ -17,9 +17,6 @@ const MAX_FILES: usize = 10_000;
 
 /// The largest file that is read for its digest.
 const MAX_CONTENT: u64 = 1 << 30;
-
-/// Bytes read at a time.
-const BUFFER: usize = 64 << 10;
 
 /// Looks for the files of a rule. What cannot be told stays unknown.
 pub(super) fn look(root: &Root, rule: &Rule, inventory: &mut Inventory) {
@@ -61,13 +58,6 @@ fn content(file: File) -> std::io::Result<Sha256> {
     if !metadata.is_file() || metadata.len() > MAX_CONTENT {
         return Err(std::io::Error::other("it is no file of up to 1 GiB"));
     }
-    let (mut context, mut buffer) = (Context::new(&SHA256), vec![0; BUFFER]);
-    let mut file = file.take(MAX_CONTENT);
-    loop {
-        match file.read(&mut buffer)? {
-            0 => break,
-            bytes => context.update(&buffer[..bytes]),
-        }
-    }
-    Sha256::try_from(context.finish().as_ref()).map_err(std::io::Error::other)
+    let (_, context) = hash::read(file.take(MAX_CONTENT))?;
+    Ok(hash::finish(context))
 }

@@ -1,6 +1,7 @@
 //! `patchmesh agent run`.
 
 use std::path::PathBuf;
+use std::pin::pin;
 use std::time::Duration;
 
 use clap::Args;
@@ -8,14 +9,13 @@ use jiff::Timestamp;
 use jiff::civil::Time;
 use jiff::tz::TimeZone;
 use serde::Serialize;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::sync::CancellationToken;
 
 use super::Folder;
 use crate::agent::round::{Agent, Done};
 use crate::cli::Context;
 use crate::cli::exit::Exit;
 use crate::cli::output::{Answer, fields};
+use crate::cli::signals;
 use crate::config::duration;
 use crate::log::in_one_line;
 
@@ -113,7 +113,8 @@ impl Answer for Ran {
 
 impl Run {
     pub(crate) async fn run(self, context: &Context) -> anyhow::Result<()> {
-        let stop = stop_on_signals()?;
+        // An installer that runs is not cut off.
+        let mut stop = pin!(signals::first_to_stop()?);
         let state = self.folder.state();
         // Nothing is made where nobody joined.
         state.joined()?;
@@ -141,7 +142,7 @@ impl Run {
             }
             let wait = self.wait(&agent, Timestamp::now());
             tokio::select! {
-                () = stop.cancelled() => return Ok(()),
+                _ = stop.as_mut() => return Ok(()),
                 () = tokio::time::sleep(wait) => {}
             }
         }
@@ -164,22 +165,6 @@ fn until(at: Time, zone: &TimeZone, now: Timestamp) -> Option<Duration> {
     let first = on(today)?;
     let next = if first > now { first } else { on(today.tomorrow().ok()?)? };
     Duration::try_from(next.duration_since(now)).ok()
-}
-
-/// Is cancelled by SIGTERM and SIGINT: an installer that runs is not cut off.
-fn stop_on_signals() -> std::io::Result<CancellationToken> {
-    let stop = CancellationToken::new();
-    let (mut terminate, mut interrupt) =
-        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let cancelled = stop.clone();
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        cancelled.cancel();
-    });
-    Ok(stop)
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use url::Url;
 
 use super::{Error, Http, shown, within};
+use crate::hash;
 
 /// An attempt that brings this much is no failure in a row, so that a line which
 /// is often cut gets there, and a server that sends byte by byte does not go on.
@@ -37,14 +38,8 @@ impl Position {
     }
 
     fn digest(&self) -> Sha256 {
-        digest(self.hasher.clone())
+        hash::finish(self.hasher.clone())
     }
-}
-
-fn digest(hasher: Context) -> Sha256 {
-    let mut bytes = [0; 32];
-    bytes.copy_from_slice(hasher.finish().as_ref());
-    Sha256::from_bytes(bytes)
 }
 
 impl Http {
@@ -219,7 +214,7 @@ async fn taken_up(part: &Path, length: u64) -> Position {
         _ => return Position::start(),
     }
     let path = part.to_owned();
-    let hashed = tokio::task::spawn_blocking(move || hash(&path)).await;
+    let hashed = tokio::task::spawn_blocking(move || hash::read(std::fs::File::open(path)?)).await;
     match hashed {
         Ok(Ok((bytes, hasher))) if bytes <= length => Position { bytes, hasher },
         _ => Position::start(),
@@ -235,25 +230,8 @@ async fn open_part(part: &Path, keep: u64) -> std::io::Result<File> {
 
 /// Length and SHA-256 of a file. Blocks.
 pub fn hash_file(path: &Path) -> std::io::Result<Expected> {
-    let (length, hasher) = hash(path)?;
-    Ok(Expected { length, sha256: digest(hasher) })
-}
-
-fn hash(path: &Path) -> std::io::Result<(u64, Context)> {
-    struct Hasher(Context);
-    impl std::io::Write for Hasher {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.update(bytes);
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-    let mut file = std::io::BufReader::with_capacity(1 << 17, std::fs::File::open(path)?);
-    let mut hasher = Hasher(Context::new(&SHA256));
-    let bytes = std::io::copy(&mut file, &mut hasher)?;
-    Ok((bytes, hasher.0))
+    let (length, hasher) = hash::read(std::fs::File::open(path)?)?;
+    Ok(Expected { length, sha256: hash::finish(hasher) })
 }
 
 #[cfg(test)]

@@ -324,20 +324,16 @@ fn installer(fields: &mut Fields<'_, '_>, notes: &mut Notes) -> Option<Installer
 /// How to tell whether it is needed and installed.
 fn detection(fields: &mut Fields<'_, '_>, notes: &mut Notes) -> Option<Detection> {
     let mut fields = fields.table(notes, "detection", "[revision.detection]")?;
-    let rule = |fields: &mut Fields<'_, '_>, key, notes: &mut Notes| -> Option<Rule> {
-        let (line, text) = fields.text(notes, key, MAX_RULE)?;
+    let rule = |notes: &mut Notes, key: &str, (line, text): (usize, &str)| {
         let advice = "write such as `file \"C:/a.dll\" >= 10.0.3 and not os debian`";
-        text.parse()
+        text.parse::<Rule>()
             .map_err(|error: rule::Error| notes.fault(line, format!("{key}: {error}"), advice))
             .ok()
     };
-    let applies = rule(&mut fields, "applies", notes);
-    let is_stated = fields.has("installed");
-    let installed = rule(&mut fields, "installed", notes);
-    if !is_stated {
-        let remedy = "add `installed = 'RULE'`, or leave the detection out";
-        notes.fault(fields.line, "[revision.detection] has no installed", remedy);
-    }
+    let stated = fields.text(notes, "applies", MAX_RULE);
+    let applies = stated.and_then(|stated| rule(notes, "applies", stated));
+    let stated = fields.required_text(notes, "installed", MAX_RULE);
+    let installed = stated.and_then(|stated| rule(notes, "installed", stated));
     fields.finish(notes);
     Some(Detection { applies, installed: installed? })
 }

@@ -1,0 +1,123 @@
+use axum::Router;
+use axum::routing::get;
+use patchmesh_topology::revision::{Facts, Installer, UpdateId};
+use tempfile::TempDir;
+
+use super::*;
+use crate::identity::testing::{Running, TestMesh};
+
+/// The agent of a machine that joined at `url`, with nothing done yet.
+fn agent(mesh: &TestMesh, folder: &TempDir, url: &str) -> Agent {
+    let state = State::new(folder.path().to_owned());
+    mesh.machine("pc-1", "g").save(&state.identity_folder()).expect("saved");
+    let joined = Joined {
+        mesh_id: mesh.ca.mesh_id().to_owned(),
+        machine: "pc-1".to_owned(),
+        group: "g".to_owned(),
+        node: "lyon".to_owned(),
+        node_url: url.to_owned(),
+    };
+    state.save_joined(&joined).expect("saved");
+    Agent::open(state, "/".into()).expect("an agent")
+}
+
+/// A revision with one file, of this content, and an installer that does nothing.
+fn revision(name: &str, content: &[u8]) -> Revision {
+    let update = UpdateId::new("vendor".parse().expect("a name"), "stable", name);
+    let payload = Payload {
+        package: name.to_owned(),
+        version: "1".to_owned(),
+        architecture: "all".to_owned(),
+        component: String::new(),
+        filename: format!("{name}.bin"),
+        length: content.len() as u64,
+        sha256: crate::identity::sha256(content),
+        control: String::new(),
+        language: String::new(),
+    };
+    let installer = Installer { install: vec!["true".to_owned()], ..Installer::default() };
+    Revision {
+        id: RevisionId::new(update.expect("an update"), "1").expect("an id"),
+        title: name.to_owned(),
+        description: String::new(),
+        architectures: vec!["all".to_owned()],
+        payloads: vec![payload],
+        facts: Facts { installer: Some(installer), ..Facts::default() },
+    }
+}
+
+fn nothing_done() -> Done {
+    Done {
+        generation: 1,
+        installed: Vec::new(),
+        failed: Vec::new(),
+        withheld: BTreeMap::new(),
+        reported: 0,
+        standings: Vec::new(),
+    }
+}
+
+fn needed(revision: &Revision) -> Item<'_> {
+    Item {
+        revision,
+        verdict: Verdict::Applicable,
+        reason: "it is older".to_owned(),
+        install: Some(revision.payloads.iter().collect()),
+        waits_for: String::new(),
+    }
+}
+
+// A connection is prepared in a runtime.
+#[tokio::test]
+async fn what_could_not_be_told_is_told_later() {
+    let (mesh, folder) = (TestMesh::new(), tempfile::tempdir().expect("a folder"));
+    let mut agent = agent(&mesh, &folder, "https://127.0.0.1:1");
+    let revisions = [revision("a", b"a"), revision("b", b"b")];
+    let items = revisions.each_ref().map(needed);
+    let now = Timestamp::now();
+    let told = |agent: &Agent| agent.memory.told.keys().cloned().collect::<Vec<_>>();
+    // With room for one, one is told.
+    let event = Event::new("vendor:stable/x@1", Phase::Download, Outcome::Success, 0, "", now);
+    agent.queue.push(vec![event; queue::MAX_EVENTS - 1]).expect("taken");
+    agent.tell_found(&items, now).expect("told");
+    assert_eq!(told(&agent), [revisions[0].id.to_string()]);
+    agent.queue.forget(queue::MAX_EVENTS).expect("forgotten");
+    // What the disk did not take was not told.
+    agent.queue.break_off();
+    agent.tell_found(&items, now).expect_err("the disk failed");
+    assert_eq!(told(&agent), [revisions[0].id.to_string()]);
+    agent.queue = Queue::open(agent.state.part("queue").expect("a folder")).expect("a queue");
+    agent.tell_found(&items, now).expect("told");
+    assert_eq!(agent.queue.waiting()[0].revision, revisions[1].id.to_string());
+}
+
+// A connection is prepared in a runtime.
+#[tokio::test]
+async fn what_was_tried_counts_though_the_round_does_not_end() {
+    let (mesh, folder) = (TestMesh::new(), tempfile::tempdir().expect("a folder"));
+    let mut agent = agent(&mesh, &folder, "https://127.0.0.1:1");
+    let one = revision("a", b"a");
+    let payloads = one.payloads.iter().collect();
+    let fetched = [Fetched { revision: &one, payloads, files: Vec::new() }];
+    let ended = [install::Outcome { ended: Ended::Code(0), output: String::new() }];
+    let mut done = nothing_done();
+    agent.judge(&fetched, &ended, &Inventory::default(), &mut done).expect("judged");
+    assert_eq!(done.failed.len(), 1, "nothing says that it is there");
+    let kept = State::new(folder.path().to_owned()).memory().expect("a memory");
+    assert_eq!(kept.attempts[&one.id.to_string()].without_effect, 1);
+}
+
+#[tokio::test]
+async fn a_file_that_is_not_the_vendors_is_a_failure_and_rests() {
+    let (mesh, folder) = (TestMesh::new(), tempfile::tempdir().expect("a folder"));
+    let app = Router::new().route("/content/sha256/{digest}", get(async || "bad"));
+    let node = Running::serving(&mesh, mesh.node("lyon"), app).await;
+    let mut agent = agent(&mesh, &folder, node.url.as_str());
+    let one = revision("a", b"abc");
+    let wanted = vec![Wanted { revision: &one, payloads: one.payloads.iter().collect() }];
+    let mut done = nothing_done();
+    let fetched = agent.fetch(wanted, &mut done).await.expect("asked");
+    assert!(fetched.is_empty() && done.withheld.is_empty() && done.failed.len() == 1);
+    assert!(agent.attempts()[&one.id].rest(Timestamp::now()).is_some());
+    node.stop().await;
+}
