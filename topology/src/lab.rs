@@ -9,6 +9,7 @@
 //! their times say; and what is forgotten, so that histories stay bounded,
 //! changes nothing of how a platform stands.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
@@ -94,16 +95,19 @@ pub struct TestResult {
 /// All results, by subject and platform, in order of time.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Results {
-    entries: BTreeMap<(Subject, PlatformName), Vec<TestResult>>,
+    entries: BTreeMap<Subject, BTreeMap<PlatformName, Vec<TestResult>>>,
 }
+
+/// A result, and what it is about.
+pub type Found<'a> = (&'a Subject, &'a TestResult);
 
 /// How a platform stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Standing<'a> {
     /// The latest result.
-    pub last: Option<&'a TestResult>,
+    pub last: Option<Found<'a>>,
     /// The latest failure, while it is open.
-    pub open: Option<&'a TestResult>,
+    pub open: Option<Found<'a>>,
 }
 
 /// Why a result is not taken.
@@ -155,7 +159,7 @@ impl Results {
             return Err(Rejection::Note("note"));
         }
         self.make_room(&subject, is_over)?;
-        let history = self.entries.entry((subject, platform)).or_default();
+        let history = self.entries.entry(subject).or_default().entry(platform).or_default();
         let place = history.partition_point(|one| *one <= result);
         history.insert(place, result);
         if history.len() > MAX_HISTORY {
@@ -170,17 +174,13 @@ impl Results {
         is_over: impl Fn(&Subject) -> bool,
     ) -> Result<(), Rejection> {
         while self.len() >= MAX_RESULTS {
-            let mut ends: BTreeMap<&Subject, Timestamp> = BTreeMap::new();
-            for ((subject, _), history) in &self.entries {
-                if let Some(last) = history.last() {
-                    let end = ends.entry(subject).or_insert(last.at);
-                    *end = last.at.max(*end);
-                }
-            }
-            let over = ends.into_iter().filter(|(one, _)| *one != wanted && is_over(one));
-            let first = over.min_by_key(|(_, end)| *end).map(|(subject, _)| subject.clone());
-            let first = first.ok_or(Rejection::TooMany)?;
-            self.entries.retain(|(subject, _), _| *subject != first);
+            let over = self.entries.iter().filter(|(one, _)| *one != wanted && is_over(one));
+            let end = |platforms: &BTreeMap<_, Vec<TestResult>>| {
+                platforms.values().flatten().map(|one| one.at).max()
+            };
+            let first = over.min_by_key(|(_, platforms)| end(platforms));
+            let first = first.map(|(subject, _)| subject.clone()).ok_or(Rejection::TooMany)?;
+            self.entries.remove(&first);
         }
         Ok(())
     }
@@ -203,10 +203,9 @@ impl Results {
         }
         let nothing =
             || Rejection::NothingOpen { subject: subject.clone(), platform: platform.clone() };
-        let key = (subject.clone(), platform.clone());
-        let history = self.entries.get_mut(&key).ok_or_else(nothing)?;
-        let after_pass =
-            history.iter().rposition(|one| one.outcome == Outcome::Pass).map_or(0, |at| at + 1);
+        let platforms = self.entries.get_mut(subject).ok_or_else(nothing)?;
+        let history = platforms.get_mut(platform).ok_or_else(nothing)?;
+        let after_pass = after_pass(history);
         let mut open: Vec<_> =
             history[after_pass..].iter_mut().filter(|one| is_open(one)).collect();
         if open.is_empty() {
@@ -218,8 +217,10 @@ impl Results {
 
     /// Everything known, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&Subject, &PlatformName, &TestResult)> {
-        self.entries.iter().flat_map(|((subject, platform), history)| {
-            history.iter().map(move |one| (subject, platform, one))
+        self.entries.iter().flat_map(|(subject, platforms)| {
+            platforms.iter().flat_map(move |(platform, history)| {
+                history.iter().map(move |one| (subject, platform, one))
+            })
         })
     }
 
@@ -228,23 +229,24 @@ impl Results {
         &'a self,
         subjects: &'a [Subject],
     ) -> impl Iterator<Item = &'a PlatformName> {
-        subjects.iter().flat_map(|subject| self.of(subject)).map(|(platform, _)| platform)
+        subjects.iter().filter_map(|subject| self.entries.get(subject)).flat_map(BTreeMap::keys)
     }
 
     /// How a platform stands with these together: what was found of a release was
     /// found of each of its revisions.
     #[must_use]
     pub fn standing(&self, subjects: &[Subject], platform: &PlatformName) -> Standing<'_> {
-        let known = subjects
-            .iter()
-            .filter_map(|subject| self.entries.get(&(subject.clone(), platform.clone())));
+        let known = subjects.iter().filter_map(|subject| {
+            let (subject, platforms) = self.entries.get_key_value(subject)?;
+            Some(platforms.get(platform)?.iter().map(move |one| (subject, one)))
+        });
         standing(known.flatten())
     }
 
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.entries.values().map(Vec::len).sum()
+        self.entries.values().flat_map(BTreeMap::values).map(Vec::len).sum()
     }
 
     /// Whether there are none.
@@ -252,25 +254,15 @@ impl Results {
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
-
-    fn of(&self, subject: &Subject) -> impl Iterator<Item = (&PlatformName, &Vec<TestResult>)> {
-        // No name comes before the empty one, so this is where the subject begins.
-        let from = (subject.clone(), PlatformName::least());
-        let wanted = subject.clone();
-        self.entries
-            .range(from..)
-            .take_while(move |((one, _), _)| *one == wanted)
-            .map(|((_, platform), history)| (platform, history))
-    }
 }
 
 impl FromIterator<(Subject, PlatformName, TestResult)> for Results {
     fn from_iter<I: IntoIterator<Item = (Subject, PlatformName, TestResult)>>(all: I) -> Self {
-        let mut entries: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        let mut entries: BTreeMap<_, BTreeMap<_, Vec<_>>> = BTreeMap::new();
         for (subject, platform, result) in all {
-            entries.entry((subject, platform)).or_default().push(result);
+            entries.entry(subject).or_default().entry(platform).or_default().push(result);
         }
-        entries.values_mut().for_each(|history| history.sort());
+        entries.values_mut().flat_map(BTreeMap::values_mut).for_each(|history| history.sort());
         Self { entries }
     }
 }
@@ -279,24 +271,31 @@ const fn is_open(one: &TestResult) -> bool {
     matches!(one.outcome, Outcome::Fail) && one.resolution.is_none()
 }
 
+/// Where those begin, in order of time, that came after the last pass.
+fn after_pass<T: Borrow<TestResult>>(all: &[T]) -> usize {
+    let pass = all.iter().rposition(|one| one.borrow().outcome == Outcome::Pass);
+    pass.map_or(0, |at| at + 1)
+}
+
+/// Where the latest open failure is among results in order of time.
+fn open_at<T: Borrow<TestResult>>(all: &[T]) -> Option<usize> {
+    let after_pass = after_pass(all);
+    let open = all[after_pass..].iter().rposition(|one| is_open(one.borrow()));
+    open.map(|at| after_pass + at)
+}
+
 /// How a platform stands by these results, in whatever order.
-fn standing<'a>(results: impl IntoIterator<Item = &'a TestResult>) -> Standing<'a> {
-    let mut all: Vec<&TestResult> = results.into_iter().collect();
-    all.sort();
-    let since_pass = all.iter().rposition(|one| one.outcome == Outcome::Pass);
-    let open = all
-        .iter()
-        .enumerate()
-        .rev()
-        .find(|(at, one)| is_open(one) && since_pass.is_none_or(|pass| pass < *at));
-    Standing { last: all.last().copied(), open: open.map(|(_, one)| *one) }
+fn standing<'a>(results: impl IntoIterator<Item = Found<'a>>) -> Standing<'a> {
+    let mut all: Vec<Found<'a>> = results.into_iter().collect();
+    all.sort_by_key(|(_, result)| *result);
+    let results: Vec<&TestResult> = all.iter().map(|(_, result)| *result).collect();
+    Standing { last: all.last().copied(), open: open_at(&results).map(|at| all[at]) }
 }
 
 /// Forgets the earliest result that is not the open failure.
 fn forget_one(history: &mut Vec<TestResult>) {
-    let open = standing(history.iter()).open.cloned();
-    let place = history.iter().position(|one| Some(one) != open.as_ref());
-    if let Some(place) = place {
+    let place = usize::from(open_at(history) == Some(0));
+    if place < history.len() {
         history.remove(place);
     }
 }

@@ -173,13 +173,6 @@ impl GroupName {
     }
 }
 
-impl PlatformName {
-    /// Comes before every name, as [`GroupName::least`] does.
-    pub(crate) fn least() -> Self {
-        Self(Arc::default())
-    }
-}
-
 impl RolloutName {
     /// The rollout that opens a stage's approvals everywhere at once:
     /// `default-STAGE`.

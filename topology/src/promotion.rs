@@ -68,6 +68,9 @@ pub struct Override {
     pub lacks: Vec<String>,
 }
 
+/// Revisions that may not be promoted, and what each lacks.
+pub type Lacking = BTreeMap<RevisionId, Vec<Lack>>;
+
 /// What the lab found, what promotion asks of it, and who did without: one
 /// document, signed by the role `mesh`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -172,9 +175,29 @@ pub fn case<'a>(
     }
 }
 
+/// What each of these revisions lacks to be promoted; those that lack nothing are
+/// left out. Nothing without a policy; `machines` are those of validation's groups.
+#[must_use]
+pub fn lacking<'a>(
+    lab: &Lab,
+    validation: &ApprovalSet,
+    machines: impl Fn(&RevisionId) -> Counts,
+    revisions: impl IntoIterator<Item = &'a RevisionId>,
+    now: Timestamp,
+) -> Lacking {
+    if lab.policy.is_none() {
+        return Lacking::new();
+    }
+    let judged = revisions.into_iter().map(|revision| {
+        let case = case(validation, revision, machines(revision));
+        (revision.clone(), lacks(lab, &case, now))
+    });
+    judged.filter(|(_, lacks)| !lacks.is_empty()).collect()
+}
+
 /// Every reason why production's decisions may not change from `before` to
 /// `after`: for each revision that would be approved for a group anew, without an
-/// override, whatever lacks. Withdrawing asks for nothing.
+/// override, whatever [lacks](lacking). Withdrawing asks for nothing.
 #[must_use]
 pub fn refused(
     lab: &Lab,
@@ -196,11 +219,10 @@ pub fn refused(
         .filter(|((revision, _), one)| !lab.is_overridden(revision, &one.rule))
         .map(|((revision, _), _)| revision)
         .collect();
-    let faults = entering.into_iter().flat_map(|revision| {
-        let lacks = lacks(lab, &case(validation, revision, machines(revision)), now);
-        lacks.into_iter().map(|lack| fault(revision, lack))
-    });
-    faults.collect()
+    let faults = lacking(lab, validation, machines, entering, now).into_iter();
+    faults
+        .flat_map(|(revision, lacks)| lacks.into_iter().map(move |lack| fault(&revision, lack)))
+        .collect()
 }
 
 fn fault(revision: &RevisionId, lack: Lack) -> Fault {

@@ -1,12 +1,9 @@
 //! What the machines of validation said of revisions.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use jiff::Timestamp;
-use patchmesh_topology::approval::ApprovalSet;
 use patchmesh_topology::name::GroupName;
 use patchmesh_topology::node::{Mesh, Stage};
-use patchmesh_topology::promotion::{self, Lack, case, lacks};
 use patchmesh_topology::revision::RevisionId;
 use patchmesh_topology::rollout::Action;
 use patchmesh_topology::rollout::gate::Counts;
@@ -18,9 +15,6 @@ use crate::reports::ledger::Ledger;
 /// The ledger, where there is one: a mesh in the making has no machines.
 #[derive(Debug, Clone)]
 pub struct Machines(Option<Ledger>);
-
-/// Revisions that may not be promoted, and what each lacks.
-pub type Lacking = BTreeMap<RevisionId, Vec<Lack>>;
 
 /// The machines of validation's groups.
 #[derive(Debug)]
@@ -70,24 +64,4 @@ impl OfValidation<'_> {
         });
         gate_counts(Count { known: self.known, ..said }, Action::Install)
     }
-}
-
-/// What each of these revisions lacks to be promoted; those that lack nothing are
-/// left out.
-#[must_use]
-pub fn lacking<'a>(
-    lab: &promotion::Lab,
-    validation: &ApprovalSet,
-    machines: &OfValidation<'_>,
-    revisions: impl IntoIterator<Item = &'a RevisionId>,
-    now: Timestamp,
-) -> Lacking {
-    if lab.policy.is_none() {
-        return Lacking::new();
-    }
-    let judged = revisions.into_iter().map(|revision| {
-        let case = case(validation, revision, machines.counts(revision));
-        (revision.clone(), lacks(lab, &case, now))
-    });
-    judged.filter(|(_, lacks)| !lacks.is_empty()).collect()
 }

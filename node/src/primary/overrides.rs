@@ -16,11 +16,11 @@ use patchmesh_topology::approval::{self, Approval, Decision, Request, diff};
 use patchmesh_topology::lab::MAX_NOTE;
 use patchmesh_topology::name::{GroupName, RolloutName, UserName};
 use patchmesh_topology::node::{Mesh, Stage};
-use patchmesh_topology::promotion::{self, Override, mark};
+use patchmesh_topology::promotion::{self, Lacking, Override, mark};
 use patchmesh_topology::revision::RevisionId;
 
 use super::draft::Draft;
-use super::machines::Lacking;
+
 use super::pending::{self, Entry, Pending};
 use super::publisher::{self, Fault, Worker};
 use super::records::{PendingRecord, SignerRecord};

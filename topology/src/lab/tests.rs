@@ -43,7 +43,7 @@ fn a_failure_is_open_until_a_later_pass_or_a_reason() {
     let stands = |all: &Results| {
         let subjects = [app()];
         let standing = all.standing(&subjects, &platform());
-        (standing.last.map(|one| one.outcome), standing.open.map(|one| one.at))
+        (standing.last.map(|(_, one)| one.outcome), standing.open.map(|(_, one)| one.at))
     };
     let mut all = of(&[result(1, Pass), result(2, Fail)]);
     assert_eq!(stands(&all), (Some(Fail), Some(at(2))));
@@ -91,8 +91,14 @@ fn a_release_is_found_by_its_mark() {
     // A pass of the release closes what failed in one of its revisions before.
     let mut all = of(&[result(1, Outcome::Fail)]);
     all.add(release.clone(), platform(), result(2, Outcome::Pass), never).unwrap();
-    assert!(all.standing(&[app(), release], &platform()).open.is_none());
+    assert!(all.standing(&[app(), release.clone()], &platform()).open.is_none());
     assert!(all.standing(&[app()], &platform()).open.is_some());
+    // And the other way round it says what failed.
+    let failed = TestResult { note: "no".to_owned(), ..result(3, Outcome::Fail) };
+    all.add(release.clone(), platform(), failed, never).unwrap();
+    let subjects = [app(), release.clone()];
+    let open = all.standing(&subjects, &platform()).open.unwrap();
+    assert_eq!((open.0, open.1.at), (&release, at(3)));
 }
 
 #[test]
@@ -145,7 +151,7 @@ proptest! {
         let all = of(&results);
         let subjects = [app()];
         let kept = all.standing(&subjects, &platform());
-        let whole = standing(results.iter());
+        let whole = standing(results.iter().map(|one| (&subjects[0], one)));
         prop_assert_eq!(kept.last, whole.last);
         prop_assert_eq!(kept.open, whole.open);
         assert!(all.len() <= MAX_HISTORY);

@@ -107,20 +107,19 @@ fn on_platforms(
     for platform in required.union(&tried) {
         let standing = lab.results.standing(&subjects, platform);
         let platform = (*platform).clone();
-        let subject = Subject::Revision(case.revision.clone());
-        if let Some(failure) = standing.open {
-            let failed = |one: &&Subject| {
-                lab.results.standing(std::slice::from_ref(*one), &platform).open.is_some()
-            };
-            let subject = subjects.iter().find(failed).cloned().unwrap_or(subject);
-            lacks.push(Lack::Failure { subject, platform, failure: failure.clone() });
+        if let Some((subject, failure)) = standing.open {
+            let (subject, failure) = (subject.clone(), failure.clone());
+            lacks.push(Lack::Failure { subject, platform, failure });
             continue;
         }
         match standing.last {
             _ if !required.contains(&platform) => {}
-            None => lacks.push(Lack::NoResult { subject, platform }),
-            Some(last) if last.outcome == Outcome::Pass => {}
-            Some(last) => lacks.push(Lack::NotPassed { platform, last: last.clone() }),
+            None => {
+                let subject = Subject::Revision(case.revision.clone());
+                lacks.push(Lack::NoResult { subject, platform });
+            }
+            Some((_, last)) if last.outcome == Outcome::Pass => {}
+            Some((_, last)) => lacks.push(Lack::NotPassed { platform, last: last.clone() }),
         }
     }
 }

@@ -5,13 +5,12 @@ use std::sync::Arc;
 use patchmesh_topology::approval::{Fault, Rejection};
 use patchmesh_topology::name::RolloutName;
 use patchmesh_topology::node::Stage;
-use patchmesh_topology::promotion::refused;
+use patchmesh_topology::promotion::{Lacking, lacking, refused};
 use patchmesh_topology::revision::RevisionId;
 use patchmesh_topology::rollout::Rollout;
 
 use super::Draft;
 use crate::generation::Generation;
-use crate::primary::machines::{Lacking, lacking};
 
 impl Draft {
     /// What each of these revisions lacks to be promoted, as this draft has it;
@@ -19,13 +18,8 @@ impl Draft {
     #[must_use]
     pub fn lacking<'a>(&self, revisions: impl IntoIterator<Item = &'a RevisionId>) -> Lacking {
         let validation = self.approvals(Stage::Validation);
-        lacking(
-            &self.lab,
-            &validation,
-            &self.machines.of_validation(&self.mesh),
-            revisions,
-            self.now,
-        )
+        let machines = self.machines.of_validation(&self.mesh);
+        lacking(&self.lab, &validation, |one| machines.counts(one), revisions, self.now)
     }
 
     /// Every reason why what this draft approves for production anew may not be:
@@ -39,8 +33,8 @@ impl Draft {
         }
         let validation = self.approvals(Stage::Validation);
         let machines = self.machines.of_validation(&self.mesh);
-        let counts = |revision: &RevisionId| machines.counts(revision);
-        refused(&self.lab, &validation, (&before.set, &after), counts, self.now)
+        let sets = (&*before.set, &*after);
+        refused(&self.lab, &validation, sets, |one| machines.counts(one), self.now)
     }
 
     /// The plan that opens a decision: the one named, or that which opens all at

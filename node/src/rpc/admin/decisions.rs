@@ -8,7 +8,7 @@ use patchmesh_proto::{admin as wire, convert};
 use patchmesh_topology::approval::{self, Change, Rejection, Request};
 use patchmesh_topology::name::GroupName;
 use patchmesh_topology::node::Stage;
-use patchmesh_topology::promotion::Lack;
+use patchmesh_topology::promotion::{Lack, Lacking};
 use patchmesh_topology::revision::RevisionId;
 use tonic::Status;
 
@@ -17,7 +17,6 @@ use super::availability::Availability;
 use crate::generation::{Approvals, Generation, approval_set_status};
 use crate::identity::peer::Peer;
 use crate::primary::draft::Draft;
-use crate::primary::machines::Lacking;
 use crate::rpc::blocking;
 use crate::rpc::context::{Context, Primary};
 use crate::rpc::rights::check_stage;

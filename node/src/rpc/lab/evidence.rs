@@ -6,15 +6,15 @@ use jiff::Timestamp;
 use patchmesh_proto::admin as wire;
 use patchmesh_proto::convert::{result_to_wire, timestamp_to_wire};
 use patchmesh_topology::approval::ApprovalSet;
-use patchmesh_topology::lab::{Results, Subject, TestResult};
+use patchmesh_topology::lab::{Found, Results, Subject};
 use patchmesh_topology::name::PlatformName;
 use patchmesh_topology::node::Stage;
-use patchmesh_topology::promotion::{case, lacks};
+use patchmesh_topology::promotion::{self, Lacking, case, lacks};
 use patchmesh_topology::revision::RevisionId;
 use tonic::Status;
 
 use crate::generation::Generation;
-use crate::primary::machines::{self, Lacking, Machines};
+use crate::primary::machines::Machines;
 use crate::rpc::context::Context;
 use crate::rpc::status::field;
 
@@ -104,8 +104,7 @@ fn platforms(
     let tried: BTreeSet<&PlatformName> = results.platforms(subjects).collect();
     let one = |platform: &&PlatformName| {
         let standing = results.standing(subjects, platform);
-        // Of which of them it is the list of results says.
-        let last = |result: &TestResult| result_to_wire((&subjects[0], platform, result));
+        let last = |(subject, result): Found<'_>| result_to_wire((subject, platform, result));
         wire::PlatformEvidence {
             platform: platform.to_string(),
             required: required.contains(platform),
@@ -130,5 +129,6 @@ pub(in crate::rpc) fn lacking<'a>(
     };
     let machines = Machines::of(primary.ledger.clone());
     let machines = machines.of_validation(&generation.mesh);
-    machines::lacking(&generation.lab, &validation.set, &machines, revisions, Timestamp::now())
+    let counts = |one: &RevisionId| machines.counts(one);
+    promotion::lacking(&generation.lab, &validation.set, counts, revisions, Timestamp::now())
 }
