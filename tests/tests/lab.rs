@@ -109,6 +109,11 @@ async fn no_other_way(cluster: &Cluster, revision: &str) -> Result<()> {
     let plan = plan::write(cluster, EUROPE_FIRST, revision)?;
     let checked = cluster.patchmesh(PRIMARY, &["rollout", "check", &plan]).await?;
     ensure!(checked.json()?["findings"].to_string().contains(lacks), "{checked:?}");
+    // A node that hears of no machines does not say what they lack.
+    cluster.converged(&["lab"]).await?;
+    let elsewhere = cluster.patchmesh("lab", &["rollout", "check", &plan]).await?.json()?;
+    ensure!(elsewhere["findings"].is_array(), "{elsewhere}");
+    ensure!(!elsewhere.to_string().contains("cannot be promoted yet"), "{elsewhere}");
     let start = ["rollout", "start", &plan];
     cluster.patchmesh(PRIMARY, &start).await?.failure_that_says(&[lacks])?;
     nothing_is_promoted(cluster).await

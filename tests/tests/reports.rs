@@ -316,6 +316,9 @@ async fn a_revoked_machine_is_heard_no_more() -> Result<()> {
     pc.happened(&revision, Phase::Installation, Outcome::Success, "");
     drain(&mut pc).await?;
     all_counted(&cluster, &pc).await?;
+    let garbled = ["machine", "revoke", "pc-1", "--comment", "\u{1b}[2J"];
+    let garbled = cluster.patchmesh(PRIMARY, &garbled).await?;
+    garbled.failure_that_says(&["the comment has control characters"])?;
     let revoke = ["machine", "revoke", "pc-1", "--comment", "stolen"];
     cluster.patchmesh(PRIMARY, &revoke).await?.success()?;
     let counted = summary(&cluster, &revision).await?;

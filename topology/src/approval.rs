@@ -19,9 +19,10 @@ use crate::node::{Stage, UnknownWord};
 use crate::revision::RevisionId;
 
 pub use batch::{Step, batch};
-pub(crate) use decide::is_plain;
+
 pub use decide::{
-    Change, FAULTS_SHOWN, Fault, MAX_COMMENT, Rejection, Request, approve, decline, promote,
+    Change, FAULTS_SHOWN, Fault, MAX_COMMENT, Rejection, Request, approve, decline, is_plain,
+    promote,
 };
 
 /// What an approver decided.

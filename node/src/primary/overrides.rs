@@ -12,16 +12,14 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use patchmesh_proto::admin as wire;
 use patchmesh_proto::wire as document;
-use patchmesh_topology::approval::{self, Approval, Decision, Request, diff};
-use patchmesh_topology::lab::MAX_NOTE;
+use patchmesh_topology::approval::{self, Approval, Decision, MAX_COMMENT, Request, diff};
 use patchmesh_topology::name::{GroupName, RolloutName, UserName};
 use patchmesh_topology::node::{Mesh, Stage};
 use patchmesh_topology::promotion::{self, Lacking, Override, mark};
 use patchmesh_topology::revision::RevisionId;
 
 use super::draft::Draft;
-
-use super::pending::{self, Entry, Pending};
+use super::pending::{self, Pending};
 use super::publisher::{self, Fault, Worker};
 use super::records::{PendingRecord, SignerRecord};
 use crate::identity::peer::Peer;
@@ -78,21 +76,6 @@ pub enum Error {
     Stopped,
 }
 
-/// What somebody wants to promote all the same.
-#[derive(Debug)]
-pub struct Asked {
-    /// The revisions.
-    pub revisions: BTreeSet<RevisionId>,
-    /// The groups; none: every group of production.
-    pub groups: BTreeSet<GroupName>,
-    /// The plan that opens it; empty: everywhere at once.
-    pub rollout: String,
-    /// Why.
-    pub reason: String,
-    /// Who asks.
-    pub by: String,
-}
-
 /// What consent came to.
 #[derive(Debug)]
 pub struct Outcome {
@@ -104,34 +87,32 @@ pub struct Outcome {
     pub pending: Vec<u64>,
 }
 
-/// Writes down what somebody asks for. Returns its number, and what lacks.
+/// Writes down what somebody asks for: revisions by name, and why in the comment.
+/// Returns its number, and what lacks.
 ///
 /// # Errors
 /// Why not; nothing has changed then.
-pub fn ask(worker: &Worker, asked: Asked) -> Result<(u64, Vec<String>), Error> {
-    promotion::check_reason(&asked.reason)?;
-    if asked.revisions.len() > MAX_REVISIONS {
+pub fn ask(worker: &Worker, rollout: &str, request: Request) -> Result<(u64, Vec<String>), Error> {
+    promotion::check_reason(&request.comment)?;
+    if request.revisions.is_empty() {
+        // A promotion of everything is no exception.
+        return Err(approval::Rejection { faults: vec![approval::Fault::NoRevisions] }.into());
+    }
+    if request.revisions.len() > MAX_REVISIONS {
         return Err(Error::Many);
     }
     let now = Timestamp::now();
     let mut draft = worker.draft(now);
-    let rollout = draft.opened_by(Stage::Production, &asked.rollout)?;
+    let rollout = draft.opened_by(Stage::Production, rollout)?;
     let present = draft.approvals(Stage::Production);
-    let request = Request {
-        revisions: asked.revisions,
-        groups: asked.groups,
-        by: asked.by.clone(),
-        at: now,
-        comment: asked.reason.clone(),
-        rule: String::new(),
-    };
+    let request = Request { at: now, ..request };
     let change = approval::promote(
         &draft.approvals(Stage::Validation),
         &present,
         &draft.mesh,
         |revision| draft.catalogue.contains_key(revision),
         &rollout,
-        &named(request)?,
+        &request,
     )?;
     if change.revisions.is_empty() {
         return Err(Error::Stands);
@@ -143,8 +124,8 @@ pub fn ask(worker: &Worker, asked: Asked) -> Result<(u64, Vec<String>), Error> {
     let changes = diff(&present.entries, &change.set.entries);
     let record = PendingRecord {
         kind: wire::PendingKind::Override.into(),
-        by: asked.by,
-        comment: asked.reason,
+        by: request.by,
+        comment: request.comment,
         stage: document::Stage::from(Stage::Production).into(),
         changes: changes
             .into_iter()
@@ -155,14 +136,6 @@ pub fn ask(worker: &Worker, asked: Asked) -> Result<(u64, Vec<String>), Error> {
     };
     let made = pending::add(worker, record, Vec::new(), now)?;
     Ok((made.id, lacks))
-}
-
-/// A promotion of everything is no exception.
-fn named(request: Request) -> Result<Request, approval::Rejection> {
-    match request.revisions.is_empty() {
-        true => Err(approval::Rejection { faults: vec![approval::Fault::NoRevisions] }),
-        false => Ok(request),
-    }
 }
 
 /// What lacks, by revision.
@@ -183,9 +156,6 @@ pub fn consent(worker: &mut Worker, id: u64, user: UserName) -> Result<Outcome, 
     let mut waits = pending::waiting(&worker.press.store, id)?;
     if waits.record.kind() != wire::PendingKind::Override {
         return Err(Error::NoOverride(id));
-    }
-    if waits.record.by == by {
-        return Err(promotion::Rejection::Same(by).into());
     }
     if !decides(&worker.current.get().mesh, &waits.record.by) {
         return Err(Error::Gone(waits.record.by));
@@ -221,16 +191,14 @@ fn decides(mesh: &Mesh, by: &str) -> bool {
 /// Makes the decisions that were asked for, and writes down who answers for them.
 fn decide(draft: &mut Draft, waits: &Pending, by: &str) -> Result<Vec<String>, Error> {
     let record = &waits.record;
-    let mut set = (*draft.approvals(Stage::Production)).clone();
+    let mut set = Arc::unwrap_or_clone(draft.approvals(Stage::Production));
     let (mut revisions, mut groups) = (BTreeSet::new(), BTreeSet::new());
-    for change in record.changes.clone() {
-        let ((revision, group), asked): Entry =
-            change.try_into().map_err(|_| pending::Error::Record(waits.id))?;
+    for ((revision, group), asked) in waits.decisions()? {
         check(draft, &revision, &group, &asked)?;
-        let comment: String = format!("{} (consent of {by})", record.comment);
+        let comment = format!("{} (consent of {by})", record.comment);
         let decided = Approval {
             at: draft.now,
-            comment: comment.chars().take(MAX_NOTE * 2).collect(),
+            comment: comment.chars().take(MAX_COMMENT).collect(),
             rule: mark(waits.id),
             ..asked
         };

@@ -165,6 +165,15 @@ impl Pending {
             .flatten()
     }
 
+    /// The decisions that it is about.
+    ///
+    /// # Errors
+    /// A record that is damaged.
+    pub(super) fn decisions(&self) -> Result<Vec<Entry>, Error> {
+        let read = |one| Entry::try_from(one).map_err(|_| Error::Record(self.id));
+        self.record.changes.iter().cloned().map(read).collect()
+    }
+
     /// The decisions of its stage as they would be.
     ///
     /// # Errors
@@ -172,10 +181,7 @@ impl Pending {
     pub fn apply(&self, present: &ApprovalSet) -> Result<ApprovalSet, Error> {
         let mut set = present.clone();
         set.version += 1;
-        for change in self.record.changes.clone() {
-            let entry = Entry::try_from(change).map_err(|_| Error::Record(self.id))?;
-            set.entries.insert(entry.0, entry.1);
-        }
+        set.entries.extend(self.decisions()?);
         Ok(set)
     }
 }
@@ -197,10 +203,7 @@ pub fn list(store: &Store, all: bool) -> Result<Vec<Pending>, Error> {
 pub fn proposed(store: &Store, stage: Stage) -> Result<BTreeSet<(RevisionId, GroupName)>, Error> {
     let mut found = BTreeSet::new();
     for pending in list(store, false)?.into_iter().filter(|one| one.stage() == Some(stage)) {
-        for change in pending.record.changes {
-            let (key, _) = Entry::try_from(change).map_err(|_| Error::Record(pending.id))?;
-            found.insert(key);
-        }
+        found.extend(pending.decisions()?.into_iter().map(|(key, _)| key));
     }
     Ok(found)
 }

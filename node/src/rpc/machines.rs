@@ -12,7 +12,7 @@ use tonic::{Code, Request, Response, Status};
 
 use super::blocking;
 use super::context::Context;
-use super::status::{Refusal as _, field, internal, some};
+use super::status::{Refusal as _, check_comment, field, internal, some};
 use crate::identity::machine_token::MachineToken;
 use crate::identity::peer::Peer;
 use crate::log::in_one_line;
@@ -31,8 +31,6 @@ const MAX_USES: u32 = 100_000;
 const PAGE: (u32, u32) = (100, 1000);
 /// Rows of a summary at most.
 const MAX_ROWS: usize = 10_000;
-/// Characters of a comment.
-const MAX_COMMENT: usize = 1024;
 
 /// Implements the service over the node's parts.
 #[derive(Debug, Clone)]
@@ -165,9 +163,7 @@ impl Machines for Service {
         let wire::RevokeMachineRequest { name, comment } = request.into_inner();
         let ledger = self.ledger()?;
         let name: MachineName = name.parse().map_err(|error| field("name", &error))?;
-        if comment.chars().count() > MAX_COMMENT {
-            return Err(field("comment", &format!("has more than {MAX_COMMENT} characters")));
-        }
+        check_comment(&comment)?;
         tracing::warn!(machine = %name, %by, comment, "machine revoked");
         let revoked = ledger.revoke(name, by.to_string(), comment).await;
         revoked.map_err(|refusal| refused(&refusal))?;

@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status};
 
 use super::context::Context;
 use super::roles;
-use super::status::{field, published};
+use super::status::{check_comment, field, published};
 use crate::identity::peer::Peer;
 use crate::primary::tokens;
 use crate::tuf::key::Key;
@@ -78,6 +78,7 @@ impl People for Service {
         let by = Peer::of(&request);
         let request = request.into_inner();
         let primary = self.node.primary()?;
+        check_comment(&request.comment)?;
         let name: UserName = request.name.parse().map_err(|error| field("name", &error))?;
         let target = name.clone();
         let ((), generation) = primary

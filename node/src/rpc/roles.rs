@@ -11,7 +11,7 @@ use tonic::{Code, Request, Response, Status};
 
 use super::context::{Context, Primary};
 use super::signatures::{self, stopped};
-use super::status::{field, internal};
+use super::status::{check_comment, field, internal};
 use crate::identity::peer::Peer;
 use crate::log::in_one_line;
 use crate::primary::ceremony::{self, Error, Holders, Outcome, Wanted};
@@ -65,6 +65,7 @@ impl Roles for Service {
     ) -> Result<Response<wire::PrepareRolesResponse>, Status> {
         let by = Peer::of(&request).to_string();
         let request = request.into_inner();
+        check_comment(&request.comment)?;
         let (publish, comment) = (request.publish, request.comment.clone());
         let wanted = wanted(request)?;
         let answer = self
@@ -91,6 +92,7 @@ impl Roles for Service {
     ) -> Result<Response<wire::PublishRolesResponse>, Status> {
         let by = Peer::of(&request).to_string();
         let request = request.into_inner();
+        check_comment(&request.comment)?;
         if request.papers.len() > MAX_PAPERS {
             return Err(field("papers", &format!("at most {MAX_PAPERS}")));
         }

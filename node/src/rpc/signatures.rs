@@ -7,7 +7,7 @@ use patchmesh_topology::node::{Membership, Mesh};
 use tonic::{Code, Request, Response, Status};
 
 use super::context::Context;
-use super::status::{field, internal};
+use super::status::{check_comment, field, internal};
 use crate::generation::Generation;
 use crate::identity::peer::Peer;
 use crate::log::in_one_line;
@@ -99,6 +99,7 @@ impl Signatures for Service {
     ) -> Result<Response<wire::WithdrawPendingResponse>, Status> {
         let by = Peer::of(&request);
         let request = request.into_inner();
+        check_comment(&request.comment)?;
         let note = match request.comment.as_str() {
             "" => format!("withdrawn by {by}"),
             comment => format!("withdrawn by {by}: {comment}"),

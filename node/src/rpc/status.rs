@@ -24,6 +24,17 @@ pub fn field(name: &str, problem: &(impl Display + ?Sized)) -> Status {
     Status::with_error_details(Code::InvalidArgument, format!("{name}: {problem}"), details)
 }
 
+/// Refuses a comment that is too long or would garble a terminal.
+///
+/// # Errors
+/// `INVALID_ARGUMENT`, naming the field.
+pub fn check_comment(comment: &str) -> Result<(), Status> {
+    match approval::is_plain(comment, approval::MAX_COMMENT) {
+        true => Ok(()),
+        false => Err(field("comment", &Fault::Comment)),
+    }
+}
+
 /// `INTERNAL`, logged: a person has to look at this node.
 #[must_use]
 pub fn internal(error: &(dyn Error + 'static)) -> Status {

@@ -227,7 +227,8 @@ fn comment_fault(request: &Request) -> Option<Fault> {
 
 /// Whether a text has at most so many characters, and none that would garble a
 /// terminal.
-pub(crate) fn is_plain(text: &str, most: usize) -> bool {
+#[must_use]
+pub fn is_plain(text: &str, most: usize) -> bool {
     let garbles = |c: char| c.is_control() && c != '\n';
     text.chars().count() <= most && !text.chars().any(garbles)
 }

@@ -132,7 +132,8 @@ pub(super) async fn promote(
     .await
 }
 
-fn asked(
+/// Reads what somebody asks to decide.
+pub(in crate::rpc) fn asked(
     revisions: &[String],
     groups: &[String],
     peer: &Peer,

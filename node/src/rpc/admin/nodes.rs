@@ -12,7 +12,7 @@ use crate::primary::tokens;
 use crate::replicate::status::Heard;
 use crate::rpc::context::Context;
 use crate::rpc::rights::check_site;
-use crate::rpc::status::{field, published};
+use crate::rpc::status::{check_comment, field, published};
 
 /// The life of a token unless asked otherwise.
 const TOKEN_LIFE: SignedDuration = SignedDuration::from_hours(24);
@@ -88,6 +88,7 @@ pub(super) async fn revoke(
     request: wire::RevokeNodeRequest,
 ) -> Result<wire::RevokeNodeResponse, Status> {
     let primary = node.primary()?;
+    check_comment(&request.comment)?;
     let name: NodeName = request.name.parse().map_err(|error| field("name", &error))?;
     let mesh = node.generation().mesh.clone();
     // The site alone: a node that is not there is refused below.

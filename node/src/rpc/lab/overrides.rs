@@ -7,11 +7,12 @@ use tonic::{Code, Status};
 
 use crate::identity::peer::Peer;
 use crate::log::in_one_line;
-use crate::primary::overrides::{self, Asked, Error};
+use crate::primary::overrides::{self, Error};
+use crate::rpc::admin::decisions;
 use crate::rpc::context::Context;
 use crate::rpc::rights::check_stage;
 use crate::rpc::signatures::{self, stopped};
-use crate::rpc::status::{Refusal, field, internal};
+use crate::rpc::status::{Refusal, internal};
 
 /// Two people answer for an override, so both have names.
 fn check_person(node: &Context, peer: &Peer) -> Result<UserName, Status> {
@@ -31,19 +32,9 @@ pub(super) async fn ask(
 ) -> Result<wire::AskOverrideResponse, Status> {
     let primary = node.primary()?;
     check_person(node, peer)?;
-    let revisions = request
-        .revisions
-        .iter()
-        .map(|one| one.parse().map_err(|error| field("revisions", &error)))
-        .collect::<Result<_, _>>()?;
-    let groups = request
-        .groups
-        .iter()
-        .map(|one| one.parse().map_err(|error| field("groups", &error)))
-        .collect::<Result<_, _>>()?;
-    let (rollout, reason, by) = (request.rollout, request.reason, peer.to_string());
-    let asked = Asked { revisions, groups, rollout, reason, by };
-    let asking = primary.publisher.alone(move |worker| overrides::ask(worker, asked));
+    let rollout = request.rollout;
+    let asked = decisions::asked(&request.revisions, &request.groups, peer, request.reason)?;
+    let asking = primary.publisher.alone(move |worker| overrides::ask(worker, &rollout, asked));
     let (pending, lacks) = asking.await.map_err(stopped)?.map_err(status)?;
     tracing::warn!(pending, by = %peer, "a promotion without evidence is asked for");
     Ok(wire::AskOverrideResponse { pending, lacks })

@@ -8,6 +8,7 @@ use patchmesh_proto::{admin as wire, convert};
 use patchmesh_topology::approval::{Request, Step, batch};
 use patchmesh_topology::name::RuleName;
 use patchmesh_topology::node::Stage;
+use patchmesh_topology::promotion::Lacking;
 use patchmesh_topology::revision::{Revision, RevisionId};
 use patchmesh_topology::rollout::Rollout;
 use patchmesh_topology::rule::{Outcome, Policy, Rejection, Rule, State, evaluate};
@@ -16,7 +17,6 @@ use tonic::{Code, Status};
 
 use crate::generation::{Generation, load, read_revision};
 use crate::primary::draft::Draft;
-use crate::primary::machines::Lacking;
 use crate::primary::pending;
 use crate::rpc::admin::decisions::decide_holding;
 use crate::rpc::blocking;
