@@ -30,6 +30,8 @@ pub mod link;
 #[cfg(feature = "server")]
 pub mod queue;
 #[cfg(feature = "server")]
+pub mod renew;
+#[cfg(feature = "server")]
 pub mod report;
 #[cfg(feature = "server")]
 pub mod round;

@@ -6,6 +6,7 @@
 //! condition and has a deadline. What a value here started or made (processes,
 //! folders, servers) ends with that value.
 
+pub mod agent;
 pub mod apt;
 pub mod bench;
 pub mod binaries;

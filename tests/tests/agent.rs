@@ -3,94 +3,17 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use patchmesh_tests::binaries;
+use jiff::ToSpan;
+use jiff::tz::Offset;
+use patchmesh_tests::agent::Machine;
 use patchmesh_tests::cluster::{Cluster, PRIMARY, Spec};
-use patchmesh_tests::run::{Outcome, run};
 use patchmesh_tests::vendor::files::{File, FilesVendor, Update};
 use patchmesh_tests::vendor::{Sample, Vendor};
 use patchmesh_tests::wait::{PATIENCE, until};
 use serde_json::Value;
-use tempfile::TempDir;
-use tokio::process::Command;
-
-/// A machine: a root with its own dpkg, and the agent's folder beside it.
-struct Machine {
-    name: String,
-    folder: TempDir,
-    root: PathBuf,
-}
-
-impl Machine {
-    /// With these packages installed by real dpkg.
-    async fn with(name: &str, packages: &[Sample]) -> Result<Self> {
-        let folder = tempfile::Builder::new().prefix("patchmesh-agent-").tempdir()?;
-        let root = folder.path().join("root");
-        for path in ["var/lib/dpkg/info", "var/lib/dpkg/updates", "var/log", "etc"] {
-            fs::create_dir_all(root.join(path))?;
-        }
-        fs::write(root.join("var/lib/dpkg/status"), "")?;
-        fs::write(root.join("etc/os-release"), "ID=debian\nVERSION_ID=\"12\"\n")?;
-        let machine = Self { name: name.to_owned(), root, folder };
-        for package in packages {
-            let built = package.build(machine.folder.path()).await?;
-            machine.dpkg("dpkg", &["-i", &built.file.display().to_string()]).await?.success()?;
-        }
-        Ok(machine)
-    }
-
-    async fn dpkg(&self, tool: &str, arguments: &[&str]) -> Result<Outcome> {
-        run(Command::new(tool).arg("--root").arg(&self.root).args(arguments)).await
-    }
-
-    /// The versions of the packages that are installed, as dpkg-query has them.
-    async fn packages(&self) -> Result<BTreeMap<String, String>> {
-        let format = "${db:Status-Abbrev} ${Package} ${Version}\n";
-        let listed = self.dpkg("dpkg-query", &["-W", "-f", format]).await?.success()?;
-        let lines = listed.stdout.lines().filter_map(|line| {
-            let words: Vec<&str> = line.split_whitespace().collect();
-            let [state, name, version] = words[..] else { return None };
-            (state == "ii").then(|| (name.to_owned(), version.to_owned()))
-        });
-        Ok(lines.collect())
-    }
-
-    fn state(&self) -> PathBuf {
-        self.folder.path().join("state")
-    }
-
-    async fn agent(&self, arguments: &[&str]) -> Result<Outcome> {
-        let mut command = Command::new(binaries::patchmesh()?);
-        command.args(["--output", "json", "agent"]).args(arguments);
-        command.arg("--state").arg(self.state());
-        run(&mut command).await
-    }
-
-    async fn join(&self, cluster: &Cluster, via: &str) -> Result<Value> {
-        let arguments = ["machine", "token", "workstations", "--via", via];
-        let made = cluster.patchmesh(PRIMARY, &arguments).await?.success()?.json()?;
-        let token = made["token"].as_str().context("no token")?;
-        self.agent(&["join", token, "--name", &self.name]).await?.success()?.json()
-    }
-
-    /// One round, however it ends, in this machine's root or another one.
-    async fn round_in(&self, root: &Path) -> Result<Outcome> {
-        self.agent(&["run", "--once", "--root", &root.display().to_string()]).await
-    }
-
-    async fn round(&self) -> Result<Outcome> {
-        self.round_in(&self.root).await
-    }
-
-    async fn status(&self) -> Result<BTreeMap<String, Value>> {
-        let status = self.agent(&["status"]).await?.success()?.json()?;
-        let rows = status["revisions"].as_array().context("no revisions")?.clone();
-        let named = |row: Value| Some((row["revision"].as_str()?.to_owned(), row));
-        Ok(rows.into_iter().filter_map(named).collect())
-    }
-}
 
 /// What the primary knows of a machine: the last word on each revision, once the
 /// expected number of events is counted.
@@ -124,17 +47,6 @@ async fn company() -> Result<Cluster> {
     Ok(cluster)
 }
 
-/// Rounds until everything that is approved is there to be fetched.
-async fn until_installed(machine: &Machine, count: usize) -> Result<Value> {
-    until("the branch to have the content", PATIENCE, async || {
-        let ran = machine.round().await?.json()?;
-        let installed = machine.status().await?;
-        let done = installed.values().filter(|row| row["verdict"] == "installed").count();
-        Ok((done >= count).then_some(ran))
-    })
-    .await
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_primary_says_is_what_dpkg_says() -> Result<()> {
     let before = ["app", "tool", "broken"].map(|name| Sample::new(name, "1"));
@@ -162,7 +74,7 @@ async fn what_the_primary_says_is_what_dpkg_says() -> Result<()> {
 
     let all = [&app, &tool, &other, &broken].map(Clone::clone);
     approved(&cluster, &all).await?;
-    until_installed(&machine, 2).await?;
+    machine.until_installed(2).await?;
     let packages = machine.packages().await?;
     let versions = |name: &str| packages.get(name).map(String::as_str);
     ensure!(versions("app") == Some("2") && versions("tool") == Some("2"), "{packages:?}");
@@ -213,7 +125,7 @@ async fn what_the_primary_says_is_what_dpkg_says() -> Result<()> {
     let unreachable = machine.round().await?;
     ensure!(unreachable.code != 0, "the node is gone");
     cluster.node_mut("lyon")?.start().await?;
-    until_installed(&machine, 2).await?;
+    machine.until_installed(2).await?;
     until("app 3 to be installed", PATIENCE, async || {
         machine.round().await?;
         Ok((machine.packages().await?["app"] == "3").then_some(()))
@@ -268,6 +180,130 @@ async fn what_is_installed_without_effect_is_a_loop_and_not_tried_a_third_time()
     ensure!(words[&good]["outcome"] == "success", "{words:?}");
     let told = words[&loops]["message"].as_str().unwrap_or_default();
     ensure!(words[&loops]["outcome"] == "failure" && told.starts_with("looping"), "{words:?}");
+    cluster.passed();
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_is_renewed_and_after_its_end_the_machine_joins_again() -> Result<()> {
+    let machine = Machine::with("pc-3", &[Sample::new("app", "1")]).await?;
+    let vendor = Vendor::with_samples(&[Sample::new("app", "2")]).await?;
+    let mut cluster = company().await?;
+    cluster.add(&Spec::branch("rome", PRIMARY, "emea/it/rome")).await?;
+    cluster.add_source("vendor", &vendor, &[]).await?;
+    cluster.sync("vendor").await?.success()?;
+    let app = cluster.revision("app").await?;
+    machine.join(&cluster, "lyon").await?;
+    approved(&cluster, std::slice::from_ref(&app)).await?;
+    machine.until_installed(1).await?;
+    let ends = async || {
+        let status = machine.agent(&["status"]).await?.success()?.json()?;
+        let ends = status["certificate_ends"].as_str().context("no end")?;
+        Ok::<_, anyhow::Error>(ends.parse::<jiff::Timestamp>()?)
+    };
+    let today = Offset::UTC.to_datetime(jiff::Timestamp::now()).date();
+
+    // Two thirds of its life are over: any round renews it.
+    machine.certify(&cluster, today - 170.days(), today + 10.days())?;
+    ensure!(ends().await? < jiff::Timestamp::now() + (24 * 11).hours(), "it is the old one");
+    machine.round().await?.success()?;
+    let renewed = ends().await?;
+    ensure!(renewed > jiff::Timestamp::now() + (24 * 179).hours(), "it ends at {renewed}");
+    machine.round().await?.success()?;
+    ensure!(ends().await? == renewed, "a fresh one is renewed again");
+
+    // A machine that was away for too long says what to do.
+    machine.certify(&cluster, today - 200.days(), today - 2.days())?;
+    machine.round().await?.failure_that_says(&["certificate ended", "patchmesh agent join"])?;
+    let token = ["machine", "token", "workstations", "--via", "rome"];
+    let made = cluster.patchmesh(PRIMARY, &token).await?.success()?.json()?;
+    let token = made["token"].as_str().context("no token")?;
+    let other = machine.agent(&["join", token, "--name", "pc-4"]).await?;
+    other.failure_that_says(&["is machine pc-3's"])?;
+    // Joined again, at another node, it knows what it did, and tells how it stands.
+    let joined = machine.join(&cluster, "rome").await?;
+    ensure!(joined["node"] == "rome", "{joined}");
+    let idle = machine.round().await?.success()?.json()?;
+    ensure!(idle["reported"] == 1 && idle["installed"] == serde_json::json!([]), "{idle}");
+    ensure!(machine.status().await?[&app]["verdict"] == "installed", "it forgot");
+    let words = words(&cluster, "pc-3", 5).await?;
+    ensure!(words[&app]["outcome"] == "success", "{words:?}");
+    cluster.passed();
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_verified_and_here_is_installed_while_no_node_is_reached() -> Result<()> {
+    let machine = Machine::with("pc-5", &[Sample::new("app", "1")]).await?;
+    let vendor = Vendor::with_samples(&[Sample::new("app", "2")]).await?;
+    let mut cluster = company().await?;
+    cluster.add_source("vendor", &vendor, &[]).await?;
+    cluster.sync("vendor").await?.success()?;
+    let app = cluster.revision("app").await?;
+    machine.join(&cluster, "lyon").await?;
+    approved(&cluster, std::slice::from_ref(&app)).await?;
+    let waits = async || {
+        let status = machine.status().await?;
+        let why = status.get(&app).and_then(|row| row["waits_for"].as_str().map(str::to_owned));
+        Ok::<_, anyhow::Error>(why.unwrap_or_default())
+    };
+    let version = async || Ok::<_, anyhow::Error>(machine.packages().await?["app"].clone());
+
+    // In a freeze its file comes, so that it is here when the freeze ends.
+    let (now, later) = (jiff::Timestamp::now(), jiff::Timestamp::now() + (24 * 30).hours());
+    let (now, later) = (now.to_string(), later.to_string());
+    let freeze = ["freeze", "add", "books", "--from", &now, "--until", &later, "--reason", "x"];
+    cluster.patchmesh(PRIMARY, &freeze).await?.success()?;
+    cluster.converged(&["lyon"]).await?;
+    until("the file to be fetched ahead", PATIENCE, async || {
+        let ran = machine.round().await?.success()?.json()?;
+        ensure!(
+            waits().await?.contains("freeze books holds it"),
+            "{ran} {:?}",
+            machine.status().await?
+        );
+        let folders = fs::read_dir(machine.state().join("downloads"))?;
+        let whole = folders.filter_map(|one| fs::read_dir(one.ok()?.path()).ok()?.next()?.ok());
+        let mut names = whole.filter_map(|one| one.file_name().into_string().ok());
+        Ok(names.any(|name| name.ends_with(".deb")).then_some(()))
+    })
+    .await?;
+    ensure!(version().await? == "1", "the freeze did not hold");
+
+    // It failed just now, so it waits though the freeze is over; then the node is gone.
+    let memory = machine.state().join("memory.json");
+    let remembered = fs::read_to_string(&memory)?;
+    let mut kept: Value = serde_json::from_str(&remembered)?;
+    kept["attempts"][&app] =
+        serde_json::json!({ "without_effect": 0, "failed": 1, "failed_at": now });
+    fs::write(&memory, kept.to_string())?;
+    cluster.patchmesh(PRIMARY, &["freeze", "end", "books"]).await?.success()?;
+    cluster.converged(&["lyon"]).await?;
+    machine.round().await?.success()?;
+    ensure!(waits().await?.contains("it failed"), "{}", waits().await?);
+    fs::write(&memory, remembered)?;
+
+    cluster.node_mut("lyon")?.kill().await?;
+    let ran = machine.round().await?;
+    ensure!(ran.code == 69, "it says that no node is reached: {ran:?}");
+    let ran = ran.json()?;
+    ensure!(ran["cut_off"].is_string() && ran["installed"][0] == app.as_str(), "{ran}");
+    ensure!(version().await? == "2", "it is verified and here");
+    let status = machine.agent(&["status"]).await?.success()?.json()?;
+    let good_until = status["cut_off"]["good_until"].as_str().context("not good")?;
+    ensure!(good_until.parse::<jiff::Timestamp>()? > jiff::Timestamp::now(), "{status}");
+    ensure!(status["unreported"].as_u64().unwrap_or_default() >= 3, "{status}");
+
+    // Metadata that lacks is not made up for: nothing is gone on with then.
+    fs::rename(machine.state().join("tuf/snapshot.json"), machine.state().join("away"))?;
+    machine.round().await?.failure_that_says(&["of no more use", "snapshot.json"])?;
+    let status = machine.agent(&["status"]).await?.success()?.json()?;
+    ensure!(status["cut_off"]["good_until"].is_null(), "{status}");
+
+    cluster.node_mut("lyon")?.start().await?;
+    let back = machine.round().await?.success()?.json()?;
+    ensure!(back["cut_off"].is_null() && back["reported"].as_u64() > Some(2), "{back}");
+    ensure!(words(&cluster, "pc-5", 4).await?[&app]["outcome"] == "success", "not told");
     cluster.passed();
     Ok(())
 }

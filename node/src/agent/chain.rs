@@ -4,9 +4,14 @@
 //! What always holds: every document is the one that a signed name leads to, by
 //! the role that the name is delegated to; metadata never goes back; the mesh's
 //! epoch never falls. So a node that was broken into can withhold, and no more.
+//!
+//! A machine that is cut off goes on with what it holds, checked anew each time,
+//! until the first part of it expires. So who withholds gains nothing over a node
+//! that serves its last state for as long as that is good.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io;
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -21,7 +26,9 @@ use patchmesh_topology::rollout::{RolloutSet, WaveStateSet};
 use super::documents::{self, Documents};
 use super::link::Link;
 use crate::generation::{load, names};
-use crate::tuf::{self, Client, FolderStorage, Limits, TargetPath, TrustedMetadata};
+use crate::tuf::{
+    self, Client, Fetch, FolderStorage, Limits, RoleName, Storage, TargetPath, TrustedMetadata,
+};
 
 /// Why there is nothing to go by.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +57,22 @@ pub enum Error {
     Group(GroupName),
 }
 
+impl Error {
+    /// Whether it lies with the node or the way to it, so that what is held is as
+    /// good as it was.
+    #[must_use]
+    pub fn is_withheld(&self) -> bool {
+        use {documents::Error as Document, tuf::client::Error as Tuf};
+        match self {
+            Self::Tuf(error) => {
+                !matches!(**error, Tuf::NoTrustedRoot | Tuf::Load { .. } | Tuf::Persist { .. })
+            }
+            Self::Document(error) => !matches!(error, Document::Keep { .. }),
+            Self::Load(_) | Self::Epoch { .. } | Self::Group(_) => false,
+        }
+    }
+}
+
 impl From<tuf::client::Error> for Error {
     fn from(error: tuf::client::Error) -> Self {
         Self::Tuf(Box::new(error))
@@ -67,6 +90,8 @@ impl From<load::Error> for Error {
 pub struct Chain {
     /// Version of the snapshot.
     pub number: u64,
+    /// When the first part of what is signed expires.
+    pub expires: Timestamp,
     /// The tree and the groups.
     pub mesh: Mesh,
     /// The decisions of the group's stage.
@@ -86,56 +111,99 @@ pub struct Chain {
 /// Reads documents by their signed names.
 struct Reader<'a> {
     trusted: &'a TrustedMetadata,
-    link: &'a Link,
+    link: Option<&'a Link>,
     documents: &'a Documents,
     used: RefCell<BTreeSet<Digest>>,
 }
 
-/// Follows the mesh to its newest state.
-///
-/// # Errors
-/// What cannot be had or is not to be trusted; what was trusted before stays.
-pub async fn follow(
-    link: &Link,
-    storage: FolderStorage,
-    documents: &Documents,
-    group: &GroupName,
-    known_epoch: u64,
-    now: Timestamp,
-) -> Result<Chain, Error> {
-    let mut client = Client::new(link.clone(), storage, Limits::default());
-    let trusted = client.refresh_all(now).await?;
-    let reader = Reader { trusted, link, documents, used: RefCell::default() };
-    let mesh: Mesh = load::decode::<wire::Topology, Mesh>(
-        names::TOPOLOGY,
-        &reader.named(names::TOPOLOGY).await?,
-    )?;
-    if mesh.epoch < known_epoch {
-        return Err(Error::Epoch { found: mesh.epoch, known: known_epoch });
+/// Who follows the mesh, and what is known of it already.
+#[derive(Debug)]
+pub struct Follower<'a> {
+    /// The metadata that was trusted last.
+    pub storage: FolderStorage,
+    /// The documents that are at hand.
+    pub documents: &'a Documents,
+    /// The machine's group.
+    pub group: &'a GroupName,
+    /// The greatest epoch of the mesh that was seen.
+    pub known_epoch: u64,
+    /// When.
+    pub now: Timestamp,
+}
+
+impl Follower<'_> {
+    /// Follows the mesh to its newest state.
+    ///
+    /// # Errors
+    /// What cannot be had or is not to be trusted; what was trusted before stays.
+    pub async fn follow(&self, link: &Link) -> Result<Chain, Error> {
+        self.read(link.clone(), Some(link)).await
     }
-    let stage = mesh.groups.get(group).ok_or_else(|| Error::Group(group.clone()))?.stage;
-    let name = names::approvals(stage);
-    let approvals = reader.set(name, |index, lookup| set::read_approvals(index, lookup)).await?;
-    if approvals.stage != stage {
-        return Err(load::Error::Stage(stage).into());
+
+    /// The newest state that is held whole, if nothing of it is expired.
+    ///
+    /// # Errors
+    /// What lacks or is expired.
+    pub async fn held(&self) -> Result<Chain, Error> {
+        self.read(Held(self.storage.clone()), None).await
     }
-    let plans = reader.named(names::ROLLOUTS).await?;
-    let plans = load::decode::<wire::RolloutSet, RolloutSet>(names::ROLLOUTS, &plans)?;
-    let states = reader.named(names::WAVE_STATES).await?;
-    let states = load::decode::<wire::WaveStates, WaveStateSet>(names::WAVE_STATES, &states)?;
-    let bindings =
-        reader.set(names::BINDINGS, |index, lookup| set::read_bindings(index, lookup)).await?;
-    let mut entries =
-        reader.set(names::CATALOGUE, |index, lookup| set::read_catalogue(index, lookup)).await?;
-    let is_approved = |id: &RevisionId| {
-        let approval = approvals.get(id, group);
-        approval.is_some_and(|one| matches!(one.decision, Decision::Approved(_)))
-    };
-    entries.retain(|id, _| is_approved(id));
-    let revisions = reader.revisions(&entries).await?;
-    documents.prune(&reader.used.into_inner())?;
-    let number = trusted.snapshot_version().unwrap_or_default();
-    Ok(Chain { number, mesh, approvals, plans, states, bindings, entries, revisions })
+
+    async fn read(&self, repository: impl Fetch, link: Option<&Link>) -> Result<Chain, Error> {
+        let mut client = Client::new(repository, self.storage.clone(), Limits::default());
+        let trusted = client.refresh_all(self.now).await?;
+        let documents = self.documents;
+        let reader = Reader { trusted, link, documents, used: RefCell::default() };
+        let mesh: Mesh = load::decode::<wire::Topology, Mesh>(
+            names::TOPOLOGY,
+            &reader.named(names::TOPOLOGY).await?,
+        )?;
+        if mesh.epoch < self.known_epoch {
+            return Err(Error::Epoch { found: mesh.epoch, known: self.known_epoch });
+        }
+        let stage =
+            mesh.groups.get(self.group).ok_or_else(|| Error::Group(self.group.clone()))?.stage;
+        let name = names::approvals(stage);
+        let approvals =
+            reader.set(name, |index, lookup| set::read_approvals(index, lookup)).await?;
+        if approvals.stage != stage {
+            return Err(load::Error::Stage(stage).into());
+        }
+        let plans = reader.named(names::ROLLOUTS).await?;
+        let plans = load::decode::<wire::RolloutSet, RolloutSet>(names::ROLLOUTS, &plans)?;
+        let states = reader.named(names::WAVE_STATES).await?;
+        let states = load::decode::<wire::WaveStates, WaveStateSet>(names::WAVE_STATES, &states)?;
+        let bindings =
+            reader.set(names::BINDINGS, |index, lookup| set::read_bindings(index, lookup)).await?;
+        let mut entries = reader
+            .set(names::CATALOGUE, |index, lookup| set::read_catalogue(index, lookup))
+            .await?;
+        let is_approved = |id: &RevisionId| {
+            let approval = approvals.get(id, self.group);
+            approval.is_some_and(|one| matches!(one.decision, Decision::Approved(_)))
+        };
+        entries.retain(|id, _| is_approved(id));
+        let revisions = reader.revisions(&entries).await?;
+        self.documents.prune(&reader.used.into_inner())?;
+        let (number, expires) = (trusted.snapshot_version().unwrap_or_default(), trusted.expires());
+        Ok(Chain { number, expires, mesh, approvals, plans, states, bindings, entries, revisions })
+    }
+}
+
+/// What was trusted last, as the repository of a machine that is cut off: there is
+/// no newer root and no other timestamp.
+struct Held(FolderStorage);
+
+impl Fetch for Held {
+    type Error = io::Error;
+
+    async fn fetch(&self, file: &str, _: u64) -> io::Result<Option<Vec<u8>>> {
+        let role = RoleName::TIMESTAMP;
+        if file == role.file_name(None) { self.0.load(&role) } else { Ok(None) }
+    }
+
+    async fn fetch_target(&self, _: &str, _: u64) -> io::Result<Option<Vec<u8>>> {
+        Ok(None)
+    }
 }
 
 impl Reader<'_> {
@@ -185,5 +253,58 @@ impl Reader<'_> {
             revisions.insert(id.clone(), std::sync::Arc::unwrap_or_clone(revision));
         }
         Ok(revisions)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use jiff::SignedDuration;
+
+    use super::*;
+    use crate::generation::load::{Loaded, Staged};
+    use crate::generation::testing::{hq, joined, refresh};
+    use crate::primary::testing::TestPrimary;
+
+    #[tokio::test]
+    async fn what_is_held_whole_is_gone_on_with_until_it_expires() {
+        let primary = TestPrimary::start().await;
+        let (_child, child) = joined(&primary.store);
+        let (learned, trusted) = refresh(&primary.store, &child).await;
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut storage = FolderStorage::new(folder.path().to_owned());
+        for (role, bytes) in learned.current() {
+            storage.persist(role, 0, bytes).expect("kept");
+        }
+        let documents = Documents::new(folder.path().join("documents"));
+        fs::create_dir(folder.path().join("documents")).expect("a folder");
+        let held = async |now| {
+            let (storage, group) = (storage.clone(), &"workstations".parse().expect("a name"));
+            let follower = Follower { storage, documents: &documents, group, known_epoch: 0, now };
+            follower.held().await
+        };
+        let now = Timestamp::now();
+        let lacking = held(now).await.expect_err("no documents");
+        assert!(matches!(lacking, Error::Document(documents::Error::CutOff(_))), "{lacking}");
+
+        let mut staged = Staged::new(&child, Vec::new());
+        while let Loaded::Lacking(lacking) =
+            load::load(&trusted, &hq(), &staged, None).expect("loaded")
+        {
+            for document in lacking {
+                let bytes = primary.store.get_blob(&document.digest).expect("read").expect("held");
+                let path = folder.path().join("documents").join(document.digest.to_string());
+                fs::write(path, &bytes).expect("kept");
+                staged.add(document, bytes);
+            }
+        }
+        let chain = held(now).await.expect("whole");
+        assert_eq!(chain.number, primary.current.get().number);
+        assert!(chain.expires > now + SignedDuration::from_hours(12), "{}", chain.expires);
+        held(chain.expires - SignedDuration::from_secs(1)).await.expect("good to its end");
+        let over = held(chain.expires).await.expect_err("expired");
+        assert!(crate::log::in_one_line(&over).contains("expired"), "{over:?}");
+        assert!(over.is_withheld());
     }
 }

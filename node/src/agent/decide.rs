@@ -45,8 +45,17 @@ pub struct Item<'a> {
     pub reason: String,
     /// The files to install, where it is to be installed now.
     pub install: Option<Vec<&'a Payload>>,
+    /// The files to fetch, where it is needed and waits for its time alone.
+    pub ahead: Vec<&'a Payload>,
     /// Why it waits, where it is needed.
     pub waits_for: String,
+}
+
+/// Why a revision may not be installed now.
+struct Hindrance {
+    why: String,
+    /// It is open, and its time comes as it stands.
+    is_time: bool,
 }
 
 /// Looks at everything that is approved for the group: an item for each, those
@@ -82,11 +91,15 @@ pub fn decide<'a>(
         .enumerate()
         .map(|(index, (choice, hindrance))| {
             let is_chosen = choice.standing == Standing::Chosen;
+            let is_ahead = choice.standing == Standing::NotOffered
+                && hindrance.as_ref().is_some_and(|one| one.is_time);
+            let files = || payloads_for(choice.revision, inventory);
             let item = Item {
                 revision: choice.revision,
+                install: is_chosen.then(files),
+                ahead: if is_ahead { files() } else { Vec::new() },
                 verdict: choice.verdict.state,
                 reason: choice.verdict.reason,
-                install: is_chosen.then(|| payloads_for(choice.revision, inventory)),
                 waits_for: waits_for(&choice.standing, hindrance),
             };
             (place.get(&index).copied().unwrap_or(usize::MAX), item)
@@ -102,31 +115,33 @@ fn hindrance(
     id: &RevisionId,
     attempts: &BTreeMap<RevisionId, Attempts>,
     asking: &Asking<'_>,
-) -> Option<String> {
+) -> Option<Hindrance> {
+    let never = |why: String| Some(Hindrance { why, is_time: false });
+    let later = |why: String| Some(Hindrance { why, is_time: true });
     let Asking { machine: name, group, site, zone, now } = *asking;
     match offer.machine(id, Machine { name, group, site, zone }) {
-        Err(why) => return Some(in_one_line(&why)),
+        Err(why) => return never(in_one_line(&why)),
         Ok(Offered { action: Action::Remove, rollout, .. }) => {
-            return Some(format!("rollout {rollout} removes it, which this agent cannot do"));
+            return never(format!("rollout {rollout} removes it, which this agent cannot do"));
         }
         Ok(Offered { frozen: Some(freeze), when, .. }) if when.is_none_or(|when| when > now) => {
-            return Some(format!("freeze {freeze} holds it"));
+            return later(format!("freeze {freeze} holds it"));
         }
         Ok(Offered { when: None, wave, .. }) => {
-            return Some(format!("wave {wave} has no window that can be seen"));
+            return never(format!("wave {wave} has no window that can be seen"));
         }
         Ok(Offered { when: Some(when), wave, .. }) if when > now => {
-            return Some(format!("wave {wave} installs from {when:.0} on"));
+            return later(format!("wave {wave} installs from {when:.0} on"));
         }
         Ok(_) => {}
     }
-    attempts.get(id)?.rest(now).map(|rest| rest.to_string())
+    never(attempts.get(id)?.rest(now)?.to_string())
 }
 
-fn waits_for(standing: &Standing<'_>, hindrance: Option<String>) -> String {
+fn waits_for(standing: &Standing<'_>, hindrance: Option<Hindrance>) -> String {
     match standing {
         Standing::Chosen | Standing::Settled => String::new(),
-        Standing::NotOffered => hindrance.unwrap_or_default(),
+        Standing::NotOffered => hindrance.map(|one| one.why).unwrap_or_default(),
         Standing::Superseded(by) => format!("{by} contains it"),
         Standing::TemporarilyUnavailable(Lack::Content) => {
             "temporarily unavailable: headquarters does not have its content yet".to_owned()

@@ -26,6 +26,9 @@ pub enum Error {
     /// The node sent something else.
     #[error("the node sent something else for document {0}: it is not to be trusted")]
     Mismatch(Digest),
+    /// Nobody can be asked for it.
+    #[error("document {0}, which is signed, is not at hand")]
+    CutOff(Digest),
     /// More than a machine takes.
     #[error("document {digest} has {length} bytes, more than {MAX_DOCUMENT}")]
     Long {
@@ -75,13 +78,14 @@ impl Documents {
             .map_err(|source| Error::Keep { folder: self.folder.clone(), source })
     }
 
-    /// Those of `wanted`, by their digests: from here, or else from the node.
+    /// Those of `wanted`, by their digests: from here, or else from the node, where
+    /// there is one.
     ///
     /// # Errors
     /// The first that cannot be had.
     pub async fn fetch(
         &self,
-        link: &Link,
+        link: Option<&Link>,
         wanted: &[DocumentRef],
     ) -> Result<HashMap<Digest, Bytes>, Error> {
         let (mut found, mut lacking) = (HashMap::with_capacity(wanted.len()), Vec::new());
@@ -94,7 +98,8 @@ impl Documents {
         if let Some(DocumentRef { digest, length }) = lacking.iter().find(|one| is_long(one)) {
             return Err(Error::Long { digest: *digest, length: *length });
         }
-        while !lacking.is_empty() {
+        while let Some(first) = lacking.first() {
+            let link = link.ok_or(Error::CutOff(first.digest))?;
             // The node sends as many as fit.
             let asked = &lacking[..lacking.len().min(MAX_DIGESTS)];
             let digests: Vec<Digest> = asked.iter().map(|one| one.digest).collect();

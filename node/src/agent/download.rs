@@ -9,9 +9,11 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest::{Context, SHA256};
-use http::StatusCode;
+use http::{Response, StatusCode};
 use patchmesh_topology::digest::Sha256;
 use patchmesh_topology::revision::Payload;
+
+use tonic::body::Body;
 
 use super::link::{self, Link};
 use crate::{durable, hash};
@@ -27,6 +29,9 @@ pub enum Error {
         "the node does not serve {0}: a brake of its site holds it, or it has not arrived there"
     )]
     Absent(String),
+    /// Nobody can be asked for it.
+    #[error("{0} is not here yet, and no node is reached")]
+    CutOff(String),
     /// Other bytes than the vendor's.
     #[error("{0} is not what its vendor released: the node sent something else")]
     Mismatch(String),
@@ -96,21 +101,37 @@ impl Part {
     }
 }
 
-/// The payload's file below `folder`, fetched as far as it is not there.
+/// Whether a payload's file is below `folder` in its length; what is in it is
+/// looked at when it is fetched.
+#[must_use]
+pub fn is_here(payload: &Payload, folder: &Path) -> bool {
+    let whole = folder.join(payload.sha256.to_string()).join(payload.file_name());
+    fs::metadata(whole).is_ok_and(|one| one.len() == payload.length)
+}
+
+/// The payload's file below `folder`, fetched as far as it is not there. A node
+/// that is reached has to serve it still: a brake of its site holds what came
+/// before it was pulled too.
 ///
 /// # Errors
 /// It cannot be had now; what came of it stays for the next time, unless it is
 /// not what the vendor released.
-pub async fn fetch(link: &Link, payload: &Payload, folder: &Path) -> Result<PathBuf, Error> {
+pub async fn fetch(
+    link: Option<&Link>,
+    payload: &Payload,
+    folder: &Path,
+) -> Result<PathBuf, Error> {
     let name = payload.file_name();
     let place = folder.join(payload.sha256.to_string());
     durable::make_folder(&place).map_err(|source| Error::Write { path: place.clone(), source })?;
     let whole = place.join(name);
-    if fs::metadata(&whole).is_ok_and(|one| one.len() == payload.length)
-        && Part::open(whole.clone())?.is_it(&payload.sha256)
-    {
+    if is_here(payload, folder) && Part::open(whole.clone())?.is_it(&payload.sha256) {
+        if let Some(link) = link {
+            open(link, payload, payload.length.saturating_sub(1)).await?;
+        }
         return Ok(whole);
     }
+    let link = link.ok_or_else(|| Error::CutOff(name.to_owned()))?;
     // No vendor's name ends so: it would have to be called like its own part.
     let mut part = Part::open(place.join(format!("{name}.part")))?;
     if part.length > payload.length {
@@ -123,10 +144,15 @@ pub async fn fetch(link: &Link, payload: &Payload, folder: &Path) -> Result<Path
     Ok(whole)
 }
 
+async fn open(link: &Link, payload: &Payload, from: u64) -> Result<Response<Body>, Error> {
+    let path = format!("/content/sha256/{}", payload.sha256);
+    let response = link.open(&path, from).await?;
+    response.ok_or_else(|| Error::Absent(payload.file_name().to_owned()))
+}
+
 async fn receive(link: &Link, payload: &Payload, part: &mut Part) -> Result<(), Error> {
     let name = || payload.file_name().to_owned();
-    let path = format!("/content/sha256/{}", payload.sha256);
-    let response = link.open(&path, part.length).await?.ok_or_else(|| Error::Absent(name()))?;
+    let response = open(link, payload, part.length).await?;
     if response.status() == StatusCode::OK {
         part.begin_again()?;
     }

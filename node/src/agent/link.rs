@@ -1,15 +1,18 @@
 //! The one connection to a node: gRPC, and HTTPS for what is open to all.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request as HttpRequest, Response, StatusCode, header};
 use http_body_util::BodyExt;
 use patchmesh_proto::document::MAX_DOCUMENT;
+use patchmesh_proto::identity::RenewRequest;
+use patchmesh_proto::identity::identity_client::IdentityClient;
 use patchmesh_proto::report::reports_client::ReportsClient;
 use patchmesh_proto::report::{GetDocumentsRequest, ReportRequest, ReportResponse, SignedBatch};
 use patchmesh_topology::digest::Digest;
-use patchmesh_topology::name::NodeName;
+use patchmesh_topology::name::{MachineName, NodeName};
 use tokio::time::timeout;
 use tonic::body::Body;
 use tonic::transport::Channel;
@@ -86,6 +89,7 @@ pub enum Error {
 pub struct Link {
     url: NodeUrl,
     channel: Channel,
+    credentials: Arc<Credentials>,
 }
 
 impl Link {
@@ -95,9 +99,32 @@ impl Link {
     /// A certificate or URL that cannot be used.
     pub fn new(identity: &Identity, node: NodeName, url: NodeUrl) -> Result<Self, Error> {
         let credentials = Credentials::new(identity)?;
-        let tls = tls::client(identity.ca(), Some(credentials), Expected::Node(node))?;
+        let expected = Expected::Node(node);
+        let tls = tls::client(identity.ca(), Some(Arc::clone(&credentials)), expected)?;
         let channel = channel::to_node(&url, tls).map_err(Error::Url)?;
-        Ok(Self { url, channel })
+        Ok(Self { url, channel, credentials })
+    }
+
+    /// Proves the machine with its renewed identity from the next connection on.
+    ///
+    /// # Errors
+    /// A key that TLS cannot use.
+    pub fn present(&self, identity: &Identity) -> Result<(), Error> {
+        Ok(self.credentials.replace(identity)?)
+    }
+
+    /// A new certificate, in DER, for the key that signed the request.
+    ///
+    /// # Errors
+    /// The node cannot be reached, or the mesh refuses.
+    pub async fn renew(&self, machine: &MachineName, request: Vec<u8>) -> Result<Bytes, Error> {
+        let request = RenewRequest {
+            machine: machine.to_string(),
+            certificate_request: request.into(),
+            ..RenewRequest::default()
+        };
+        let answer = IdentityClient::new(self.channel.clone()).renew(limited(request)).await;
+        Ok(answer.map_err(|status| self.refused(status))?.into_inner().certificate)
     }
 
     /// A file that is open to all, from `from` on. `None` where there is none.

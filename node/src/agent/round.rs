@@ -18,7 +18,7 @@ use patchmesh_topology::name::{GroupName, MachineName, NodeName, Site};
 use patchmesh_topology::revision::{Payload, Revision, RevisionId};
 use patchmesh_topology::tally::{Outcome, Phase};
 
-use super::chain::{self, Chain};
+use super::chain::{self, Chain, Follower};
 use super::decide::{Asking, Item, decide};
 use super::documents::Documents;
 use super::download;
@@ -26,9 +26,12 @@ use super::install::{self, Ended, Meaning};
 use super::inventory::{self, Listing};
 use super::link::{self, Link};
 use super::queue::{self, Event, Queue};
+use super::renew;
 use super::report::{self, Reporter, facts};
-use super::state::{self, Joined, Memory, State, Tried};
+use super::state::{self, CutOff, Joined, Memory, State, Tried};
+use crate::identity::certificate::Validity;
 use crate::identity::files::Identity;
+use crate::identity::renewal;
 use crate::log::in_one_line;
 use crate::tuf::FolderStorage;
 
@@ -63,6 +66,21 @@ pub enum Error {
     /// The node is not in the mesh.
     #[error("node {0} is not in the mesh any more; join again at another one")]
     Node(NodeName),
+    /// The certificate ended, so there is nobody to ask.
+    #[error(
+        "this machine's certificate ended at {0:.0}, so no node lets it in: make a token at headquarters with `patchmesh machine token`, and join again with `patchmesh agent join`; what was done and what is not reported yet is kept"
+    )]
+    Expired(Timestamp),
+    /// Neither the node nor what is held is of use.
+    #[error(
+        "no node is reached, and what this machine holds is of no more use ({held}): nothing is installed until one is"
+    )]
+    CutOff {
+        /// What is wrong with what is held.
+        held: String,
+        /// What is wrong with the node.
+        source: Box<Error>,
+    },
     /// A thread broke off.
     #[error("a part of the agent broke off")]
     Thread(#[from] tokio::task::JoinError),
@@ -81,6 +99,8 @@ pub struct Done {
     pub withheld: BTreeMap<String, String>,
     /// Events that a node took.
     pub reported: usize,
+    /// Why no node was reached, where what is held was gone on with.
+    pub cut_off: Option<String>,
     /// How every revision stands now.
     pub standings: Vec<state::Standing>,
 }
@@ -98,6 +118,17 @@ pub struct Agent {
     link: Link,
     queue: Queue,
     memory: Memory,
+}
+
+impl Error {
+    /// Whether it lies with the node, the way to it or the right to ask it.
+    fn is_withheld(&self) -> bool {
+        match self {
+            Self::Chain(error) => error.is_withheld(),
+            Self::Expired(_) => true,
+            _ => false,
+        }
+    }
 }
 
 impl Agent {
@@ -129,11 +160,7 @@ impl Agent {
     /// What stopped it; what was done is kept and told next time.
     pub async fn round(&mut self) -> Result<Done, Error> {
         let now = Timestamp::now();
-        let documents = Documents::new(self.state.part("documents")?);
-        let storage = FolderStorage::new(self.state.part("tuf")?);
-        let epoch = self.memory.mesh_epoch;
-        let chain = chain::follow(&self.link, storage, &documents, &self.group, epoch, now).await;
-        let chain = chain.map_err(Box::new)?;
+        let chain = self.signed(now).await?;
         self.memory.mesh_epoch = chain.mesh.epoch;
         let (site, zone) = self.place(&chain)?;
         let inventory = self.look(&chain).await?;
@@ -143,6 +170,7 @@ impl Agent {
             failed: Vec::new(),
             withheld: BTreeMap::new(),
             reported: 0,
+            cut_off: self.memory.cut_off.as_ref().map(|one| one.why.clone()),
             standings: Vec::new(),
         };
         let asking = Asking {
@@ -179,8 +207,70 @@ impl Agent {
             }
         }
         self.remember(&done, &site, &after)?;
-        done.reported = self.tell(&site, &after).await?;
+        if done.cut_off.is_none() {
+            done.reported = self.tell(&site, &after).await?;
+            self.fetch_ahead(&items).await?;
+        }
         Ok(done)
+    }
+
+    /// What headquarters signed: from the node, or else as it is held.
+    async fn signed(&mut self, now: Timestamp) -> Result<Chain, Error> {
+        let fresh = self.keep_fresh(now).await;
+        let documents = Documents::new(self.state.part("documents")?);
+        let follower = Follower {
+            storage: FolderStorage::new(self.state.part("tuf")?),
+            documents: &documents,
+            group: &self.group,
+            known_epoch: self.memory.mesh_epoch,
+            now,
+        };
+        let followed = match fresh {
+            Ok(()) => follower.follow(&self.link).await.map_err(|error| Box::new(error).into()),
+            Err(error) => Err(error),
+        };
+        let source = match followed {
+            Ok(chain) => {
+                self.memory.cut_off = None;
+                return Ok(chain);
+            }
+            Err(error) if error.is_withheld() && self.memory.looked_at.is_some() => error,
+            Err(error) => return Err(error),
+        };
+        let held = follower.held().await;
+        let why = in_one_line(&source);
+        let since = self.memory.cut_off.as_ref().map_or(now, |before| before.since);
+        let good_until = held.as_ref().ok().map(|chain| chain.expires);
+        tracing::warn!(why, %since, "no node is reached");
+        self.memory.cut_off = Some(CutOff { since, why, good_until });
+        self.state.save_memory(&self.memory)?;
+        held.map_err(|held| Error::CutOff { held: in_one_line(&held), source: Box::new(source) })
+    }
+
+    /// Renews the certificate when two thirds of its life are over. That it could not
+    /// be had is no fault of the round: the old one is good for months.
+    async fn keep_fresh(&mut self, now: Timestamp) -> Result<(), Error> {
+        let certificate = self.identity.certificate();
+        let ends = certificate.not_after;
+        if certificate.validity(now) == Validity::Over {
+            return Err(Error::Expired(ends));
+        }
+        let part = self.jitter(Duration::from_secs(1)).as_secs_f64();
+        if now < renewal::due(certificate, part).0 {
+            return Ok(());
+        }
+        let folder = self.state.identity_folder();
+        match renew::run(&self.link, &self.machine, &self.identity, &folder).await {
+            Ok(renewed) => {
+                let ends = renewed.certificate().not_after;
+                self.identity = renewed;
+                tracing::info!(%ends, "the machine's certificate is renewed");
+            }
+            Err(error) => {
+                tracing::warn!(why = in_one_line(&error), %ends, "the machine's certificate is not renewed yet");
+            }
+        }
+        Ok(())
     }
 
     /// Where the machine is: where the node that proved its name is, by the signed mesh.
@@ -242,12 +332,13 @@ impl Agent {
         done: &mut Done,
     ) -> Result<Vec<Fetched<'a>>, Error> {
         let folder = self.state.part("downloads")?;
+        let link = self.memory.cut_off.is_none().then(|| self.link.clone());
         let mut fetched = Vec::new();
         for Wanted { revision, payloads } in wanted {
             let mut files = Vec::with_capacity(payloads.len());
             let mut fault = None;
             for payload in &payloads {
-                match download::fetch(&self.link, payload, &folder).await {
+                match download::fetch(link.as_ref(), payload, &folder).await {
                     Ok(file) => files.push(file),
                     // What is wrong with it for good is told rather.
                     Err(error) if fault.is_none() || !error.is_passing() => {
@@ -266,13 +357,45 @@ impl Agent {
                     done.withheld.insert(id, why);
                 }
                 Some((false, why)) => {
-                    self.happened(&id, Phase::Download, Outcome::Failure, 0, &why)?;
-                    self.attempted(&id, |attempts| attempts.failed(Timestamp::now()));
+                    self.not_the_vendors(&id, &why)?;
                     done.failed.push((id, why));
                 }
             }
         }
         Ok(fetched)
+    }
+
+    fn not_the_vendors(&mut self, id: &str, why: &str) -> Result<(), Error> {
+        self.attempted(id, |attempts| attempts.failed(Timestamp::now()));
+        self.happened(id, Phase::Download, Outcome::Failure, 0, why)
+    }
+
+    /// Fetches what waits for its time alone: so it is here then, whether a node is
+    /// reached or not.
+    async fn fetch_ahead(&mut self, items: &[Item<'_>]) -> Result<(), Error> {
+        let folder = self.state.part("downloads")?;
+        let lacking =
+            |item: &Item<'_>| !item.ahead.iter().all(|one| download::is_here(one, &folder));
+        for item in items.iter().filter(|item| lacking(item)).take(self.queue.room()) {
+            let id = item.revision.id.to_string();
+            for payload in &item.ahead {
+                match download::fetch(Some(&self.link), payload, &folder).await {
+                    Ok(_) => {}
+                    Err(error) if error.is_passing() => {
+                        tracing::info!(
+                            revision = id,
+                            why = in_one_line(&error),
+                            "not fetched ahead"
+                        );
+                    }
+                    Err(error) => {
+                        self.not_the_vendors(&id, &in_one_line(&error))?;
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(self.state.save_memory(&self.memory)?)
     }
 
     /// Removes the files of what is not needed any more.

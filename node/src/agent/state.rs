@@ -91,6 +91,8 @@ pub struct Memory {
     pub looked_at: Option<Timestamp>,
     /// The site where the machine was then.
     pub site: String,
+    /// Set while no node is reached.
+    pub cut_off: Option<CutOff>,
     /// Digest of the inventory of then.
     pub inventory: String,
     /// What was tried, by revision.
@@ -99,6 +101,17 @@ pub struct Memory {
     pub told: BTreeMap<String, String>,
     /// How each revision stood.
     pub standings: Vec<Standing>,
+}
+
+/// A machine that reaches no node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CutOff {
+    /// Since when.
+    pub since: Timestamp,
+    /// What was tried last, and what came of it.
+    pub why: String,
+    /// Until when it goes on with what it holds; not at all where there is none.
+    pub good_until: Option<Timestamp>,
 }
 
 /// How often a revision was tried.

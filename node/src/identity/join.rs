@@ -122,10 +122,7 @@ pub async fn join(token: &Token, folder: &Path, url: &NodeUrl) -> Result<Joined,
     let Subject::Node(node) = &token.subject else {
         return Err(Error::ForAPerson);
     };
-    if files::exists(folder) {
-        return Err(Error::Joined(folder.to_owned()));
-    }
-    let key = files::load_or_make_key(folder)?;
+    let key = new_key(folder)?;
     let request = key.certificate_request(node.as_str())?;
     let parts = [node.as_str().as_bytes(), url.as_str().as_bytes(), &request];
     let proof = Statement::Join.prove(&token.secret_sha256(), &parts);
@@ -156,10 +153,7 @@ pub async fn join_user(
     let Subject::User(user) = &token.subject else {
         return Err(Error::ForANode);
     };
-    if files::exists(folder) {
-        return Err(Error::Joined(folder.to_owned()));
-    }
-    let key = files::load_or_make_key(folder)?;
+    let key = new_key(folder)?;
     let request = key.certificate_request(user.as_str())?;
     let parts = [user.as_str().as_bytes(), signing_key, &request];
     let proof = Statement::JoinUser.prove(&token.secret_sha256(), &parts);
@@ -174,9 +168,9 @@ pub async fn join_user(
     check(token, key, response)
 }
 
-/// Joins as a machine of the token's group, under a name of its own choice.
-/// The new key is in `folder` afterwards; the rest of the identity is for the
-/// caller to save there, last of all.
+/// Joins as a machine of the token's group, under a name of its own choice, for
+/// the key in `folder` or else a new one, which is there afterwards; the rest of
+/// the identity is for the caller to save there, last of all.
 ///
 /// # Errors
 /// As for [`join`].
@@ -187,9 +181,6 @@ pub async fn join_machine(
 ) -> Result<Joined, Error> {
     let subject = Subject::Machine { name: name.clone(), group: token.group.clone() };
     token.check_expiry(&subject, Timestamp::now())?;
-    if files::exists(folder) {
-        return Err(Error::Joined(folder.to_owned()));
-    }
     let key = files::load_or_make_key(folder)?;
     let request = key.certificate_request(name.as_str())?;
     let secret = token.secret.sha256();
@@ -212,6 +203,14 @@ pub async fn join_machine(
         secret_sha256: secret,
     };
     promised.check(key, response)
+}
+
+/// The key of a folder that holds no identity yet.
+fn new_key(folder: &Path) -> Result<Key, Error> {
+    if files::exists(folder) {
+        return Err(Error::Joined(folder.to_owned()));
+    }
+    Ok(files::load_or_make_key(folder)?)
 }
 
 async fn ask(

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Request;
 
 use super::authority;
-use super::certificate::{self, Certificate, Subject};
+use super::certificate::{self, Certificate};
 use super::files::{self, Identity};
 use super::key;
 use super::service::Issuer;
@@ -49,7 +49,7 @@ pub enum Error {
     #[error("the new certificate cannot be used")]
     Certificate(#[from] certificate::Error),
     /// What came is for someone else, or no newer.
-    #[error("the new certificate is not for this node, or ends no later than the old one")]
+    #[error("the new certificate is for somebody else, or ends no later than the old one")]
     Answer,
     /// What came does not fit, or could not be saved.
     #[error("the new certificate cannot be kept")]
@@ -118,16 +118,8 @@ impl Renewal {
     /// Asks once, and takes what comes into use: first on disk, then in TLS.
     async fn renew(&mut self) -> Result<(), Error> {
         let request = self.identity.key().certificate_request(self.node.as_str())?;
-        let certificate = self.ask(request).await?;
-        let old = self.identity.certificate();
-        if certificate.subject != Subject::Node(self.node.clone())
-            || certificate.mesh_id != old.mesh_id
-            || certificate.not_after <= old.not_after
-        {
-            return Err(Error::Answer);
-        }
-        let expires_at = certificate.not_after;
-        let renewed = self.identity.renewed(certificate)?;
+        let renewed = with(&self.identity, self.ask(request).await?)?;
+        let expires_at = renewed.certificate().not_after;
         let folder = self.folder.clone();
         let save = move || renewed.save_certificate(&folder).map(|()| renewed);
         self.identity = tokio::task::spawn_blocking(save).await??;
@@ -155,6 +147,22 @@ impl Renewal {
             }
         }
     }
+}
+
+/// An identity with a newer certificate for the same subject.
+///
+/// # Errors
+/// [`Error::Answer`] where it is for another or no newer, and [`Error::Files`]
+/// where it is for another key or of another CA.
+pub(crate) fn with(identity: &Identity, newer: Certificate) -> Result<Identity, Error> {
+    let old = identity.certificate();
+    if newer.subject != old.subject
+        || newer.mesh_id != old.mesh_id
+        || newer.not_after <= old.not_after
+    {
+        return Err(Error::Answer);
+    }
+    Ok(identity.renewed(newer)?)
 }
 
 /// When to renew, and how long the certificate lives. The jitter, 0 to 1,

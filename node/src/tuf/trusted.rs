@@ -249,6 +249,15 @@ impl TrustedMetadata {
         self.current_snapshot().map(Envelope::version)
     }
 
+    /// When the first of it expires: until then it can be gone on with.
+    pub fn expires(&self) -> Instant {
+        let snapshot = self.current_snapshot().map(|one| one.signed().header.expires());
+        let timestamp = self.timestamp().map(|one| one.header.expires());
+        let targets = self.all_targets().map(|(_, one)| one.header.expires());
+        let others = targets.chain(snapshot).chain(timestamp);
+        others.fold(self.root().header.expires(), Instant::min)
+    }
+
     /// Targets metadata of `role`, if it is loaded.
     pub fn targets(&self, role: &RoleName) -> Option<&Targets> {
         self.targets.get(role).map(|known| known.envelope.signed())

@@ -53,6 +53,7 @@ fn nothing_done() -> Done {
         failed: Vec::new(),
         withheld: BTreeMap::new(),
         reported: 0,
+        cut_off: None,
         standings: Vec::new(),
     }
 }
@@ -63,6 +64,7 @@ fn needed(revision: &Revision) -> Item<'_> {
         verdict: Verdict::Applicable,
         reason: "it is older".to_owned(),
         install: Some(revision.payloads.iter().collect()),
+        ahead: Vec::new(),
         waits_for: String::new(),
     }
 }

@@ -13,7 +13,9 @@ use crate::cli::output::{Answer, fields};
 /// Make this computer a machine of the mesh, with a group's token
 ///
 /// The machine's key is made here and never leaves. The mesh's root is pinned:
-/// from then on nothing counts that headquarters did not sign.
+/// from then on nothing counts that headquarters did not sign. A machine joins
+/// again, under its name, when its certificate ended or at another node; what it
+/// did and has not reported yet is kept.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

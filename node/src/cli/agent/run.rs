@@ -28,8 +28,9 @@ const SHORTEST: Duration = Duration::from_secs(60);
 /// Install what is open to this machine and concerns it, and report it
 ///
 /// One round follows the mesh, looks at the machine, fetches, installs, looks
-/// again and reports. With `--once` it is one round, which fails (exit 1) where
-/// something could not be installed. Otherwise rounds go on, the first at once.
+/// again and reports. Where no node is reached, what is held goes on until it
+/// expires. With `--once` it is one round, which fails (exit 1) where something
+/// could not be installed, or else (exit 69) where no node was reached. Otherwise rounds go on, the first at once.
 /// A signal ends the agent after the installation that is under way.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -40,7 +41,7 @@ Examples:
 
 JSON:
   with --once: {\"generation\", \"installed\": [REVISION], \"failed\": [{\"revision\", \"why\"}],
-   \"waiting\": [{\"revision\", \"why\"}], \"reported\": EVENTS}")]
+   \"waiting\": [{\"revision\", \"why\"}], \"reported\": EVENTS, \"cut_off\": WHY or null}")]
 pub(crate) struct Run {
     /// One round, and no more
     #[arg(long)]
@@ -65,6 +66,7 @@ struct Ran {
     failed: Vec<Why>,
     waiting: Vec<Why>,
     reported: usize,
+    cut_off: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -83,6 +85,7 @@ impl From<Done> for Ran {
             failed: done.failed.into_iter().map(why).collect(),
             waiting: waiting.map(|one| why((one.revision, one.waits_for))).collect(),
             reported: done.reported,
+            cut_off: done.cut_off,
         }
     }
 }
@@ -98,6 +101,7 @@ impl Answer for Ran {
             ("failed", Some(self.failed.len().to_string())),
             ("waiting", Some(self.waiting.len().to_string())),
             ("reported", Some(format!("{} events", self.reported))),
+            ("cut off", self.cut_off.clone()),
         ]);
         for revision in &self.installed {
             text.push_str(&format!("installed\n  {revision}\n"));
@@ -123,9 +127,12 @@ impl Run {
         if self.once {
             let ran = Ran::from(agent.round().await?);
             context.output.print(&ran)?;
-            return match ran.failed.len() {
-                0 => Ok(()),
-                failed => Err(Exit::Failed.error(format!("{failed} could not be installed"))),
+            return match (ran.failed.len(), &ran.cut_off) {
+                (0, None) => Ok(()),
+                (0, Some(why)) => {
+                    Err(Exit::Unavailable.error(format!("no node is reached: {why}")))
+                }
+                (failed, _) => Err(Exit::Failed.error(format!("{failed} could not be installed"))),
             };
         }
         loop {

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::Folder;
 use crate::agent::queue::Queue;
-use crate::agent::state::Standing;
+use crate::agent::state::{CutOff, Standing};
 use crate::cli::Context;
 use crate::cli::output::{Answer, fields, table};
 
@@ -20,8 +20,10 @@ Examples:
   patchmesh agent status --all --output json
 
 JSON:
-  {\"machine\", \"group\", \"node\", \"url\", \"site\", \"looked_at\" or null, \"inventory\",
-   \"unreported\": EVENTS, \"others\", \"revisions\": [{\"revision\", \"title\", \"verdict\", \"reason\",
+  {\"machine\", \"group\", \"node\", \"url\", \"site\", \"certificate_ends\",
+   \"looked_at\" or null, \"inventory\",
+   \"cut_off\": {\"since\", \"why\",
+   \"good_until\" or null} or null, \"unreported\": EVENTS, \"others\", \"revisions\": [{\"revision\", \"title\", \"verdict\", \"reason\",
    \"action\", \"waits_for\"}]}
   verdict: applicable, installed, not-applicable or unknown
   action: install, waiting or nothing")]
@@ -40,8 +42,10 @@ struct Shown {
     node: String,
     url: String,
     site: String,
+    certificate_ends: String,
     looked_at: Option<String>,
     inventory: String,
+    cut_off: Option<CutOff>,
     unreported: usize,
     others: usize,
     revisions: Vec<Standing>,
@@ -53,7 +57,9 @@ impl Answer for Shown {
             ("machine", Some(format!("{} of group {}", self.machine, self.group))),
             ("node", Some(format!("{} at {}", self.node, self.url))),
             ("site", (!self.site.is_empty()).then(|| self.site.clone())),
+            ("certificate", Some(format!("ends at {}", self.certificate_ends))),
             ("looked", Some(self.looked_at.clone().unwrap_or_else(|| "never".to_owned()))),
+            ("cut off", self.cut_off.as_ref().map(cut_off)),
             ("unreported", Some(format!("{} events", self.unreported))),
             ("others", Some(format!("{} revisions do not concern this machine", self.others))),
         ]);
@@ -63,6 +69,15 @@ impl Answer for Shown {
         });
         format!("{head}\n{}", table(["revision", "verdict", "action", "why"], rows))
     }
+}
+
+fn cut_off(one: &CutOff) -> String {
+    let CutOff { since, why, good_until } = one;
+    let held = match good_until {
+        Some(until) => format!("what is held goes on until {until:.0}"),
+        None => "what is held is of no more use".to_owned(),
+    };
+    format!("since {since:.0}, {held}: {why}")
 }
 
 impl Status {
@@ -79,8 +94,10 @@ impl Status {
             node: joined.node,
             url: joined.node_url,
             site: memory.site,
+            certificate_ends: format!("{:.0}", state.identity()?.certificate().not_after),
             looked_at: memory.looked_at.map(|at| format!("{at:.0}")),
             inventory: memory.inventory,
+            cut_off: memory.cut_off,
             unreported: Queue::waiting_in(&state.folder().join("queue"))?,
             others: all - revisions.len(),
             revisions,

@@ -1,0 +1,179 @@
+//! A machine with the real agent: a root with a dpkg of its own, and the agent's
+//! folder beside it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use jiff::civil::Date;
+use rcgen::{CertificateParams, DistinguishedName, Issuer, KeyPair, SanType, date_time_ymd};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::process::Command;
+
+use crate::binaries;
+use crate::cluster::{Cluster, PRIMARY};
+use crate::run::{Outcome, run};
+use crate::vendor::Sample;
+use crate::wait::{PATIENCE, until};
+
+/// A machine: a root with its own dpkg, and the agent's folder beside it.
+pub struct Machine {
+    /// Its name.
+    pub name: String,
+    /// What it has, gone with it.
+    pub folder: TempDir,
+    /// Its system.
+    pub root: PathBuf,
+}
+
+impl Machine {
+    /// With these packages installed by real dpkg.
+    ///
+    /// # Errors
+    /// When dpkg fails.
+    pub async fn with(name: &str, packages: &[Sample]) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("patchmesh-agent-").tempdir()?;
+        let root = folder.path().join("root");
+        for path in ["var/lib/dpkg/info", "var/lib/dpkg/updates", "var/log", "etc"] {
+            fs::create_dir_all(root.join(path))?;
+        }
+        fs::write(root.join("var/lib/dpkg/status"), "")?;
+        fs::write(root.join("etc/os-release"), "ID=debian\nVERSION_ID=\"12\"\n")?;
+        let machine = Self { name: name.to_owned(), root, folder };
+        for package in packages {
+            let built = package.build(machine.folder.path()).await?;
+            machine.dpkg("dpkg", &["-i", &built.file.display().to_string()]).await?.success()?;
+        }
+        Ok(machine)
+    }
+
+    /// Runs a tool of dpkg on the machine's root.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn dpkg(&self, tool: &str, arguments: &[&str]) -> Result<Outcome> {
+        run(Command::new(tool).arg("--root").arg(&self.root).args(arguments)).await
+    }
+
+    /// The versions of the packages that are installed, as dpkg-query has them.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub async fn packages(&self) -> Result<BTreeMap<String, String>> {
+        let format = "${db:Status-Abbrev} ${Package} ${Version}\n";
+        let listed = self.dpkg("dpkg-query", &["-W", "-f", format]).await?.success()?;
+        let lines = listed.stdout.lines().filter_map(|line| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let [state, name, version] = words[..] else { return None };
+            (state == "ii").then(|| (name.to_owned(), version.to_owned()))
+        });
+        Ok(lines.collect())
+    }
+
+    /// The agent's folder.
+    #[must_use]
+    pub fn state(&self) -> PathBuf {
+        self.folder.path().join("state")
+    }
+
+    /// Runs a command of the agent, with JSON.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn agent(&self, arguments: &[&str]) -> Result<Outcome> {
+        let mut command = Command::new(binaries::patchmesh()?);
+        command.args(["--output", "json", "agent"]).args(arguments);
+        command.arg("--state").arg(self.state());
+        run(&mut command).await
+    }
+
+    /// Joins, or joins again, at a node with a new token.
+    ///
+    /// # Errors
+    /// When the mesh refuses.
+    pub async fn join(&self, cluster: &Cluster, via: &str) -> Result<Value> {
+        let arguments = ["machine", "token", "workstations", "--via", via];
+        let made = cluster.patchmesh(PRIMARY, &arguments).await?.success()?.json()?;
+        let token = made["token"].as_str().context("no token")?;
+        self.agent(&["join", token, "--name", &self.name]).await?.success()?.json()
+    }
+
+    /// One round, however it ends, in this machine's root or another one.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn round_in(&self, root: &Path) -> Result<Outcome> {
+        self.agent(&["run", "--once", "--root", &root.display().to_string()]).await
+    }
+
+    /// One round, however it ends.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn round(&self) -> Result<Outcome> {
+        self.round_in(&self.root).await
+    }
+
+    /// What the agent says of each revision.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub async fn status(&self) -> Result<BTreeMap<String, Value>> {
+        let status = self.agent(&["status"]).await?.success()?.json()?;
+        let rows = status["revisions"].as_array().context("no revisions")?.clone();
+        let named = |row: Value| Some((row["revision"].as_str()?.to_owned(), row));
+        Ok(rows.into_iter().filter_map(named).collect())
+    }
+
+    /// Makes the machine's certificate anew, for its own key, as the CA would have
+    /// made it in another time.
+    ///
+    /// # Errors
+    /// When a file is not as it should be.
+    pub fn certify(&self, cluster: &Cluster, begin: Date, end: Date) -> Result<()> {
+        let (ca, own) = (cluster.primary()?.data.join("identity"), self.state().join("identity"));
+        let key =
+            |path: PathBuf| Ok::<_, anyhow::Error>(KeyPair::from_pem(&fs::read_to_string(path)?)?);
+        let ca_certificate = fs::read_to_string(ca.join("ca.pem"))?;
+        let issuer = Issuer::from_ca_cert_pem(&ca_certificate, key(ca.join("ca-key.pem"))?)?;
+        let joined: Value = serde_json::from_slice(&fs::read(self.state().join("joined.json"))?)?;
+        let word = |name: &str| joined[name].as_str().context("joined.json lacks a word");
+        let (mesh, group) = (word("mesh_id")?, word("group")?);
+        let uri = format!("patchmesh://{mesh}/machine/{group}/{}", self.name);
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        params.subject_alt_names = vec![SanType::URI(uri.as_str().try_into()?)];
+        let moment = |date: Date| {
+            Ok::<_, anyhow::Error>(date_time_ymd(
+                date.year().into(),
+                date.month().try_into()?,
+                date.day().try_into()?,
+            ))
+        };
+        (params.not_before, params.not_after) = (moment(begin)?, moment(end)?);
+        let made = params.signed_by(&key(own.join("key.pem"))?, &issuer)?;
+        let text = STANDARD.encode(made.der());
+        let pem = format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n");
+        Ok(fs::write(own.join("cert.pem"), pem)?)
+    }
+}
+
+impl Machine {
+    /// Rounds until so many revisions are found installed; the last one's answer.
+    ///
+    /// # Errors
+    /// When that does not come about in time.
+    pub async fn until_installed(&self, count: usize) -> Result<Value> {
+        until("the branch to have the content", PATIENCE, async || {
+            let ran = self.round().await?.json()?;
+            let installed = self.status().await?;
+            let done = installed.values().filter(|row| row["verdict"] == "installed").count();
+            Ok((done >= count).then_some(ran))
+        })
+        .await
+    }
+}
