@@ -3,6 +3,7 @@
 //! [`publisher`] owns the writing of generations; everything here changes the
 //! mesh through it and through nothing else.
 
+pub mod awaited;
 pub mod baselines;
 pub mod ceremony;
 pub mod draft;

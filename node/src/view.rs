@@ -8,6 +8,7 @@
 //! [`patchmesh_topology::view`].
 
 pub mod apt;
+pub mod arrivals;
 pub mod files;
 pub mod shelf;
 pub mod standing;

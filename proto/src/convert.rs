@@ -8,6 +8,7 @@ mod advisory;
 mod alert;
 mod approval;
 mod assessment;
+mod awaited;
 mod baseline;
 mod brake;
 mod catalogue;
@@ -37,6 +38,7 @@ use crate::wire;
 
 pub use alert::alert_severity;
 pub use approval::update_state;
+pub use awaited::{awaited, awaited_to_wire};
 pub use facts::{classification, severity};
 pub use lab::{outcome as lab_outcome, override_to_wire, result_to_wire};
 pub use link::{link, link_to_wire};

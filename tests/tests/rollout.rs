@@ -372,16 +372,25 @@ async fn sites_of_a_group_have_their_turn_one_after_the_other() -> Result<()> {
     Ok(())
 }
 
+/// What real apt finds of two packages at a node.
+async fn candidates(cluster: &Cluster, node: &str) -> Result<[Option<String>; 2]> {
+    let apt = Apt::new(&[]).await?;
+    apt.configure(&cluster.apt_lines(node, "workstations").await?)?;
+    apt.update().await?.success()?;
+    Ok([apt.candidate("hello").await?, apt.candidate("urgent").await?])
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn sites_that_lack_content_are_named_with_when_they_will_have_it() -> Result<()> {
+async fn a_wave_opens_at_a_site_when_its_content_is_there() -> Result<()> {
     // Two megabytes take four minutes on this line.
-    let sample = Sample::new("hello", "1").with_bytes(2_000_000);
-    let vendor = Vendor::with_samples(&[sample]).await?;
-    let (cluster, revision) = company(&vendor).await?;
+    let samples = [Sample::new("hello", "1").with_bytes(2_000_000), Sample::new("urgent", "1")];
+    let vendor = Vendor::with_samples(&samples).await?;
+    let (mut cluster, revision) = company(&vendor).await?;
     let line = ["link", "set", "lyon", "--down", "64kbit/s"];
     cluster.patchmesh(PRIMARY, &line).await?.success()?;
     cluster.converged(&["lyon", "tokyo"]).await?;
-    let plan = plan::write(&cluster, EUROPE_FIRST, &revision)?;
+    let open = EUROPE_FIRST.replace("operator = \"required\"", "");
+    let plan = plan::write(&cluster, &open, &revision)?;
     rollout(&cluster, &["start", &plan]).await?;
     until("the site to be named", PATIENCE, async || {
         let wave = rollout(&cluster, &["show", "spring"]).await?["rollouts"][0]["waves"][0].clone();
@@ -394,6 +403,36 @@ async fn sites_that_lack_content_are_named_with_when_they_will_have_it() -> Resu
         Ok(Some(()))
     })
     .await?;
+    comes_to(&cluster, "lyon", "emea/fr/lyon", false, "before its content has arrived").await?;
+    comes_to(&cluster, PRIMARY, "emea/fr/lyon", false, "a payload, ").await?;
+    comes_to(&cluster, "tokyo", "apac/jp/tokyo", true, "open since").await?;
+
+    // What else is approved does not wait along.
+    let urgent = cluster.revision("urgent").await?;
+    cluster.approve("validation", std::slice::from_ref(&urgent)).await?;
+    cluster.promote(std::slice::from_ref(&urgent)).await?;
+    until("lyon to offer what is urgent", PATIENCE, async || {
+        let [hello, urgent] = candidates(&cluster, "lyon").await?;
+        ensure!(hello.is_none(), "lyon offers {hello:?} without its content");
+        Ok(urgent)
+    })
+    .await?;
+    // Nor does a restart open anything.
+    cluster.node_mut("lyon")?.restart().await?;
+    ensure!(candidates(&cluster, "lyon").await?[0].is_none(), "after a restart");
+    until("tokyo to offer it", PATIENCE, async || {
+        let [hello, urgent] = candidates(&cluster, "tokyo").await?;
+        Ok((hello.is_some() && urgent.is_some()).then_some(()))
+    })
+    .await?;
+
+    cluster.patchmesh(PRIMARY, &["link", "unset", "lyon"]).await?.success()?;
+    until("lyon to offer it", PATIENCE, async || {
+        let [hello, urgent] = candidates(&cluster, "lyon").await?;
+        Ok((hello.is_some() && urgent.is_some()).then_some(()))
+    })
+    .await?;
+    comes_to(&cluster, "lyon", "emea/fr/lyon", true, "open since").await?;
     cluster.passed();
     Ok(())
 }

@@ -6,6 +6,7 @@
 //! views of a group share what has settled, and [`choice`] which one a node
 //! serves.
 
+pub mod awaited;
 pub mod choice;
 mod divide;
 pub mod set;

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use patchmesh_topology::digest::Sha256;
 use patchmesh_topology::name::{GroupName, MachineName};
 use patchmesh_topology::node::Stage;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -21,6 +22,7 @@ use crate::generation::{Current, storage};
 use crate::identity::authority::{Applicant, Attempt, Authority, Redeemed, Tokens};
 use crate::identity::{ca, files};
 use crate::openpgp::{self, SigningKey};
+use crate::primary::awaited;
 use crate::primary::machines::Machines;
 use crate::primary::payloads::Payloads;
 use crate::primary::planned::Plans;
@@ -30,6 +32,7 @@ use crate::primary::signing::{self, Signing};
 use crate::primary::sources::Sources;
 use crate::primary::tokens;
 use crate::primary::views::Views;
+use crate::replicate::status::Statuses;
 use crate::reports::ledger::Ledger;
 use crate::rpc::status::{internal, published};
 use crate::rpc::{blocking, context, machines};
@@ -93,6 +96,7 @@ pub(super) fn start(
     current: &Current,
     content: &Content,
     alerts: &Alerts,
+    statuses: &Statuses,
     tasks: &mut JoinSet<()>,
     stop: &CancellationToken,
 ) -> Result<Parts, Error> {
@@ -105,9 +109,12 @@ pub(super) fn start(
         name: name.clone(),
     };
     let ledger = Ledger::open(store, current.clone(), tasks, stop).map_err(Error::Ledger)?;
+    let awaiting = watch::Sender::default();
     let publisher = Worker::new(press, current.clone())
         .hearing(Machines::of(ledger.clone()))
+        .awaiting(awaiting.subscribe())
         .start(tasks, stop.clone());
+    tasks.spawn(awaited::follow(statuses.clone(), awaiting, publisher.clone(), stop.clone()));
     let sources = Sources::new(store.clone(), publisher.clone(), layout.source_cache());
     let plans = Plans::new(store.clone(), sources.clone(), alerts.clone(), settings.retries);
     tasks.spawn(plans.clone().run(stop.clone()));

@@ -19,23 +19,28 @@ use patchmesh_topology::digest::{Digest, Sha256};
 use patchmesh_topology::name::{GroupName, NodeName};
 use patchmesh_topology::node::Stage;
 use patchmesh_topology::revision::{Binding, DocumentRef};
+use patchmesh_topology::view::awaited::Awaited;
+use tokio::sync::watch;
 
 use crate::alerts::Alerts;
 use crate::brakes::{self, Brakes};
-use crate::content::{Content, Wanted};
+use crate::content::{Content, Readiness, Wanted};
 use crate::generation::retention::KEEP_AT_LEAST;
 use crate::generation::{Current, Generation, names, past, storage};
 use crate::http::{BlobRead, ByteStream, Served, Snapshot, Stored, Unavailable};
 use crate::log::in_one_line;
 use crate::store::Store;
+use crate::view::arrivals::Arrivals;
 use crate::view::shelf::{KEEP_FOR, Shelf};
-use crate::view::standing::{self, Board, Standings};
+use crate::view::standing::{self, Board, Held, Standings};
 
 /// How many earlier generations' targets are kept at most: a change every
 /// twenty seconds for a day.
 const KEEP_AT_MOST: usize = 4096;
 /// How often the clock is looked at for what time alone opens.
 const LOOK: Duration = Duration::from_secs(30);
+/// How long to wait between looks at what has arrived.
+const LOOK_AT_CONTENT: Duration = Duration::from_millis(500);
 /// When a client should ask again for what could not be had.
 const RETRY: Duration = Duration::from_secs(30);
 
@@ -61,6 +66,10 @@ pub(super) struct Facts {
     pub(super) alerts: Alerts,
     /// What this node's site holds back.
     pub(super) brakes: Brakes,
+    /// Changes as content arrives.
+    pub(super) readiness: watch::Receiver<Readiness>,
+    /// Told of what has not arrived.
+    pub(super) awaited: watch::Sender<Awaited>,
 }
 
 /// What is served at one moment.
@@ -68,6 +77,7 @@ struct Present {
     store: Store,
     facts: Facts,
     generation: Arc<Generation>,
+    arrivals: Arrivals,
     standings: Standings,
     shelves: Shelves,
     targets: VecDeque<(Timestamp, Arc<Targets>)>,
@@ -86,48 +96,64 @@ impl Shop {
         let first = Present {
             store,
             facts,
+            arrivals: Arrivals::default(),
             standings: Standings::new(),
             shelves: restock(name, &generation, past),
             targets: VecDeque::new(),
             generation: generation.clone(),
         };
-        let present = first.next(name, generation, Timestamp::now());
+        let arrivals = first.look(name, &generation);
+        let present = first.next(name, generation, arrivals, Timestamp::now());
         Self { present: Arc::new(ArcSwap::from_pointee(present)) }
     }
 
-    /// Follows the node's switches, and what time alone opens, and what is
-    /// held back, until the node ends.
+    /// Follows the node's switches, what time alone opens, what is held back, and
+    /// the content that what is open waits for, until the node ends.
     pub(super) async fn follow(self, name: NodeName, current: Current) {
         let mut switches = current.watch();
         let mut pulled = self.present.load().facts.brakes.watch();
+        let mut readiness = self.present.load().facts.readiness.clone();
         let mut moment = self.present.load().next_moment(&name);
+        let mut has_arrived = false;
         loop {
             let generation = switches.borrow_and_update().clone();
             let present = self.present.load_full();
             let has_come = moment.is_some_and(|at| at <= Timestamp::now());
             let is_pulled = pulled.has_changed().unwrap_or_default();
             pulled.mark_unchanged();
-            if has_come || is_pulled || !Arc::ptr_eq(&present.generation, &generation) {
+            let is_due = has_come || is_pulled || !Arc::ptr_eq(&present.generation, &generation);
+            if is_due || std::mem::take(&mut has_arrived) {
                 let name = name.clone();
                 // Every file of what is new is looked at: no work for this thread.
                 let next = tokio::task::spawn_blocking(move || {
-                    let next = present.next(&name, generation, Timestamp::now());
+                    let arrivals = present.look(&name, &generation);
+                    if !is_due && arrivals.awaited() == present.arrivals.awaited() {
+                        return None;
+                    }
+                    let next = present.next(&name, generation, arrivals, Timestamp::now());
                     let moment = next.next_moment(&name);
-                    (next, moment)
+                    Some((next, moment))
                 });
                 match next.await {
-                    Ok((next, then)) => {
+                    Ok(Some((next, then))) => {
                         self.present.store(Arc::new(next));
                         moment = then;
                     }
+                    Ok(None) => {}
                     Err(error) => {
                         tracing::error!(%error, "views are served no more: restart this node");
                         return;
                     }
                 }
             }
+            let awaits = !self.present.load().arrivals.awaited().is_empty();
+            let arrival = async {
+                tokio::time::sleep(LOOK_AT_CONTENT).await;
+                readiness.changed().await
+            };
             tokio::select! {
                 changed = switches.changed() => if changed.is_err() { return },
+                Ok(()) = arrival, if awaits => has_arrived = true,
                 // What was pulled is looked at above.
                 Ok(()) = pulled.changed() => pulled.mark_changed(),
                 () = tokio::time::sleep(until(moment)) => {}
@@ -144,16 +170,36 @@ fn until(moment: Option<Timestamp>) -> Duration {
 }
 
 impl Present {
-    fn next(&self, name: &NodeName, generation: Arc<Generation>, now: Timestamp) -> Self {
+    /// What of plans is here; where the store fails what was known.
+    fn look(&self, name: &NodeName, generation: &Generation) -> Arrivals {
+        self.arrivals.look(generation, name, &self.store).unwrap_or_else(|error| {
+            tracing::error!(error = in_one_line(&error), "can't look up what has arrived");
+            self.arrivals.clone()
+        })
+    }
+
+    fn next(
+        &self,
+        name: &NodeName,
+        generation: Arc<Generation>,
+        arrivals: Arrivals,
+        now: Timestamp,
+    ) -> Self {
         let earlier = |audience: &_| match self.shelves.get(audience) {
             Some(shelf) => shelf.views().collect(),
             None => Vec::new(),
         };
-        let held = self.facts.brakes.held();
+        let brakes = self.facts.brakes.held();
+        let held = Held { brakes: &brakes, awaited: arrivals.awaited() };
         let before = &self.standings;
-        let standings = standing::standings(&generation, name, &held, before, earlier, now);
+        let standings = standing::standings(&generation, name, held, before, earlier, now);
         standing::tell(&standings, &self.facts.alerts);
-        brakes::tell(&held, &generation, name, &self.facts.alerts, now);
+        brakes::tell(&brakes, &generation, name, &self.facts.alerts, now);
+        self.facts.awaited.send_if_modified(|known| {
+            let is_news = known != arrivals.awaited();
+            known.clone_from(arrivals.awaited());
+            is_news
+        });
         self.facts.board.show(&standings);
         let served =
             standings.iter().filter_map(|(key, one)| Some((key, one.as_ref()?.full.clone())));
@@ -178,7 +224,7 @@ impl Present {
             targets.pop_back();
         }
         let (store, facts) = (self.store.clone(), self.facts.clone());
-        Self { store, facts, generation, standings, shelves, targets }
+        Self { store, facts, generation, arrivals, standings, shelves, targets }
     }
 
     /// When time alone may change what is served.

@@ -124,12 +124,14 @@ impl Parts {
         spawn_until(tasks, stop, async move { mending.mend(telling).await });
         tasks.spawn(alerts.clone().keep(store.clone(), stop.clone()));
         let brakes = Brakes::open(&store)?;
+        let awaited = watch::Sender::default();
         let own = OwnStatus::new(
             name.clone(),
             current.clone(),
             content.clone(),
             alerts.clone(),
             brakes.clone(),
+            awaited.subscribe(),
             credentials.clone(),
         );
         let (history, statuses) = (History::default(), Statuses::default());
@@ -139,7 +141,7 @@ impl Parts {
         let issuer = match parents {
             None => {
                 let parts = primary::start(
-                    settings, &name, &store, &current, &content, &alerts, tasks, stop,
+                    settings, &name, &store, &current, &content, &alerts, &statuses, tasks, stop,
                 )?;
                 let vendors =
                     Vendors::new(current.clone(), parts.context.sources.clone(), store.clone());
@@ -270,6 +272,8 @@ impl Parts {
             board: board.clone(),
             alerts: alerts.clone(),
             brakes: brakes.clone(),
+            readiness: content.readiness(),
+            awaited,
         };
         let shop = Shop::new(&name, store.clone(), facts, generation, past_views);
         spawn_until(tasks, stop, shop.clone().follow(name.clone(), current.clone()));

@@ -21,6 +21,7 @@ use patchmesh_topology::revision::{Binding, CatalogueEntry, DocumentRef, Revisio
 use patchmesh_topology::rollout::plan::{self, Effect, Tallies};
 use patchmesh_topology::rollout::{Rollout, RolloutSet, WaveStateSet};
 use patchmesh_topology::rule::Policy;
+use patchmesh_topology::view::awaited::ByNode;
 use prost::Message;
 
 use super::machines::Machines;
@@ -60,6 +61,8 @@ pub struct Draft {
     pub baselines: Arc<BaselineSet>,
     /// What machines of validation said.
     pub machines: Machines,
+    /// What has not arrived at nodes.
+    pub awaited: Arc<ByNode>,
     documents: Vec<(DocumentRef, Bytes)>,
     writes: Vec<Write>,
     papers: Vec<Paper>,
@@ -170,6 +173,7 @@ impl Draft {
             lab: generation.lab.clone(),
             baselines: generation.baselines.clone(),
             machines: Machines::none(),
+            awaited: Arc::default(),
             documents: Vec::new(),
             writes: Vec::new(),
             papers: Vec::new(),
@@ -195,6 +199,7 @@ impl Draft {
             lab: Arc::default(),
             baselines: Arc::default(),
             machines: Machines::none(),
+            awaited: Arc::default(),
             documents: Vec::new(),
             writes: Vec::new(),
             papers: Vec::new(),

@@ -13,6 +13,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use patchmesh_topology::approval;
 use patchmesh_topology::name::NodeName;
+use patchmesh_topology::view::awaited::ByNode;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -21,7 +22,7 @@ use super::draft::{Draft, Written};
 use super::machines::Machines;
 use super::pending;
 use super::signing::Signing;
-use super::views::{Tally, Views};
+use super::views::{Tally, Views, lacks_views};
 use super::writing::Writing;
 use crate::generation::load::{self, Loaded, Staged};
 use crate::generation::{Current, Generation, storage};
@@ -194,6 +195,8 @@ pub struct Worker {
     pub current: Current,
     /// What machines said, which promotion may ask for.
     machines: Machines,
+    /// What nodes say has not arrived there.
+    awaited: watch::Receiver<Arc<ByNode>>,
     /// What the last change left waiting for signatures.
     pended: Vec<u64>,
 }
@@ -201,14 +204,21 @@ pub struct Worker {
 impl Worker {
     /// A worker that goes on from the generation in `current`.
     #[must_use]
-    pub const fn new(press: Press, current: Current) -> Self {
-        Self { press, current, machines: Machines::none(), pended: Vec::new() }
+    pub fn new(press: Press, current: Current) -> Self {
+        let awaited = watch::channel(Arc::default()).1;
+        Self { press, current, machines: Machines::none(), awaited, pended: Vec::new() }
     }
 
     /// One that judges promotions by what these machines said, too.
     #[must_use]
     pub fn hearing(self, machines: Machines) -> Self {
         Self { machines, ..self }
+    }
+
+    /// One that builds views for nodes that await something, too.
+    #[must_use]
+    pub fn awaiting(self, awaited: watch::Receiver<Arc<ByNode>>) -> Self {
+        Self { awaited, ..self }
     }
 
     /// Starts the task; it ends when cancelled, after the change under way.
@@ -290,6 +300,7 @@ impl Worker {
     pub(super) fn draft(&self, now: Timestamp) -> Draft {
         let mut draft = Draft::of(&self.current.get(), self.press.store.clone(), now);
         draft.machines = self.machines.clone();
+        draft.awaited = self.awaited.borrow().clone();
         draft
     }
 
@@ -382,9 +393,30 @@ impl Worker {
         if !views_due && !self.press.signing.is_due(&generation, now) {
             return Ok(());
         }
-        let draft = Draft::of(&generation, self.press.store.clone(), now);
-        let written = Written { views: views_due, ..Written::default() };
-        let renewed = self.press.publish(Some(&generation), draft, written)?;
+        self.sign_again(&generation, views_due, now)
+    }
+
+    /// Builds the views that nodes which await something lack.
+    pub fn build_awaited(&mut self) {
+        let (generation, now) = (self.current.get(), Timestamp::now());
+        if !lacks_views(&generation, &self.awaited.borrow(), now) {
+            return;
+        }
+        if let Err(error) = self.sign_again(&generation, true, now) {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(error, "views for nodes that await content could not be built");
+        }
+    }
+
+    fn sign_again(
+        &mut self,
+        generation: &Generation,
+        views: bool,
+        now: Timestamp,
+    ) -> Result<(), Fault> {
+        let draft = self.draft(now);
+        let written = Written { views, ..Written::default() };
+        let renewed = self.press.publish(Some(generation), draft, written)?;
         self.current.set(renewed.clone());
         tracing::info!(
             generation = renewed.number,

@@ -3,11 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use patchmesh_topology::digest::Sha256;
 use patchmesh_topology::node::{Mesh, Stage};
+use patchmesh_topology::view::awaited::ByNode;
 use tempfile::TempDir;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -26,6 +29,7 @@ pub(crate) struct TestPrimary {
     pub(crate) store: Store,
     pub(crate) current: Current,
     pub(crate) publisher: Publisher,
+    pub(crate) awaited: watch::Sender<Arc<ByNode>>,
     folder: TempDir,
     _tasks: JoinSet<()>,
 }
@@ -36,8 +40,10 @@ impl TestPrimary {
         let (folder, worker) = found().await;
         let (store, current) = (worker.press.store.clone(), worker.current.clone());
         let mut tasks = JoinSet::new();
+        let awaited = watch::Sender::default();
+        let worker = worker.awaiting(awaited.subscribe());
         let publisher = worker.start(&mut tasks, CancellationToken::new());
-        Self { store, current, publisher, folder, _tasks: tasks }
+        Self { store, current, publisher, awaited, folder, _tasks: tasks }
     }
 
     /// The private key of a signed role, as whoever steals it has it.

@@ -15,7 +15,7 @@
 mod dates;
 mod tally;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -25,12 +25,13 @@ use patchmesh_proto::wire;
 use patchmesh_topology::approval::ApprovalSet;
 use patchmesh_topology::closure::{self, Ground, Offered};
 use patchmesh_topology::digest::Digest;
-use patchmesh_topology::name::{BaselineName, GroupName, SourceName};
+use patchmesh_topology::name::{BaselineName, GroupName, Site, SourceName};
 use patchmesh_topology::node::{Group, Stage};
 use patchmesh_topology::offer::{Offer, availability};
 use patchmesh_topology::revision::{DocumentRef, Revision, RevisionId};
 use patchmesh_topology::subscription::Subscription;
 use patchmesh_topology::supersedence::Entry;
+use patchmesh_topology::view::awaited::ByNode;
 use patchmesh_topology::view::set::{self, Effective, HORIZON, MAX_MOMENTS, MAX_SETS, SetId};
 use patchmesh_topology::view::{FullView, Pools, ViewKey, ViewSet, divide, of_group};
 use tokio::sync::watch;
@@ -103,6 +104,8 @@ pub struct Views {
     keys: BTreeMap<Stage, SigningKey>,
     built: BTreeMap<Key, Built>,
     grounds: Grounds,
+    /// What nodes awaited when they were built.
+    awaited: Arc<ByNode>,
     /// What was fetched of the sources when they were built.
     fetched: BTreeMap<SourceName, Subscription>,
     tally: watch::Sender<Tally>,
@@ -118,7 +121,7 @@ struct Built {
 }
 
 /// A view to be.
-struct Wanted {
+struct Wanted<'s> {
     /// What is open and available, in order.
     open: Vec<Arc<Revision>>,
     /// The sets of which that is left.
@@ -127,24 +130,40 @@ struct Wanted {
     since: Option<Timestamp>,
     /// Whether it is open somewhere.
     is_now: bool,
-    /// When it opens somewhere else, if only time passes.
+    /// When it opens somewhere else, if only time passes or content arrives.
     opens: Option<Timestamp>,
+    /// Where it is served.
+    sites: BTreeSet<&'s Site>,
+    /// Where it will be as soon as content has arrived.
+    arriving: BTreeSet<&'s Site>,
 }
 
-impl Wanted {
+impl<'s> Wanted<'s> {
     const fn of(open: Vec<Arc<Revision>>) -> Self {
-        Self { open, sets: Vec::new(), since: None, opens: None, is_now: false }
+        Self {
+            open,
+            sets: Vec::new(),
+            since: None,
+            is_now: false,
+            opens: None,
+            sites: BTreeSet::new(),
+            arriving: BTreeSet::new(),
+        }
     }
 
     /// Is wanted for this set too.
-    fn add(&mut self, set: &Effective<'_>, group: &Group, dates: &Dates) {
+    fn add(&mut self, set: &Effective<'s>, group: &Group, dates: &Dates, now: Timestamp) {
         self.is_now |= set.is_now;
         if set.is_now {
             self.since = self.since.max(dates.before(&group.name, &set.sites));
+            self.sites.extend(&set.sites);
         }
         let Some(coming) = &set.coming else { return };
         self.since = self.since.max(dates.before(&group.name, &coming.sites));
         self.opens = Some(self.opens.map_or(coming.at, |at| at.min(coming.at)));
+        if coming.at <= now {
+            self.arriving.extend(&coming.sites);
+        }
     }
 
     /// The date for a view built now.
@@ -177,6 +196,7 @@ impl Views {
             keys,
             built: BTreeMap::new(),
             grounds: Grounds::default(),
+            awaited: Arc::default(),
             fetched: BTreeMap::new(),
             tally: watch::Sender::new(Tally::default()),
             again: None,
@@ -221,6 +241,7 @@ impl Views {
         }
         let Round { built, views, count, .. } = round;
         self.built = built;
+        self.awaited = draft.awaited.clone();
         self.tally.send_replace(Tally::of(&views, count, begun.elapsed(), draft.now));
         let unchanged = previous.is_some_and(|one| {
             one.views.len() == views.len()
@@ -247,8 +268,10 @@ impl Views {
         let groups: Vec<&Group> = draft.mesh.groups_of(stage).collect();
         let sites = set::sites(&draft.mesh, stage);
         let ahead = self.ahead(offer);
-        let sets = set::sets(offer, groups.iter().map(|group| &group.name), &sites, &ahead);
-        let dates = Dates::of(round.previous, &draft.mesh, stage, draft.now);
+        let awaiting = set::awaiting(&draft.mesh, stage, &draft.awaited);
+        let names = groups.iter().map(|group| &group.name);
+        let sets = set::sets(offer, names, &sites, &awaiting, &ahead);
+        let dates = Dates::of(round.previous, &draft.mesh, (stage, draft.now), &self.awaited);
         for group in groups {
             let mut sets = sets.get(&group.name).map(Vec::as_slice).unwrap_or_default();
             if sets.len() > MAX_SETS {
@@ -285,7 +308,7 @@ impl Views {
         dates: &Dates,
         writing: &mut Writing,
     ) -> Result<(), Error> {
-        let mut wanted: BTreeMap<Key, Wanted> = BTreeMap::new();
+        let mut wanted: BTreeMap<Key, Wanted<'_>> = BTreeMap::new();
         let snapshot = round.snapshot(group);
         for set in sets {
             let open = round.open(&set.revisions)?;
@@ -297,22 +320,34 @@ impl Views {
             let key = (group.stage, snapshot, id);
             let wanted = wanted.entry(key).or_insert(Wanted::of(open));
             wanted.sets.push(set.id);
-            wanted.add(set, group, dates);
+            wanted.add(set, group, dates, round.draft.now);
         }
         let (mut staying, mut lacking) = (Vec::new(), Vec::new());
         for (key, wanted) in wanted {
             match self.kept(round, &key, &wanted) {
-                Some(built) => {
-                    staying.extend(round.standing.get(&built.document.digest).copied());
-                    round.name(group, key, built, &wanted.sets);
-                }
+                Some(built) => staying.push((key, wanted, built)),
                 None => lacking.push((key, wanted)),
             }
+        }
+        // A site that is given a new view goes on from it by itself when content
+        // arrives: to one that is not older.
+        let renewed: BTreeSet<&Site> =
+            lacking.iter().flat_map(|(_, wanted)| &wanted.sites).copied().collect();
+        let (older, staying): (Vec<_>, Vec<_>) = staying
+            .into_iter()
+            .partition(|(_, wanted, _)| wanted.arriving.iter().any(|one| renewed.contains(one)));
+        lacking.extend(older.into_iter().map(|(key, wanted, _)| (key, wanted)));
+        for (key, wanted, built) in &staying {
+            round.name(group, *key, *built, &wanted.sets);
         }
         if lacking.is_empty() {
             return Ok(());
         }
-        let staying: Vec<&FullView> = staying.into_iter().map(|view| &view.full).collect();
+        let staying = staying.iter();
+        let staying: Vec<&FullView> = staying
+            .filter_map(|(_, _, built)| round.standing.get(&built.document.digest))
+            .map(|view| &view.full)
+            .collect();
         for ((key, wanted), built) in
             lacking.iter().zip(self.build(round, group, &lacking, &staying, writing)?)
         {
@@ -323,7 +358,7 @@ impl Views {
 
     /// A view that says what it should, is not due, not older than those that it
     /// takes the place of, and not dated later than it opens.
-    fn kept(&self, round: &Round<'_>, key: &Key, wanted: &Wanted) -> Option<Built> {
+    fn kept(&self, round: &Round<'_>, key: &Key, wanted: &Wanted<'_>) -> Option<Built> {
         let now = round.draft.now;
         let stands = |one: &&Built| round.standing.contains_key(&one.document.digest);
         let built = round.built.get(key).or_else(|| self.built.get(key).filter(stands))?;
@@ -338,7 +373,7 @@ impl Views {
         &mut self,
         round: &mut Round<'_>,
         group: &Group,
-        lacking: &[(Key, Wanted)],
+        lacking: &[(Key, Wanted<'_>)],
         staying: &[&FullView],
         writing: &mut Writing,
     ) -> Result<Vec<Built>, Error> {
@@ -374,7 +409,7 @@ impl Views {
         of: &Group,
         (offered, parts): (Offered<'_>, Pools<Vec<&Revision>>),
         keep: &Dists,
-        wanted: &Wanted,
+        wanted: &Wanted<'_>,
         writing: &mut Writing,
     ) -> Result<Built, Error> {
         let (stage, group) = (of.stage, &of.name);
@@ -506,6 +541,29 @@ impl<'a> Kinds<'a> {
             revisions.into_iter().partition(|revision: &&Revision| revision.has_packages());
         Self { packages, plain }
     }
+}
+
+/// Whether some node that awaits something lacks the view of what is open there
+/// without that.
+#[must_use]
+pub fn lacks_views(generation: &Generation, awaited: &ByNode, now: Timestamp) -> bool {
+    Stage::ALL.into_iter().any(|stage| {
+        let Some(offer) = generation.offer(stage, now) else { return false };
+        let awaiting = set::awaiting(&generation.mesh, stage, awaited);
+        let sites: BTreeSet<&Site> = awaiting.keys().copied().collect();
+        let groups = generation.mesh.groups_of(stage).map(|group| &group.name);
+        let sets = if sites.is_empty() {
+            BTreeMap::new()
+        } else {
+            set::sets(offer, groups, &sites, &awaiting, &[])
+        };
+        sets.into_iter().any(|(group, sets)| {
+            let is_there = |set: &Effective<'_>| {
+                generation.views.contains_key(&(stage, group.clone(), set.id))
+            };
+            sets.iter().take(MAX_SETS).any(|set| set.is_now && !is_there(set))
+        })
+    })
 }
 
 fn is_due(signed_at: Timestamp, now: Timestamp) -> bool {

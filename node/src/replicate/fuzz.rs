@@ -3,13 +3,14 @@
 use jiff::Timestamp;
 use patchmesh_proto::convert;
 use patchmesh_proto::replication::{
-    Alert, ApprovalSetStatus, Brake, NodeStatus, ReportStatusRequest,
+    Alert, ApprovalSetStatus, Awaited, Brake, NodeStatus, ReportStatusRequest,
 };
 use patchmesh_topology::alert::{self, MAX_ALERTS};
 use patchmesh_topology::digest::{Digest, Sha256};
 use patchmesh_topology::node::membership::Invitation;
 use patchmesh_topology::node::{Mesh, Role};
 use patchmesh_topology::rollout::brake::MAX_BRAKES;
+use patchmesh_topology::view::awaited::MAX_AWAITED;
 use prost::Message;
 
 use super::serve::MAX_REQUEST;
@@ -19,7 +20,7 @@ use crate::fuzz::{Form, LISTS, Target, word};
 /// The most bytes that are kept of one node, whatever it says: two texts for each
 /// alert, six for each brake and some for itself, of characters of four bytes. They fit
 /// one request.
-const KEPT: usize = (2 * MAX_ALERTS + 6 * MAX_BRAKES + 8) * 4 * 512 + 4096;
+const KEPT: usize = (2 * MAX_ALERTS + 6 * MAX_BRAKES + 8) * 4 * 512 + MAX_AWAITED * 128 + 4096;
 const _: () = assert!(KEPT < MAX_REQUEST);
 
 /// hq, hub below it, and lyon below that.
@@ -81,6 +82,7 @@ fn status(name: &str) -> NodeStatus {
         certificate_expires_at: Some(at),
         alerts: vec![alert],
         brakes: vec![brake],
+        awaited: vec![Awaited { rollout: "december".to_owned(), from: Some(at) }],
     }
 }
 

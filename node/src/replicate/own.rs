@@ -4,9 +4,10 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use patchmesh_proto::convert::timestamp_to_wire;
+use patchmesh_proto::convert::{awaited_to_wire, timestamp_to_wire};
 use patchmesh_proto::replication::NodeStatus;
 use patchmesh_topology::name::NodeName;
+use patchmesh_topology::view::awaited::Awaited;
 use tokio::sync::watch;
 
 use super::report::OwnWord;
@@ -34,6 +35,7 @@ pub struct OwnStatus {
     content: Content,
     alerts: Alerts,
     brakes: Brakes,
+    awaited: watch::Receiver<Awaited>,
     condition: watch::Sender<Condition>,
     credentials: Arc<Credentials>,
 }
@@ -47,6 +49,7 @@ impl OwnStatus {
         content: Content,
         alerts: Alerts,
         brakes: Brakes,
+        awaited: watch::Receiver<Awaited>,
         credentials: Arc<Credentials>,
     ) -> Self {
         Self {
@@ -55,6 +58,7 @@ impl OwnStatus {
             content,
             alerts,
             brakes,
+            awaited,
             condition: watch::Sender::new(Condition::default()),
             credentials,
         }
@@ -99,6 +103,7 @@ impl OwnStatus {
             )),
             alerts: self.alerts.to_wire(),
             brakes: self.brakes.to_wire(now),
+            awaited: awaited_to_wire(&self.awaited.borrow()),
         }
     }
 }
@@ -132,6 +137,8 @@ impl OwnWord for OwnStatus {
         let mut readiness = self.content.readiness();
         let mut alerts = self.alerts.watch();
         let mut brakes = self.brakes.watch();
+        let mut awaited = self.awaited.clone();
+        awaited.mark_unchanged();
         // A sender that is gone means that the node shuts down: wait for that elsewhere.
         tokio::select! {
             Ok(()) = generations.changed() => {}
@@ -139,6 +146,7 @@ impl OwnWord for OwnStatus {
             Ok(()) = readiness.changed() => {}
             Ok(()) = alerts.changed() => {}
             Ok(()) = brakes.changed() => {}
+            Ok(()) = awaited.changed() => {}
             else => std::future::pending().await,
         }
     }

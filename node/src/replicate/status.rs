@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
+use patchmesh_proto::convert::{awaited, awaited_to_wire};
 use patchmesh_proto::replication::NodeStatus;
 use patchmesh_topology::alert::MAX_ALERTS;
 use patchmesh_topology::digest::Digest;
@@ -149,6 +150,7 @@ fn tame(mut status: NodeStatus) -> NodeStatus {
             *text = plain(text);
         }
     }
+    status.awaited = awaited_to_wire(&awaited(&status.awaited));
     status
 }
 

@@ -21,8 +21,9 @@ use patchmesh_topology::node::{Group, Node, Stage};
 use patchmesh_topology::offer::Offer;
 use patchmesh_topology::revision::RevisionId;
 use patchmesh_topology::rollout::{Brakes, brake};
+use patchmesh_topology::view::awaited::{self, Awaited};
 use patchmesh_topology::view::choice::{Allowed, Fit, choose};
-use patchmesh_topology::view::set::{Effective, SetId, moments, sets};
+use patchmesh_topology::view::set::{Awaiting, Effective, SetId, moments, sets};
 use patchmesh_topology::view::{FullView, View};
 
 use crate::alerts::Alerts;
@@ -49,9 +50,21 @@ pub struct Standing {
     /// The view.
     pub full: FullView,
     fit: Fit,
-    /// Whether a brake of the site holds something of what is open.
+    /// Whether something of what is open is held here.
     is_held: bool,
 }
+
+/// What is not served at a node though it is open there.
+#[derive(Debug, Clone, Copy)]
+pub struct Held<'a> {
+    /// What its site's administrators hold back.
+    pub brakes: &'a Brakes,
+    /// What has not arrived.
+    pub awaited: &'a Awaited,
+}
+
+/// Nothing is held back.
+pub const NOTHING_HELD: Held<'static> = Held { brakes: &brake::NONE, awaited: &awaited::NOTHING };
 
 /// What a node serves, for those who ask how it stands; cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -59,14 +72,13 @@ pub struct Board(Arc<ArcSwap<Vec<wire::ServedView>>>);
 
 /// What the views of `generation` come to at a node.
 ///
-/// `brakes` are those of its site: what they hold is not served, but the newest
-/// view without it. `before` is what this came to last, and `earlier` the views
+/// What is `held` there is not served, but the newest view without it. `before` is what this came to last, and `earlier` the views
 /// that an audience was served until now.
 #[must_use]
 pub fn standings<'a>(
     generation: &Generation,
     name: &NodeName,
-    brakes: &Brakes,
+    held: Held<'_>,
     before: &Standings,
     earlier: impl Fn(&Audience) -> Vec<&'a FullView>,
     now: Timestamp,
@@ -74,7 +86,7 @@ pub fn standings<'a>(
     let mut found = Standings::new();
     let Some(node) = generation.mesh.node(name) else { return found };
     for stage in &node.stages {
-        let mut look = Look { generation, node, brakes, now, allowed: HashMap::new() };
+        let mut look = Look { generation, node, held, now, allowed: HashMap::new() };
         for (group, set) in look.sets(*stage) {
             let audience = (*stage, group.name.clone());
             let standing = look.at(group, &set, before.get(&audience), &earlier(&audience));
@@ -94,8 +106,8 @@ pub fn allowed(
     let mut found = BTreeMap::new();
     let Some(node) = generation.mesh.node(name) else { return found };
     for stage in &node.stages {
-        let brakes = &brake::NONE;
-        let mut look = Look { generation, node, brakes, now, allowed: HashMap::new() };
+        let held = NOTHING_HELD;
+        let mut look = Look { generation, node, held, now, allowed: HashMap::new() };
         for (group, set) in look.sets(*stage) {
             found.insert((*stage, group.name.clone()), look.allowed(group, &set));
         }
@@ -120,7 +132,7 @@ pub fn next_moment(
 struct Look<'g> {
     generation: &'g Generation,
     node: &'g Node,
-    brakes: &'g Brakes,
+    held: Held<'g>,
     now: Timestamp,
     /// What may be served, by what is open: most groups have the same.
     allowed: HashMap<SetId, Arc<Allowed>>,
@@ -132,7 +144,9 @@ impl<'g> Look<'g> {
         let groups: Vec<&Group> = self.generation.mesh.groups_of(stage).collect();
         let Some(offer) = self.generation.offer(stage, self.now) else { return Vec::new() };
         let site: BTreeSet<&Site> = [&self.node.site].into();
-        let mut sets = sets(offer, groups.iter().map(|group| &group.name), &site, &[]);
+        let names = groups.iter().map(|group| &group.name);
+        let awaiting = Awaiting::from([(&self.node.site, [self.held.awaited].into())]);
+        let mut sets = sets(offer, names, &site, &awaiting, &[]);
         let of = |group: &'g Group| Some((group, sets.remove(&group.name)?.into_iter().next()?));
         groups.into_iter().filter_map(of).collect()
     }
@@ -150,8 +164,10 @@ impl<'g> Look<'g> {
     /// What the site's brakes hold of what is open.
     fn held(&self, group: &Group, set: &Effective<'_>) -> HashSet<RevisionId> {
         let offer = self.generation.offer(group.stage, self.now);
-        let Some(offer) = offer.filter(|_| !self.brakes.is_empty()) else { return HashSet::new() };
-        let offer = Offer { brakes: self.brakes, ..offer };
+        let Some(offer) = offer.filter(|_| !self.held.brakes.is_empty()) else {
+            return HashSet::new();
+        };
+        let offer = Offer { brakes: self.held.brakes, ..offer };
         let is_held = |id: &&&RevisionId| offer.of(id, &group.name, Some(&self.node.site)).is_err();
         set.revisions.iter().filter(is_held).map(|id| (*id).clone()).collect()
     }
@@ -168,7 +184,7 @@ impl<'g> Look<'g> {
         // What was looked into already is still what is open.
         let known = before.and_then(Option::as_ref).filter(|known| {
             let is_same = known.wanted == set.id && known.document == own;
-            is_same && known.fit == Fit::Own && self.brakes.is_empty()
+            is_same && known.fit == Fit::Own && self.held.brakes.is_empty()
         });
         if let Some(known) = known {
             return Some(known.clone());
@@ -185,7 +201,7 @@ impl<'g> Look<'g> {
             document: stored.map(|one| one.document.digest),
             full: choice.full.clone(),
             fit: choice.fit,
-            is_held: allowed.set != set.id,
+            is_held: allowed.set != set.id || !self.held.awaited.is_empty(),
         })
     }
 }
@@ -204,7 +220,7 @@ pub fn tell(standings: &Standings, alerts: &Alerts) {
         let (stage, group) = audience;
         let what = match standing.as_ref().map(|one| one.fit) {
             Some(Fit::Own | Fit::Unstated) => continue,
-            // As its administrators want it.
+            // As its administrators want it, or until its content is here.
             Some(Fit::Less) if standing.as_ref().is_some_and(|one| one.is_held) => continue,
             Some(Fit::Less) => {
                 let text = format!(

@@ -93,6 +93,21 @@ impl Policy {
         };
         time.map_or(Deadline::None, by)
     }
+
+    /// By when machines have to have a revision, in words; `None` where they do not.
+    #[must_use]
+    pub fn describe(&self, facts: &Facts) -> Option<String> {
+        let of = |exposed| match self.deadline(facts, exposed) {
+            Deadline::By(at) => Some(format!("by {at:.0}")),
+            Deadline::NextUpgrade => Some(Deadline::NextUpgrade.to_string()),
+            Deadline::None => None,
+        };
+        let (outside, inside) = (of(true)?, of(false)?);
+        Some(match outside == inside {
+            true => format!("due {outside}"),
+            false => format!("due {outside} where it can be reached from outside, else {inside}"),
+        })
+    }
 }
 
 /// The directive's days; `None`: with the next upgrade.
@@ -189,6 +204,22 @@ mod tests {
         ([1, 1, 1, 0], 3),
         ([1, 1, 1, 1], 3),
     ];
+
+    #[test]
+    fn deadlines_are_told_in_words() {
+        let told = |policy: Policy, automatable| policy.describe(&facts(false, automatable, true));
+        assert_eq!(
+            told(Policy::CisaBod2604, false).as_deref(),
+            Some(
+                "due by 1970-01-15T00:00:00Z where it can be reached from outside, else with the next upgrade"
+            )
+        );
+        assert_eq!(
+            told(Policy::Severity2004, false).as_deref(),
+            Some("due by 1970-01-31T00:00:00Z")
+        );
+        assert_eq!(told(Policy::Custom(Times::default()), true), None);
+    }
 
     #[test]
     fn the_directive_says_so() {

@@ -9,7 +9,8 @@
 //!
 //! What always holds: for every site given, exactly one set names it, and that
 //! set is what [`Offer::open_revisions`] says of the group there, brakes apart:
-//! those are a site's own.
+//! those are a site's own. Where content has not arrived, it is that without
+//! what is [`Awaited`], and the whole is coming.
 
 mod moments;
 
@@ -18,7 +19,8 @@ use std::fmt;
 
 use jiff::Timestamp;
 
-use crate::approval::Decision;
+use super::awaited::{self, Awaited, ByNode};
+use crate::approval::{Approval, Decision};
 use crate::digest::Digest;
 use crate::name::{GroupName, RolloutName, Site};
 use crate::node::{Membership, Mesh, Node, Stage};
@@ -100,14 +102,14 @@ pub struct Effective<'a> {
     pub is_now: bool,
     /// Where it is; none: everywhere, asked for no site in particular.
     pub sites: Vec<&'a Site>,
-    /// Where it will be, if only time passes.
+    /// Where it will be, if only time passes or content arrives.
     pub coming: Option<Coming<'a>>,
 }
 
 /// Where a set will be open.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Coming<'a> {
-    /// From when at the earliest.
+    /// From when at the earliest; now where it waits for content alone.
     pub at: Timestamp,
     /// Where.
     pub sites: Vec<&'a Site>,
@@ -115,7 +117,8 @@ pub struct Coming<'a> {
 
 /// The distinct sets of every group of a stage at `sites`, now and at some
 /// `moments` to come, in order; those of the most sites first. Without sites:
-/// what is open at every one.
+/// what is open at every one. What is `awaiting` content at some of the sites is
+/// left out there.
 ///
 /// Takes time for the approvals once, and for the plans as often as the sites
 /// differ in what plans say of them; not for sites times approvals.
@@ -124,6 +127,7 @@ pub fn sets<'a>(
     offer: Offer<'a>,
     groups: impl IntoIterator<Item = &'a GroupName>,
     sites: &BTreeSet<&'a Site>,
+    awaiting: &Awaiting<'a>,
     moments: &[Timestamp],
 ) -> BTreeMap<&'a GroupName, Vec<Effective<'a>>> {
     // A brake is a site's own, and not what views are built for.
@@ -131,14 +135,16 @@ pub fn sets<'a>(
     let mut approved: BTreeMap<&'a GroupName, Approved<'a>> =
         groups.into_iter().map(|group| (group, Approved::default())).collect();
     let special = Special::of(offer);
+    let steps = steps(awaiting);
     for ((revision, group), approval) in &offer.approvals.entries {
         if let (Decision::Approved(rollout), Some(approved)) =
             (&approval.decision, approved.get_mut(group))
         {
-            approved.add(revision, Kind { rollout, special: special.of_revision(revision) });
+            let step = step(&steps, rollout, approval);
+            approved.add(revision, Kind { rollout, step, special: special.of_revision(revision) });
         }
     }
-    let alike = alike(offer, sites);
+    let alike = alike(offer, sites, awaiting);
     let found = |(group, approved): (&'a GroupName, Approved<'a>)| {
         (group, approved.sets(offer, group, &alike, moments))
     };
@@ -157,24 +163,75 @@ pub fn serving(mesh: &Mesh, stage: Stage) -> impl Iterator<Item = &Node> {
     mesh.nodes.values().filter(move |node| node.stages.contains(&stage)).filter(takes_part)
 }
 
-/// What plans tell a site apart by: the places named that it is in, and its turns.
-type Alike<'a> = (Vec<&'a str>, Vec<Option<Timestamp>>);
+/// What has not arrived at the nodes of sites; an empty one stands for a node that
+/// has all. Sites that are not here have all.
+pub type Awaiting<'a> = BTreeMap<&'a Site, BTreeSet<&'a Awaited>>;
 
-/// The sites that plans cannot tell apart; without sites one entry for all.
-fn alike<'a>(offer: Offer<'a>, sites: &BTreeSet<&'a Site>) -> Vec<Vec<&'a Site>> {
+/// What has not arrived at the nodes of a mesh that serve a stage.
+#[must_use]
+pub fn awaiting<'a>(mesh: &'a Mesh, stage: Stage, nodes: &'a ByNode) -> Awaiting<'a> {
+    let mut awaiting = Awaiting::new();
+    for node in serving(mesh, stage) {
+        let lacks = nodes.get(&node.name).unwrap_or(&awaited::NOTHING);
+        awaiting.entry(&node.site).or_default().insert(lacks);
+    }
+    awaiting.retain(|_, nodes| nodes.iter().any(|one| !one.is_empty()));
+    awaiting
+}
+
+/// From when on plans are awaited somewhere.
+type Steps<'a> = HashMap<&'a RolloutName, BTreeSet<Timestamp>>;
+
+fn steps<'a>(awaiting: &Awaiting<'a>) -> Steps<'a> {
+    let mut steps = Steps::new();
+    for (rollout, from) in awaiting.values().flatten().flat_map(|one| one.iter()) {
+        steps.entry(rollout).or_default().insert(from);
+    }
+    steps
+}
+
+/// The last step that an approval does not come before.
+fn step(steps: &Steps<'_>, rollout: &RolloutName, approval: &Approval) -> Option<Timestamp> {
+    steps.get(rollout)?.range(..=approval.at).next_back().copied()
+}
+
+/// What tells a site apart: the places named that it is in, its turns, and what
+/// has not arrived there.
+type Mark<'a> = (Vec<&'a str>, Vec<Option<Timestamp>>, &'a Awaited);
+
+/// Sites that nothing tells apart.
+struct Alike<'a> {
+    sites: Vec<&'a Site>,
+    awaited: &'a Awaited,
+}
+
+/// The sites that nothing tells apart; without sites one entry for all.
+fn alike<'a>(
+    offer: Offer<'a>,
+    sites: &BTreeSet<&'a Site>,
+    awaiting: &Awaiting<'a>,
+) -> Vec<Alike<'a>> {
     let marks = marks(offer);
     let turns: Vec<_> = turns(offer).collect();
     // What was let in before now is the same, unless a freeze tells it apart.
     let same = offer.plans.freezes.is_empty().then_some(offer.now);
-    let mut alike: BTreeMap<Alike<'_>, Vec<&Site>> = BTreeMap::new();
+    let nothing = BTreeSet::from([&awaited::NOTHING]);
+    let mut alike: BTreeMap<Mark<'_>, Vec<&Site>> = BTreeMap::new();
     for site in sites {
         let let_in = turns.iter().map(|(wave, state, since)| {
             let at = wave.admission(state, *since, Some(site)).ok()?;
             Some(same.map_or(at, |now| at.max(now)))
         });
-        alike.entry((marks_over(&marks, site), let_in.collect())).or_default().push(site);
+        let (marks, let_in) = (marks_over(&marks, site), let_in.collect::<Vec<_>>());
+        for awaited in awaiting.get(site).unwrap_or(&nothing) {
+            let mark = (marks.clone(), let_in.clone(), *awaited);
+            alike.entry(mark).or_default().push(site);
+        }
     }
-    if alike.is_empty() { vec![Vec::new()] } else { alike.into_values().collect() }
+    if alike.is_empty() {
+        return vec![Alike { sites: Vec::new(), awaited: &awaited::NOTHING }];
+    }
+    alike.into_iter().map(|((_, _, awaited), sites)| Alike { sites, awaited }).collect()
 }
 
 /// The open waves that let their sites in one after the other, and since when
@@ -231,6 +288,8 @@ impl<'a> Special<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Kind<'a> {
     rollout: &'a RolloutName,
+    /// From when on it is awaited by those who await the most of it.
+    step: Option<Timestamp>,
     /// The revision, where something is said about it alone.
     special: Option<&'a RevisionId>,
 }
@@ -272,29 +331,45 @@ impl<'a> Approved<'a> {
         &self,
         offer: Offer<'a>,
         group: &'a GroupName,
-        alike: &[Vec<&'a Site>],
+        alike: &[Alike<'a>],
         moments: &[Timestamp],
     ) -> Vec<Effective<'a>> {
         let timed: Vec<bool> =
             self.kinds.iter().map(|(kind, _)| moments::is_timed(offer, kind.rollout)).collect();
         let mut found: BTreeMap<Vec<bool>, Places<'a>> = BTreeMap::new();
-        for sites in alike {
+        for Alike { sites, awaited } in alike {
             let site = sites.first().copied();
-            let is_open =
-                |offer: Offer<'a>, one: usize| offer.of(self.kinds[one].1, group, site).is_ok();
-            let mut open: Vec<bool> =
-                (0..self.kinds.len()).map(|one| is_open(offer, one)).collect();
-            let places = found.entry(open.clone()).or_default();
+            let is_open = |offer: Offer<'a>, one: usize, awaited: &Awaited| {
+                let (kind, revision) = self.kinds[one];
+                let is_awaited = kind.step.is_some_and(|step| awaited.holds(kind.rollout, step));
+                !is_awaited && offer.of(revision, group, site).is_ok()
+            };
+            let open = |awaited: &Awaited| -> Vec<bool> {
+                (0..self.kinds.len()).map(|one| is_open(offer, one, awaited)).collect()
+            };
+            let now = open(awaited);
+            let places = found.entry(now.clone()).or_default();
             places.is_now = true;
             places.sites.extend(sites);
+            // What is awaited may arrive at any time.
+            let mut stands = vec![(now, *awaited)];
+            if !awaited.is_empty() {
+                let whole = open(&awaited::NOTHING);
+                if whole != stands[0].0 {
+                    found.entry(whole.clone()).or_default().come(offer.now, sites);
+                }
+                stands.push((whole, &awaited::NOTHING));
+            }
             for at in moments {
                 let then = Offer { now: *at, ..offer };
-                let next: Vec<bool> = (0..self.kinds.len())
-                    .map(|one| if timed[one] { is_open(then, one) } else { open[one] })
-                    .collect();
-                if next != open {
-                    found.entry(next.clone()).or_default().come(*at, sites);
-                    open = next;
+                for (open, awaited) in &mut stands {
+                    let next: Vec<bool> = (0..self.kinds.len())
+                        .map(|one| if timed[one] { is_open(then, one, awaited) } else { open[one] })
+                        .collect();
+                    if next != *open {
+                        found.entry(next.clone()).or_default().come(*at, sites);
+                        *open = next;
+                    }
                 }
             }
         }
@@ -306,8 +381,9 @@ impl<'a> Approved<'a> {
     }
 
     fn set(&self, is_open: &[bool], places: Places<'a>) -> Effective<'a> {
-        let Places { is_now, mut sites, coming } = places;
+        let Places { is_now, mut sites, mut coming } = places;
         sites.sort_unstable();
+        coming.iter_mut().for_each(|coming| coming.sites.sort_unstable());
         let open = self.revisions.iter().filter(|(_, kind)| is_open[*kind]);
         let revisions: Vec<_> = open.map(|(revision, _)| *revision).collect();
         let id = SetId::of(revisions.iter().copied());

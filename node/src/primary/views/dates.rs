@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use jiff::Timestamp;
 use patchmesh_topology::name::{GroupName, Site};
 use patchmesh_topology::node::{Mesh, Stage};
+use patchmesh_topology::view::awaited::ByNode;
 use patchmesh_topology::view::of_group;
 use patchmesh_topology::view::set::{self, SetId};
 
@@ -29,13 +30,13 @@ struct OfGroup {
 }
 
 impl Dates {
-    /// The dates of the views of `previous` that are served at `now`; `mesh` is
-    /// what comes after it.
+    /// The dates of the views of `previous` that are served at `now`, where
+    /// `awaited` was awaited; `mesh` is what comes after it.
     pub(super) fn of(
         previous: Option<&Generation>,
         mesh: &Mesh,
-        stage: Stage,
-        now: Timestamp,
+        (stage, now): (Stage, Timestamp),
+        awaited: &ByNode,
     ) -> Self {
         let Some(previous) = previous else { return Self::default() };
         let mut dates = Self::default();
@@ -53,7 +54,7 @@ impl Dates {
             }
         }
         if !several.is_empty() {
-            dates.by_site(previous, mesh, (stage, now), &several);
+            dates.by_site(previous, mesh, (stage, now), awaited, &several);
         }
         dates
     }
@@ -64,16 +65,21 @@ impl Dates {
         previous: &Generation,
         mesh: &Mesh,
         (stage, now): (Stage, Timestamp),
+        awaited: &ByNode,
         several: &[&GroupName],
     ) {
         let Some(offer) = previous.offer(stage, now) else { return };
         let before = set::sites(&previous.mesh, stage);
-        for (group, sets) in set::sets(offer, several.iter().copied(), &before, &[]) {
+        let awaiting = set::awaiting(&previous.mesh, stage, awaited);
+        for (group, sets) in set::sets(offer, several.iter().copied(), &before, &awaiting, &[]) {
             let mut had: HashMap<&Site, Timestamp> = HashMap::new();
             for set in &sets {
                 let view = |set| previous.views.get(&(stage, group.clone(), set));
                 let Some(view) = view(set.id).or_else(|| view(SetId::UNSTATED)) else { continue };
-                had.extend(set.sites.iter().map(|site| (*site, view.view().signed_at)));
+                for site in &set.sites {
+                    let latest = had.entry(site).or_insert(view.view().signed_at);
+                    *latest = (*latest).max(view.view().signed_at);
+                }
             }
             let Some(of) = self.0.get_mut(group) else { continue };
             for node in set::serving(mesh, stage) {

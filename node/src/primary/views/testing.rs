@@ -12,11 +12,13 @@ use patchmesh_topology::node::membership::Invitation;
 use patchmesh_topology::node::{Role, Stage};
 use patchmesh_topology::revision::{Binding, CatalogueEntry, Facts, Payload, Revision, RevisionId};
 use patchmesh_topology::rollout::{Brakes, Progress, Rollout, RolloutState, Wave, brake};
+use patchmesh_topology::view::awaited::{Awaited, ByNode};
 
 use crate::generation::Generation;
 use crate::primary::draft::Draft;
+use crate::primary::publisher::Worker;
 use crate::primary::testing::TestPrimary;
-use crate::view::standing::{Standing, Standings, standings};
+use crate::view::standing::{Held, NOTHING_HELD, Standing, Standings, standings};
 
 /// The group that is looked at.
 pub(crate) const GROUP: &str = "workstations";
@@ -173,6 +175,14 @@ impl Company {
         self.change(move |draft| plan(draft, &rollout, &waves, open)).await
     }
 
+    /// Lets a branch say what it awaits.
+    pub(crate) async fn awaits(&self, name: &str, awaited: &Awaited) {
+        let (name, awaited) = (name.parse().expect("a name"), awaited.clone());
+        let send = |known: &mut Arc<ByNode>| drop(Arc::make_mut(known).insert(name, awaited));
+        self.primary.awaited.send_modify(send);
+        self.primary.publisher.alone(Worker::build_awaited).await.expect("running");
+    }
+
     /// What a branch serves now, having served nothing before.
     pub(crate) fn at(&self, name: &str) -> Option<Standing> {
         let generation = self.primary.current.get();
@@ -193,13 +203,24 @@ pub(crate) fn serve(
     before: &Standings,
     now: Timestamp,
 ) -> Option<Standing> {
+    serve_held(generation, name, Held { brakes, ..NOTHING_HELD }, before, now)
+}
+
+/// The same with whatever is held there.
+pub(crate) fn serve_held(
+    generation: &Generation,
+    name: &str,
+    held: Held<'_>,
+    before: &Standings,
+    now: Timestamp,
+) -> Option<Standing> {
     let audience = (Stage::Production, GROUP.parse::<GroupName>().expect("a group"));
     let name = name.parse().expect("a name");
     let last = |audience: &_| match before.get(audience) {
         Some(Some(standing)) => vec![&standing.full],
         _ => Vec::new(),
     };
-    let mut found = standings(generation, &name, brakes, before, last, now);
+    let mut found = standings(generation, &name, held, before, last, now);
     found.remove(&audience)?
 }
 

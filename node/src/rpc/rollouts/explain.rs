@@ -8,13 +8,15 @@ use patchmesh_proto::{admin as wire, wire as document};
 use patchmesh_topology::link::zone::Zone;
 use patchmesh_topology::name::{GroupName, MachineName, RolloutName, Site};
 use patchmesh_topology::offer::{Machine, Offer, Offered};
+use patchmesh_topology::revision::RevisionId;
 use patchmesh_topology::rollout::Rollout;
 use patchmesh_topology::rollout::explain::{Explanation, Input, WaveNote, explain};
 use patchmesh_topology::rollout::plan::Tallies;
 use patchmesh_topology::tally::Place;
 use tonic::Status;
 
-use super::ready::unready;
+use super::ready::Unready;
+use super::subject;
 use crate::generation::Generation;
 use crate::log::in_one_line;
 use crate::reports::ledger::records::MACHINES;
@@ -34,10 +36,11 @@ pub(super) fn list(
     let counted = node.primary.as_ref().map(|primary| primary.rollouts.tallies());
     let tallies = counted.clone().unwrap_or_default();
     let now = Timestamp::now();
-    let unready = unready(node, &generation, now);
+    let unready = Unready::of(node, &generation, now);
     let opened = generation.by_rollout();
     let standing = |rollout: &Rollout| {
         let revisions = opened.get(&(rollout.stage, &rollout.name)).map_or(0, BTreeSet::len);
+        let unready = unready.for_rollout(rollout);
         standing(&generation, rollout, revisions as u64, &tallies, &unready, now)
     };
     Ok(wire::ListRolloutsResponse {
@@ -101,7 +104,8 @@ pub(super) async fn site(
         None => generation.mesh.groups_of(rollout.stage).map(|group| group.name.clone()).collect(),
         Some(group) => vec![group],
     };
-    let Some(offer) = generation.offer(rollout.stage, Timestamp::now()) else {
+    let now = Timestamp::now();
+    let Some(offer) = generation.offer(rollout.stage, now) else {
         return Err(Status::failed_precondition(format!(
             "this node does not carry {}; ask another",
             rollout.stage
@@ -111,27 +115,22 @@ pub(super) async fn site(
     let is_here = generation.mesh.node(&node.name).is_some_and(|own| own.site == site);
     let held = node.brakes.held();
     let offer = if is_here { Offer { brakes: &held, ..offer } } else { offer };
-    let zone = zone_of(&generation, &site);
+    let question = Question {
+        generation: &generation,
+        rollout,
+        offer,
+        site: &site,
+        machine: machine.as_ref(),
+        zone: zone_of(&generation, &site),
+        unready: Unready::of(node, &generation, now),
+    };
     let revisions = offer.approvals.by_rollout().remove(&rollout.name).unwrap_or_default();
     let mut answers = Vec::new();
     for group in groups {
         // Of most revisions the same is so: each answer is given once.
         let mut by_text: BTreeMap<(bool, String), Vec<String>> = BTreeMap::new();
         for id in &revisions {
-            let answer = match &machine {
-                None => {
-                    offer.of(id, &group, Some(&site)).map(|since| format!("open since {since:.0}"))
-                }
-                Some(name) => {
-                    let of = Machine { name, group: &group, site: &site, zone: &zone };
-                    offer.machine(id, of).map(|offered| describe(&offered))
-                }
-            };
-            let key = match answer {
-                Ok(text) => (true, text),
-                Err(why) => (false, in_one_line(&why)),
-            };
-            by_text.entry(key).or_default().push(id.to_string());
+            by_text.entry(question.answer(id, &group)).or_default().push(id.to_string());
         }
         answers.extend(by_text.into_iter().map(|((open, text), revisions)| wire::SiteAnswer {
             group: group.to_string(),
@@ -141,6 +140,53 @@ pub(super) async fn site(
         }));
     }
     Ok(wire::ExplainSiteResponse { answers, site: site.to_string() })
+}
+
+/// What is asked of each revision of a rollout.
+struct Question<'a> {
+    generation: &'a Generation,
+    rollout: &'a Rollout,
+    offer: Offer<'a>,
+    site: &'a Site,
+    machine: Option<&'a MachineName>,
+    zone: Zone,
+    unready: Unready,
+}
+
+impl Question<'_> {
+    /// Whether a revision is offered there, and why or why not.
+    fn answer(&self, id: &RevisionId, group: &GroupName) -> (bool, String) {
+        let opened = match self.machine {
+            None => {
+                let opened = self.offer.of(id, group, Some(self.site));
+                opened.map(|since| format!("open since {since:.0}"))
+            }
+            Some(name) => {
+                let of = Machine { name, group, site: self.site, zone: &self.zone };
+                self.offer.machine(id, of).map(|offered| describe(&offered))
+            }
+        };
+        let mut text = match opened {
+            Ok(text) => text,
+            Err(why) => return (false, in_one_line(&why)),
+        };
+        if let Some(due) = self.due(id) {
+            text = format!("{text}; {due}");
+        }
+        let approved = self.offer.approvals.get(id, group).map(|one| one.at);
+        match approved.and_then(|at| self.unready.why(self.site, &self.rollout.name, at)) {
+            Some(why) => (false, format!("{text}; {why}")),
+            None => (true, text),
+        }
+    }
+
+    /// By when machines have to have it.
+    fn due(&self, id: &RevisionId) -> Option<String> {
+        let revision = self.generation.revisions.get(id);
+        let severity = revision.and_then(|revision| self.generation.severity(revision));
+        let facts = subject::facts(self.generation, id, severity)?;
+        self.rollout.deadline.describe(&facts)
+    }
 }
 
 /// About whom a question is.

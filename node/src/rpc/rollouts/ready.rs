@@ -1,10 +1,14 @@
-//! Which sites lack content, and when they will have it.
+//! Which sites lack content that rollouts wait for, and when they will have it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
+use patchmesh_proto::convert::awaited;
+use patchmesh_proto::replication::NodeStatus;
 use patchmesh_topology::link::arrival::arrivals;
-use patchmesh_topology::name::{NodeName, Site};
+use patchmesh_topology::name::{NodeName, RolloutName, Site};
+use patchmesh_topology::rollout::Rollout;
+use patchmesh_topology::view::awaited::Awaited;
 
 use crate::generation::Generation;
 use crate::rpc::context::Context;
@@ -16,18 +20,66 @@ struct Lacks {
     until: Option<Timestamp>,
 }
 
-/// Sites whose nodes lack content, as they said themselves, with what they lack and
-/// when it will be there by the schedules of the lines above. Of several nodes of a site
-/// the one that has it last.
-pub(super) fn unready(
-    node: &Context,
+/// Sites whose nodes lack content, as they said themselves.
+#[derive(Default)]
+pub(super) struct Unready {
+    /// What they lack of all, and when it will be there by the schedules of the
+    /// lines above. Of several nodes of a site the one that has it last.
+    sites: BTreeMap<Site, String>,
+    awaited: BTreeMap<Site, BTreeSet<Awaited>>,
+}
+
+impl Unready {
+    /// As this node has heard, and knows of itself.
+    pub(super) fn of(node: &Context, generation: &Generation, now: Timestamp) -> Self {
+        let heard = node.statuses.all().into_values().map(|heard| heard.status);
+        let words: Vec<NodeStatus> = heard.chain([node.own.at(now)]).collect();
+        let mut awaiting: BTreeMap<Site, BTreeSet<Awaited>> = BTreeMap::new();
+        for word in &words {
+            let node = word.name.parse().ok().and_then(|name| generation.mesh.node(&name));
+            let awaited = Some(awaited(&word.awaited)).filter(|one| !one.is_empty());
+            if let (Some(node), Some(awaited)) = (node, awaited) {
+                awaiting.entry(node.site.clone()).or_default().insert(awaited);
+            }
+        }
+        Self { sites: lacking(&words, generation, now), awaited: awaiting }
+    }
+
+    /// Where a rollout waits for content; of what no plan opens all that is lacked.
+    pub(super) fn for_rollout(&self, rollout: &Rollout) -> BTreeMap<Site, String> {
+        let is_default = rollout.name == RolloutName::default_for(rollout.stage);
+        let awaits = |site: &Site| {
+            let nodes = self.awaited.get(site).into_iter().flatten();
+            is_default || nodes.into_iter().any(|one| one.from(&rollout.name).is_some())
+        };
+        let sites = self.sites.iter().filter(|(site, _)| awaits(site));
+        sites.map(|(site, text)| (site.clone(), text.clone())).collect()
+    }
+
+    /// Why what `rollout` opened by an approval of that time is not served by some
+    /// node of a site.
+    pub(super) fn why(
+        &self,
+        site: &Site,
+        rollout: &RolloutName,
+        approved: Timestamp,
+    ) -> Option<String> {
+        let mut nodes = self.awaited.get(site).into_iter().flatten();
+        let holds = nodes.any(|one| one.holds(rollout, approved));
+        let lacks = || self.sites.get(site).map_or_else(String::new, |text| format!(" ({text})"));
+        holds.then(|| format!("it is not served before its content has arrived there{}", lacks()))
+    }
+}
+
+fn lacking(
+    words: &[NodeStatus],
     generation: &Generation,
     now: Timestamp,
 ) -> BTreeMap<Site, String> {
     let mesh = &generation.mesh;
     let mut lacking: BTreeMap<NodeName, (u64, u64)> = BTreeMap::new();
-    for (name, heard) in node.statuses.all() {
-        let status = heard.status;
+    for status in words {
+        let Ok(name) = status.name.parse() else { continue };
         let payloads = status.payloads_wanted.saturating_sub(status.payloads_held);
         let bytes = status.bytes_wanted.saturating_sub(status.bytes_held);
         if payloads > 0 {

@@ -56,9 +56,17 @@ pub(super) fn deadline(
     revisions: &Subject,
 ) -> Option<Deadline> {
     let deadlines = revisions.iter().filter_map(|(id, severity)| {
-        let entered_at = generation.catalogue.get(id)?.entered_at;
-        let facts = Facts::of(generation.assessments.get(id), *severity, entered_at);
-        Some(rollout.deadline.deadline(&facts, true))
+        Some(rollout.deadline.deadline(&facts(generation, id, *severity)?, true))
     });
     deadlines.min()
+}
+
+/// What the deadline of a revision hangs on.
+pub(super) fn facts(
+    generation: &Generation,
+    id: &RevisionId,
+    severity: Option<Severity>,
+) -> Option<Facts> {
+    let entered_at = generation.catalogue.get(id)?.entered_at;
+    Some(Facts::of(generation.assessments.get(id), severity, entered_at))
 }

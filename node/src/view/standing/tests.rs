@@ -7,7 +7,7 @@ use patchmesh_topology::rollout::brake::Subject;
 
 use super::*;
 use crate::generation::StoredView;
-use crate::primary::views::testing::{Company, GROUP, packages, revision, serve};
+use crate::primary::views::testing::{Company, GROUP, packages, revision, serve, serve_held};
 
 const BRANCHES: [(&str, &str); 2] = [("paris", "emea/fr"), ("tokyo", "apac/jp")];
 
@@ -118,6 +118,65 @@ async fn what_is_held_back_at_a_site_is_not_served_there() {
     // What nobody has a view without is not served at all.
     let always = brakes(Subject::Revision(revision("always").id));
     assert_eq!(serve(&generation, "paris", &always, &Standings::new(), now), None);
+}
+
+#[tokio::test]
+async fn what_has_not_arrived_is_not_served_and_holds_up_nothing_else() {
+    let company = company().await;
+    let generation = company.primary.current.get();
+    let spring = generation.approvals[&Stage::Production].set.entries.iter();
+    let (_, approval) = spring.last().unwrap();
+    let awaited = Awaited::from_iter([("spring".parse().unwrap(), approval.at)]);
+    let held = Held { awaited: &awaited, ..NOTHING_HELD };
+    let now = Timestamp::now();
+    let at = |generation: &Generation, before: &Standings| {
+        serve_held(generation, "paris", held, before, now).unwrap()
+    };
+    let paris = at(&generation, &Standings::new());
+    assert_eq!((paris.fit, packages(&paris)), (Fit::Own, vec!["always".into()]));
+    // Now every site has spring open: there is a view without it for those that
+    // say that they await it.
+    company.plan("spring", &[&["emea"], &[]], 2).await;
+    company.awaits("paris", &awaited).await;
+    let generation = company.approve(&["urgent"], "default-production").await;
+    let before = Standings::from([(audience(), Some(paris))]);
+    let held_here = at(&generation, &before);
+    let expected: Vec<String> = vec!["always".into(), "urgent".into()];
+    assert_eq!((held_here.fit, packages(&held_here)), (Fit::Own, expected));
+    // It goes on to a view that is not older, by itself.
+    let before = Standings::from([(audience(), Some(held_here.clone()))]);
+    let whole = served(&generation, "paris", &before).unwrap();
+    assert_eq!((whole.fit, packages(&whole).len()), (Fit::Own, 3));
+    assert!(whole.view().signed_at >= held_here.view().signed_at);
+}
+
+/// The view of what is open somewhere is there before; that without what a node
+/// awaits comes when it says so.
+#[tokio::test]
+async fn a_node_that_says_what_it_awaits_is_given_a_view_without_it() {
+    let company = Company::start(&BRANCHES).await;
+    company.approve(&["always"], "default-production").await;
+    company.plan("spring", &[&[]], 1).await;
+    let generation = company.approve(&["spring", "urgent"], "spring").await;
+    let approvals = &generation.approvals[&Stage::Production].set;
+    let awaited = Awaited::of([approvals.as_ref()], |_| false);
+    let held = Held { awaited: &awaited, ..NOTHING_HELD };
+    let at = |generation: &Generation| {
+        serve_held(generation, "paris", held, &Standings::new(), Timestamp::now())
+    };
+    assert!(at(&generation).is_none());
+    let whole = served(&generation, "paris", &Standings::new()).unwrap();
+    company.awaits("paris", &awaited).await;
+    let generation = company.primary.current.get();
+    let less = at(&generation).unwrap();
+    assert_eq!((less.fit, packages(&less)), (Fit::Own, vec!["always".into()]));
+    // The whole was signed again with it, since clients refuse what is older.
+    let again = served(&generation, "paris", &Standings::new()).unwrap();
+    assert_eq!(packages(&again), packages(&whole));
+    assert!(again.view().signed_at >= less.view().signed_at);
+    // Nothing is built for what is known.
+    company.awaits("tokyo", &awaited).await;
+    assert_eq!(company.primary.current.get().number, generation.number);
 }
 
 #[tokio::test]

@@ -52,6 +52,13 @@ impl World {
         Offer::new(&self.approvals, &self.plans, &self.states, at(now))
     }
 
+    /// For the first group.
+    fn approve_at(&mut self, number: u8, by: u8, second: i64) {
+        self.approve(number, 0, by);
+        let approval = self.approvals.entries.get_mut(&(revision(number), group(0)));
+        approval.expect("approved").at = at(second);
+    }
+
     fn approve(&mut self, number: u8, of: u8, by: u8) {
         let approval = Approval {
             decision: Decision::Approved(rollout(by)),
@@ -112,11 +119,15 @@ impl World {
 
 /// The sets of the first group as `SITES: REVISIONS`, those of most sites first.
 fn told(world: &World, places: &[Site]) -> Vec<String> {
+    told_awaiting(world, places, &Awaiting::new())
+}
+
+fn told_awaiting(world: &World, places: &[Site], awaiting: &Awaiting<'_>) -> Vec<String> {
     let name = group(0);
     let sites: BTreeSet<&Site> = places.iter().collect();
     let offer = world.offer(50);
     let moments: Vec<Timestamp> = moments(offer).into_iter().collect();
-    let found = sets(offer, [&name], &sites, &moments);
+    let found = sets(offer, [&name], &sites, awaiting, &moments);
     let text = |set: &Effective<'_>| {
         let mut sites: Vec<String> = set.sites.iter().map(ToString::to_string).collect();
         if let Some(coming) = &set.coming {
@@ -146,8 +157,81 @@ fn a_wave_in_flight_makes_two_sets_whatever_the_number_of_sites() {
     assert_eq!(told(&world, &[]), [": p1 p2"]);
     // A group without approvals has a set as well: the empty one.
     let other = group(7);
-    let found = sets(world.offer(50), [&other], &BTreeSet::new(), &[]);
+    let found = sets(world.offer(50), [&other], &BTreeSet::new(), &Awaiting::new(), &[]);
     assert_eq!(found[&other][0].id, SetId::of([]));
+}
+
+#[test]
+fn what_has_not_arrived_is_left_out_there_and_is_coming() {
+    let mut world = World::new();
+    world.plan(0, &[(&[], true)]);
+    world.plan(1, &[(&["emea"], true), (&[], false)]);
+    world.approve(1, 0, 0);
+    world.approve_at(2, 1, 10);
+    world.approve_at(3, 1, 20);
+    let places: Vec<Site> = PLACES[..3].iter().map(|place| site(place)).collect();
+    let from = |second| Awaited::from_iter([(rollout(1), at(second))]);
+    let (all, later) = (from(10), from(15));
+    // A site of two nodes, one of which has all.
+    let awaiting = Awaiting::from([
+        (&places[0], [&all].into()),
+        (&places[1], [&later, &awaited::NOTHING].into()),
+    ]);
+    let expected = [
+        "emea/de emea/fr/lyon emea/fr/lyon(50) emea/fr/paris(50): p1 p2 p3",
+        "emea/fr/lyon: p1 p2",
+        "emea/fr/paris: p1",
+    ];
+    assert_eq!(told_awaiting(&world, &places, &awaiting), expected);
+    // What no plan has opened makes no difference.
+    world.plan(1, &[(&["emea"], false), (&[], false)]);
+    let expected = ["emea/de emea/fr/lyon emea/fr/lyon emea/fr/paris: p1"];
+    assert_eq!(told_awaiting(&world, &places, &awaiting), expected);
+}
+
+#[test]
+fn what_opens_later_is_coming_with_and_without_what_is_awaited() {
+    let mut world = World::new();
+    world.plan(0, &[(&[], true)]);
+    let plan = world.plan(1, &[(&[], false)]);
+    plan.offline = true;
+    plan.waves[0].not_before = Some(at(100));
+    plan.control.order = crate::rollout::control::Order::Run;
+    world.approve_at(1, 1, 10);
+    world.approve_at(2, 1, 20);
+    let places = [site("amer")];
+    let awaited = Awaited::from_iter([(rollout(1), at(20))]);
+    let awaiting = Awaiting::from([(&places[0], [&awaited].into())]);
+    let expected = ["amer: ", "amer(100): p1", "amer(100): p1 p2"];
+    let mut told = told_awaiting(&world, &places, &awaiting);
+    told.sort_by_key(String::len);
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn what_is_awaited_is_found_by_plan() {
+    let mut world = World::new();
+    let approve = |world: &mut World, number, by: &str, second| {
+        world.approve_at(number, 0, second);
+        let approval = world.approvals.entries.get_mut(&(revision(number), group(0)));
+        approval.expect("approved").decision = Decision::Approved(by.parse().expect("a name"));
+    };
+    approve(&mut world, 1, "default-production", 5);
+    approve(&mut world, 2, "spring", 30);
+    approve(&mut world, 3, "spring", 20);
+    approve(&mut world, 4, "spring", 10);
+    approve(&mut world, 5, "autumn", 40);
+    let arrived = [revision(4), revision(5)];
+    let found = Awaited::of([&world.approvals], |one| arrived.contains(one));
+    let spring: RolloutName = "spring".parse().expect("a name");
+    assert_eq!(found.iter().collect::<Vec<_>>(), [(&spring, at(20))]);
+    assert!(found.holds(&spring, at(20)) && found.holds(&spring, at(30)));
+    assert!(!found.holds(&spring, at(19)));
+    // Of too many those that began last.
+    let many = (0..=awaited::MAX_AWAITED as u8).map(|one| (rollout(one), at(one.into())));
+    let many: Awaited = many.collect();
+    assert_eq!(many.iter().count(), awaited::MAX_AWAITED);
+    assert!(!many.holds(&rollout(0), at(100)) && many.holds(&rollout(1), at(100)));
 }
 
 #[test]
@@ -269,7 +353,7 @@ proptest! {
         let sites: BTreeSet<&Site> = places.iter().collect();
         let groups = [group(0), group(1)];
         let offer = world.offer(now);
-        for (name, found) in sets(offer, &groups, &sites, &[]) {
+        for (name, found) in sets(offer, &groups, &sites, &Awaiting::new(), &[]) {
             let named: usize = found.iter().map(|set| set.sites.len()).sum();
             prop_assert_eq!(named, places.len());
             let ids: BTreeSet<SetId> = found.iter().map(|set| set.id).collect();
@@ -280,7 +364,7 @@ proptest! {
                     let open: Vec<_> = offer.open_revisions(name, Some(place)).collect();
                     prop_assert_eq!(&open, &set.revisions);
                     // A node that asks for itself alone finds the same.
-                    let alone = sets(offer, [name], &BTreeSet::from([*place]), &[]);
+                    let alone = sets(offer, [name], &BTreeSet::from([*place]), &Awaiting::new(), &[]);
                     prop_assert_eq!(alone[name][0].id, set.id);
                 }
             }
@@ -294,8 +378,8 @@ proptest! {
         let name = group(0);
         let offer = world.offer(50);
         let moments: Vec<Timestamp> = moments(offer).into_iter().collect();
-        let found = sets(offer, [&name], &sites, &moments);
-        for set in &sets(world.offer(later), [&name], &sites, &[])[&name] {
+        let found = sets(offer, [&name], &sites, &Awaiting::new(), &moments);
+        for set in &sets(world.offer(later), [&name], &sites, &Awaiting::new(), &[])[&name] {
             let known = found[&name].iter().find(|one| one.id == set.id);
             prop_assert!(known.is_some(), "at {later}: {set:?}");
             for (place, known) in set.sites.iter().zip(known.iter().cycle()) {
