@@ -6,6 +6,7 @@
 //! /tuf/metadata/…, /tuf/targets/…
 //! /content/blake3/HEX, /content/sha256/HEX
 //! /keys/STAGE.asc, /ca.pem, /
+//! /wutrack.bin?…                status of clients of the predecessor, see [`legacy()`]
 //! ```
 //!
 //! They need no certificate, since all that they serve proves itself; what is
@@ -14,10 +15,11 @@
 //! snapshot, [`conditional`] judges the request's conditions, [`respond`] lets
 //! the bytes flow.
 //!
-//! What always holds: only GET and HEAD; nothing is looked up in a file system;
+//! What always holds: only GET and HEAD; but for status, nothing is changed; nothing is looked up in a file system;
 //! one request sees one snapshot; a body is whole or the connection breaks.
 
 mod conditional;
+mod legacy;
 mod path;
 mod refusal;
 mod resource;
@@ -35,6 +37,7 @@ use http::{HeaderMap, Method, Uri};
 
 use refusal::Refusal;
 
+pub use legacy::route as legacy;
 pub use served::{BlobRead, ByteStream, Served, Snapshot, Stored, Unavailable};
 
 /// When a client should come back after a read failed here.

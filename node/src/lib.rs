@@ -31,6 +31,8 @@ mod hash;
 #[cfg(feature = "server")]
 pub mod http;
 pub mod identity;
+#[cfg(feature = "server")]
+pub mod legacy;
 pub mod log;
 pub mod openpgp;
 #[cfg(feature = "server")]

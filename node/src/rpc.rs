@@ -7,6 +7,7 @@ pub mod backup;
 pub mod brakes;
 pub mod context;
 pub mod lab;
+mod legacy;
 pub mod links;
 pub mod machines;
 pub mod parents;

@@ -17,6 +17,7 @@ pub mod debian;
 pub mod digest;
 pub mod interval;
 pub mod lab;
+pub mod legacy;
 pub mod link;
 pub mod name;
 pub mod node;

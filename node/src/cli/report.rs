@@ -9,9 +9,14 @@ use serde::Serialize;
 use super::output::{Answer, table};
 use super::{Context, answer, grpc};
 
+mod import_iis;
+mod legacy;
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Report {
     Summary(Summary),
+    Legacy(legacy::Legacy),
+    ImportIis(import_iis::ImportIis),
 }
 
 /// Count what machines say about revisions, by site and group
@@ -133,6 +138,8 @@ impl Report {
     pub(crate) async fn run(self, context: &Context) -> anyhow::Result<()> {
         match self {
             Report::Summary(command) => command.run(context).await,
+            Report::Legacy(command) => command.run(context).await,
+            Report::ImportIis(command) => command.run(context).await,
         }
     }
 }

@@ -54,7 +54,7 @@ pub(crate) struct Settings {
     /// Address and port for gRPC and HTTPS
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<SocketAddr>,
-    /// Address and port for plain HTTP (views, content and TUF metadata only)
+    /// Address and port for plain HTTP (views, content, TUF metadata and status of old clients only)
     #[arg(long, value_name = "ADDRESS:PORT")]
     http_listen: Option<SocketAddr>,
     /// What is logged: LEVEL or MODULE=LEVEL, separated by commas

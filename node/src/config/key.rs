@@ -29,7 +29,7 @@ pub const KEYS: [Key; 15] = [
     Key {
         name: "http_listen",
         default: None,
-        meaning: "Address and port for plain HTTP: views, content and TUF metadata only; off unless set",
+        meaning: "Address and port for plain HTTP: views, content, TUF metadata and status of old clients only; off unless set",
     },
     Key { name: "log_format", default: Some("text"), meaning: "text or json" },
     Key {

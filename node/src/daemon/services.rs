@@ -49,6 +49,7 @@ use crate::identity::peer::PeerPolicy;
 use crate::identity::renewal::Renewal;
 use crate::identity::service::{self, Issuer};
 use crate::identity::tls::Credentials;
+use crate::legacy::Legacy;
 use crate::primary::vendors::Vendors;
 use crate::replicate::follow::Follower;
 use crate::replicate::history::History;
@@ -125,6 +126,7 @@ impl Parts {
         tasks.spawn(alerts.clone().keep(store.clone(), stop.clone()));
         let brakes = Brakes::open(&store)?;
         let awaited = watch::Sender::default();
+        let legacy = Legacy::open(&store)?;
         let own = OwnStatus::new(
             name.clone(),
             current.clone(),
@@ -280,6 +282,7 @@ impl Parts {
         spawn_until(tasks, stop, want(content.clone(), name.clone(), current.clone()));
         let fetching = content.clone();
         spawn_until(tasks, stop, async move { fetching.run().await });
+        tasks.spawn(legacy.clone().run(stop.clone()));
         let offline_grace = settings.offline_grace;
         let context = Context {
             name,
@@ -290,6 +293,7 @@ impl Parts {
             history,
             own,
             brakes,
+            legacy,
             alerts,
             scrub,
             offline_grace,
@@ -329,7 +333,9 @@ impl Parts {
 
     /// The open routes alone.
     pub(super) fn open_routes(&self) -> Router {
-        http::router(Arc::new(self.shop.clone()), Arc::new(Blobs(self.context.content.clone())))
+        let blobs = Arc::new(Blobs(self.context.content.clone()));
+        http::router(Arc::new(self.shop.clone()), blobs)
+            .merge(http::legacy(self.context.legacy.clone()))
     }
 
     /// Everything: gRPC and the open routes.

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
-use patchmesh_topology::digest;
 use patchmesh_topology::node::UnknownWord;
+use patchmesh_topology::{digest, legacy};
 
 /// Why a request gets no file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -24,6 +24,12 @@ pub(super) enum Refusal {
     Closed(&'static str),
     #[error("only GET and HEAD are answered here")]
     Method,
+    #[error("only GET is answered here")]
+    OnlyGet,
+    #[error("this is no status of a client")]
+    Status(#[source] legacy::Error),
+    #[error("too much status comes from this address, or from all together")]
+    TooMany { retry_after: Duration },
     #[error("the file can't be had now: {why}")]
     Unavailable { why: String, retry_after: Duration },
 }
@@ -31,11 +37,12 @@ pub(super) enum Refusal {
 impl Refusal {
     fn status(&self) -> StatusCode {
         match self {
-            Self::Path(_) => StatusCode::BAD_REQUEST,
+            Self::Path(_) | Self::Status(_) => StatusCode::BAD_REQUEST,
             Self::TooLong(_) => StatusCode::URI_TOO_LONG,
             Self::Digest(_) | Self::Stage(_) | Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::Closed(_) => StatusCode::FORBIDDEN,
-            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Method | Self::OnlyGet => StatusCode::METHOD_NOT_ALLOWED,
+            Self::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -56,7 +63,10 @@ impl IntoResponse for Refusal {
             Self::Method => {
                 headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
             }
-            Self::Unavailable { retry_after, .. } => {
+            Self::OnlyGet => {
+                headers.insert(header::ALLOW, HeaderValue::from_static("GET"));
+            }
+            Self::Unavailable { retry_after, .. } | Self::TooMany { retry_after } => {
                 let seconds = retry_after.as_secs().max(1);
                 headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
             }

@@ -14,6 +14,7 @@ use crate::assess::feeds::Feeds;
 use crate::brakes::Brakes;
 use crate::content::Content;
 use crate::generation::{Current, Generation};
+use crate::legacy::Legacy;
 use crate::primary::payloads::Payloads;
 use crate::primary::planned::Plans;
 use crate::primary::publisher::Publisher;
@@ -46,6 +47,8 @@ pub struct Context {
     pub own: OwnStatus,
     /// What is held back at its site.
     pub brakes: Brakes,
+    /// What clients of the predecessor sent here.
+    pub legacy: Legacy,
     /// What is wrong at this node.
     pub alerts: Alerts,
     /// How far stored content is read again.

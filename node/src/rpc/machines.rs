@@ -12,6 +12,7 @@ use tonic::{Code, Request, Response, Status};
 
 use super::blocking;
 use super::context::Context;
+use super::legacy;
 use super::status::{Refusal as _, check_comment, field, internal, some};
 use crate::identity::machine_token::MachineToken;
 use crate::identity::peer::Peer;
@@ -168,6 +169,20 @@ impl Machines for Service {
         let revoked = ledger.revoke(name, by.to_string(), comment).await;
         revoked.map_err(|refusal| refused(&refusal))?;
         Ok(Response::new(wire::RevokeMachineResponse {}))
+    }
+
+    async fn list_legacy_status(
+        &self,
+        request: Request<wire::ListLegacyStatusRequest>,
+    ) -> Result<Response<wire::ListLegacyStatusResponse>, Status> {
+        Ok(Response::new(legacy::list(&self.node, request.get_ref())))
+    }
+
+    async fn import_legacy_status(
+        &self,
+        request: Request<wire::ImportLegacyStatusRequest>,
+    ) -> Result<Response<wire::ImportLegacyStatusResponse>, Status> {
+        legacy::import(&self.node, request.into_inner()).await.map(Response::new)
     }
 
     async fn summarize_reports(

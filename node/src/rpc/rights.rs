@@ -109,6 +109,8 @@ const RIGHTS: &[(&str, Right)] = &[
     ("/patchmesh.admin.v1.Machines/GetMachine", Right::Read),
     ("/patchmesh.admin.v1.Machines/RevokeMachine", Right::Operate),
     ("/patchmesh.admin.v1.Machines/SummarizeReports", Right::Read),
+    ("/patchmesh.admin.v1.Machines/ListLegacyStatus", Right::Read),
+    ("/patchmesh.admin.v1.Machines/ImportLegacyStatus", Right::Operate),
     ("/patchmesh.replication.v1.Replication/Watch", Right::Node),
     // Open over HTTPS too. A primary that was shut out learns of it so.
     ("/patchmesh.replication.v1.Replication/GetMetadata", Right::Open),

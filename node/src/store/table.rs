@@ -86,6 +86,8 @@ pub enum Tag {
     Machine = 42,
     /// The last word of every machine on every revision.
     MachineWord = 43,
+    /// Status of clients of the predecessor, unverified.
+    LegacyStatus = 45,
 }
 
 impl Tag {
@@ -126,6 +128,7 @@ impl Tag {
             Self::ReportHeld => "report-held",
             Self::Machine => "machine",
             Self::MachineWord => "machine-word",
+            Self::LegacyStatus => "legacy-status",
         }
     }
 }

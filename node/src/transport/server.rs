@@ -8,7 +8,7 @@
 //! requests end, and after [`Options::drain`] cuts what is left.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -154,11 +154,27 @@ pub async fn serve_plain(
     let connection = Connection {
         app,
         guest: Guest::Known(Peer::Anonymous),
+        remote: Remote(Ipv4Addr::UNSPECIFIED.into()),
         protocol: Protocol::Http1,
         options,
         shutdown: shutdown.clone(),
     };
-    serve_all(listener, limit, shutdown, |tcp| connection.clone().serve(tcp)).await;
+    let welcome = |tcp: TcpStream| {
+        let remote = Remote::of(&tcp);
+        Connection { remote, ..connection.clone() }.serve(tcp)
+    };
+    serve_all(listener, limit, shutdown, welcome).await;
+}
+
+/// The address that a request came from, for who answers it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Remote(pub IpAddr);
+
+impl Remote {
+    /// That of a connection; the unspecified one when it has gone already.
+    fn of(tcp: &TcpStream) -> Self {
+        Self(tcp.peer_addr().map_or(Ipv4Addr::UNSPECIFIED.into(), |address| address.ip()))
+    }
 }
 
 /// Where connections come from.
@@ -278,17 +294,17 @@ impl Door {
     }
 
     async fn welcome(self: Arc<Self>, tcp: TcpStream) {
-        let host = tcp.peer_addr().map(|address| address.ip());
+        let remote = Remote::of(&tcp);
         let tls = tokio::select! {
             tls = self.handshake(tcp) => tls,
             () = self.shutdown.cancelled() => return,
         };
         let served = match tls {
-            Ok(tls) => self.serve(tls).await,
+            Ok(tls) => self.serve(tls, remote).await,
             Err(error) => Err(error),
         };
         if let Err(error) = served {
-            self.report(host.ok(), &error);
+            self.report(remote, &error);
         }
     }
 
@@ -301,7 +317,11 @@ impl Door {
         timeout(self.options.handshake_timeout, attempt).await?
     }
 
-    async fn serve(&self, mut tls: TlsStream<Metered<TcpStream>>) -> io::Result<()> {
+    async fn serve(
+        &self,
+        mut tls: TlsStream<Metered<TcpStream>>,
+        remote: Remote,
+    ) -> io::Result<()> {
         let (_, session) = tls.get_ref();
         let protocol = match session.alpn_protocol() {
             Some(b"h2") => Protocol::Http2,
@@ -331,6 +351,7 @@ impl Door {
         let connection = Connection {
             app: self.app.clone(),
             guest,
+            remote,
             protocol,
             options: self.options.clone(),
             shutdown: self.shutdown.clone(),
@@ -341,8 +362,8 @@ impl Door {
 
     /// A client that goes away is nobody's concern; one that TLS refuses may
     /// be a stranger or a host whose set-up is wrong.
-    fn report(&self, host: Option<IpAddr>, error: &io::Error) {
-        let host = host.map_or_else(|| "unknown".to_owned(), |host| host.to_string());
+    fn report(&self, remote: Remote, error: &io::Error) {
+        let host = remote.0.to_string();
         match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
             Some(rustls::Error::InvalidCertificate(reason)) => {
                 let text = format!("its certificate is not of this mesh ({reason})");

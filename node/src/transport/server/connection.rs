@@ -25,7 +25,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use super::Options;
+use super::{Options, Remote};
 use crate::identity::CLOCK_SKEW;
 use crate::identity::certificate::Certificate;
 use crate::identity::peer::{Peer, PeerPolicy, Refusal};
@@ -104,6 +104,7 @@ impl Guest {
 pub(super) struct Connection {
     pub(super) app: Router,
     pub(super) guest: Guest,
+    pub(super) remote: Remote,
     pub(super) protocol: Protocol,
     pub(super) options: Options,
     pub(super) shutdown: CancellationToken,
@@ -126,9 +127,12 @@ impl Connection {
     {
         let signals = Arc::new(Signals::default());
         let service = service_fn({
-            let (app, guest) = (self.app.clone(), self.guest.clone());
+            let (app, guest, remote) = (self.app.clone(), self.guest.clone(), self.remote);
             let signals = Arc::clone(&signals);
-            move |request| answer(app.clone(), guest.clone(), Arc::clone(&signals), request)
+            move |mut request: Request<Incoming>| {
+                request.extensions_mut().insert(remote);
+                answer(app.clone(), guest.clone(), Arc::clone(&signals), request)
+            }
         });
         let builder = builder(self.protocol, &self.options);
         let mut served = pin!(builder.serve_connection(TokioIo::new(io), service));

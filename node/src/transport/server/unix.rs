@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::io;
+use std::net::Ipv4Addr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
@@ -13,7 +14,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 
 use super::connection::{Connection, Guest, Protocol};
-use super::{Error, Listener, Options, rest_after, serve_all};
+use super::{Error, Listener, Options, Remote, rest_after, serve_all};
 use crate::identity::peer::Peer;
 
 /// The longest path that Linux binds (`sun_path`, without its final zero).
@@ -63,6 +64,7 @@ pub async fn serve_unix(
     let connection = Connection {
         app,
         guest: Guest::Known(Peer::LocalUser),
+        remote: Remote(Ipv4Addr::LOCALHOST.into()),
         protocol: Protocol::Http2,
         options,
         shutdown: shutdown.clone(),
