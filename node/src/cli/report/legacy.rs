@@ -24,8 +24,8 @@ JSON:
   STATUS: {\"verified\": false, \"client\", \"address\", \"at\", \"imported\", \"activity\",
    \"outcome\", \"error\" such as \"0x80070643\" or null, \"item\", \"device\", \"platform\",
    \"language\", \"program\", \"message\", \"proxy\"}
-  \"total\" is how many fit, and \"counts\" counts these; \"kept\" is all that the node keeps of what it has \"taken\"; \"dropped\"
-  made room for others, \"refused\" came too fast")]
+  \"total\" is how many fit, and \"counts\" counts these; \"kept\" is all that the node keeps of
+  what it has \"taken\"; what was \"dropped\" made room for others, what was \"refused\" came too fast")]
 pub(crate) struct Legacy {
     /// Only of this client: its ping id, or its address
     #[arg(long, value_name = "ID|ADDRESS", default_value = "", hide_default_value = true)]
