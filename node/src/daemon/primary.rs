@@ -109,10 +109,10 @@ pub(super) fn start(
         name: name.clone(),
     };
     let ledger = Ledger::open(store, current.clone(), tasks, stop).map_err(Error::Ledger)?;
-    let awaiting = watch::Sender::default();
+    let (awaiting, told) = watch::channel(Arc::default());
     let publisher = Worker::new(press, current.clone())
         .hearing(Machines::of(ledger.clone()))
-        .awaiting(awaiting.subscribe())
+        .awaiting(told.clone())
         .start(tasks, stop.clone());
     tasks.spawn(awaited::follow(statuses.clone(), awaiting, publisher.clone(), stop.clone()));
     let sources = Sources::new(store.clone(), publisher.clone(), layout.source_cache());
@@ -131,7 +131,7 @@ pub(super) fn start(
     let feeds = Feeds::new(store.clone(), book).map_err(Error::Http)?;
     tasks.spawn(feeds.clone().run(stop.clone()));
     let rollouts =
-        Rollouts::new(publisher.clone(), current.clone(), ledger.clone(), alerts.clone());
+        Rollouts::new(publisher.clone(), current.clone(), ledger.clone(), alerts.clone(), told);
     tasks.spawn(rollouts.clone().run(stop.clone()));
     let mesh_id = current.get().mesh.id.clone();
     let ca = Arc::new(files::load_ca(&layout.identity(), &mesh_id)?);

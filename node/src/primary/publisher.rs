@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::awaited;
 use super::draft::{Draft, Written};
 use super::machines::Machines;
 use super::pending;
@@ -300,7 +301,7 @@ impl Worker {
     pub(super) fn draft(&self, now: Timestamp) -> Draft {
         let mut draft = Draft::of(&self.current.get(), self.press.store.clone(), now);
         draft.machines = self.machines.clone();
-        draft.awaited = self.awaited.borrow().clone();
+        draft.awaited = self.awaited();
         draft
     }
 
@@ -399,13 +400,17 @@ impl Worker {
     /// Builds the views that nodes which await something lack.
     pub fn build_awaited(&mut self) {
         let (generation, now) = (self.current.get(), Timestamp::now());
-        if !lacks_views(&generation, &self.awaited.borrow(), now) {
+        if !lacks_views(&generation, &self.awaited(), now) {
             return;
         }
         if let Err(error) = self.sign_again(&generation, true, now) {
             let error = &error as &dyn std::error::Error;
             tracing::error!(error, "views for nodes that await content could not be built");
         }
+    }
+
+    fn awaited(&self) -> Arc<ByNode> {
+        awaited::bounded(self.awaited.borrow().clone())
     }
 
     fn sign_again(

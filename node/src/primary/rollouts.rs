@@ -15,6 +15,7 @@ use patchmesh_topology::alert::Severity;
 use patchmesh_topology::name::Site;
 use patchmesh_topology::rollout::plan::{Changed, Effect, Planner, Tallies, Transition};
 use patchmesh_topology::rollout::{RolloutState, Stop};
+use patchmesh_topology::view::awaited::ByNode;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -24,8 +25,10 @@ use crate::generation::{Current, Generation};
 use crate::log::in_one_line;
 use crate::reports::ledger::Ledger;
 
+mod arrivals;
 mod counting;
 
+use arrivals::Arrivals;
 use counting::Counting;
 pub(crate) use counting::gate_counts;
 
@@ -46,6 +49,7 @@ pub struct Rollouts {
     current: Current,
     ledger: Ledger,
     alerts: Alerts,
+    awaited: watch::Receiver<Arc<ByNode>>,
     tallies: watch::Sender<Arc<Tallies>>,
 }
 
@@ -56,8 +60,14 @@ enum Never {}
 impl Rollouts {
     /// Over a mesh's plans.
     #[must_use]
-    pub fn new(publisher: Publisher, current: Current, ledger: Ledger, alerts: Alerts) -> Self {
-        Self { publisher, current, ledger, alerts, tallies: watch::Sender::default() }
+    pub fn new(
+        publisher: Publisher,
+        current: Current,
+        ledger: Ledger,
+        alerts: Alerts,
+        awaited: watch::Receiver<Arc<ByNode>>,
+    ) -> Self {
+        Self { publisher, current, ledger, alerts, awaited, tallies: watch::Sender::default() }
     }
 
     /// What machines said, by rollout and wave.
@@ -68,6 +78,15 @@ impl Rollouts {
 
     /// Runs until stopped.
     pub async fn run(self, stop: CancellationToken) {
+        let mut arrivals = match self.ledger.store().run(Arrivals::open).await {
+            Ok(arrivals) => arrivals,
+            Err(error) => {
+                let error = in_one_line(&error);
+                tracing::error!(error, "rollouts stand still: restart this node");
+                return;
+            }
+        };
+        let mut awaited = self.awaited.clone();
         let mut switches = self.current.watch();
         let mut words = self.ledger.changes();
         let mut counting = Counting::default();
@@ -78,7 +97,12 @@ impl Rollouts {
                 let error = in_one_line(&error);
                 tracing::error!(error, "machines of some waves are not counted");
             }
-            let tallies = Arc::new(counting.tallies(&generation, &self.ledger));
+            let nodes = awaited.borrow_and_update().clone();
+            if let Err(error) = arrivals.follow(&generation, &nodes, Timestamp::now()).await {
+                let error = in_one_line(&error);
+                tracing::error!(error, "whose content has come cannot be noted");
+            }
+            let tallies = Arc::new(counting.tallies(&generation, &self.ledger, &arrivals));
             self.tallies.send_replace(tallies.clone());
             self.warn(&generation);
             let now = Timestamp::now();
@@ -92,6 +116,7 @@ impl Rollouts {
             tokio::select! {
                 () = stop.cancelled() => return,
                 Ok(()) = switches.changed() => {}
+                Ok(()) = awaited.changed() => {}
                 Ok(()) = words.changed() => tokio::time::sleep(SETTLE).await,
                 () = tokio::time::sleep(wait) => {}
             }

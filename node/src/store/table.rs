@@ -88,6 +88,8 @@ pub enum Tag {
     MachineWord = 43,
     /// Status of clients of the predecessor, unverified.
     LegacyStatus = 45,
+    /// When sites came to the content of rollouts.
+    ContentArrival = 46,
 }
 
 impl Tag {
@@ -120,6 +122,7 @@ impl Tag {
             Self::Standby => "standby",
             Self::Alert => "alert",
             Self::Scrub => "scrub",
+            Self::ContentArrival => "content-arrival",
             Self::Brake => "brake",
             Self::Release => "release",
             Self::MachineToken => "machine-token",

@@ -17,8 +17,9 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::gate::Counts;
+use super::measure::patience_at;
 use super::plan::Tally;
-use super::{Freezes, OnEmpty, Priority, Rollout, Share, Wave, WaveState, freeze, later};
+use super::{Freezes, OnEmpty, Priority, Rollout, Share, Wave, WaveState, freeze};
 use crate::name::Site;
 
 /// The most sites of a wave with a limit: each is named in the signed state.
@@ -103,6 +104,7 @@ pub struct Turns<'a> {
     priority: Priority,
     freezes: &'a Freezes,
     now: Timestamp,
+    tally: &'a Tally,
     sites: BTreeMap<&'a Site, Counts>,
 }
 
@@ -135,7 +137,7 @@ impl<'a> Turns<'a> {
         for (site, _, counts) in tally.cells() {
             *sites.entry(site).or_default() += counts;
         }
-        Some(Self { wave, priority, freezes, now, sites })
+        Some(Self { wave, priority, freezes, now, tally, sites })
     }
 
     /// What the machines of a site said.
@@ -145,12 +147,11 @@ impl<'a> Turns<'a> {
     }
 
     /// Until when a site that was let in waits for the unreachable; `None`: for
-    /// ever.
+    /// ever, or until its content is there.
     #[must_use]
     pub fn patience(&self, site: &Site, at: Timestamp) -> Option<Timestamp> {
-        let after = self.wave.gate.unreachable.patience()?;
-        let free = |at| freeze::delayed(self.freezes, Some(site), self.priority, at).0;
-        Some(free(later(free(at), after)))
+        let at = self.tally.reachable(site, at)?;
+        patience_at(self.wave, self.priority, self.freezes, site, at)
     }
 
     fn is_over(&self, site: &Site, at: Timestamp) -> bool {
@@ -203,6 +204,10 @@ impl<'a> Turns<'a> {
             let opens = freeze::delayed(self.freezes, Some(site), self.priority, self.now).0;
             if opens > self.now {
                 soonest(&mut next.wake, Some(opens));
+                continue;
+            }
+            // Others go first meanwhile.
+            if self.tally.reachable(site, self.now).is_none() {
                 continue;
             }
             let left = self.left(site);

@@ -30,6 +30,17 @@ use crate::name::{GroupName, RolloutName, Site};
 pub struct Tally {
     cells: BTreeMap<(Site, GroupName), Counts>,
     total: Counts,
+    arrivals: BTreeMap<Site, Arrival>,
+}
+
+/// When a site came to the content of a rollout, where that was not before the wave
+/// could open there: its machines are not unreachable while they have to wait for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arrival {
+    /// It has not.
+    Awaited,
+    /// Then.
+    At(Timestamp),
 }
 
 /// Tallies of every rollout, one per wave; what is missing was not counted yet.
@@ -49,6 +60,28 @@ impl Tally {
     /// Takes note of a site where no machine of a group may be known.
     pub fn note(&mut self, site: Site, group: GroupName) {
         self.cells.entry((site, group)).or_default();
+    }
+
+    /// Takes note of when a site came to the content.
+    pub fn arrived(&mut self, site: Site, arrival: Arrival) {
+        self.arrivals.insert(site, arrival);
+    }
+
+    /// From when on machines of a site could be reached that opened at `opened`;
+    /// `None`: they cannot yet.
+    #[must_use]
+    pub fn reachable(&self, site: &Site, opened: Timestamp) -> Option<Timestamp> {
+        match self.arrivals.get(site) {
+            None => Some(opened),
+            Some(Arrival::Awaited) => None,
+            Some(Arrival::At(at)) => Some(opened.max(*at)),
+        }
+    }
+
+    /// Whether all content was there in time.
+    #[must_use]
+    pub fn is_all_there(&self) -> bool {
+        self.arrivals.is_empty()
     }
 
     /// The sum of all.

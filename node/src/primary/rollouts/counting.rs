@@ -17,6 +17,7 @@ use patchmesh_topology::rollout::{Action, Rollout, Share, Wave as Planned};
 use patchmesh_topology::tally::{Cell, Count, Selection};
 use patchmesh_topology::view::set;
 
+use super::arrivals::Arrivals;
 use crate::generation::Generation;
 use crate::reports::ledger::{Ledger, WatchError};
 
@@ -76,7 +77,12 @@ impl Counting {
     }
 
     /// What machines said, by rollout and wave.
-    pub(super) fn tallies(&self, generation: &Generation, ledger: &Ledger) -> Tallies {
+    pub(super) fn tallies(
+        &self,
+        generation: &Generation,
+        ledger: &Ledger,
+        arrivals: &Arrivals,
+    ) -> Tallies {
         let rollouts = started(generation);
         ledger.read(|known| {
             let of = |rollout: &Rollout| {
@@ -87,6 +93,9 @@ impl Counting {
                         cell.map(|cell| tally(cell, rollout.action)).unwrap_or_default();
                     for (site, group) in self.turns.get(&name).into_iter().flatten() {
                         tally.note(site.clone(), group.clone());
+                    }
+                    for (site, arrival) in arrivals.of(&rollout.name) {
+                        tally.arrived(site.clone(), arrival);
                     }
                     tally
                 };
@@ -162,7 +171,7 @@ fn name(rollout: &RolloutName, wave: usize) -> String {
 }
 
 /// The rollouts whose machines are counted.
-fn started(generation: &Generation) -> impl Iterator<Item = &Rollout> {
+pub(super) fn started(generation: &Generation) -> impl Iterator<Item = &Rollout> {
     generation.rollouts.rollouts.values().filter(|rollout| {
         let control = &rollout.control;
         let runs = control.started.is_some() && control.order != Order::Withdraw;
