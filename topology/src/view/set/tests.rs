@@ -372,6 +372,47 @@ proptest! {
     }
 
     #[test]
+    fn what_is_awaited_at_a_site_is_left_out_there_alone(
+        world in worlds(),
+        times in vec(0..4i64, 9),
+        awaits in vec(option::of((0..4u8, 0..4i64)), PLACES.len()),
+        now in 0..200i64,
+    ) {
+        let mut world = world;
+        for (number, time) in (0..).zip(times) {
+            for of in 0..2 {
+                let approval = world.approvals.entries.get_mut(&(revision(number), group(of)));
+                approval.into_iter().for_each(|approval| approval.at = at(time));
+            }
+        }
+        let places: Vec<Site> = PLACES.iter().map(|place| site(place)).collect();
+        let sites: BTreeSet<&Site> = places.iter().collect();
+        let lacks = |one: Option<(u8, i64)>| {
+            one.into_iter().map(|(number, from)| (rollout(number), at(from))).collect::<Awaited>()
+        };
+        let lacks: Vec<Awaited> = awaits.into_iter().map(lacks).collect();
+        let awaiting: Awaiting<'_> =
+            places.iter().zip(&lacks).map(|(place, one)| (place, [one].into())).collect();
+        let (offer, name) = (world.offer(now), group(0));
+        let found = &sets(offer, [&name], &sites, &awaiting, &[])[&name];
+        for (place, lacks) in places.iter().zip(&lacks) {
+            let open: Vec<_> = offer.open_revisions(&name, Some(place)).collect();
+            let has_arrived = |id: &&RevisionId| {
+                let approval = offer.approvals.get(id, &name).expect("approved");
+                let Decision::Approved(rollout) = &approval.decision else { return false };
+                !lacks.holds(rollout, approval.at)
+            };
+            let served: Vec<_> = open.iter().copied().filter(has_arrived).collect();
+            let own: Vec<_> = found.iter().filter(|set| set.sites.contains(&place)).collect();
+            prop_assert_eq!(own.len(), 1);
+            prop_assert_eq!(&own[0].revisions, &served);
+            let whole = found.iter().find(|set| set.revisions == open).expect("the whole");
+            let is_coming = whole.coming.iter().any(|one| one.at == at(now) && one.sites.contains(&place));
+            prop_assert!(is_coming || served == open, "{}: {:?}", place, whole);
+        }
+    }
+
+    #[test]
     fn whatever_time_opens_is_among_what_is_coming(world in worlds(), later in 51..200i64) {
         let places: Vec<Site> = PLACES.iter().map(|place| site(place)).collect();
         let sites: BTreeSet<&Site> = places.iter().collect();
