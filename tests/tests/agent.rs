@@ -307,3 +307,137 @@ async fn what_is_verified_and_here_is_installed_while_no_node_is_reached() -> Re
     cluster.passed();
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_restart_comes_after_all_installers_when_nobody_is_logged_on() -> Result<()> {
+    let before = ["app", "tool"].map(|name| Sample::new(name, "1"));
+    let machine = Machine::with("pc-6", &before).await?;
+    let vendor = Vendor::with_samples(&["app", "tool"].map(|name| Sample::new(name, "2"))).await?;
+    let cluster = company().await?;
+    cluster.add_source("vendor", &vendor, &[]).await?;
+    cluster.sync("vendor").await?.success()?;
+    let both = [cluster.revision("app").await?, cluster.revision("tool").await?];
+    machine.join(&cluster, "lyon").await?;
+    approved(&cluster, &both).await?;
+    let (marker, log) =
+        (machine.root.join("run/reboot-required"), machine.folder.path().join("log"));
+    let sessions = machine.root.join("run/systemd/sessions");
+    fs::create_dir_all(&sessions)?;
+    let session = "# This is private data. Do not parse.\nUID=1000\nUSER=ann\nSTATE=active\nTYPE=tty\nCLASS=user\n";
+    fs::write(sessions.join("3"), session)?;
+    let root = machine.root.display().to_string();
+    // As a kernel's package does, and as a restart does with what lies in /run.
+    let marks = format!("echo before >> {}; touch {}", log.display(), marker.display());
+    let after = format!("echo after >> {}", log.display());
+    let restart = format!("echo restart >> {}; rm {}", log.display(), marker.display());
+    let common = ["run", "--once", "--root", &root, "--reboot", "unattended"];
+    let hooks = ["--reboot-command", &restart, "--pre-hook", &marks, "--post-hook", &after];
+    let logged = || fs::read_to_string(&log).unwrap_or_default();
+
+    machine.agent(&common).await?.failure_that_says(&["--reboot-command"])?;
+    let refusing =
+        [&common[..], &hooks[..2], &["--pre-hook", "echo shop is open; exit 3"]].concat();
+    until("both to be there to be installed", PATIENCE, async || {
+        let ran = machine.agent(&refusing).await?.success()?.json()?;
+        let waiting = ran["waiting"].as_array().context("no list")?;
+        let why = |row: &Value| row["why"].as_str().unwrap_or_default().contains("3: shop is open");
+        Ok((waiting.iter().filter(|row| why(row)).count() == 2).then_some(()))
+    })
+    .await?;
+    ensure!(machine.packages().await?["app"] == "1", "the hook before did not hold");
+
+    let ran = machine.agent(&[&common[..], &hooks].concat()).await?.success()?.json()?;
+    ensure!(ran["installed"].as_array().map(Vec::len) == Some(2), "{ran}");
+    ensure!(ran["reboot"]["waits_for"] == "somebody is logged on", "{ran}");
+    ensure!(ran["reboot"]["revisions"].as_array().map(Vec::len) == Some(2), "{ran}");
+    ensure!(logged() == "before\nafter\n", "{}", logged());
+    let word = words(&cluster, "pc-6", 8).await?;
+    ensure!(both.iter().all(|one| word[one]["outcome"] == "success"), "{word:?}");
+    let shown =
+        cluster.patchmesh(PRIMARY, &["machine", "show", "pc-6"]).await?.success()?.json()?;
+    ensure!(shown.to_string().contains("reboot-needed"), "{shown}");
+
+    // Nobody is logged on any more, so one restart comes for both.
+    fs::remove_file(sessions.join("3"))?;
+    let ran = machine.agent(&[&common[..], &hooks].concat()).await?.success()?.json()?;
+    ensure!(ran["installed"] == serde_json::json!([]), "{ran}");
+    ensure!(logged() == "before\nafter\nrestart\n", "{}", logged());
+    let ran = machine.agent(&[&common[..], &hooks].concat()).await?.success()?.json()?;
+    ensure!(ran["reboot"].is_null() && logged() == "before\nafter\nrestart\n", "{ran}");
+    let word = words(&cluster, "pc-6", 10).await?;
+    for one in &both {
+        ensure!(word[one]["phase"] == "reboot" && word[one]["outcome"] == "success", "{word:?}");
+    }
+    // Nothing is due, so nobody restarts it by hand either.
+    let by_hand = ["reboot", "--root", &root, "--reboot-command", &restart];
+    machine.agent(&by_hand).await?.failure_that_says(&["no restart is due"])?;
+    cluster.passed();
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_installer_leaves_to_a_restart_is_judged_after_it() -> Result<()> {
+    let machine = Machine::with("pc-7", &[]).await?;
+    let here = |name: &str| machine.folder.path().join(name).display().to_string();
+    let update = |id: &str| {
+        let more = format!(
+            "[revision.installer]\ninstall = [\"sh\", \"-c\", \"echo x >> {}\"]\nsuccess = [1]\nreboot = [0]\n[revision.detection]\ninstalled = 'file {}'",
+            here(&format!("{id}.count")),
+            here(id)
+        );
+        Update::new(id, "1", &[File::new(&format!("{id}.bin"), "1", 3000)]).with(&more)
+    };
+    let files = FilesVendor::with(&[update("KB1"), update("KB2")]).await?;
+    let cluster = company().await?;
+    cluster.add_files("files", &files).await?;
+    cluster.sync("files").await?.success()?;
+    let (good, bad) = (cluster.revision("KB1").await?, cluster.revision("KB2").await?);
+    machine.join(&cluster, "lyon").await?;
+    approved(&cluster, &[good.clone(), bad.clone()]).await?;
+    let tries = |id: &str| {
+        let text = fs::read_to_string(here(&format!("{id}.count"))).unwrap_or_default();
+        text.lines().count()
+    };
+    let root = Path::new("/");
+    until("both installers to have run", PATIENCE, async || {
+        let ran = machine.round_in(root).await?.success()?.json()?;
+        ensure!(ran["failed"] == serde_json::json!([]), "it waits for a restart: {ran}");
+        Ok((tries("KB1") > 0 && tries("KB2") > 0).then_some(()))
+    })
+    .await?;
+    let ran = machine.round_in(root).await?.success()?.json()?;
+    ensure!(ran["reboot"]["revisions"].as_array().map(Vec::len) == Some(2), "{ran}");
+    let why = of(&ran["waiting"], &good).and_then(|row| row["why"].as_str()).unwrap_or_default();
+    ensure!(why == "a restart of this machine completes it", "{ran}");
+    ensure!((tries("KB1"), tries("KB2")) == (1, 1), "an installer ran again before the restart");
+    let told = words(&cluster, "pc-7", 6).await?;
+    for one in [&good, &bad] {
+        ensure!(
+            told[one]["phase"] == "installation" && told[one]["outcome"] == "pending",
+            "{told:?}"
+        );
+    }
+    // Somebody at the machine agrees; the kernel that is up then is another one.
+    let noted = here("restarted");
+    let by_hand = ["reboot", "--reboot-command", &format!("touch {noted}")];
+    machine.agent(&by_hand).await?.success()?;
+    ensure!(Path::new(&noted).exists(), "the command did not run");
+    let memory = machine.state().join("memory.json");
+    let mut kept: Value = serde_json::from_slice(&fs::read(&memory)?)?;
+    ensure!(kept["reboot"]["boot"].is_string(), "{kept}");
+    kept["reboot"]["boot"] = "the boot before".into();
+    fs::write(&memory, kept.to_string())?;
+    fs::write(here("KB1"), "")?;
+
+    let ran = machine.round_in(root).await?.json()?;
+    ensure!(
+        ran["installed"][0] == good.as_str() && ran["reboot"]["revisions"][0] == bad.as_str(),
+        "{ran}"
+    );
+    let why = of(&ran["failed"], &bad).and_then(|row| row["why"].as_str()).unwrap_or_default();
+    ensure!(why == "the machine has restarted, and it is needed still", "{ran}");
+    let told = words(&cluster, "pc-7", 10).await?;
+    ensure!(told[&good]["outcome"] == "success", "{told:?}");
+    cluster.passed();
+    Ok(())
+}

@@ -26,6 +26,7 @@ pub mod partition;
 pub mod person;
 pub mod planned;
 pub mod promotion;
+pub mod reboot;
 pub mod report;
 pub mod revision;
 pub mod rollout;

@@ -123,6 +123,13 @@ pub async fn packages(root: &Path, files: &[PathBuf], limit: Duration) -> Outcom
     run(command, limit).await
 }
 
+/// Runs a command of the machine's administrator.
+pub async fn shell(command: &str, limit: Duration) -> Outcome {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", command]);
+    run(shell, limit).await
+}
+
 /// Runs a vendor's installer on this machine itself.
 pub async fn vendor(installer: &Installer, file: &Path) -> Outcome {
     let file = file.display().to_string();

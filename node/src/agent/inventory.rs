@@ -9,8 +9,13 @@ mod dpkg;
 mod files;
 mod rooted;
 mod rpm;
+#[cfg(feature = "server")]
+mod sessions;
 mod stated;
 mod system;
+
+#[cfg(feature = "server")]
+pub use sessions::{boot, people};
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -25,6 +30,9 @@ use rooted::Root;
 
 /// The most packages of a machine.
 const MAX_PACKAGES: usize = 100_000;
+
+/// Files such as os-release(5) have a few hundred bytes.
+const MAX_SMALL: u64 = 64 << 10;
 
 /// Why a machine cannot be described.
 #[derive(Debug, thiserror::Error)]

@@ -60,17 +60,17 @@ pub struct Reporter<'a> {
     pub facts: Vec<Fact>,
 }
 
-/// What a machine says of itself: its system, the digest of its inventory, and
-/// what its administrator states as far as there is room.
+/// What a machine says of itself: its system, the digest of its inventory, whether
+/// a restart is due, and what its administrator states as far as there is room.
 #[must_use]
-pub fn facts(inventory: &Inventory, digest: &str) -> Vec<Fact> {
+pub fn facts(inventory: &Inventory, digest: &str, reboot_needed: bool) -> Vec<Fact> {
     let own = [
         ("agent", env!("CARGO_PKG_VERSION").to_owned()),
         ("os", format!("{} {}", inventory.os, inventory.os_version).trim().to_owned()),
         ("architecture", inventory.architectures.first().cloned().unwrap_or_default()),
         ("packages", inventory.package_count().to_string()),
         ("inventory", digest.to_owned()),
-        ("reboot-needed", inventory.reboot_needed.to_string()),
+        ("reboot-needed", reboot_needed.to_string()),
     ];
     let cut = |text: &str, most| text.chars().take(most).collect::<String>();
     let mut facts = BTreeMap::new();
@@ -181,7 +181,7 @@ mod tests {
             inventory.facts.insert(format!("fact-{number}"), "x".repeat(number * 5));
         }
         inventory.facts.insert("os".to_owned(), "lies".to_owned());
-        let made = facts(&inventory, "digest");
+        let made = facts(&inventory, "digest", true);
         assert_eq!(made.len(), MAX_FACTS);
         assert!(made.iter().any(|one| one.name == "os" && one.value == "debian"));
         let batch = wire::Batch {

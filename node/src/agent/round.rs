@@ -7,22 +7,20 @@
 //! happens.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use patchmesh_topology::applicability::attempts::{Attempts, Rest};
-use patchmesh_topology::applicability::{Inventory, State as Verdict, verdict};
+use patchmesh_topology::applicability::attempts::Attempts;
+use patchmesh_topology::applicability::{Inventory, State as Verdict};
 use patchmesh_topology::link::zone::Zone;
 use patchmesh_topology::name::{GroupName, MachineName, NodeName, Site};
-use patchmesh_topology::revision::{Payload, Revision, RevisionId};
+use patchmesh_topology::revision::RevisionId;
 use patchmesh_topology::tally::{Outcome, Phase};
 
 use super::chain::{self, Chain, Follower};
 use super::decide::{Asking, Item, decide};
 use super::documents::Documents;
-use super::download;
-use super::install::{self, Ended, Meaning};
 use super::inventory::{self, Listing};
 use super::link::{self, Link};
 use super::queue::{self, Event, Queue};
@@ -35,9 +33,17 @@ use crate::identity::renewal;
 use crate::log::in_one_line;
 use crate::tuf::FolderStorage;
 
+mod fetch;
+mod install;
+mod reboot;
+
+pub use install::Hooks;
+
+use fetch::Wanted;
+
 /// Events that one round may make for each revision: found, downloaded,
-/// installed, found again.
-const EVENTS_EACH: usize = 4;
+/// installed, found again, restarted.
+const EVENTS_EACH: usize = 5;
 
 /// Why a round did not come to its end.
 #[derive(Debug, thiserror::Error)]
@@ -118,6 +124,7 @@ pub struct Agent {
     link: Link,
     queue: Queue,
     memory: Memory,
+    hooks: Hooks,
 }
 
 impl Error {
@@ -146,6 +153,7 @@ impl Agent {
             link: Link::new(&identity, node.clone(), url)?,
             queue: Queue::open(state.part("queue")?)?,
             memory: state.memory()?,
+            hooks: Hooks::default(),
             identity,
             joined,
             node,
@@ -154,11 +162,18 @@ impl Agent {
         })
     }
 
+    /// With commands around the installers of each round.
+    #[must_use]
+    pub fn with_hooks(self, hooks: Hooks) -> Self {
+        Self { hooks, ..self }
+    }
+
     /// Goes through one round.
     ///
     /// # Errors
     /// What stopped it; what was done is kept and told next time.
     pub async fn round(&mut self) -> Result<Done, Error> {
+        let _work = self.state.work()?;
         let now = Timestamp::now();
         let chain = self.signed(now).await?;
         self.memory.mesh_epoch = chain.mesh.epoch;
@@ -173,6 +188,7 @@ impl Agent {
             cut_off: self.memory.cut_off.as_ref().map(|one| one.why.clone()),
             standings: Vec::new(),
         };
+        self.look_for_reboot(&chain, &inventory, &mut done)?;
         let asking = Asking {
             machine: &self.machine.clone(),
             group: &self.group.clone(),
@@ -186,14 +202,20 @@ impl Agent {
         // What happens has to be told, so there has to be room for it.
         let room = self.queue.room() / EVENTS_EACH;
         let fetched = self.fetch(wanted.into_iter().take(room).collect(), &mut done).await?;
+        let fetched = self.prepare(fetched, &mut done).await?;
         let after = if fetched.is_empty() {
             inventory
         } else {
             let ended = self.install(&fetched).await;
+            self.finish().await;
+            let ended = ended?;
             let after = self.look(&chain).await?;
             self.judge(&fetched, &ended, &after, &mut done)?;
             after
         };
+        if after.reboot_needed {
+            self.reboot_is_due(None, false)?;
+        }
         // By the time of now: what failed meanwhile rests.
         let asking = Asking { now: Timestamp::now(), ..asking };
         let items = decide(&chain, &after, &self.attempts(), &asking);
@@ -294,7 +316,13 @@ impl Agent {
     fn attempts(&self) -> BTreeMap<RevisionId, Attempts> {
         let read =
             |(id, tried): (&String, &Tried)| Some((id.parse().ok()?, Attempts::from(*tried)));
-        self.memory.attempts.iter().filter_map(read).collect()
+        let mut attempts: BTreeMap<RevisionId, Attempts> =
+            self.memory.attempts.iter().filter_map(read).collect();
+        let restarts = self.memory.reboot.iter().flat_map(|due| &due.revisions);
+        for id in restarts.filter_map(|id| id.parse().ok()) {
+            attempts.entry(id).or_default().awaits_restart = true;
+        }
+        attempts
     }
 
     /// Tells what is found, where that is not what was told last; with no room the
@@ -323,182 +351,6 @@ impl Agent {
         self.queue.push(events)?;
         self.memory.told.extend(told);
         Ok(())
-    }
-
-    /// Fetches what is to be installed; what cannot be had now is left out.
-    async fn fetch<'a>(
-        &mut self,
-        wanted: Vec<Wanted<'a>>,
-        done: &mut Done,
-    ) -> Result<Vec<Fetched<'a>>, Error> {
-        let folder = self.state.part("downloads")?;
-        let link = self.memory.cut_off.is_none().then(|| self.link.clone());
-        let mut fetched = Vec::new();
-        for Wanted { revision, payloads } in wanted {
-            let mut files = Vec::with_capacity(payloads.len());
-            let mut fault = None;
-            for payload in &payloads {
-                match download::fetch(link.as_ref(), payload, &folder).await {
-                    Ok(file) => files.push(file),
-                    // What is wrong with it for good is told rather.
-                    Err(error) if fault.is_none() || !error.is_passing() => {
-                        fault = Some((error.is_passing(), in_one_line(&error)));
-                    }
-                    Err(_) => {}
-                }
-            }
-            let id = revision.id.to_string();
-            match fault {
-                None => {
-                    self.happened(&id, Phase::Download, Outcome::Success, 0, "")?;
-                    fetched.push(Fetched { revision, payloads, files });
-                }
-                Some((true, why)) => {
-                    done.withheld.insert(id, why);
-                }
-                Some((false, why)) => {
-                    self.not_the_vendors(&id, &why)?;
-                    done.failed.push((id, why));
-                }
-            }
-        }
-        Ok(fetched)
-    }
-
-    fn not_the_vendors(&mut self, id: &str, why: &str) -> Result<(), Error> {
-        self.attempted(id, |attempts| attempts.failed(Timestamp::now()));
-        self.happened(id, Phase::Download, Outcome::Failure, 0, why)
-    }
-
-    /// Fetches what waits for its time alone: so it is here then, whether a node is
-    /// reached or not.
-    async fn fetch_ahead(&mut self, items: &[Item<'_>]) -> Result<(), Error> {
-        let folder = self.state.part("downloads")?;
-        let lacking =
-            |item: &Item<'_>| !item.ahead.iter().all(|one| download::is_here(one, &folder));
-        for item in items.iter().filter(|item| lacking(item)).take(self.queue.room()) {
-            let id = item.revision.id.to_string();
-            for payload in &item.ahead {
-                match download::fetch(Some(&self.link), payload, &folder).await {
-                    Ok(_) => {}
-                    Err(error) if error.is_passing() => {
-                        tracing::info!(
-                            revision = id,
-                            why = in_one_line(&error),
-                            "not fetched ahead"
-                        );
-                    }
-                    Err(error) => {
-                        self.not_the_vendors(&id, &in_one_line(&error))?;
-                        break;
-                    }
-                }
-            }
-        }
-        Ok(self.state.save_memory(&self.memory)?)
-    }
-
-    /// Removes the files of what is not needed any more.
-    fn prune(&self, items: &[Item<'_>]) -> Result<(), Error> {
-        let needed = items.iter().filter(|item| item.verdict == Verdict::Applicable);
-        let payloads = needed.flat_map(|item| &item.revision.payloads);
-        let wanted = payloads.map(|payload| payload.sha256).collect();
-        download::prune(&self.state.part("downloads")?, &wanted);
-        Ok(())
-    }
-
-    /// Runs the installers: all packages together, then the vendors' own, in their
-    /// order. One outcome for each revision.
-    async fn install(&self, fetched: &[Fetched<'_>]) -> Vec<install::Outcome> {
-        let packages: Vec<PathBuf> = fetched
-            .iter()
-            .filter(|one| one.revision.has_packages())
-            .flat_map(|one| one.files.iter().cloned())
-            .collect();
-        let mut of_packages = Vec::new();
-        for files in packages.chunks(install::MAX_PACKAGES) {
-            let root = std::path::absolute(&self.root).unwrap_or_else(|_| self.root.clone());
-            of_packages.push(install::packages(&root, files, install::TIME_LIMIT).await);
-        }
-        let of_packages = together(of_packages);
-        let mut outcomes = Vec::with_capacity(fetched.len());
-        for one in fetched {
-            outcomes.push(match (&of_packages, one.revision.has_packages()) {
-                (Some(outcome), true) => outcome.clone(),
-                _ => self.vendor(one).await,
-            });
-        }
-        outcomes
-    }
-
-    async fn vendor(&self, one: &Fetched<'_>) -> install::Outcome {
-        let refused = |why: &str| install::Outcome {
-            ended: Ended::NotStarted(why.to_owned()),
-            output: String::new(),
-        };
-        let Some(installer) = &one.revision.facts.installer else {
-            return refused("its vendor states no installer");
-        };
-        if self.root != Path::new("/") {
-            return refused("a vendor's installer works on this machine, not on another root");
-        }
-        match one.files.first() {
-            Some(file) => install::vendor(installer, file).await,
-            None => refused("it has no file for this machine"),
-        }
-    }
-
-    /// What became of each revision, by detection.
-    fn judge(
-        &mut self,
-        fetched: &[Fetched<'_>],
-        ended: &[install::Outcome],
-        inventory: &Inventory,
-        done: &mut Done,
-    ) -> Result<(), Error> {
-        for (one, outcome) in fetched.iter().zip(ended) {
-            let id = one.revision.id.to_string();
-            let found = verdict(one.revision, inventory);
-            let meaning = one.meaning(outcome);
-            if found.state == Verdict::Installed {
-                let outcome_told = if inventory.reboot_needed || meaning == Meaning::Reboot {
-                    Outcome::RebootRequired
-                } else {
-                    Outcome::Success
-                };
-                self.happened(
-                    &id,
-                    Phase::Installation,
-                    outcome_told,
-                    outcome.code(),
-                    &found.reason,
-                )?;
-                self.memory.attempts.remove(&id);
-                done.installed.push(id);
-                continue;
-            }
-            let names: Vec<&str> =
-                one.payloads.iter().map(|payload| payload.package.as_str()).collect();
-            let why = self.fault(&id, meaning, outcome.summary(&names));
-            self.happened(&id, Phase::Installation, Outcome::Failure, outcome.code(), &why)?;
-            done.failed.push((id, why));
-        }
-        // What was tried counts even if the round does not come to its end.
-        Ok(self.state.save_memory(&self.memory)?)
-    }
-
-    /// Counts an attempt after which the revision is needed still, and says what was wrong.
-    fn fault(&mut self, id: &str, meaning: Meaning, said: String) -> String {
-        let is_done = matches!(meaning, Meaning::Success | Meaning::Reboot);
-        let attempts = self.attempted(id, |attempts| match is_done {
-            true => attempts.had_no_effect(),
-            false => attempts.failed(Timestamp::now()),
-        });
-        match attempts.rest(Timestamp::now()) {
-            Some(Rest::Looping) => Rest::Looping.to_string(),
-            _ if is_done => format!("the installer {said}, but it is needed still"),
-            _ => format!("the installer {said}"),
-        }
     }
 
     /// Counts an attempt that came to something else than an installed revision.
@@ -540,7 +392,7 @@ impl Agent {
             identity: &self.identity,
             joined: &self.joined,
             site: site.to_string(),
-            facts: facts(inventory, &self.memory.inventory),
+            facts: facts(inventory, &self.memory.inventory, self.memory.reboot.is_some()),
         };
         Ok(reporter.send(&self.link, &mut self.queue).await?)
     }
@@ -553,48 +405,6 @@ impl Agent {
         let nanos = most.as_nanos() * u128::from(part) / u128::from(u16::MAX);
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
-}
-
-/// A revision that is to be installed, with its files.
-struct Wanted<'a> {
-    revision: &'a Revision,
-    payloads: Vec<&'a Payload>,
-}
-
-impl<'a> Wanted<'a> {
-    fn of(item: &Item<'a>) -> Option<Self> {
-        let payloads = item.install.clone()?;
-        Some(Self { revision: item.revision, payloads })
-    }
-}
-
-/// A revision whose files are here.
-struct Fetched<'a> {
-    revision: &'a Revision,
-    payloads: Vec<&'a Payload>,
-    files: Vec<PathBuf>,
-}
-
-impl Fetched<'_> {
-    fn meaning(&self, outcome: &install::Outcome) -> Meaning {
-        match &self.revision.facts.installer {
-            Some(installer) if !self.revision.has_packages() => outcome.meaning(installer),
-            _ if outcome.ended == Ended::Code(0) => Meaning::Success,
-            _ => Meaning::Failure,
-        }
-    }
-}
-
-/// Several calls as one: the first that failed says how.
-fn together(outcomes: Vec<install::Outcome>) -> Option<install::Outcome> {
-    let ended = outcomes
-        .iter()
-        .map(|one| &one.ended)
-        .find(|ended| **ended != Ended::Code(0))
-        .or_else(|| outcomes.first().map(|one| &one.ended))?
-        .clone();
-    let output = outcomes.iter().map(|one| one.output.as_str()).collect::<String>();
-    Some(install::Outcome { ended, output })
 }
 
 #[cfg(test)]

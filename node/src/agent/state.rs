@@ -11,7 +11,7 @@
 //! lock          held by the one agent that runs
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
@@ -93,6 +93,8 @@ pub struct Memory {
     pub site: String,
     /// Set while no node is reached.
     pub cut_off: Option<CutOff>,
+    /// The restart that is due.
+    pub reboot: Option<Reboot>,
     /// Digest of the inventory of then.
     pub inventory: String,
     /// What was tried, by revision.
@@ -101,6 +103,23 @@ pub struct Memory {
     pub told: BTreeMap<String, String>,
     /// How each revision stood.
     pub standings: Vec<Standing>,
+}
+
+/// A restart that is due.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reboot {
+    /// Since when.
+    pub since: Timestamp,
+    /// The boot of then.
+    pub boot: Option<String>,
+    /// Whether an installer's exit code asked for it: then only another boot ends it.
+    pub by_code: bool,
+    /// What takes effect with it.
+    pub revisions: BTreeSet<String>,
+    /// What it waits for.
+    pub waits_for: String,
+    /// When it was last tried.
+    pub tried_at: Option<Timestamp>,
 }
 
 /// A machine that reaches no node.
@@ -128,13 +147,14 @@ pub struct Tried {
 impl From<Tried> for Attempts {
     fn from(tried: Tried) -> Self {
         let Tried { without_effect, failed, failed_at } = tried;
-        Self { without_effect, failed, failed_at }
+        Self { without_effect, failed, failed_at, awaits_restart: false }
     }
 }
 
 impl From<Attempts> for Tried {
     fn from(attempts: Attempts) -> Self {
-        let Attempts { without_effect, failed, failed_at } = attempts;
+        // Restarts are kept apart, all in one.
+        let Attempts { without_effect, failed, failed_at, awaits_restart: _ } = attempts;
         Self { without_effect, failed, failed_at }
     }
 }
@@ -197,7 +217,20 @@ impl State {
     /// # Errors
     /// [`Error::Busy`], or a folder that cannot be used.
     pub fn lock(&self) -> Result<File, Error> {
-        let path = self.part("")?.join("lock");
+        self.locked("lock")
+    }
+
+    /// Says that a round is under way, until what is returned is dropped: the machine
+    /// is not to restart then.
+    ///
+    /// # Errors
+    /// As for [`State::lock`].
+    pub fn work(&self) -> Result<File, Error> {
+        self.locked("work")
+    }
+
+    fn locked(&self, name: &str) -> Result<File, Error> {
+        let path = self.part("")?.join(name);
         let file =
             File::create(&path).map_err(|source| Error::Write { path: path.clone(), source })?;
         match file.try_lock() {

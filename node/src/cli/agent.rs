@@ -9,6 +9,7 @@ use crate::agent::state::{DEFAULT_FOLDER, State};
 
 mod inventory;
 mod join;
+mod reboot;
 mod run;
 mod status;
 
@@ -17,6 +18,7 @@ pub(crate) enum Agent {
     Join(join::Join),
     Run(run::Run),
     Status(status::Status),
+    Reboot(reboot::Restart),
     Inventory(inventory::Show),
 }
 
@@ -47,6 +49,7 @@ impl Agent {
             Self::Join(command) => command.run(context).await,
             Self::Run(command) => command.run(context).await,
             Self::Status(command) => command.run(context),
+            Self::Reboot(command) => command.run(context).await,
             Self::Inventory(command) => command.run(context).await,
         }
     }

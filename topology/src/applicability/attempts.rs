@@ -23,6 +23,8 @@ pub struct Attempts {
     pub failed: u32,
     /// When it last did.
     pub failed_at: Option<Timestamp>,
+    /// It was installed, and takes effect with a restart that has not come yet.
+    pub awaits_restart: bool,
 }
 
 /// Why a machine leaves a revision alone for now.
@@ -30,6 +32,8 @@ pub struct Attempts {
 pub enum Rest {
     /// It was installed again and again without effect: a person has to look.
     Looping,
+    /// It takes effect with a restart.
+    Restart,
     /// It failed lately.
     Until(Timestamp),
 }
@@ -38,6 +42,9 @@ impl Attempts {
     /// Why it should not be tried at `now`, if so.
     #[must_use]
     pub fn rest(&self, now: Timestamp) -> Option<Rest> {
+        if self.awaits_restart {
+            return Some(Rest::Restart);
+        }
         if self.without_effect >= MAX_WITHOUT_EFFECT {
             return Some(Rest::Looping);
         }
@@ -68,6 +75,7 @@ impl fmt::Display for Rest {
                 f,
                 "looping: it was installed {MAX_WITHOUT_EFFECT} times and is needed still"
             ),
+            Self::Restart => f.write_str("a restart of this machine completes it"),
             Self::Until(until) => write!(f, "it failed; it is tried again after {until:.0}"),
         }
     }
@@ -88,6 +96,8 @@ mod tests {
         assert_eq!(attempts.rest(at(0)), None);
         attempts.had_no_effect();
         assert_eq!(attempts.rest(at(1_000)), Some(Rest::Looping));
+        let attempts = Attempts { awaits_restart: true, ..Attempts::default() };
+        assert_eq!(attempts.rest(at(0)), Some(Rest::Restart));
     }
 
     #[test]

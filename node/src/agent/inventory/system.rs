@@ -2,11 +2,8 @@
 
 use patchmesh_topology::applicability::Inventory;
 
-use super::Error;
 use super::rooted::Root;
-
-/// os-release(5) and the like have a few hundred bytes.
-const MAX_FILE: u64 = 64 << 10;
+use super::{Error, MAX_SMALL};
 
 /// Where os-release(5) says that it is, the first that there is.
 const RELEASES: [&str; 2] = ["etc/os-release", "usr/lib/os-release"];
@@ -47,7 +44,7 @@ pub(super) fn needs_reboot(root: &Root) -> bool {
 
 fn first(root: &Root, paths: &[&str]) -> Result<Option<String>, Error> {
     for path in paths {
-        if let Some(text) = root.text(path, MAX_FILE)? {
+        if let Some(text) = root.text(path, MAX_SMALL)? {
             return Ok(Some(text));
         }
     }
@@ -55,7 +52,7 @@ fn first(root: &Root, paths: &[&str]) -> Result<Option<String>, Error> {
 }
 
 /// The value of a shell assignment, quotes taken off.
-fn value(text: &str, name: &str) -> Option<String> {
+pub(super) fn value(text: &str, name: &str) -> Option<String> {
     let mut assigned = text.lines().filter_map(|line| line.trim().split_once('='));
     let (_, value) = assigned.rfind(|(found, _)| *found == name)?;
     let value = value.trim().trim_matches(['"', '\'']);

@@ -1,9 +1,14 @@
 use axum::Router;
 use axum::routing::get;
-use patchmesh_topology::revision::{Facts, Installer, UpdateId};
+use patchmesh_proto::report as wire;
+use patchmesh_topology::applicability::attempts::Rest;
+use patchmesh_topology::reboot::Policy;
+use patchmesh_topology::revision::{Facts, Installer, Payload, Revision, UpdateId};
 use tempfile::TempDir;
 
+use super::fetch::Fetched;
 use super::*;
+use crate::agent::install::{self, Ended};
 use crate::identity::testing::{Running, TestMesh};
 
 /// The agent of a machine that joined at `url`, with nothing done yet.
@@ -122,4 +127,41 @@ async fn a_file_that_is_not_the_vendors_is_a_failure_and_rests() {
     assert!(fetched.is_empty() && done.withheld.is_empty() && done.failed.len() == 1);
     assert!(agent.attempts()[&one.id].rest(Timestamp::now()).is_some());
     node.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_restart_completes_is_no_failure() {
+    let (mesh, folder) = (TestMesh::new(), tempfile::tempdir().expect("a folder"));
+    let mut agent = agent(&mesh, &folder, "https://127.0.0.1:1");
+    let mut one = revision("a", b"a");
+    one.facts.installer.as_mut().expect("an installer").reboot = vec![10];
+    let payloads = one.payloads.iter().collect();
+    let fetched = [Fetched { revision: &one, payloads, files: Vec::new() }];
+    let ended = [install::Outcome { ended: Ended::Code(10), output: String::new() }];
+    let mut done = nothing_done();
+    agent.judge(&fetched, &ended, &Inventory::default(), &mut done).expect("judged");
+    assert!(done.failed.is_empty() && done.installed.is_empty(), "nobody can tell yet");
+    let event = agent.queue.waiting().last().expect("an event");
+    assert_eq!((event.outcome, event.code), (wire::Outcome::Pending.into(), 10));
+    let due = agent.reboot_due().expect("a restart is due");
+    assert!(due.by_code && due.boot.is_some() && due.revisions.contains(&one.id.to_string()));
+    // It is not installed again before, and nobody restarts who is to be left alone.
+    assert_eq!(agent.attempts()[&one.id].rest(Timestamp::now()), Some(Rest::Restart));
+    assert!(!agent.plan_reboot(Policy::Leave).expect("planned"));
+    assert!(agent.reboot_due().expect("due").waits_for.starts_with("it is left"));
+}
+
+#[tokio::test]
+async fn a_command_that_does_not_restart_is_not_tried_again_at_once() {
+    let (mesh, folder) = (TestMesh::new(), tempfile::tempdir().expect("a folder"));
+    let mut agent = agent(&mesh, &folder, "https://127.0.0.1:1");
+    agent.root = folder.path().to_owned();
+    std::fs::create_dir_all(folder.path().join("run/systemd/sessions")).expect("a folder");
+    agent.reboot_is_due(None, false).expect("noted");
+    assert!(agent.plan_reboot(Policy::Unattended).expect("planned"), "nobody is logged on");
+    agent.reboot("echo no power; exit 4").await.expect("said");
+    let waits = |agent: &Agent| agent.reboot_due().expect("due").waits_for.clone();
+    assert!(waits(&agent).contains("ended with 4: no power"), "{}", waits(&agent));
+    assert!(!agent.plan_reboot(Policy::Unattended).expect("planned"), "not within the hour");
+    assert!(waits(&agent).contains("no power"), "what went wrong stays to be seen");
 }

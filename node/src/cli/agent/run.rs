@@ -2,16 +2,18 @@
 
 use std::path::PathBuf;
 use std::pin::pin;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use jiff::Timestamp;
 use jiff::civil::Time;
 use jiff::tz::TimeZone;
+use patchmesh_topology::reboot::Policy;
 use serde::Serialize;
 
 use super::Folder;
-use crate::agent::round::{Agent, Done};
+use super::reboot::{Due, RebootCommand};
+use crate::agent::round::{self, Agent, Done, Hooks};
 use crate::cli::Context;
 use crate::cli::exit::Exit;
 use crate::cli::output::{Answer, fields};
@@ -21,6 +23,9 @@ use crate::log::in_one_line;
 
 /// The most that a planned time moves by from machine to machine.
 const SPREAD: Duration = Duration::from_secs(30 * 60);
+
+/// How often a restart that is due is looked after.
+const CHECK: Duration = Duration::from_secs(10 * 60);
 
 /// The shortest time between two rounds.
 const SHORTEST: Duration = Duration::from_secs(60);
@@ -32,16 +37,23 @@ const SHORTEST: Duration = Duration::from_secs(60);
 /// expires. With `--once` it is one round, which fails (exit 1) where something
 /// could not be installed, or else (exit 69) where no node was reached. Otherwise rounds go on, the first at once.
 /// A signal ends the agent after the installation that is under way.
+///
+/// Installers are chained without restarts. Where one is due then, --reboot says
+/// who decides: `leave` it to whoever switches the machine off, `ask` for
+/// `agent reboot`, `unattended` when nobody is logged on, or HH:MM, a local time,
+/// within an hour from then.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   patchmesh agent run --once
-  patchmesh agent run --at 03:00
+  patchmesh agent run --at 03:00 --reboot unattended
+  patchmesh agent run --pre-hook 'systemctl stop till' --post-hook 'systemctl start till'
   patchmesh agent run --once --root /srv/images/till --state /srv/images/till.agent
 
 JSON:
   with --once: {\"generation\", \"installed\": [REVISION], \"failed\": [{\"revision\", \"why\"}],
-   \"waiting\": [{\"revision\", \"why\"}], \"reported\": EVENTS, \"cut_off\": WHY or null}")]
+   \"waiting\": [{\"revision\", \"why\"}], \"reported\": EVENTS, \"cut_off\": WHY or null,
+   \"reboot\": {\"since\", \"revisions\": [REVISION], \"waits_for\"} or null}")]
 pub(crate) struct Run {
     /// One round, and no more
     #[arg(long)]
@@ -55,6 +67,17 @@ pub(crate) struct Run {
     /// A system that is unpacked elsewhere
     #[arg(long, value_name = "FOLDER", default_value = "/")]
     root: PathBuf,
+    /// When to restart, where that is due: leave, ask, unattended or HH:MM
+    #[arg(long, value_name = "POLICY", default_value = "leave")]
+    reboot: Policy,
+    #[command(flatten)]
+    command: RebootCommand,
+    /// Command for `sh -c` before the installers of a round; where it fails none is run
+    #[arg(long, value_name = "COMMAND")]
+    pre_hook: Option<String>,
+    /// Command for `sh -c` after them, before a restart
+    #[arg(long, value_name = "COMMAND")]
+    post_hook: Option<String>,
     #[command(flatten)]
     folder: Folder,
 }
@@ -67,6 +90,7 @@ struct Ran {
     waiting: Vec<Why>,
     reported: usize,
     cut_off: Option<String>,
+    reboot: Option<Due>,
 }
 
 #[derive(Debug, Serialize)]
@@ -86,6 +110,7 @@ impl From<Done> for Ran {
             waiting: waiting.map(|one| why((one.revision, one.waits_for))).collect(),
             reported: done.reported,
             cut_off: done.cut_off,
+            reboot: None,
         }
     }
 }
@@ -102,6 +127,7 @@ impl Answer for Ran {
             ("waiting", Some(self.waiting.len().to_string())),
             ("reported", Some(format!("{} events", self.reported))),
             ("cut off", self.cut_off.clone()),
+            ("restart", self.reboot.as_ref().map(Due::sentence)),
         ]);
         for revision in &self.installed {
             text.push_str(&format!("installed\n  {revision}\n"));
@@ -123,10 +149,17 @@ impl Run {
         // Nothing is made where nobody joined.
         state.joined()?;
         let _lock = state.lock()?;
-        let mut agent = Agent::open(state, self.root.clone())?;
+        let hooks = Hooks { before: self.pre_hook.clone(), after: self.post_hook.clone() };
+        let mut agent = Agent::open(state, self.root.clone())?.with_hooks(hooks);
+        let command = self.command.of(&self.root, self.reboot)?;
         if self.once {
-            let ran = Ran::from(agent.round().await?);
+            let mut ran = Ran::from(agent.round().await?);
+            let restarts = agent.plan_reboot(self.reboot)?;
+            ran.reboot = agent.reboot_due().map(Due::from);
             context.output.print(&ran)?;
+            if restarts {
+                agent.reboot(command).await?;
+            }
             return match (ran.failed.len(), &ran.cut_off) {
                 (0, None) => Ok(()),
                 (0, Some(why)) => {
@@ -147,11 +180,29 @@ impl Run {
                     tracing::warn!(why = in_one_line(&error), "a round did not come to its end")
                 }
             }
-            let wait = self.wait(&agent, Timestamp::now());
-            tokio::select! {
-                _ = stop.as_mut() => return Ok(()),
-                () = tokio::time::sleep(wait) => {}
+            let next = Instant::now() + self.wait(&agent, Timestamp::now());
+            loop {
+                if let Err(error) = self.restart(&mut agent, command).await {
+                    tracing::warn!(why = in_one_line(&error), "cannot restart this machine");
+                }
+                let left = next.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    break;
+                }
+                // Somebody may log off meanwhile.
+                let wait = if agent.reboot_due().is_some() { left.min(CHECK) } else { left };
+                tokio::select! {
+                    _ = stop.as_mut() => return Ok(()),
+                    () = tokio::time::sleep(wait) => {}
+                }
             }
+        }
+    }
+
+    async fn restart(&self, agent: &mut Agent, command: &str) -> Result<(), round::Error> {
+        match agent.plan_reboot(self.reboot)? {
+            true => agent.reboot(command).await,
+            false => Ok(()),
         }
     }
 

@@ -4,6 +4,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::Folder;
+use super::reboot::Due;
 use crate::agent::queue::Queue;
 use crate::agent::state::{CutOff, Standing};
 use crate::cli::Context;
@@ -23,7 +24,8 @@ JSON:
   {\"machine\", \"group\", \"node\", \"url\", \"site\", \"certificate_ends\",
    \"looked_at\" or null, \"inventory\",
    \"cut_off\": {\"since\", \"why\",
-   \"good_until\" or null} or null, \"unreported\": EVENTS, \"others\", \"revisions\": [{\"revision\", \"title\", \"verdict\", \"reason\",
+   \"good_until\" or null} or null,
+   \"reboot\": {\"since\", \"revisions\": [REVISION], \"waits_for\"} or null, \"unreported\": EVENTS, \"others\", \"revisions\": [{\"revision\", \"title\", \"verdict\", \"reason\",
    \"action\", \"waits_for\"}]}
   verdict: applicable, installed, not-applicable or unknown
   action: install, waiting or nothing")]
@@ -46,6 +48,7 @@ struct Shown {
     looked_at: Option<String>,
     inventory: String,
     cut_off: Option<CutOff>,
+    reboot: Option<Due>,
     unreported: usize,
     others: usize,
     revisions: Vec<Standing>,
@@ -60,6 +63,7 @@ impl Answer for Shown {
             ("certificate", Some(format!("ends at {}", self.certificate_ends))),
             ("looked", Some(self.looked_at.clone().unwrap_or_else(|| "never".to_owned()))),
             ("cut off", self.cut_off.as_ref().map(cut_off)),
+            ("restart", self.reboot.as_ref().map(Due::sentence)),
             ("unreported", Some(format!("{} events", self.unreported))),
             ("others", Some(format!("{} revisions do not concern this machine", self.others))),
         ]);
@@ -98,6 +102,7 @@ impl Status {
             looked_at: memory.looked_at.map(|at| format!("{at:.0}")),
             inventory: memory.inventory,
             cut_off: memory.cut_off,
+            reboot: memory.reboot.as_ref().map(Due::from),
             unreported: Queue::waiting_in(&state.folder().join("queue"))?,
             others: all - revisions.len(),
             revisions,

@@ -1,0 +1,116 @@
+//! What is to be installed is brought here, and what is needed no more is removed.
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use patchmesh_topology::applicability::State as Verdict;
+use patchmesh_topology::revision::{Payload, Revision};
+use patchmesh_topology::tally::{Outcome, Phase};
+
+use super::{Agent, Done, Error};
+use crate::agent::decide::Item;
+use crate::agent::download;
+use crate::log::in_one_line;
+
+/// A revision that is to be installed, with its files.
+pub(super) struct Wanted<'a> {
+    pub(super) revision: &'a Revision,
+    pub(super) payloads: Vec<&'a Payload>,
+}
+
+impl<'a> Wanted<'a> {
+    pub(super) fn of(item: &Item<'a>) -> Option<Self> {
+        let payloads = item.install.clone()?;
+        Some(Self { revision: item.revision, payloads })
+    }
+}
+
+/// A revision whose files are here.
+pub(super) struct Fetched<'a> {
+    pub(super) revision: &'a Revision,
+    pub(super) payloads: Vec<&'a Payload>,
+    pub(super) files: Vec<PathBuf>,
+}
+
+impl Agent {
+    /// Fetches what is to be installed; what cannot be had now is left out.
+    pub(super) async fn fetch<'a>(
+        &mut self,
+        wanted: Vec<Wanted<'a>>,
+        done: &mut Done,
+    ) -> Result<Vec<Fetched<'a>>, Error> {
+        let folder = self.state.part("downloads")?;
+        let link = self.memory.cut_off.is_none().then(|| self.link.clone());
+        let mut fetched = Vec::new();
+        for Wanted { revision, payloads } in wanted {
+            let mut files = Vec::with_capacity(payloads.len());
+            let mut fault = None;
+            for payload in &payloads {
+                match download::fetch(link.as_ref(), payload, &folder).await {
+                    Ok(file) => files.push(file),
+                    // What is wrong with it for good is told rather.
+                    Err(error) if fault.is_none() || !error.is_passing() => {
+                        fault = Some((error.is_passing(), in_one_line(&error)));
+                    }
+                    Err(_) => {}
+                }
+            }
+            let id = revision.id.to_string();
+            match fault {
+                None => {
+                    fetched.push(Fetched { revision, payloads, files });
+                }
+                Some((true, why)) => {
+                    done.withheld.insert(id, why);
+                }
+                Some((false, why)) => {
+                    self.not_the_vendors(&id, &why)?;
+                    done.failed.push((id, why));
+                }
+            }
+        }
+        Ok(fetched)
+    }
+
+    fn not_the_vendors(&mut self, id: &str, why: &str) -> Result<(), Error> {
+        self.attempted(id, |attempts| attempts.failed(Timestamp::now()));
+        self.happened(id, Phase::Download, Outcome::Failure, 0, why)
+    }
+
+    /// Fetches what waits for its time alone: so it is here then, whether a node is
+    /// reached or not.
+    pub(super) async fn fetch_ahead(&mut self, items: &[Item<'_>]) -> Result<(), Error> {
+        let folder = self.state.part("downloads")?;
+        let lacking =
+            |item: &Item<'_>| !item.ahead.iter().all(|one| download::is_here(one, &folder));
+        for item in items.iter().filter(|item| lacking(item)).take(self.queue.room()) {
+            let id = item.revision.id.to_string();
+            for payload in &item.ahead {
+                match download::fetch(Some(&self.link), payload, &folder).await {
+                    Ok(_) => {}
+                    Err(error) if error.is_passing() => {
+                        tracing::info!(
+                            revision = id,
+                            why = in_one_line(&error),
+                            "not fetched ahead"
+                        );
+                    }
+                    Err(error) => {
+                        self.not_the_vendors(&id, &in_one_line(&error))?;
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(self.state.save_memory(&self.memory)?)
+    }
+
+    /// Removes the files of what is not needed any more.
+    pub(super) fn prune(&self, items: &[Item<'_>]) -> Result<(), Error> {
+        let needed = items.iter().filter(|item| item.verdict == Verdict::Applicable);
+        let payloads = needed.flat_map(|item| &item.revision.payloads);
+        let wanted = payloads.map(|payload| payload.sha256).collect();
+        download::prune(&self.state.part("downloads")?, &wanted);
+        Ok(())
+    }
+}

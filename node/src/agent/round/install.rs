@@ -1,0 +1,181 @@
+//! Installers are run, and judged by what is found afterwards.
+
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use patchmesh_topology::applicability::attempts::Rest;
+use patchmesh_topology::applicability::{Inventory, State as Verdict, verdict};
+use patchmesh_topology::tally::{Outcome, Phase};
+
+use super::fetch::Fetched;
+use super::{Agent, Done, Error};
+use crate::agent::install::{self, Ended, Meaning};
+
+/// Commands of the machine's administrator around the installers of a round, each
+/// for `sh -c`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Hooks {
+    /// Before the first; nothing is installed where it fails.
+    pub before: Option<String>,
+    /// After the last, before a restart.
+    pub after: Option<String>,
+}
+
+impl Fetched<'_> {
+    fn meaning(&self, outcome: &install::Outcome) -> Meaning {
+        match &self.revision.facts.installer {
+            Some(installer) if !self.revision.has_packages() => outcome.meaning(installer),
+            _ if outcome.ended == Ended::Code(0) => Meaning::Success,
+            _ => Meaning::Failure,
+        }
+    }
+}
+
+impl Agent {
+    /// Runs the hook that comes before all installers; where it fails none is run.
+    pub(super) async fn prepare<'a>(
+        &mut self,
+        fetched: Vec<Fetched<'a>>,
+        done: &mut Done,
+    ) -> Result<Vec<Fetched<'a>>, Error> {
+        let Some(hook) = self.hooks.before.as_ref().filter(|_| !fetched.is_empty()) else {
+            return Ok(fetched);
+        };
+        let outcome = install::shell(hook, install::TIME_LIMIT).await;
+        if outcome.ended == Ended::Code(0) {
+            return Ok(fetched);
+        }
+        let why = format!("the hook before installing {}", outcome.summary(&[]));
+        tracing::warn!(why, "nothing is installed in this round");
+        let ids = fetched.iter().map(|one| one.revision.id.to_string());
+        done.withheld.extend(ids.map(|id| (id, why.clone())));
+        Ok(Vec::new())
+    }
+
+    /// Runs the hook that comes after all installers, before a restart.
+    pub(super) async fn finish(&self) {
+        let Some(hook) = &self.hooks.after else { return };
+        let outcome = install::shell(hook, install::TIME_LIMIT).await;
+        if outcome.ended != Ended::Code(0) {
+            tracing::warn!(why = outcome.summary(&[]), "the hook after installing failed");
+        }
+    }
+
+    /// Runs the installers: all packages together, then the vendors' own, in their
+    /// order. One outcome for each revision.
+    pub(super) async fn install(
+        &mut self,
+        fetched: &[Fetched<'_>],
+    ) -> Result<Vec<install::Outcome>, Error> {
+        for one in fetched {
+            let id = one.revision.id.to_string();
+            self.happened(&id, Phase::Download, Outcome::Success, 0, "")?;
+        }
+        let packages: Vec<PathBuf> = fetched
+            .iter()
+            .filter(|one| one.revision.has_packages())
+            .flat_map(|one| one.files.iter().cloned())
+            .collect();
+        let mut of_packages = Vec::new();
+        for files in packages.chunks(install::MAX_PACKAGES) {
+            let root = std::path::absolute(&self.root).unwrap_or_else(|_| self.root.clone());
+            of_packages.push(install::packages(&root, files, install::TIME_LIMIT).await);
+        }
+        let of_packages = together(of_packages);
+        let mut outcomes = Vec::with_capacity(fetched.len());
+        for one in fetched {
+            outcomes.push(match (&of_packages, one.revision.has_packages()) {
+                (Some(outcome), true) => outcome.clone(),
+                _ => self.vendor(one).await,
+            });
+        }
+        Ok(outcomes)
+    }
+
+    async fn vendor(&self, one: &Fetched<'_>) -> install::Outcome {
+        let refused = |why: &str| install::Outcome {
+            ended: Ended::NotStarted(why.to_owned()),
+            output: String::new(),
+        };
+        let Some(installer) = &one.revision.facts.installer else {
+            return refused("its vendor states no installer");
+        };
+        if self.root != Path::new("/") {
+            return refused("a vendor's installer works on this machine, not on another root");
+        }
+        match one.files.first() {
+            Some(file) => install::vendor(installer, file).await,
+            None => refused("it has no file for this machine"),
+        }
+    }
+
+    /// What became of each revision, by detection.
+    pub(super) fn judge(
+        &mut self,
+        fetched: &[Fetched<'_>],
+        ended: &[install::Outcome],
+        inventory: &Inventory,
+        done: &mut Done,
+    ) -> Result<(), Error> {
+        for (one, outcome) in fetched.iter().zip(ended) {
+            let id = one.revision.id.to_string();
+            let found = verdict(one.revision, inventory);
+            let meaning = one.meaning(outcome);
+            let restarts = inventory.reboot_needed || meaning == Meaning::Reboot;
+            if found.state == Verdict::Installed {
+                let told = match restarts {
+                    true => Outcome::RebootRequired,
+                    false => Outcome::Success,
+                };
+                self.happened(&id, Phase::Installation, told, outcome.code(), &found.reason)?;
+                self.memory.attempts.remove(&id);
+                if restarts {
+                    self.reboot_is_due(Some(&id), meaning == Meaning::Reboot)?;
+                }
+                done.installed.push(id);
+                continue;
+            }
+            let names: Vec<&str> =
+                one.payloads.iter().map(|payload| payload.package.as_str()).collect();
+            if meaning == Meaning::Reboot {
+                // Whether it is installed shows when the machine has restarted.
+                let why =
+                    format!("the installer {}: a restart completes it", outcome.summary(&names));
+                self.happened(&id, Phase::Installation, Outcome::Pending, outcome.code(), &why)?;
+                self.reboot_is_due(Some(&id), true)?;
+                continue;
+            }
+            let why = self.fault(&id, meaning, outcome.summary(&names));
+            self.happened(&id, Phase::Installation, Outcome::Failure, outcome.code(), &why)?;
+            done.failed.push((id, why));
+        }
+        // What was tried counts even if the round does not come to its end.
+        Ok(self.state.save_memory(&self.memory)?)
+    }
+
+    /// Counts an attempt after which the revision is needed still, and says what was wrong.
+    fn fault(&mut self, id: &str, meaning: Meaning, said: String) -> String {
+        let is_done = meaning == Meaning::Success;
+        let attempts = self.attempted(id, |attempts| match is_done {
+            true => attempts.had_no_effect(),
+            false => attempts.failed(Timestamp::now()),
+        });
+        match attempts.rest(Timestamp::now()) {
+            Some(Rest::Looping) => Rest::Looping.to_string(),
+            _ if is_done => format!("the installer {said}, but it is needed still"),
+            _ => format!("the installer {said}"),
+        }
+    }
+}
+
+/// Several calls as one: the first that failed says how.
+fn together(outcomes: Vec<install::Outcome>) -> Option<install::Outcome> {
+    let ended = outcomes
+        .iter()
+        .map(|one| &one.ended)
+        .find(|ended| **ended != Ended::Code(0))
+        .or_else(|| outcomes.first().map(|one| &one.ended))?
+        .clone();
+    let output = outcomes.iter().map(|one| one.output.as_str()).collect::<String>();
+    Some(install::Outcome { ended, output })
+}

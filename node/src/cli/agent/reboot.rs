@@ -1,0 +1,119 @@
+//! `patchmesh agent reboot`, and what restarts are for the other commands.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use jiff::Timestamp;
+use patchmesh_topology::reboot::Policy;
+use serde::Serialize;
+
+use super::Folder;
+use crate::agent::{install, inventory, state};
+use crate::cli::Context;
+use crate::cli::exit::Exit;
+use crate::cli::output::Answer;
+
+/// What restarts a machine.
+const COMMAND: &str = "systemctl reboot";
+
+/// How long it may take.
+const TIME_LIMIT: std::time::Duration = std::time::Duration::from_secs(5 * 60);
+
+/// Restart this machine now, where that is due
+///
+/// For somebody at the machine whom the agent asks (`agent run --reboot ask`), or
+/// who does not want to wait. Not while a round is under way.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  patchmesh agent reboot
+
+JSON:
+  {\"since\", \"revisions\": [REVISION], \"waits_for\"}")]
+pub(crate) struct Restart {
+    /// A system that is unpacked elsewhere
+    #[arg(long, value_name = "FOLDER", default_value = "/")]
+    root: PathBuf,
+    #[command(flatten)]
+    command: RebootCommand,
+    #[command(flatten)]
+    folder: Folder,
+}
+
+// What restarts the machine. No doc comment: clap would take it for the
+// description of the command that this is flattened into.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct RebootCommand {
+    /// Command for `sh -c` that restarts the machine [default: systemctl reboot]
+    #[arg(long, value_name = "COMMAND")]
+    reboot_command: Option<String>,
+}
+
+impl RebootCommand {
+    /// The command for a root. This host is not restarted for another system.
+    pub(crate) fn of(&self, root: &Path, policy: Policy) -> anyhow::Result<&str> {
+        let is_left = matches!(policy, Policy::Leave | Policy::Ask);
+        match &self.reboot_command {
+            Some(command) => Ok(command),
+            None if root == Path::new("/") || is_left => Ok(COMMAND),
+            None => Err(Exit::Usage.error("name what restarts that root, with --reboot-command")),
+        }
+    }
+}
+
+/// A restart that is due, as it is shown.
+#[derive(Debug, Serialize)]
+pub(crate) struct Due {
+    since: Timestamp,
+    revisions: Vec<String>,
+    waits_for: String,
+}
+
+impl From<&state::Reboot> for Due {
+    fn from(due: &state::Reboot) -> Self {
+        Self {
+            since: due.since,
+            revisions: due.revisions.iter().cloned().collect(),
+            waits_for: due.waits_for.clone(),
+        }
+    }
+}
+
+impl Due {
+    /// For people.
+    pub(crate) fn sentence(&self) -> String {
+        let Self { since, revisions, waits_for } = self;
+        let waits = if waits_for.is_empty() { "it comes now" } else { waits_for };
+        format!("due since {since:.0}, for {} revisions: {waits}", revisions.len())
+    }
+}
+
+impl Answer for Due {
+    fn text(&self) -> String {
+        format!("restart {}\n", self.sentence())
+    }
+}
+
+impl Restart {
+    pub(crate) async fn run(self, context: &Context) -> anyhow::Result<()> {
+        let state = self.folder.state();
+        state.joined()?;
+        let _work = state.work()?;
+        let command = self.command.of(&self.root, Policy::Unattended)?;
+        let due = state.memory()?.reboot;
+        let has_booted = |due: &state::Reboot| {
+            Ok::<_, anyhow::Error>(due.boot.is_some() && inventory::boot(&self.root)? != due.boot)
+        };
+        let Some(due) = due else { return Err(Exit::Refused.error("no restart is due")) };
+        if has_booted(&due)? {
+            return Err(Exit::Refused.error("the restart has come; the next round looks after it"));
+        }
+        let shown = Due { waits_for: String::new(), ..Due::from(&due) };
+        context.output.print(&shown)?;
+        let outcome = install::shell(command, TIME_LIMIT).await;
+        match outcome.ended {
+            install::Ended::Code(0) => Ok(()),
+            _ => Err(Exit::Failed.error(format!("{command:?} {}", outcome.summary(&[])))),
+        }
+    }
+}
