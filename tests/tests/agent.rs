@@ -369,7 +369,7 @@ async fn one_restart_comes_after_all_installers_when_nobody_is_logged_on() -> Re
         ensure!(word[one]["phase"] == "reboot" && word[one]["outcome"] == "success", "{word:?}");
     }
     // Nothing is due, so nobody restarts it by hand either.
-    let by_hand = ["reboot", "--root", &root, "--reboot-command", &restart];
+    let by_hand = ["reboot", "--reboot-command", &restart];
     machine.agent(&by_hand).await?.failure_that_says(&["no restart is due"])?;
     cluster.passed();
     Ok(())

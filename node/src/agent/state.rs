@@ -110,6 +110,8 @@ pub struct Memory {
 pub struct Reboot {
     /// Since when.
     pub since: Timestamp,
+    /// The root of the system that is to restart.
+    pub root: PathBuf,
     /// The boot of then.
     pub boot: Option<String>,
     /// Whether an installer's exit code asked for it: then only another boot ends it.

@@ -43,8 +43,10 @@ impl Agent {
         by_code: bool,
     ) -> Result<(), Error> {
         let boot = inventory::boot(&self.root)?;
+        let root = std::path::absolute(&self.root).unwrap_or_else(|_| self.root.clone());
         let due = self.memory.reboot.get_or_insert_with(|| Reboot {
             since: Timestamp::now(),
+            root,
             boot,
             by_code: false,
             revisions: BTreeSet::new(),

@@ -1,6 +1,6 @@
 //! `patchmesh agent reboot`, and what restarts are for the other commands.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use clap::Args;
 use jiff::Timestamp;
@@ -31,9 +31,6 @@ Example:
 JSON:
   {\"since\", \"revisions\": [REVISION], \"waits_for\"}")]
 pub(crate) struct Restart {
-    /// A system that is unpacked elsewhere
-    #[arg(long, value_name = "FOLDER", default_value = "/")]
-    root: PathBuf,
     #[command(flatten)]
     command: RebootCommand,
     #[command(flatten)]
@@ -99,13 +96,11 @@ impl Restart {
         let state = self.folder.state();
         state.joined()?;
         let _work = state.work()?;
-        let command = self.command.of(&self.root, Policy::Unattended)?;
-        let due = state.memory()?.reboot;
-        let has_booted = |due: &state::Reboot| {
-            Ok::<_, anyhow::Error>(due.boot.is_some() && inventory::boot(&self.root)? != due.boot)
+        let Some(due) = state.memory()?.reboot else {
+            return Err(Exit::Refused.error("no restart is due"));
         };
-        let Some(due) = due else { return Err(Exit::Refused.error("no restart is due")) };
-        if has_booted(&due)? {
+        let command = self.command.of(&due.root, Policy::Unattended)?;
+        if due.boot.is_some() && inventory::boot(&due.root)? != due.boot {
             return Err(Exit::Refused.error("the restart has come; the next round looks after it"));
         }
         let shown = Due { waits_for: String::new(), ..Due::from(&due) };
@@ -115,5 +110,22 @@ impl Restart {
             install::Ended::Code(0) => Ok(()),
             _ => Err(Exit::Failed.error(format!("{command:?} {}", outcome.summary(&[])))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_host_is_not_restarted_for_another_root() {
+        let of = |command: Option<&str>, root: &str, policy| {
+            let command = RebootCommand { reboot_command: command.map(str::to_owned) };
+            command.of(Path::new(root), policy).map(str::to_owned).ok()
+        };
+        assert_eq!(of(None, "/", Policy::Unattended).as_deref(), Some(COMMAND));
+        assert_eq!(of(None, "/srv/till", Policy::Unattended), None);
+        assert_eq!(of(Some("x"), "/srv/till", Policy::Unattended).as_deref(), Some("x"));
+        assert!(of(None, "/srv/till", Policy::Leave).is_some(), "nothing restarts there anyway");
     }
 }
