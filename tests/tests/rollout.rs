@@ -410,6 +410,10 @@ async fn a_wave_opens_at_a_site_when_its_content_is_there() -> Result<()> {
     // What else is approved does not wait along.
     let urgent = cluster.revision("urgent").await?;
     cluster.approve("validation", std::slice::from_ref(&urgent)).await?;
+    // Into a plan that has gone on beyond its first wave it comes only if that is said.
+    let into = ["promote", &urgent, "--rollout", "spring"];
+    let refused = cluster.patchmesh(PRIMARY, &into).await?;
+    ensure!(refused.stderr.contains("waves world of rollout spring are open"), "{refused:?}");
     cluster.promote(std::slice::from_ref(&urgent)).await?;
     until("lyon to offer what is urgent", PATIENCE, async || {
         let [hello, urgent] = candidates(&cluster, "lyon").await?;

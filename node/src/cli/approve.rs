@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 use patchmesh_proto::admin;
-use patchmesh_topology::name::{BaselineName, GroupName, RolloutName};
+use patchmesh_topology::name::{BaselineName, GroupName};
 use patchmesh_topology::node::Stage;
 
+use super::decide::Opening;
 use super::pending::Asked;
 use super::select::Choice;
 use super::{Context, decide, grpc, stage};
@@ -54,14 +55,13 @@ pub(crate) struct Approve {
     /// Why
     #[arg(long, default_value = "", hide_default_value = true)]
     comment: String,
-    /// The rollout that opens it [default: everywhere at once]
-    #[arg(long, value_name = "NAME", conflicts_with = "baseline")]
-    rollout: Option<RolloutName>,
+    #[command(flatten)]
+    opening: Opening,
     /// Sign with your key what waits for signatures
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
     /// Everything of the last snapshot of a vendor's release, as one decision
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["revisions", "all_new", "name", "with_dependencies", "retire"])]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["revisions", "all_new", "name", "with_dependencies", "retire", "rollout"])]
     baseline: Option<BaselineName>,
     #[command(flatten)]
     reach: Reach,
@@ -99,7 +99,8 @@ impl Approve {
             stage: stage::to_wire(self.stage).into(),
             groups: self.groups.iter().map(ToString::to_string).collect(),
             comment: self.comment,
-            rollout: self.rollout.map(|name| name.to_string()).unwrap_or_default(),
+            rollout: self.opening.rollout(),
+            into_open_waves: self.opening.into_open_waves,
         };
         let asked = Asked::of(&request.revisions, &request.groups, true);
         let signing = self.key.as_deref().map(|key| (key, &asked));

@@ -3,7 +3,9 @@
 
 use std::path::Path;
 
+use clap::Args;
 use patchmesh_proto::admin;
+use patchmesh_topology::name::RolloutName;
 
 use super::answer::{self, Decided};
 use super::connect::Admin;
@@ -11,6 +13,26 @@ use super::exit::Exit;
 use super::pending::{self, Asked};
 use super::progress::Progress;
 use super::{Context, grpc};
+
+// Which plan opens what is decided. No doc comment: clap would take it for the
+// description of the command that this is flattened into.
+#[derive(Debug, Args)]
+pub(crate) struct Opening {
+    /// The rollout that opens it [default: everywhere at once]
+    #[arg(long, value_name = "NAME")]
+    rollout: Option<RolloutName>,
+    /// Also where waves of the rollout are open after the first, without passing
+    /// their gates
+    #[arg(long, requires = "rollout")]
+    pub(crate) into_open_waves: bool,
+}
+
+impl Opening {
+    /// The plan's name, as a request has it.
+    pub(crate) fn rollout(&self) -> String {
+        self.rollout.as_ref().map(ToString::to_string).unwrap_or_default()
+    }
+}
 
 /// Waits, if asked to, until every payload is here, and prints what was
 /// decided. The decision stands also when payloads could not be had: that is

@@ -4,12 +4,13 @@ use std::path::PathBuf;
 
 use clap::Args;
 use patchmesh_proto::admin;
-use patchmesh_topology::name::{GroupName, RolloutName};
+use patchmesh_topology::name::GroupName;
 use patchmesh_topology::node::Stage;
 use patchmesh_topology::revision::RevisionId;
 use serde::Serialize;
 
 use super::approve::plan::{self, Plan, Reach};
+use super::decide::Opening;
 use super::exit::Exit;
 use super::output::{Answer, clean};
 use super::pending::Asked;
@@ -44,16 +45,15 @@ pub(crate) struct Promote {
     /// Why
     #[arg(long, default_value = "", hide_default_value = true)]
     comment: String,
-    /// The rollout that opens it [default: everywhere at once]
-    #[arg(long, value_name = "NAME")]
-    rollout: Option<RolloutName>,
+    #[command(flatten)]
+    opening: Opening,
     /// Sign with your key what waits for signatures
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
     /// Do without the evidence that lacks, once another person has consented with
     /// `pending consent`
     #[arg(long = "override", requires = "reason", requires = "revisions",
-        conflicts_with_all = ["key", "comment", "with_dependencies", "retire", "dry_run"])]
+        conflicts_with_all = ["key", "comment", "with_dependencies", "retire", "dry_run", "into_open_waves"])]
     is_override: bool,
     /// Why it has to be promoted without
     #[arg(long, value_name = "TEXT", requires = "is_override")]
@@ -87,7 +87,8 @@ impl Promote {
             revisions: revisions.clone(),
             groups: self.groups.iter().map(ToString::to_string).collect(),
             comment: self.comment,
-            rollout: self.rollout.map(|name| name.to_string()).unwrap_or_default(),
+            rollout: self.opening.rollout(),
+            into_open_waves: self.opening.into_open_waves,
         };
         let mut admin = context.admin()?;
         let asked = Asked::of(&request.revisions, &request.groups, true);
@@ -104,7 +105,7 @@ impl Promote {
         let request = admin::AskOverrideRequest {
             revisions,
             groups: self.groups.iter().map(ToString::to_string).collect(),
-            rollout: self.rollout.map(|name| name.to_string()).unwrap_or_default(),
+            rollout: self.opening.rollout(),
             reason: self.reason.unwrap_or_default(),
         };
         let response = context.lab()?.ask_override(request).await.map_err(grpc::failure)?;

@@ -92,6 +92,17 @@ pub enum Fault {
         /// The stage of the decision.
         asked: Stage,
     },
+    /// The plan has gone on beyond its first wave, and what is decided now would be
+    /// open wherever it is without having passed a gate.
+    #[error(
+        "waves {waves} of rollout {rollout} are open, and would open this without passing their gates; plan a rollout of its own, or say --into-open-waves"
+    )]
+    OpenWaves {
+        /// The plan.
+        rollout: RolloutName,
+        /// The open waves after the first.
+        waves: String,
+    },
     /// The evidence that promotion needs is not there.
     #[error("revision {revision}: {lack}")]
     Lacking {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use patchmesh_topology::approval::{Fault, Rejection};
+use patchmesh_topology::approval::{Change, Fault, Rejection};
 use patchmesh_topology::name::RolloutName;
 use patchmesh_topology::node::Stage;
 use patchmesh_topology::promotion::{Lacking, lacking, refused};
@@ -59,6 +59,30 @@ impl Draft {
             },
             None => Fault::UnknownRollout(name.to_owned()),
         };
+        Err(Rejection { faults: vec![fault] })
+    }
+
+    /// Whether a decision may be opened by a plan that is under way: what is decided
+    /// later is open in open waves at once, so that is to be said (`into_open`).
+    ///
+    /// # Errors
+    /// Which waves after the first are open.
+    pub fn check_open_waves(
+        &self,
+        rollout: &RolloutName,
+        change: &Change,
+        into_open: bool,
+    ) -> Result<(), Rejection> {
+        let plan = self.rollouts.rollouts.get(rollout);
+        let state = self.wave_states.states.get(rollout);
+        let (Some(plan), Some(state)) = (plan, state) else { return Ok(()) };
+        let waves = plan.waves.iter().zip(&state.waves).skip(1);
+        let open = waves.filter(|(_, state)| state.progress.open_since().is_some());
+        let open: Vec<&str> = open.map(|(wave, _)| wave.name.as_str()).collect();
+        if into_open || open.is_empty() || change.revisions.is_empty() {
+            return Ok(());
+        }
+        let fault = Fault::OpenWaves { rollout: rollout.clone(), waves: open.join(", ") };
         Err(Rejection { faults: vec![fault] })
     }
 }

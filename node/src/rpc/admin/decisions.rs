@@ -35,7 +35,7 @@ pub(super) async fn approve(
     let primary = node.primary()?;
     let stage = convert::stage(request.stage).map_err(|error| field("stage", &error))?;
     check_stage(&node.generation().mesh, peer, stage)?;
-    let rollout = request.rollout;
+    let (rollout, into_open) = (request.rollout, request.into_open_waves);
     let asked = asked(&request.revisions, &request.groups, peer, request.comment)?;
     decide(primary, move |draft| {
         let asked = Request { at: draft.now, ..asked };
@@ -51,6 +51,7 @@ pub(super) async fn approve(
             &rollout,
             &asked,
         )?;
+        draft.check_open_waves(&rollout, &change, into_open)?;
         Ok(vec![change])
     })
     .await
@@ -106,7 +107,7 @@ pub(super) async fn promote(
 ) -> Result<wire::DecideResponse, Status> {
     let primary = node.primary()?;
     check_stage(&node.generation().mesh, peer, Stage::Production)?;
-    let rollout = request.rollout;
+    let (rollout, into_open) = (request.rollout, request.into_open_waves);
     let asked = asked(&request.revisions, &request.groups, peer, request.comment)?;
     decide_holding(primary, move |draft| {
         let asked = Request { at: draft.now, ..asked };
@@ -122,6 +123,7 @@ pub(super) async fn promote(
             )
         };
         let change = promote(&Lacking::new())?;
+        draft.check_open_waves(&rollout, &change, into_open)?;
         if !asked.revisions.is_empty() {
             return Ok((vec![change], Lacking::new()));
         }
