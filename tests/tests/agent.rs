@@ -6,8 +6,8 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use jiff::ToSpan;
 use jiff::tz::Offset;
+use jiff::{SignedDuration, Timestamp, ToSpan};
 use patchmesh_tests::agent::Machine;
 use patchmesh_tests::cluster::{Cluster, PRIMARY, Spec};
 use patchmesh_tests::vendor::files::{File, FilesVendor, Update};
@@ -118,6 +118,11 @@ async fn what_the_primary_says_is_what_dpkg_says() -> Result<()> {
         one.map(|row| row.revision.clone()).context("no such revision")
     };
     let (app3, tool3) = (find("app")?, find("tool")?);
+    // Its files are in the node's view, so the machine itself keeps to the brake.
+    let until_then = (Timestamp::now() + SignedDuration::from_hours(1)).to_string();
+    let pull = ["brake", "pull", "till", "--revision", &app3, "--until", &until_then];
+    let pull = [&pull[..], &["--reason", "stocktaking"]].concat();
+    cluster.patchmesh("lyon", &pull).await?.success()?;
     approved(&cluster, &[app3.clone(), tool3.clone()]).await?;
     cluster.decline("breaks the till", std::slice::from_ref(&tool3)).await?;
     cluster.converged(&["lyon"]).await?;
@@ -126,6 +131,10 @@ async fn what_the_primary_says_is_what_dpkg_says() -> Result<()> {
     ensure!(unreachable.code != 0, "the node is gone");
     cluster.node_mut("lyon")?.start().await?;
     machine.until_installed(2).await?;
+    let status = machine.status().await?;
+    let why = status[&app3]["waits_for"].as_str().unwrap_or_default();
+    ensure!(why.starts_with("brake till of this site holds it"), "{status:?}");
+    cluster.patchmesh("lyon", &["brake", "release", "till"]).await?.success()?;
     until("app 3 to be installed", PATIENCE, async || {
         machine.round().await?;
         Ok((machine.packages().await?["app"] == "3").then_some(()))
@@ -199,16 +208,16 @@ async fn a_certificate_is_renewed_and_after_its_end_the_machine_joins_again() ->
     let ends = async || {
         let status = machine.agent(&["status"]).await?.success()?.json()?;
         let ends = status["certificate_ends"].as_str().context("no end")?;
-        Ok::<_, anyhow::Error>(ends.parse::<jiff::Timestamp>()?)
+        Ok::<_, anyhow::Error>(ends.parse::<Timestamp>()?)
     };
-    let today = Offset::UTC.to_datetime(jiff::Timestamp::now()).date();
+    let today = Offset::UTC.to_datetime(Timestamp::now()).date();
 
     // Two thirds of its life are over: any round renews it.
     machine.certify(&cluster, today - 170.days(), today + 10.days())?;
-    ensure!(ends().await? < jiff::Timestamp::now() + (24 * 11).hours(), "it is the old one");
+    ensure!(ends().await? < Timestamp::now() + (24 * 11).hours(), "it is the old one");
     machine.round().await?.success()?;
     let renewed = ends().await?;
-    ensure!(renewed > jiff::Timestamp::now() + (24 * 179).hours(), "it ends at {renewed}");
+    ensure!(renewed > Timestamp::now() + (24 * 179).hours(), "it ends at {renewed}");
     machine.round().await?.success()?;
     ensure!(ends().await? == renewed, "a fresh one is renewed again");
 
@@ -250,7 +259,7 @@ async fn what_is_verified_and_here_is_installed_while_no_node_is_reached() -> Re
     let version = async || Ok::<_, anyhow::Error>(machine.packages().await?["app"].clone());
 
     // In a freeze its file comes, so that it is here when the freeze ends.
-    let (now, later) = (jiff::Timestamp::now(), jiff::Timestamp::now() + (24 * 30).hours());
+    let (now, later) = (Timestamp::now(), Timestamp::now() + (24 * 30).hours());
     let (now, later) = (now.to_string(), later.to_string());
     let freeze = ["freeze", "add", "books", "--from", &now, "--until", &later, "--reason", "x"];
     cluster.patchmesh(PRIMARY, &freeze).await?.success()?;
@@ -291,7 +300,7 @@ async fn what_is_verified_and_here_is_installed_while_no_node_is_reached() -> Re
     ensure!(version().await? == "2", "it is verified and here");
     let status = machine.agent(&["status"]).await?.success()?.json()?;
     let good_until = status["cut_off"]["good_until"].as_str().context("not good")?;
-    ensure!(good_until.parse::<jiff::Timestamp>()? > jiff::Timestamp::now(), "{status}");
+    ensure!(good_until.parse::<Timestamp>()? > Timestamp::now(), "{status}");
     ensure!(status["unreported"].as_u64().unwrap_or_default() >= 3, "{status}");
 
     // Metadata that lacks is not made up for: nothing is gone on with then.

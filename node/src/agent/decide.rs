@@ -12,7 +12,7 @@ use patchmesh_topology::link::zone::Zone;
 use patchmesh_topology::name::{GroupName, MachineName, Site};
 use patchmesh_topology::offer::{Machine, Offer, Offered};
 use patchmesh_topology::revision::{Payload, Revision, RevisionId};
-use patchmesh_topology::rollout::Action;
+use patchmesh_topology::rollout::{Action, Brakes};
 use patchmesh_topology::supersedence::Entry;
 
 use super::chain::Chain;
@@ -30,6 +30,8 @@ pub struct Asking<'a> {
     pub site: &'a Site,
     /// The site's time zone.
     pub zone: &'a Zone,
+    /// What the site holds back.
+    pub brakes: &'a Brakes,
     /// When.
     pub now: Timestamp,
 }
@@ -68,6 +70,7 @@ pub fn decide<'a>(
     asking: &Asking<'_>,
 ) -> Vec<Item<'a>> {
     let offer = Offer::new(&chain.approvals, &chain.plans, &chain.states.states, asking.now);
+    let offer = Offer { brakes: asking.brakes, ..offer };
     let mut hindrances = Vec::with_capacity(chain.revisions.len());
     let mut candidates = Vec::with_capacity(chain.revisions.len());
     for (id, revision) in &chain.revisions {
@@ -118,7 +121,7 @@ fn hindrance(
 ) -> Option<Hindrance> {
     let never = |why: String| Some(Hindrance { why, is_time: false });
     let later = |why: String| Some(Hindrance { why, is_time: true });
-    let Asking { machine: name, group, site, zone, now } = *asking;
+    let Asking { machine: name, group, site, zone, now, .. } = *asking;
     match offer.machine(id, Machine { name, group, site, zone }) {
         Err(why) => return never(in_one_line(&why)),
         Ok(Offered { action: Action::Remove, rollout, .. }) => {

@@ -10,13 +10,16 @@ use patchmesh_proto::document::MAX_DOCUMENT;
 use patchmesh_proto::identity::RenewRequest;
 use patchmesh_proto::identity::identity_client::IdentityClient;
 use patchmesh_proto::report::reports_client::ReportsClient;
-use patchmesh_proto::report::{GetDocumentsRequest, ReportRequest, ReportResponse, SignedBatch};
+use patchmesh_proto::report::{
+    GetBrakesRequest, GetDocumentsRequest, ReportRequest, ReportResponse, SignedBatch,
+};
 use patchmesh_topology::digest::Digest;
 use patchmesh_topology::name::{MachineName, NodeName};
+use patchmesh_topology::rollout::Brakes;
 use tokio::time::timeout;
 use tonic::body::Body;
 use tonic::transport::Channel;
-use tonic::{Request, Status};
+use tonic::{Code, Request, Status};
 use tower::{Service, ServiceExt};
 
 use crate::identity::files::Identity;
@@ -203,6 +206,21 @@ impl Link {
         let mut client = self.reports().max_decoding_message_size(MAX_DOCUMENTS);
         let answer = client.get_documents(limited(GetDocumentsRequest { digests })).await;
         Ok(answer.map_err(|status| self.refused(status))?.into_inner().documents)
+    }
+
+    /// What the administrators of the node's site hold back. A node that is older
+    /// than this says nothing of it.
+    ///
+    /// # Errors
+    /// The node cannot be reached or refuses.
+    pub async fn brakes(&self) -> Result<Brakes, Error> {
+        let answer = match self.reports().get_brakes(limited(GetBrakesRequest {})).await {
+            Ok(answer) => answer.into_inner(),
+            Err(status) if status.code() == Code::Unimplemented => return Ok(Brakes::new()),
+            Err(status) => return Err(self.refused(status)),
+        };
+        // One that cannot be read is of a newer version, and cannot be kept to.
+        Ok(answer.brakes.into_iter().filter_map(|one| one.try_into().ok()).collect())
     }
 
     /// Hands batches over.

@@ -16,6 +16,7 @@ use patchmesh_topology::applicability::{Inventory, State as Verdict};
 use patchmesh_topology::link::zone::Zone;
 use patchmesh_topology::name::{GroupName, MachineName, NodeName, Site};
 use patchmesh_topology::revision::RevisionId;
+use patchmesh_topology::rollout::Brakes;
 use patchmesh_topology::tally::{Outcome, Phase};
 
 use super::chain::{self, Chain, Follower};
@@ -125,6 +126,8 @@ pub struct Agent {
     queue: Queue,
     memory: Memory,
     hooks: Hooks,
+    /// What the node's site held back when it was last reached.
+    brakes: Brakes,
 }
 
 impl Error {
@@ -154,6 +157,7 @@ impl Agent {
             queue: Queue::open(state.part("queue")?)?,
             memory: state.memory()?,
             hooks: Hooks::default(),
+            brakes: Brakes::new(),
             identity,
             joined,
             node,
@@ -177,6 +181,9 @@ impl Agent {
         let now = Timestamp::now();
         let chain = self.signed(now).await?;
         self.memory.mesh_epoch = chain.mesh.epoch;
+        if self.memory.cut_off.is_none() {
+            self.brakes = self.link.brakes().await?;
+        }
         let (site, zone) = self.place(&chain)?;
         let inventory = self.look(&chain).await?;
         let mut done = Done {
@@ -194,6 +201,7 @@ impl Agent {
             group: &self.group.clone(),
             site: &site,
             zone: &zone,
+            brakes: &self.brakes.clone(),
             now,
         };
         let items = decide(&chain, &inventory, &self.attempts(), &asking);

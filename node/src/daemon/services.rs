@@ -378,6 +378,7 @@ impl Parts {
             context.store.clone(),
             self.intake.clone(),
             self.verifier.clone(),
+            context.brakes.clone(),
         );
         let (reporter, health) = tonic_health::server::health_reporter();
         reporter.set_serving::<ReplicationServer<serve::Service>>().await;

@@ -19,6 +19,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use super::blocking;
 use super::status::internal;
+use crate::brakes::Brakes;
 use crate::generation::Current;
 use crate::identity::peer::Peer;
 use crate::identity::places::{Place, Places};
@@ -59,6 +60,7 @@ pub struct Service {
     store: Store,
     intake: Intake,
     verifier: Arc<Verifier>,
+    brakes: Brakes,
     checks: Semaphore,
     turns: Places,
 }
@@ -72,9 +74,11 @@ impl Service {
         store: Store,
         intake: Intake,
         verifier: Arc<Verifier>,
+        brakes: Brakes,
     ) -> Self {
         let checks = Semaphore::new(MAX_CHECKED_AT_ONCE);
-        Self { name, current, store, intake, verifier, checks, turns: Places::default() }
+        let turns = Places::default();
+        Self { name, current, store, intake, verifier, brakes, checks, turns }
     }
 
     /// Checks the batches of a request and takes the good ones.
@@ -217,6 +221,14 @@ impl Reports for Service {
             max_batches_per_request: bound(MAX_BATCHES),
             max_bytes_per_request: bound(MAX_REQUEST),
         }))
+    }
+
+    async fn get_brakes(
+        &self,
+        _: Request<wire::GetBrakesRequest>,
+    ) -> Result<Response<wire::GetBrakesResponse>, Status> {
+        let brakes = self.brakes.to_wire(Timestamp::now());
+        Ok(Response::new(wire::GetBrakesResponse { brakes }))
     }
 
     async fn get_documents(

@@ -100,6 +100,7 @@ const RIGHTS: &[(&str, Right)] = &[
     ("/patchmesh.report.v1.Reports/Greet", Right::Machine),
     // The service answers with documents that machines need and no others.
     ("/patchmesh.report.v1.Reports/GetDocuments", Right::Machine),
+    ("/patchmesh.report.v1.Reports/GetBrakes", Right::Machine),
     // The service checks besides that each batch is the caller's own.
     ("/patchmesh.report.v1.Reports/Report", Right::Machine),
     // What it brings counts by the machines' signatures.
@@ -466,6 +467,7 @@ mod tests {
                     "/patchmesh.identity.v1.Identity/Renew",
                     "/patchmesh.report.v1.Reports/Greet",
                     "/patchmesh.report.v1.Reports/GetDocuments",
+                    "/patchmesh.report.v1.Reports/GetBrakes",
                     "/patchmesh.report.v1.Reports/Report",
                 ]
             );
