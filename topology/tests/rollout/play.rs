@@ -163,6 +163,11 @@ impl Play {
     fn round(&mut self, changed: &Changed) -> Result<Vec<String>, Fault> {
         let before = self.planner.states().clone();
         let plans = &self.published.plans;
+        // The machines of every wave are counted; there may be none.
+        for plan in plans.rollouts.values() {
+            let tallies = self.tallies.entry(plan.name.clone()).or_default();
+            tallies.resize_with(plan.waves.len(), Tally::default);
+        }
         let effects = self.planner.round(plans, &self.tallies, changed, self.now);
         let (states, in_full) = plan(plans, &before, &self.tallies, self.now);
         if (self.planner.states(), &effects) != (&states, &in_full) {
