@@ -331,12 +331,18 @@ impl Views {
         }
         // A site that is given a new view goes on from it by itself when content
         // arrives: to one that is not older.
-        let renewed: BTreeSet<&Site> =
-            lacking.iter().flat_map(|(_, wanted)| &wanted.sites).copied().collect();
-        let (older, staying): (Vec<_>, Vec<_>) = staying
-            .into_iter()
-            .partition(|(_, wanted, _)| wanted.arriving.iter().any(|one| renewed.contains(one)));
-        lacking.extend(older.into_iter().map(|(key, wanted, _)| (key, wanted)));
+        loop {
+            let renewed: BTreeSet<&Site> =
+                lacking.iter().flat_map(|(_, wanted)| &wanted.sites).copied().collect();
+            let is_older = |wanted: &Wanted<'_>| !wanted.arriving.is_disjoint(&renewed);
+            let (older, rest): (Vec<_>, Vec<_>) =
+                staying.into_iter().partition(|(_, wanted, _)| is_older(wanted));
+            staying = rest;
+            if older.is_empty() {
+                break;
+            }
+            lacking.extend(older.into_iter().map(|(key, wanted, _)| (key, wanted)));
+        }
         for (key, wanted, built) in &staying {
             round.name(group, *key, *built, &wanted.sets);
         }

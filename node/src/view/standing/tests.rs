@@ -179,6 +179,29 @@ async fn a_node_that_says_what_it_awaits_is_given_a_view_without_it() {
     assert_eq!(company.primary.current.get().number, generation.number);
 }
 
+/// What one site waits for another may have: a view that is signed again for the one
+/// takes the other along.
+#[tokio::test]
+async fn sites_that_go_on_one_after_the_other_come_to_nothing_older() {
+    let company = Company::start(&BRANCHES).await;
+    company.plan("first", &[&[]], 1).await;
+    company.approve(&["one"], "first").await;
+    company.plan("second", &[&["apac"]], 1).await;
+    let generation = company.approve(&["two"], "second").await;
+    let approvals = generation.approvals[&Stage::Production].set.as_ref();
+    let awaits = |name: &str| Awaited::of([approvals], |id| !id.to_string().contains(name));
+    company.awaits("tokyo", &awaits("/two")).await;
+    company.awaits("paris", &awaits("/one")).await;
+    let generation = company.primary.current.get();
+    let (awaited, now) = (awaits("/two"), Timestamp::now());
+    let held = Held { awaited: &awaited, ..NOTHING_HELD };
+    let less = serve_held(&generation, "tokyo", held, &Standings::new(), now).unwrap();
+    let whole = served(&generation, "tokyo", &Standings::new()).unwrap();
+    assert_eq!(packages(&less), ["one"]);
+    assert_eq!(packages(&whole), ["one", "two"]);
+    assert!(whole.view().signed_at >= less.view().signed_at);
+}
+
 #[tokio::test]
 async fn the_view_of_an_earlier_software_is_served_until_there_is_another() {
     let company = Company::start(&BRANCHES).await;
