@@ -109,12 +109,14 @@ pub(super) fn start(
         name: name.clone(),
     };
     let ledger = Ledger::open(store, current.clone(), tasks, stop).map_err(Error::Ledger)?;
-    let (awaiting, told) = watch::channel(Arc::default());
+    let ((awaited, told), (built, views)) =
+        (watch::channel(Arc::default()), watch::channel(Arc::default()));
     let publisher = Worker::new(press, current.clone())
         .hearing(Machines::of(ledger.clone()))
-        .awaiting(told.clone())
+        .awaiting(views)
         .start(tasks, stop.clone());
-    tasks.spawn(awaited::follow(statuses.clone(), awaiting, publisher.clone(), stop.clone()));
+    let heard = statuses.clone();
+    tasks.spawn(awaited::follow(heard, awaited, built, publisher.clone(), stop.clone()));
     let sources = Sources::new(store.clone(), publisher.clone(), layout.source_cache());
     let plans = Plans::new(store.clone(), sources.clone(), alerts.clone(), settings.retries);
     tasks.spawn(plans.clone().run(stop.clone()));

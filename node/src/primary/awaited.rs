@@ -25,10 +25,12 @@ const LOOK: Duration = Duration::from_secs(60);
 /// Words of nodes that come closer together than this are looked at once.
 const SETTLE: Duration = Duration::from_millis(500);
 
-/// Follows what nodes say until the primary ends.
+/// Follows what nodes say until the primary ends: `known` is told of all of it,
+/// `built` of what views are built for.
 pub async fn follow(
     statuses: Statuses,
     known: watch::Sender<Arc<ByNode>>,
+    built: watch::Sender<Arc<ByNode>>,
     publisher: Publisher,
     stop: CancellationToken,
 ) {
@@ -45,22 +47,20 @@ pub async fn follow(
         let fresh = heard.filter(|(_, one)| now.duration_since(one.at) < FRESH);
         let awaits = fresh.map(|(name, heard)| (name, awaited(&heard.status.awaited)));
         let next: ByNode = awaits.filter(|(_, one)| !one.is_empty()).collect();
-        let is_news = known.send_if_modified(|present| {
-            let is_news = **present != next;
-            if is_news {
-                *present = Arc::new(next);
+        if **known.borrow() != next {
+            let next = Arc::new(next);
+            known.send_replace(next.clone());
+            built.send_replace(bounded(next));
+            if publisher.alone(Worker::build_awaited).await.is_err() {
+                return;
             }
-            is_news
-        });
-        if is_news && publisher.alone(Worker::build_awaited).await.is_err() {
-            return;
         }
         tokio::time::sleep(SETTLE).await;
     }
 }
 
 /// What most nodes await, of no more distinct things than views are built for.
-pub(super) fn bounded(nodes: Arc<ByNode>) -> Arc<ByNode> {
+fn bounded(nodes: Arc<ByNode>) -> Arc<ByNode> {
     let mut counts: HashMap<&Awaited, usize> = HashMap::new();
     for awaited in nodes.values() {
         *counts.entry(awaited).or_default() += 1;

@@ -18,7 +18,6 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::awaited;
 use super::draft::{Draft, Written};
 use super::machines::Machines;
 use super::pending;
@@ -196,7 +195,7 @@ pub struct Worker {
     pub current: Current,
     /// What machines said, which promotion may ask for.
     machines: Machines,
-    /// What nodes say has not arrived there.
+    /// What nodes say has not arrived there, as far as views are built for it.
     awaited: watch::Receiver<Arc<ByNode>>,
     /// What the last change left waiting for signatures.
     pended: Vec<u64>,
@@ -301,7 +300,7 @@ impl Worker {
     pub(super) fn draft(&self, now: Timestamp) -> Draft {
         let mut draft = Draft::of(&self.current.get(), self.press.store.clone(), now);
         draft.machines = self.machines.clone();
-        draft.awaited = self.awaited();
+        draft.awaited = self.awaited.borrow().clone();
         draft
     }
 
@@ -394,34 +393,9 @@ impl Worker {
         if !views_due && !self.press.signing.is_due(&generation, now) {
             return Ok(());
         }
-        self.sign_again(&generation, views_due, now)
-    }
-
-    /// Builds the views that nodes which await something lack.
-    pub fn build_awaited(&mut self) {
-        let (generation, now) = (self.current.get(), Timestamp::now());
-        if !lacks_views(&generation, &self.awaited(), now) {
-            return;
-        }
-        if let Err(error) = self.sign_again(&generation, true, now) {
-            let error = &error as &dyn std::error::Error;
-            tracing::error!(error, "views for nodes that await content could not be built");
-        }
-    }
-
-    fn awaited(&self) -> Arc<ByNode> {
-        awaited::bounded(self.awaited.borrow().clone())
-    }
-
-    fn sign_again(
-        &mut self,
-        generation: &Generation,
-        views: bool,
-        now: Timestamp,
-    ) -> Result<(), Fault> {
         let draft = self.draft(now);
-        let written = Written { views, ..Written::default() };
-        let renewed = self.press.publish(Some(generation), draft, written)?;
+        let written = Written { views: views_due, ..Written::default() };
+        let renewed = self.press.publish(Some(&generation), draft, written)?;
         self.current.set(renewed.clone());
         tracing::info!(
             generation = renewed.number,
@@ -429,6 +403,19 @@ impl Worker {
             "signatures renewed"
         );
         Ok(())
+    }
+
+    /// Builds the views that nodes which await something lack.
+    pub fn build_awaited(&mut self) {
+        let (generation, draft) = (self.current.get(), self.draft(Timestamp::now()));
+        if !lacks_views(&generation, &draft.awaited, draft.now) {
+            return;
+        }
+        let written = Written { views: true, ..Written::default() };
+        if let Err(error) = self.write(&generation, draft, written) {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(error, "views for nodes that await content could not be built");
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use patchmesh_topology::name::NodeName;
+use patchmesh_topology::node::Stage;
 use patchmesh_topology::revision::RevisionId;
 use patchmesh_topology::view::awaited::Awaited;
 
@@ -37,12 +38,17 @@ impl Arrivals {
         store: &Store,
     ) -> Result<Self, store::Error> {
         let Some(node) = generation.mesh.node(name) else { return Ok(Self::default()) };
+        // Most stages have no plan that anybody waits for.
+        let waits = |stage: &Stage| {
+            let mut plans = generation.rollouts.rollouts.values();
+            plans.any(|plan| plan.stage == *stage && !plan.is_default())
+        };
         let approvals = generation.approvals.iter();
-        let approvals = approvals.filter(|(stage, _)| node.stages.contains(stage));
+        let approvals = approvals.filter(|(stage, _)| node.stages.contains(stage) && waits(stage));
         let mut arrived = self.arrived.clone();
         let mut fault = None;
         let awaited = Awaited::of(approvals.map(|(_, one)| one.set.as_ref()), |id| {
-            if arrived.contains(id) {
+            if arrived.contains(id) || fault.is_some() {
                 return true;
             }
             match has_arrived(generation, name, store, id) {

@@ -26,12 +26,13 @@ struct ArrivalRecord {
 }
 
 type Key = (RolloutName, Site);
+type Known = BTreeMap<RolloutName, BTreeMap<Site, Arrival>>;
 
 /// What is known of the rollouts that were started.
 #[derive(Debug)]
 pub(super) struct Arrivals {
     store: Store,
-    known: BTreeMap<Key, Arrival>,
+    known: Known,
 }
 
 impl Arrivals {
@@ -47,9 +48,12 @@ impl Arrivals {
                 None => Arrival::Awaited,
                 Some(at) => Arrival::At(at),
             };
-            Some(((rollout.parse().ok()?, site.parse().ok()?), arrival))
+            Some((rollout.parse().ok()?, site.parse().ok()?, arrival))
         };
-        let known = store.scan(&ARRIVALS)?.into_iter().filter_map(read).collect();
+        let mut known = Known::new();
+        for (rollout, site, arrival) in store.scan(&ARRIVALS)?.into_iter().filter_map(read) {
+            known.entry(rollout).or_default().insert(site, arrival);
+        }
         Ok(Self { store: store.clone(), known })
     }
 
@@ -76,10 +80,10 @@ impl Arrivals {
         }
         let written = changes.clone();
         self.store.run(move |store| write(store, &written)).await?;
-        for (key, arrival) in changes {
-            match arrival {
-                Some(arrival) => drop(self.known.insert(key, arrival)),
-                None => drop(self.known.remove(&key)),
+        self.known.retain(|rollout, _| begun.contains(rollout));
+        for ((rollout, site), arrival) in changes {
+            if let Some(arrival) = arrival {
+                self.known.entry(rollout).or_default().insert(site, arrival);
             }
         }
         Ok(())
@@ -87,26 +91,33 @@ impl Arrivals {
 
     /// The sites that came late to the content of a rollout.
     pub(super) fn of(&self, rollout: &RolloutName) -> impl Iterator<Item = (&Site, Arrival)> {
-        let theirs = self.known.iter().filter(move |((name, _), _)| name == rollout);
-        theirs.map(|((_, site), arrival)| (site, *arrival))
+        let sites = self.known.get(rollout).into_iter().flatten();
+        sites.map(|(site, arrival)| (site, *arrival))
     }
 }
 
 /// What is known otherwise from now on; `None`: nothing any more.
 fn changes(
-    known: &BTreeMap<Key, Arrival>,
+    known: &Known,
     awaited: &BTreeSet<Key>,
     has_begun: impl Fn(&RolloutName) -> bool,
     now: Timestamp,
 ) -> BTreeMap<Key, Option<Arrival>> {
-    let begins = awaited.iter().filter(|key| known.get(*key) != Some(&Arrival::Awaited));
+    let is_known = |(rollout, site): &Key| {
+        let arrival = known.get(rollout).and_then(|sites| sites.get(site));
+        arrival == Some(&Arrival::Awaited)
+    };
+    let begins = awaited.iter().filter(|key| !is_known(key));
     let begins = begins.map(|key| (key.clone(), Some(Arrival::Awaited)));
-    let ends = known.iter().filter_map(|(key, arrival)| {
+    let all = known.iter().flat_map(|(rollout, sites)| {
+        sites.iter().map(|(site, arrival)| ((rollout.clone(), site.clone()), *arrival))
+    });
+    let ends = all.filter_map(|(key, arrival)| {
         if !has_begun(&key.0) {
-            return Some((key.clone(), None));
+            return Some((key, None));
         }
-        let has_come = *arrival == Arrival::Awaited && !awaited.contains(key);
-        has_come.then(|| (key.clone(), Some(Arrival::At(now))))
+        let has_come = arrival == Arrival::Awaited && !awaited.contains(&key);
+        has_come.then_some((key, Some(Arrival::At(now))))
     });
     begins.chain(ends).collect()
 }

@@ -122,14 +122,14 @@ pub(super) async fn promote(
                 &asked,
             )
         };
-        let change = promote(&Lacking::new())?;
-        draft.check_open_waves(&rollout, &change, into_open)?;
-        if !asked.revisions.is_empty() {
-            return Ok((vec![change], Lacking::new()));
-        }
+        let (mut change, mut held) = (promote(&Lacking::new())?, Lacking::new());
         // Of what nobody named, what lacks evidence waits until it has it.
-        let held = draft.lacking(&change.revisions);
-        Ok((vec![promote(&held)?], held))
+        if asked.revisions.is_empty() {
+            held = draft.lacking(&change.revisions);
+            change = promote(&held)?;
+        }
+        draft.check_open_waves(&rollout, &change, into_open)?;
+        Ok((vec![change], held))
     })
     .await
 }

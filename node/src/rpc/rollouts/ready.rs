@@ -32,14 +32,13 @@ pub(super) struct Unready {
 impl Unready {
     /// As this node has heard, and knows of itself.
     pub(super) fn of(node: &Context, generation: &Generation, now: Timestamp) -> Self {
-        let heard = node.statuses.all().into_values().map(|heard| heard.status);
-        let words: Vec<NodeStatus> = heard.chain([node.own.at(now)]).collect();
+        let heard = node.statuses.all().into_iter().map(|(name, heard)| (name, heard.status));
+        let own = (node.name.clone(), node.own.at(now));
+        let words: Vec<(NodeName, NodeStatus)> = heard.chain([own]).collect();
         let mut awaiting: BTreeMap<Site, BTreeSet<Awaited>> = BTreeMap::new();
-        for word in &words {
-            let node = word.name.parse().ok().and_then(|name| generation.mesh.node(&name));
-            let awaited = Some(awaited(&word.awaited)).filter(|one| !one.is_empty());
-            if let (Some(node), Some(awaited)) = (node, awaited) {
-                awaiting.entry(node.site.clone()).or_default().insert(awaited);
+        for (name, word) in &words {
+            if let Some(node) = generation.mesh.node(name) {
+                awaiting.entry(node.site.clone()).or_default().insert(awaited(&word.awaited));
             }
         }
         Self { sites: lacking(&words, generation, now), awaited: awaiting }
@@ -47,10 +46,9 @@ impl Unready {
 
     /// Where a rollout waits for content; of what no plan opens all that is lacked.
     pub(super) fn for_rollout(&self, rollout: &Rollout) -> BTreeMap<Site, String> {
-        let is_default = rollout.name == RolloutName::default_for(rollout.stage);
         let awaits = |site: &Site| {
-            let nodes = self.awaited.get(site).into_iter().flatten();
-            is_default || nodes.into_iter().any(|one| one.from(&rollout.name).is_some())
+            let mut nodes = self.awaited.get(site).into_iter().flatten();
+            rollout.is_default() || nodes.any(|one| one.from(&rollout.name).is_some())
         };
         let sites = self.sites.iter().filter(|(site, _)| awaits(site));
         sites.map(|(site, text)| (site.clone(), text.clone())).collect()
@@ -72,18 +70,17 @@ impl Unready {
 }
 
 fn lacking(
-    words: &[NodeStatus],
+    words: &[(NodeName, NodeStatus)],
     generation: &Generation,
     now: Timestamp,
 ) -> BTreeMap<Site, String> {
     let mesh = &generation.mesh;
     let mut lacking: BTreeMap<NodeName, (u64, u64)> = BTreeMap::new();
-    for status in words {
-        let Ok(name) = status.name.parse() else { continue };
+    for (name, status) in words {
         let payloads = status.payloads_wanted.saturating_sub(status.payloads_held);
         let bytes = status.bytes_wanted.saturating_sub(status.bytes_held);
         if payloads > 0 {
-            lacking.insert(name, (payloads, bytes));
+            lacking.insert(name.clone(), (payloads, bytes));
         }
     }
     let left = lacking.iter().map(|(name, (_, bytes))| (name.clone(), *bytes)).collect();
