@@ -14,6 +14,9 @@ use tokio::time::timeout;
 /// An installer whose vendor states no limit is ended after this.
 pub const TIME_LIMIT: Duration = Duration::from_secs(30 * 60);
 
+/// How long the command that restarts a machine may take.
+const RESTART_LIMIT: Duration = Duration::from_secs(5 * 60);
+
 /// What is kept of an installer's output: the end of it.
 const MAX_OUTPUT: usize = 64 << 10;
 
@@ -128,6 +131,15 @@ pub async fn shell(command: &str, limit: Duration) -> Outcome {
     let mut shell = Command::new("sh");
     shell.args(["-c", command]);
     run(shell, limit).await
+}
+
+/// Runs the command that restarts the machine.
+///
+/// # Errors
+/// What came of it, where it did not succeed.
+pub async fn restart(command: &str) -> Result<(), String> {
+    let outcome = shell(command, RESTART_LIMIT).await;
+    if outcome.ended == Ended::Code(0) { Ok(()) } else { Err(outcome.summary(&[])) }
 }
 
 /// Runs a vendor's installer on this machine itself.

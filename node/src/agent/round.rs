@@ -147,6 +147,7 @@ impl Agent {
     /// # Errors
     /// A machine that has not joined, or a folder that cannot be used.
     pub fn open(state: State, root: PathBuf) -> Result<Self, Error> {
+        let root = std::path::absolute(&root).unwrap_or(root);
         let (identity, joined) = (state.identity()?, state.joined()?);
         let node: NodeName = joined.node.parse().map_err(|_| Error::Name("node"))?;
         let url = joined.node_url.parse().map_err(|_| Error::Name("node_url"))?;

@@ -78,8 +78,7 @@ impl Agent {
             .collect();
         let mut of_packages = Vec::new();
         for files in packages.chunks(install::MAX_PACKAGES) {
-            let root = std::path::absolute(&self.root).unwrap_or_else(|_| self.root.clone());
-            of_packages.push(install::packages(&root, files, install::TIME_LIMIT).await);
+            of_packages.push(install::packages(&self.root, files, install::TIME_LIMIT).await);
         }
         let of_packages = together(of_packages);
         let mut outcomes = Vec::with_capacity(fetched.len());

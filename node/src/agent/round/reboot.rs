@@ -3,7 +3,6 @@
 //! that the system keeps until then.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
@@ -15,12 +14,9 @@ use patchmesh_topology::tally::{Outcome, Phase};
 
 use super::{Agent, Done, Error};
 use crate::agent::chain::Chain;
-use crate::agent::install::{self, Ended};
+use crate::agent::install;
 use crate::agent::inventory;
 use crate::agent::state::Reboot;
-
-/// How long the command that restarts may take.
-const TIME_LIMIT: Duration = Duration::from_secs(5 * 60);
 
 /// After a command that did not restart the machine, the next try.
 const AGAIN: SignedDuration = SignedDuration::from_hours(1);
@@ -43,10 +39,9 @@ impl Agent {
         by_code: bool,
     ) -> Result<(), Error> {
         let boot = inventory::boot(&self.root)?;
-        let root = std::path::absolute(&self.root).unwrap_or_else(|_| self.root.clone());
         let due = self.memory.reboot.get_or_insert_with(|| Reboot {
             since: Timestamp::now(),
-            root,
+            root: self.root.clone(),
             boot,
             by_code: false,
             revisions: BTreeSet::new(),
@@ -141,11 +136,8 @@ impl Agent {
     pub async fn reboot(&mut self, command: &str) -> Result<(), Error> {
         self.said_of_reboot("it is under way")?;
         tracing::info!(command, "this machine restarts");
-        let outcome = install::shell(command, TIME_LIMIT).await;
-        if outcome.ended == Ended::Code(0) {
-            return Ok(());
-        }
-        let why = format!("the command that restarts {}", outcome.summary(&[]));
+        let Err(said) = install::restart(command).await else { return Ok(()) };
+        let why = format!("the command that restarts {said}");
         tracing::warn!(why, "this machine does not restart");
         self.said_of_reboot(&why)
     }

@@ -16,9 +16,6 @@ use crate::cli::output::Answer;
 /// What restarts a machine.
 const COMMAND: &str = "systemctl reboot";
 
-/// How long it may take.
-const TIME_LIMIT: std::time::Duration = std::time::Duration::from_secs(5 * 60);
-
 /// Restart this machine now, where that is due
 ///
 /// For somebody at the machine whom the agent asks (`agent run --reboot ask`), or
@@ -105,11 +102,8 @@ impl Restart {
         }
         let shown = Due { waits_for: String::new(), ..Due::from(&due) };
         context.output.print(&shown)?;
-        let outcome = install::shell(command, TIME_LIMIT).await;
-        match outcome.ended {
-            install::Ended::Code(0) => Ok(()),
-            _ => Err(Exit::Failed.error(format!("{command:?} {}", outcome.summary(&[])))),
-        }
+        let restarted = install::restart(command).await;
+        restarted.map_err(|said| Exit::Failed.error(format!("{command:?} {said}")))
     }
 }
 
