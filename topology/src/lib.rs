@@ -13,6 +13,7 @@ pub mod assessment;
 pub mod baseline;
 pub mod catalogue;
 pub mod closure;
+pub mod compliance;
 pub mod debian;
 pub mod digest;
 pub mod interval;

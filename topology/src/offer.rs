@@ -193,16 +193,26 @@ impl<'a> Offer<'a> {
         })
     }
 
+    /// The plan by which `revision` is approved for `group`, open or not.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn plan(&self, revision: &RevisionId, group: &GroupName) -> Result<&'a Rollout, Why> {
+        self.rollout(self.approval(revision, group)?)
+    }
+
+    fn approval(&self, revision: &RevisionId, group: &GroupName) -> Result<&'a Approval, Why> {
+        let undecided = || Why::Undecided { group: group.clone(), stage: self.approvals.stage };
+        self.approvals.get(revision, group).ok_or_else(undecided)
+    }
+
     fn opening(
         &self,
         revision: &RevisionId,
         group: &GroupName,
         place: Place<'_>,
     ) -> Result<(&'a Rollout, Opening<'a>), Why> {
-        let approval = self
-            .approvals
-            .get(revision, group)
-            .ok_or_else(|| Why::Undecided { group: group.clone(), stage: self.approvals.stage })?;
+        let approval = self.approval(revision, group)?;
         let rollout = self.rollout(approval)?;
         let mut opening = rollout.opening(self.states, &self.plans.freezes, place, self.now)?;
         opening.since = opening.since.max(approval.at);

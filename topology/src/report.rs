@@ -30,6 +30,10 @@ pub const MAX_FACT_VALUE: usize = 256;
 /// Characters of an event's message.
 pub const MAX_MESSAGE: usize = 512;
 
+/// How the message of a failure begins that is not tried again: it was installed
+/// again and again without effect.
+pub const LOOPING: &str = "looping:";
+
 /// What a machine did with a revision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
@@ -45,6 +49,21 @@ pub struct Event {
     pub message: String,
     /// When, by the machine's clock.
     pub at: Timestamp,
+}
+
+impl Event {
+    /// Whether it was installed again and again without effect.
+    #[must_use]
+    pub fn is_looping(&self) -> bool {
+        is_looping(self.outcome, &self.message)
+    }
+}
+
+/// Whether an event that went so, with this message, tells of a revision that was
+/// installed again and again without effect.
+#[must_use]
+pub fn is_looping(outcome: Outcome, message: &str) -> bool {
+    outcome == Outcome::Failure && message.starts_with(LOOPING)
 }
 
 /// Events of one machine that follow each other.
@@ -94,7 +113,10 @@ impl Batch {
     pub fn word(&self, sequence: u64, event: &Event) -> Last {
         Last {
             position: Position { began: self.began, epoch: self.epoch, sequence },
+            phase: event.phase,
             standing: Standing::of(event.phase, event.outcome),
+            code: event.code,
+            is_looping: event.is_looping(),
             at: event.at,
         }
     }

@@ -130,6 +130,38 @@ struct Words {
     /// How many of them in each minute, so that the last one stays known when
     /// words are taken back.
     minutes: Steps,
+    patched: Patched,
+}
+
+/// Machines that installed something themselves.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Patched {
+    /// How many.
+    pub machines: u64,
+    /// The sum of the moments, in seconds of Unix time.
+    seconds: i128,
+}
+
+impl Patched {
+    /// The time from a moment until they had it, summed up, in seconds.
+    #[must_use]
+    pub fn seconds_since(&self, from: Timestamp) -> i128 {
+        self.seconds - i128::from(self.machines) * i128::from(from.as_second())
+    }
+
+    fn add(&mut self, last: &Last) {
+        if last.is_patched() {
+            self.machines += 1;
+            self.seconds += i128::from(last.at.as_second());
+        }
+    }
+
+    fn take_back(&mut self, last: &Last) {
+        if last.is_patched() {
+            self.machines = self.machines.saturating_sub(1);
+            self.seconds -= i128::from(last.at.as_second());
+        }
+    }
 }
 
 impl Words {
@@ -294,6 +326,16 @@ impl Tallies {
         places.map(|(place, words)| (place, words.count()))
     }
 
+    /// The machines of an area that installed a revision themselves.
+    #[must_use]
+    pub fn patched(&self, revision: &RevisionId, area: Area<'_>) -> Patched {
+        let places = self.words.get(revision).into_iter().flat_map(|places| area.of(places));
+        places.fold(Patched::default(), |sum, (_, words)| Patched {
+            machines: sum.machines + words.patched.machines,
+            seconds: sum.seconds + words.patched.seconds,
+        })
+    }
+
     /// As [`Tallies::by_place`], of the whole area.
     #[must_use]
     pub fn counts<'a>(
@@ -368,13 +410,16 @@ impl Tallies {
 
     fn add_word(&mut self, place: &Place, revision: &RevisionId, last: &Last) {
         let places = self.words.entry(revision.clone()).or_default();
-        places.entry(place.clone()).or_default().add(last.standing, last.at);
+        let words = places.entry(place.clone()).or_default();
+        words.add(last.standing, last.at);
+        words.patched.add(last);
     }
 
     fn take_back_word(&mut self, place: &Place, revision: &RevisionId, last: &Last) {
         let Some(places) = self.words.get_mut(revision) else { return };
         let Some(words) = places.get_mut(place) else { return };
         words.take_back(last.standing, last.at);
+        words.patched.take_back(last);
         if words.is_empty() {
             places.remove(place);
         }

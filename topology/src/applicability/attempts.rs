@@ -4,6 +4,8 @@ use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::report::LOOPING;
+
 /// After so many installations that changed nothing, a revision is left alone.
 pub const MAX_WITHOUT_EFFECT: u32 = 2;
 
@@ -73,7 +75,7 @@ impl fmt::Display for Rest {
         match self {
             Self::Looping => write!(
                 f,
-                "looping: it was installed {MAX_WITHOUT_EFFECT} times and is needed still"
+                "{LOOPING} it was installed {MAX_WITHOUT_EFFECT} times and is needed still"
             ),
             Self::Restart => f.write_str("a restart of this machine completes it"),
             Self::Until(until) => write!(f, "it failed; it is tried again after {until:.0}"),

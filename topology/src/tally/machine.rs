@@ -148,10 +148,26 @@ pub struct Position {
 pub struct Last {
     /// The event that said it.
     pub position: Position,
+    /// The step that it was about.
+    pub phase: Phase,
     /// What it said.
     pub standing: Standing,
+    /// The installer's code; 0 where there is none.
+    pub code: i64,
+    /// Set where it was installed again and again without effect.
+    pub is_looping: bool,
     /// When it happened, by the machine's clock.
     pub at: Timestamp,
+}
+
+impl Last {
+    /// Whether the machine did something itself to have it installed, and did not
+    /// only find it.
+    #[must_use]
+    pub fn is_patched(&self) -> bool {
+        self.standing == Standing::Installed
+            && matches!(self.phase, Phase::Installation | Phase::Reboot)
+    }
 }
 
 /// What a report brings.

@@ -23,7 +23,8 @@ fn name(text: &str) -> MachineName {
 
 fn word(sequence: u64, phase: Phase, outcome: Outcome) -> Last {
     let position = Position { began: at(0), epoch: 7, sequence };
-    Last { position, standing: Standing::of(phase, outcome), at: at(sequence as i64 * 100) }
+    let (standing, at) = (Standing::of(phase, outcome), at(sequence as i64 * 100));
+    Last { position, phase, standing, code: 0, is_looping: false, at }
 }
 
 fn said(number: u8, last: Last) -> News {
@@ -172,7 +173,8 @@ fn last((_, epoch, sequence, phase, outcome): (u8, u8, u64, u8, u8)) -> Last {
     let (phase, outcome) = (Phase::ALL[usize::from(phase)], Outcome::ALL[usize::from(outcome)]);
     let position = Position { began: at(i64::from(epoch) * 50), epoch: u64::from(epoch), sequence };
     let at = at(sequence as i64 * 37 + i64::from(epoch));
-    Last { position, standing: Standing::of(phase, outcome), at }
+    let standing = Standing::of(phase, outcome);
+    Last { position, phase, standing, code: 0, is_looping: false, at }
 }
 
 fn selection(revisions: &[u8], kind: u8) -> Selection {

@@ -9,7 +9,7 @@ use patchmesh_proto::convert::{self, timestamp_to_wire};
 use patchmesh_proto::report as wire;
 use patchmesh_topology::digest::Sha256;
 use patchmesh_topology::name::{GroupName, MachineName, Site};
-use patchmesh_topology::report::Event;
+use patchmesh_topology::report::{Event, is_looping};
 use patchmesh_topology::revision::RevisionId;
 use patchmesh_topology::tally::{Last, Machine, News, Outcome, Phase, Place, Position, Standing};
 
@@ -188,7 +188,10 @@ impl WordRecord {
                 epoch: self.epoch,
                 sequence: self.sequence,
             },
+            phase,
             standing: Standing::of(phase, outcome),
+            code: self.code,
+            is_looping: is_looping(outcome, &self.message),
             at: convert::time(self.at).ok()?,
         })
     }

@@ -1,0 +1,193 @@
+//! Verdicts counted.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::Verdict;
+use super::survey::{Judged, Need, Survey};
+use crate::name::{MAX_SITE_DEPTH, Site};
+use crate::revision::{RevisionId, Severity, UpdateId};
+use crate::tally::{Area, Count, Place, Tallies};
+
+/// Machines counted by their verdicts, with the sample that these come from.
+/// `machines` is the sum of the four verdicts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Census {
+    /// All of them.
+    pub machines: u64,
+    /// Of these: heard of within a day.
+    pub seen_day: u64,
+    /// Heard of within a week.
+    pub seen_week: u64,
+    /// By verdict.
+    pub compliant: u64,
+    /// By verdict.
+    pub grace: u64,
+    /// By verdict.
+    pub overdue: u64,
+    /// By verdict.
+    pub unknown: u64,
+    /// Of those in grace: past a deadline of what the plan has not opened to them.
+    pub withheld: u64,
+}
+
+impl Census {
+    /// One machine more, with this verdict; `day` and `week`: where those began.
+    fn count(
+        &mut self,
+        seen: Option<Timestamp>,
+        verdict: Verdict,
+        is_withheld: bool,
+        since: Since,
+    ) {
+        self.machines += 1;
+        self.seen_day += u64::from(seen.is_some_and(|seen| seen >= since.day));
+        self.seen_week += u64::from(seen.is_some_and(|seen| seen >= since.week));
+        match verdict {
+            Verdict::Compliant => self.compliant += 1,
+            Verdict::Grace => {
+                self.grace += 1;
+                self.withheld += u64::from(is_withheld);
+            }
+            Verdict::Overdue => self.overdue += 1,
+            Verdict::Unknown => self.unknown += 1,
+        }
+    }
+}
+
+impl std::ops::AddAssign for Census {
+    fn add_assign(&mut self, other: Self) {
+        self.machines += other.machines;
+        self.seen_day += other.seen_day;
+        self.seen_week += other.seen_week;
+        self.compliant += other.compliant;
+        self.grace += other.grace;
+        self.overdue += other.overdue;
+        self.unknown += other.unknown;
+        self.withheld += other.withheld;
+    }
+}
+
+impl std::iter::Sum for Census {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |mut sum, one| {
+            sum += one;
+            sum
+        })
+    }
+}
+
+/// When the last day and week began.
+#[derive(Debug, Clone, Copy)]
+struct Since {
+    day: Timestamp,
+    week: Timestamp,
+}
+
+impl Since {
+    fn of(now: Timestamp) -> Self {
+        let before =
+            |hours| now.checked_sub(SignedDuration::from_hours(hours)).unwrap_or(Timestamp::MIN);
+        Self { day: before(24), week: before(7 * 24) }
+    }
+}
+
+/// Machines by place.
+pub fn by_place(survey: &mut Survey<'_>, area: Area<'_>) -> BTreeMap<Place, Census> {
+    let since = Since::of(survey.demands().now());
+    let mut counts: BTreeMap<Place, Census> = BTreeMap::new();
+    survey.each(area, |judged| {
+        let withheld = judged.needs.iter().any(Need::is_withheld);
+        let census = match counts.get_mut(judged.place) {
+            Some(census) => census,
+            None => counts.entry(judged.place.clone()).or_default(),
+        };
+        census.count(judged.seen, judged.verdict, withheld, since);
+    });
+    counts
+}
+
+/// The first steps of a site's path.
+#[must_use]
+pub fn above(site: &Site, depth: usize) -> Site {
+    let steps: Vec<&str> = site.as_str().split('/').take(depth.clamp(1, MAX_SITE_DEPTH)).collect();
+    steps.join("/").parse().unwrap_or_else(|_| site.clone())
+}
+
+/// Machines by severity: each once for every severity, by what it lacks of that one
+/// alone. The last is for what nobody rated.
+pub fn by_severity(survey: &mut Survey<'_>, area: Area<'_>) -> BTreeMap<Option<Severity>, Census> {
+    let since = Since::of(survey.demands().now());
+    let severities =
+        [Severity::Low, Severity::Moderate, Severity::Important, Severity::Critical].map(Some);
+    let severities: Vec<_> = severities.into_iter().chain([None]).collect();
+    let mut counts: BTreeMap<_, Census> =
+        severities.iter().map(|severity| (*severity, Census::default())).collect();
+    survey.each(area, |judged| {
+        for severity in &severities {
+            let of = || judged.needs.iter().filter(|need| need.severity == *severity);
+            let verdict = worst(&judged, of());
+            let withheld = of().any(Need::is_withheld);
+            counts.entry(*severity).or_default().count(judged.seen, verdict, withheld, since);
+        }
+    });
+    counts
+}
+
+/// Machines by revision: of each that is asked of anybody, those that said anything
+/// about it. `severity` says how bad it is not to have one.
+pub fn by_revision(
+    survey: &mut Survey<'_>,
+    tallies: &Tallies,
+    area: Area<'_>,
+    severity: impl Fn(&RevisionId) -> Option<Severity>,
+) -> BTreeMap<RevisionId, (Option<Severity>, Census)> {
+    let demands = survey.demands();
+    let since = Since::of(demands.now());
+    let mut counts = BTreeMap::new();
+    for revision in tallies.revisions().filter(|revision| demands.is_asked(revision)) {
+        let places = tallies.said(revision).filter(|(place, _)| area.contains(place));
+        let count: Count = places.map(|(_, count)| count).sum();
+        if count.reached > 0 {
+            // When these machines spoke is not known by revision.
+            let has = count.installed + count.removed;
+            let census = Census { machines: has, compliant: has, ..Census::default() };
+            counts.insert(revision.clone(), (severity(revision), census));
+        }
+    }
+    survey.each(area, |judged| {
+        for need in judged.needs {
+            let verdict = worst(&judged, [need]);
+            let (_, census) = counts
+                .entry(need.revision.clone())
+                .or_insert_with(|| (need.severity, Census::default()));
+            census.count(judged.seen, verdict, need.is_withheld(), since);
+        }
+    });
+    counts
+}
+
+/// Of each update the revision that is the newest by `ordinal`.
+pub fn newest<T>(
+    rows: BTreeMap<RevisionId, T>,
+    ordinal: impl Fn(&RevisionId) -> u64,
+) -> BTreeMap<RevisionId, T> {
+    let mut newest: BTreeMap<UpdateId, (u64, RevisionId, T)> = BTreeMap::new();
+    for (revision, row) in rows {
+        let number = ordinal(&revision);
+        let is_newer = newest.get(&revision.update).is_none_or(|(last, ..)| *last < number);
+        if is_newer {
+            newest.insert(revision.update.clone(), (number, revision, row));
+        }
+    }
+    newest.into_values().map(|(_, revision, row)| (revision, row)).collect()
+}
+
+/// The verdict by some of a machine's needs.
+fn worst<'a>(judged: &Judged<'_>, needs: impl IntoIterator<Item = &'a Need<'a>>) -> Verdict {
+    match judged.verdict {
+        Verdict::Unknown => Verdict::Unknown,
+        _ => needs.into_iter().map(Need::verdict).max().unwrap_or(Verdict::Compliant),
+    }
+}

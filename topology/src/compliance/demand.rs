@@ -1,0 +1,174 @@
+//! What approvals, plans and deadlines ask of a machine.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use crate::name::{GroupName, MachineName, Site};
+use crate::node::{Group, Stage};
+use crate::offer::Offer;
+use crate::revision::{RevisionId, Severity};
+use crate::rollout::deadline::{Deadline, Facts};
+use crate::rollout::exception::{Exception, Scope};
+use crate::rollout::{self, Action, Closed, Order, Rollout, RolloutSet, Share};
+use crate::tally::Place;
+
+/// To which machines of a place a revision is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Openness {
+    /// To all.
+    Everyone,
+    /// To some, by their names.
+    Some,
+    /// To none yet.
+    Nobody,
+}
+
+/// What is asked of the machines of a group at a site about a revision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Demand {
+    /// How bad it is not to have it.
+    pub severity: Option<Severity>,
+    /// By when machines have to have it that can be reached from outside.
+    pub due_exposed: Deadline,
+    /// By when others have to.
+    pub due_inside: Deadline,
+    /// To whom it is open.
+    pub openness: Openness,
+}
+
+impl Demand {
+    /// By when a machine has to have it.
+    #[must_use]
+    pub const fn due(&self, exposed: bool) -> Deadline {
+        if exposed { self.due_exposed } else { self.due_inside }
+    }
+}
+
+/// What deadlines hang on, by revision; `None` where the catalogue has no such one.
+pub type SubjectOf<'a> = Box<dyn Fn(&RevisionId) -> Option<Facts> + 'a>;
+
+/// What a mesh asks at a moment.
+pub struct Demands<'a> {
+    groups: &'a BTreeMap<GroupName, Group>,
+    offers: BTreeMap<Stage, Offer<'a>>,
+    facts: SubjectOf<'a>,
+    /// Exceptions that hold now: of single machines, and of others.
+    of_machines: BTreeMap<&'a MachineName, Vec<&'a Exception>>,
+    of_others: Vec<&'a Exception>,
+    now: Timestamp,
+}
+
+impl<'a> Demands<'a> {
+    /// What groups are asked by the offers of their stages; of a stage that is not
+    /// there nothing is asked.
+    #[must_use]
+    pub fn new(
+        groups: &'a BTreeMap<GroupName, Group>,
+        plans: &'a RolloutSet,
+        offers: impl IntoIterator<Item = Offer<'a>>,
+        facts: SubjectOf<'a>,
+        now: Timestamp,
+    ) -> Self {
+        let (mut of_machines, mut of_others) = (BTreeMap::<_, Vec<_>>::new(), Vec::new());
+        let holds = |one: &&Exception| one.since <= now && now < one.until;
+        for exception in plans.exceptions.values().filter(holds) {
+            match &exception.scope {
+                Scope::Machine(name) => of_machines.entry(name).or_default().push(exception),
+                Scope::Group(_) | Scope::Site(_) => of_others.push(exception),
+            }
+        }
+        let offers = offers.into_iter().map(|offer| (offer.approvals.stage, offer)).collect();
+        Self { groups, offers, facts, of_machines, of_others, now }
+    }
+
+    /// The moment.
+    #[must_use]
+    pub const fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// Whether anything is asked about a revision, of whatever group.
+    #[must_use]
+    pub fn is_asked(&self, revision: &RevisionId) -> bool {
+        self.groups.keys().any(|group| self.plan(revision, group).is_some())
+    }
+
+    /// What is asked of all machines of a place about a revision; `None`: nothing.
+    #[must_use]
+    pub fn of(&self, revision: &RevisionId, place: &Place) -> Option<Demand> {
+        let (offer, plan) = self.plan(revision, &place.group)?;
+        let whose = (None, &place.group, Some(&place.site));
+        if self.of_others.iter().any(|one| one.holds(revision, whose, self.now)) {
+            return None;
+        }
+        let is_shared = || plan.waves.iter().any(|wave| wave.share != Share::ALL);
+        let openness = match self.opening(&offer, plan, &place.group, &place.site, None) {
+            Ok(()) => Openness::Everyone,
+            Err(_) if is_shared() => Openness::Some,
+            // The plan goes elsewhere.
+            Err(Closed::NotCovered { .. }) => return None,
+            Err(_) => Openness::Nobody,
+        };
+        let facts = (self.facts)(revision)?;
+        Some(Demand {
+            severity: facts.severity,
+            due_exposed: plan.deadline.deadline(&facts, true),
+            due_inside: plan.deadline.deadline(&facts, false),
+            openness,
+        })
+    }
+
+    /// Whether a demand on a place is one on a machine there, and whether what is
+    /// asked for is open to it. `None`: it is not asked of this machine.
+    #[must_use]
+    pub fn on(
+        &self,
+        demand: &Demand,
+        revision: &RevisionId,
+        place: &Place,
+        machine: &MachineName,
+    ) -> Option<bool> {
+        if !self.of_machines.is_empty() && self.is_excepted(revision, place, machine) {
+            return None;
+        }
+        match demand.openness {
+            Openness::Everyone => Some(true),
+            Openness::Nobody => Some(false),
+            Openness::Some => {
+                let (offer, plan) = self.plan(revision, &place.group)?;
+                match self.opening(&offer, plan, &place.group, &place.site, Some(machine)) {
+                    Ok(()) => Some(true),
+                    Err(Closed::NotCovered { .. }) => None,
+                    Err(_) => Some(false),
+                }
+            }
+        }
+    }
+
+    fn is_excepted(&self, revision: &RevisionId, place: &Place, machine: &MachineName) -> bool {
+        let exceptions = self.of_machines.get(machine).into_iter().flatten();
+        let whose = (Some(machine), &place.group, Some(&place.site));
+        exceptions.into_iter().any(|one| one.holds(revision, whose, self.now))
+    }
+
+    /// The plan by which machines of a group are to have a revision.
+    fn plan(&self, revision: &RevisionId, group: &GroupName) -> Option<(Offer<'a>, &'a Rollout)> {
+        let offer = self.offers.get(&self.groups.get(group)?.stage)?;
+        let plan = offer.plan(revision, group).ok()?;
+        let is_asked = plan.action == Action::Install && plan.control.order != Order::Withdraw;
+        is_asked.then_some((*offer, plan))
+    }
+
+    fn opening(
+        &self,
+        offer: &Offer<'_>,
+        plan: &Rollout,
+        group: &GroupName,
+        site: &Site,
+        machine: Option<&MachineName>,
+    ) -> Result<(), Closed> {
+        let place = rollout::Place { site: Some(site), group: Some(group), machine };
+        plan.opening(offer.states, &offer.plans.freezes, place, self.now).map(drop)
+    }
+}

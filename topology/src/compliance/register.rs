@@ -1,0 +1,158 @@
+//! What counts of every machine, in memory: where it is, when it spoke, what it
+//! lacks.
+//!
+//! A copy shares everything with its original until one of them is changed, and then
+//! all but a few hundred machines; so whoever asks takes one and holds nobody up.
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::pool::Pool;
+use crate::name::MachineName;
+use crate::revision::RevisionId;
+use crate::tally::{Machine, Place, Standing};
+
+/// Parts that are copied each for itself: of a million machines some 250.
+const PARTS: usize = 4096;
+
+/// What a machine says of itself, as far as it counts here.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Told {
+    /// It can be reached from outside, as its administrator says.
+    pub exposed: bool,
+    /// A restart is due.
+    pub reboot_needed: bool,
+    /// Its own address on the way to its node.
+    pub address: Option<IpAddr>,
+}
+
+impl Told {
+    /// Of facts by name: `exposure` is `internet`, `reboot-needed` is `true`,
+    /// `address` is an address. Others, and other values, say nothing.
+    #[must_use]
+    pub fn of<'a>(facts: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let mut told = Self::default();
+        for (name, value) in facts {
+            match name {
+                "exposure" => told.exposed = value == "internet",
+                "reboot-needed" => told.reboot_needed = value == "true",
+                "address" => told.address = value.parse().ok(),
+                _ => {}
+            }
+        }
+        told
+    }
+}
+
+/// Something that a machine lacks by its own last word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Lack {
+    pub(super) revision: u32,
+    pub(super) standing: Standing,
+    pub(super) is_looping: bool,
+    pub(super) code: i64,
+    /// When it said so, in seconds of Unix time.
+    pub(super) at: i64,
+}
+
+/// A machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) place: u32,
+    pub(super) seen: Option<Timestamp>,
+    pub(super) told: Told,
+    pub(super) lacks: Box<[Lack]>,
+}
+
+type Part = BTreeMap<MachineName, Entry>;
+
+/// Every machine that counts.
+#[derive(Debug, Clone)]
+pub struct Register {
+    parts: Vec<Arc<Part>>,
+    pub(super) places: Arc<Pool<Place>>,
+    pub(super) revisions: Arc<Pool<RevisionId>>,
+    machines: u64,
+}
+
+impl Default for Register {
+    fn default() -> Self {
+        Self {
+            parts: vec![Arc::new(Part::new()); PARTS],
+            places: Arc::default(),
+            revisions: Arc::default(),
+            machines: 0,
+        }
+    }
+}
+
+impl Register {
+    /// A machine is as it is here from now on.
+    pub fn put(&mut self, name: &MachineName, machine: &Machine, told: Told) {
+        let revisions = Arc::make_mut(&mut self.revisions);
+        let lacks = machine.words().filter_map(|(revision, last)| {
+            let is_lack =
+                matches!(last.standing, Standing::Declined | Standing::Pending | Standing::Failed);
+            is_lack.then(|| Lack {
+                revision: revisions.take(revision),
+                standing: last.standing,
+                is_looping: last.is_looping,
+                code: last.code,
+                at: last.at.as_second(),
+            })
+        });
+        let lacks = lacks.collect();
+        let place = Arc::make_mut(&mut self.places).take(&machine.place);
+        let entry = Entry { place, seen: machine.seen, told, lacks };
+        let before = Arc::make_mut(&mut self.parts[part(name)]).insert(name.clone(), entry);
+        match before {
+            Some(before) => self.release(&before),
+            None => self.machines += 1,
+        }
+    }
+
+    /// A machine counts no more.
+    pub fn remove(&mut self, name: &MachineName) {
+        if let Some(before) = Arc::make_mut(&mut self.parts[part(name)]).remove(name) {
+            self.release(&before);
+            self.machines -= 1;
+        }
+    }
+
+    /// How many machines there are.
+    #[must_use]
+    pub const fn len(&self) -> u64 {
+        self.machines
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.machines == 0
+    }
+
+    pub(super) fn get(&self, name: &MachineName) -> Option<(&MachineName, &Entry)> {
+        self.parts[part(name)].get_key_value(name)
+    }
+
+    /// All of them, in no order.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (&MachineName, &Entry)> {
+        self.parts.iter().flat_map(|part| part.iter())
+    }
+
+    fn release(&mut self, entry: &Entry) {
+        Arc::make_mut(&mut self.places).release(entry.place);
+        let revisions = Arc::make_mut(&mut self.revisions);
+        entry.lacks.iter().for_each(|lack| revisions.release(lack.revision));
+    }
+}
+
+/// The part of a machine; the same in every process.
+fn part(name: &MachineName) -> usize {
+    let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(name.as_str());
+    usize::try_from(hash % PARTS as u64).unwrap_or_default()
+}

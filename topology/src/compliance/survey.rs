@@ -1,0 +1,172 @@
+//! Machines judged by what is asked of them.
+
+use std::collections::HashMap;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::Verdict;
+use super::demand::{Demand, Demands};
+use super::register::{Entry, Lack, Register, Told};
+use crate::name::MachineName;
+use crate::revision::{RevisionId, Severity};
+use crate::rollout::deadline::Deadline;
+use crate::tally::{Area, Place, Standing};
+
+/// After so long without a word a machine is unknown, unless asked otherwise.
+pub const STALE_AFTER: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+/// Something that is asked of a machine and that it lacks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Need<'a> {
+    /// What.
+    pub revision: &'a RevisionId,
+    /// How bad that is.
+    pub severity: Option<Severity>,
+    /// By when it has to have it.
+    pub due: Deadline,
+    /// Whether it may install it now, windows apart.
+    pub is_open: bool,
+    /// Whether the deadline has passed.
+    pub is_past: bool,
+    /// Its last word.
+    pub standing: Standing,
+    /// Set where it was installed again and again without effect.
+    pub is_looping: bool,
+    /// The installer's code with that word.
+    pub code: i64,
+    /// When it was said, in seconds of Unix time by the machine's clock.
+    pub at: i64,
+}
+
+impl Need<'_> {
+    /// What it makes of a machine that is heard of.
+    #[must_use]
+    pub const fn verdict(&self) -> Verdict {
+        if self.is_open && self.is_past { Verdict::Overdue } else { Verdict::Grace }
+    }
+
+    /// Whether it is past its deadline and the plan has not opened it yet.
+    #[must_use]
+    pub const fn is_withheld(&self) -> bool {
+        self.is_past && !self.is_open
+    }
+}
+
+/// A machine and how it stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Judged<'a> {
+    /// Its name.
+    pub name: &'a MachineName,
+    /// Where it is.
+    pub place: &'a Place,
+    /// When it last spoke.
+    pub seen: Option<Timestamp>,
+    /// What it says of itself.
+    pub told: Told,
+    /// How it stands.
+    pub verdict: Verdict,
+    /// What it lacks, by its last words, also where those are old.
+    pub needs: &'a [Need<'a>],
+}
+
+/// Judges machines; keeps what it found out about demands.
+pub struct Survey<'a> {
+    register: &'a Register,
+    demands: &'a Demands<'a>,
+    /// Who was not heard of since is unknown.
+    heard_since: Timestamp,
+    known: HashMap<(u32, u32), Option<Demand>>,
+}
+
+impl<'a> Survey<'a> {
+    /// Of a register's machines. Who was silent for longer than `stale_after` is
+    /// unknown.
+    #[must_use]
+    pub fn new(
+        register: &'a Register,
+        demands: &'a Demands<'a>,
+        stale_after: SignedDuration,
+    ) -> Self {
+        let heard_since = demands.now().checked_sub(stale_after).unwrap_or(Timestamp::MIN);
+        Self { register, demands, heard_since, known: HashMap::new() }
+    }
+
+    /// What machines are asked.
+    #[must_use]
+    pub const fn demands(&self) -> &'a Demands<'a> {
+        self.demands
+    }
+
+    /// Judges one machine; `None` where there is none of that name.
+    pub fn one<T>(&mut self, name: &MachineName, look: impl FnOnce(Judged<'_>) -> T) -> Option<T> {
+        let (name, entry) = self.register.get(name)?;
+        let place = self.register.places.get(entry.place)?;
+        let mut needs = Vec::new();
+        self.needs(name, place, entry, &mut needs);
+        Some(look(self.judged(name, place, entry, &needs)))
+    }
+
+    /// Judges all machines of an area, in no order.
+    pub fn each(&mut self, area: Area<'_>, mut visit: impl FnMut(Judged<'_>)) {
+        let register = self.register;
+        let places: Vec<Option<&Place>> = (0..register.places.len())
+            .map(|number| register.places.get(u32::try_from(number).ok()?))
+            .map(|place| place.filter(|place| area.contains(place)))
+            .collect();
+        let mut needs = Vec::new();
+        for (name, entry) in register.entries() {
+            let Some(place) = places[entry.place as usize] else { continue };
+            needs.clear();
+            self.needs(name, place, entry, &mut needs);
+            visit(self.judged(name, place, entry, &needs));
+        }
+    }
+
+    fn judged<'b>(
+        &self,
+        name: &'b MachineName,
+        place: &'b Place,
+        entry: &Entry,
+        needs: &'b [Need<'b>],
+    ) -> Judged<'b> {
+        let is_heard = entry.seen.is_some_and(|seen| seen >= self.heard_since);
+        let verdict = match is_heard {
+            true => needs.iter().map(Need::verdict).max().unwrap_or(Verdict::Compliant),
+            false => Verdict::Unknown,
+        };
+        Judged { name, place, seen: entry.seen, told: entry.told, verdict, needs }
+    }
+
+    fn needs(
+        &mut self,
+        name: &MachineName,
+        place: &Place,
+        entry: &Entry,
+        needs: &mut Vec<Need<'a>>,
+    ) {
+        for lack in &entry.lacks {
+            let Some(revision) = self.register.revisions.get(lack.revision) else { continue };
+            let demand = self
+                .known
+                .entry((lack.revision, entry.place))
+                .or_insert_with(|| self.demands.of(revision, place));
+            let Some(demand) = demand else { continue };
+            let Some(is_open) = self.demands.on(demand, revision, place, name) else { continue };
+            let due = demand.due(entry.told.exposed);
+            let is_past = matches!(due, Deadline::By(at) if at < self.demands.now());
+            let severity = demand.severity;
+            let Lack { standing, is_looping, code, at, .. } = *lack;
+            needs.push(Need {
+                revision,
+                severity,
+                due,
+                is_open,
+                is_past,
+                standing,
+                is_looping,
+                code,
+                at,
+            });
+        }
+    }
+}
