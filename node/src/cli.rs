@@ -294,6 +294,11 @@ impl Context {
         connect::policies(&connect::Target::choose(&self.global)?)
     }
 
+    /// A client of how machines stand, there and below.
+    pub(crate) fn compliance(&self) -> anyhow::Result<connect::Compliance> {
+        connect::compliance(&connect::Target::choose(&self.global)?)
+    }
+
     /// A client of what that node knows of machines.
     pub(crate) fn machines(&self) -> anyhow::Result<connect::Machines> {
         connect::machines(&connect::Target::choose(&self.global)?)

@@ -35,6 +35,7 @@ use patchmesh_topology::promotion::Lab;
 use patchmesh_topology::revision::{
     Binding, CatalogueEntry, DocumentRef, Revision, RevisionId, Severity,
 };
+use patchmesh_topology::rollout::deadline::Facts;
 use patchmesh_topology::rollout::{RolloutSet, WaveStateSet};
 use patchmesh_topology::rule::Policy;
 use patchmesh_topology::view::set::SetId;
@@ -220,6 +221,14 @@ impl Generation {
     pub fn severity(&self, revision: &Revision) -> Option<Severity> {
         let assessed = self.assessments.get(&revision.id).and_then(|one| one.severity());
         assessed.map_or(revision.facts.severity, |(severity, _)| severity)
+    }
+
+    /// What the deadline of a revision hangs on; nothing where the catalogue has no
+    /// such one.
+    #[must_use]
+    pub fn deadline_facts(&self, id: &RevisionId, severity: Option<Severity>) -> Option<Facts> {
+        let entered_at = self.catalogue.get(id)?.entered_at;
+        Some(Facts::of(self.assessments.get(id), severity, entered_at))
     }
 
     /// What is decided, planned and open in a stage at an instant, brakes apart.

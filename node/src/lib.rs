@@ -38,6 +38,8 @@ pub mod openpgp;
 #[cfg(feature = "server")]
 pub mod primary;
 #[cfg(feature = "server")]
+pub mod quarantine;
+#[cfg(feature = "server")]
 pub mod replicate;
 #[cfg(feature = "server")]
 pub mod reports;

@@ -5,6 +5,7 @@ pub mod alerts;
 pub mod assessments;
 pub mod backup;
 pub mod brakes;
+pub mod compliance;
 pub mod context;
 pub mod lab;
 mod legacy;

@@ -284,6 +284,7 @@ impl Machine {
             batch: batch.to_vec().into(),
             certificate: self.certificate.clone().into(),
             signature: signature.as_ref().to_vec().into(),
+            seen_from: String::new(),
         })
     }
 

@@ -28,7 +28,7 @@ use std::str::FromStr;
 pub use census::Census;
 pub use demand::{Demand, Demands};
 pub use register::{Register, Told};
-pub use survey::{Judged, Need};
+pub use survey::{Judged, Need, Scope, Survey};
 
 /// How a machine stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -224,6 +224,8 @@ pub struct Group {
     pub install_mode: InstallMode,
     /// What its machines have; without one, dependencies can't be judged.
     pub baseline: Option<BaselineName>,
+    /// Who answers for its machines, in words; empty: nobody is named.
+    pub owner: String,
 }
 
 /// The tree and the groups: what the `mesh` role signs.

@@ -326,13 +326,14 @@ impl Tallies {
         places.map(|(place, words)| (place, words.count()))
     }
 
-    /// The machines of an area that installed a revision themselves.
-    #[must_use]
-    pub fn patched(&self, revision: &RevisionId, area: Area<'_>) -> Patched {
-        let places = self.words.get(revision).into_iter().flat_map(|places| area.of(places));
-        places.fold(Patched::default(), |sum, (_, words)| Patched {
-            machines: sum.machines + words.patched.machines,
-            seconds: sum.seconds + words.patched.seconds,
+    /// The machines of some places that installed a revision themselves.
+    pub fn patched(&self, revision: &RevisionId, within: impl Fn(&Place) -> bool) -> Patched {
+        let places = self.words.get(revision).into_iter().flatten();
+        places.filter(|(place, _)| within(place)).fold(Patched::default(), |sum, (_, words)| {
+            Patched {
+                machines: sum.machines + words.patched.machines,
+                seconds: sum.seconds + words.patched.seconds,
+            }
         })
     }
 

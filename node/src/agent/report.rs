@@ -157,6 +157,8 @@ impl Reporter<'_> {
             batch: batch.into(),
             certificate: self.identity.certificate().der.to_vec().into(),
             signature: signature.into(),
+            // The node says.
+            seen_from: String::new(),
         })
     }
 }

@@ -13,6 +13,7 @@ use patchmesh_proto::admin::alerts_client::AlertsClient;
 use patchmesh_proto::admin::assessments_client::AssessmentsClient;
 use patchmesh_proto::admin::backup_client::BackupClient;
 use patchmesh_proto::admin::brakes_client::BrakesClient;
+use patchmesh_proto::admin::compliance_client::ComplianceClient;
 use patchmesh_proto::admin::lab_client::LabClient;
 use patchmesh_proto::admin::links_client::LinksClient;
 use patchmesh_proto::admin::machines_client::MachinesClient;
@@ -45,6 +46,7 @@ pub(crate) type Admin = AdminClient<InterceptedService<Channel, Deadline>>;
 pub(crate) type Policies = PoliciesClient<InterceptedService<Channel, Deadline>>;
 
 /// A client of what it knows of machines.
+pub(crate) type Compliance = ComplianceClient<InterceptedService<Channel, Deadline>>;
 pub(crate) type Machines = MachinesClient<InterceptedService<Channel, Deadline>>;
 
 /// A client of its lab.
@@ -198,6 +200,12 @@ pub(crate) fn subscriptions(target: &Target) -> anyhow::Result<Subscriptions> {
 /// A client of what a node knows of machines; it connects with the first call.
 pub(crate) fn machines(target: &Target) -> anyhow::Result<Machines> {
     Ok(MachinesClient::with_interceptor(channel(target)?, Deadline)
+        .max_decoding_message_size(MAX_ANSWER_BYTES))
+}
+
+/// A client of how machines stand; it connects with the first call.
+pub(crate) fn compliance(target: &Target) -> anyhow::Result<Compliance> {
+    Ok(ComplianceClient::with_interceptor(channel(target)?, Deadline)
         .max_decoding_message_size(MAX_ANSWER_BYTES))
 }
 

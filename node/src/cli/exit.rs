@@ -294,7 +294,7 @@ pub(crate) fn report(error: &anyhow::Error, form: Form) -> Exit {
     let exit = of(error);
     let message = super::output::clean_lines(&told(error));
     match form {
-        Form::Table => eprintln!("patchmesh: {message}"),
+        Form::Table | Form::Csv => eprintln!("patchmesh: {message}"),
         Form::Json => {
             let report =
                 Report { error: ReportedError { code: exit.code(), word: exit.word(), message } };

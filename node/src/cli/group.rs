@@ -29,7 +29,7 @@ Example:
 
 JSON:
   {\"groups\": [{\"name\", \"stage\", \"install_mode\", \"baseline\" or null, \"baseline_packages\",
-   \"decisions\", \"withheld\"}]}")]
+   \"owner\" or null, \"decisions\", \"withheld\"}]}")]
 pub(crate) struct List {}
 
 /// Add a group
@@ -54,6 +54,9 @@ pub(crate) struct Add {
     /// What its machines have
     #[arg(long)]
     baseline: Option<BaselineName>,
+    /// Who answers for its machines
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    owner: String,
 }
 
 /// Change a group
@@ -65,6 +68,7 @@ pub(crate) struct Add {
 Examples:
   patchmesh group set servers --baseline bookworm
   patchmesh group set servers --no-baseline
+  patchmesh group set servers --owner 'infrastructure, Ada Byron'
 
 JSON:
   {\"group\", \"generation\"}")]
@@ -83,6 +87,9 @@ pub(crate) struct Set {
     /// Forget what its machines have; nothing is checked for them then
     #[arg(long, conflicts_with = "baseline")]
     no_baseline: bool,
+    /// Who answers for its machines; empty: nobody is named
+    #[arg(long, value_name = "TEXT")]
+    owner: Option<String>,
 }
 
 /// Remove a group that no decision names
@@ -113,6 +120,7 @@ struct Row {
     install_mode: &'static str,
     baseline: Option<String>,
     baseline_packages: u64,
+    owner: Option<String>,
     decisions: u64,
     withheld: u64,
 }
@@ -144,6 +152,7 @@ impl From<admin::GroupRow> for Row {
             name: group.name,
             baseline: answer::some(group.baseline),
             baseline_packages: row.baseline_packages,
+            owner: answer::some(group.owner),
             decisions: row.decisions,
             withheld: row.withheld,
         }
@@ -153,7 +162,7 @@ impl From<admin::GroupRow> for Row {
 impl Answer for Groups {
     fn text(&self) -> String {
         table(
-            ["group", "stage", "install mode", "baseline", "decisions", "withheld"],
+            ["group", "stage", "install mode", "baseline", "owner", "decisions", "withheld"],
             self.groups.iter().map(|row| {
                 let (baseline, withheld) = match &row.baseline {
                     None => ("none".to_owned(), "not checked".to_owned()),
@@ -167,6 +176,7 @@ impl Answer for Groups {
                     row.stage.to_owned(),
                     row.install_mode.to_owned(),
                     baseline,
+                    answer::or_dash(row.owner.as_deref()),
                     row.decisions.to_string(),
                     withheld,
                 ]
@@ -204,6 +214,7 @@ impl Add {
             stage: stage::to_wire(self.stage).into(),
             install_mode: mode(self.install_mode),
             baseline: self.baseline.map(|name| name.to_string()).unwrap_or_default(),
+            owner: self.owner,
         };
         let request = admin::AddGroupRequest { group: Some(group) };
         let response = context.policies()?.add_group(request).await.map_err(grpc::failure)?;
@@ -223,6 +234,7 @@ impl Set {
             stage: self.stage.map_or(0, |stage| stage::to_wire(stage).into()),
             install_mode: self.install_mode.map_or(0, mode),
             baseline,
+            owner: self.owner,
         };
         let response = context.policies()?.set_group(request).await.map_err(grpc::failure)?;
         let generation = response.into_inner().generation;

@@ -6,7 +6,7 @@ use super::Context;
 
 mod list;
 mod revoke;
-mod show;
+pub(super) mod show;
 mod token;
 
 #[derive(Debug, Subcommand)]

@@ -8,6 +8,8 @@ use std::io::{IsTerminal, Write};
 use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 
+use super::exit::Exit;
+
 /// Terminals narrower than this, or that do not say how wide they are, get
 /// whole lines: cells folded to a few letters help nobody.
 const MIN_WIDTH: u16 = 60;
@@ -19,12 +21,52 @@ pub(crate) enum Form {
     Table,
     /// One JSON object, documented in the manual.
     Json,
+    /// Comma-separated values with a header, of those reports that have rows.
+    Csv,
 }
 
 /// A result: JSON by its fields, and a form for people.
 pub(crate) trait Answer: Serialize {
     /// What a person reads; lines end with `\n`.
     fn text(&self) -> String;
+
+    /// Its rows for a spreadsheet, where it is made of rows.
+    fn sheet(&self) -> Option<Sheet> {
+        None
+    }
+}
+
+/// Rows for a spreadsheet.
+#[derive(Debug)]
+pub(crate) struct Sheet {
+    header: Vec<&'static str>,
+    rows: Vec<Vec<String>>,
+}
+
+impl Sheet {
+    /// Rows as wide as their header.
+    pub(crate) fn new<const N: usize>(
+        header: [&'static str; N],
+        rows: impl IntoIterator<Item = [String; N]>,
+    ) -> Self {
+        Self { header: header.into(), rows: rows.into_iter().map(Vec::from).collect() }
+    }
+
+    fn csv(&self) -> anyhow::Result<String> {
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        writer.write_record(&self.header)?;
+        for row in &self.rows {
+            writer.write_record(row.iter().map(|cell| harmless(cell)))?;
+        }
+        Ok(String::from_utf8(writer.into_inner()?)?)
+    }
+}
+
+/// A cell that no spreadsheet takes for a formula: what machines say is in some.
+fn harmless(cell: &str) -> String {
+    let clean = clean(cell);
+    let is_formula = clean.starts_with(['=', '+', '-', '@']) && clean.parse::<f64>().is_err();
+    if is_formula { format!("'{clean}") } else { clean }
 }
 
 /// Where results and remarks go.
@@ -52,6 +94,13 @@ impl Output {
                 text.push('\n');
                 text
             }
+            Form::Csv => match answer.sheet() {
+                Some(sheet) => sheet.csv()?,
+                None => {
+                    let why = "this command has no rows for CSV; use --output json or table";
+                    return Err(Exit::Usage.error(why.to_owned()));
+                }
+            },
         };
         write(&text)
     }
@@ -139,6 +188,14 @@ mod tests {
         assert!(lines[0].starts_with("NAME") && lines[1].ends_with(&long), "{text}");
         assert!(!text.contains('\u{1b}'));
         assert!(lines.iter().all(|line| !line.ends_with(' ')));
+    }
+
+    #[test]
+    fn a_spreadsheet_gets_what_machines_say_as_text() {
+        let row = |cell: &str| ["a,b".to_owned(), cell.to_owned()];
+        let sheet = Sheet::new(["name", "message"], [row("=1+1"), row("-5"), row("-cmd|'x'!A")]);
+        let text = sheet.csv().expect("CSV");
+        assert_eq!(text, "name,message\n\"a,b\",'=1+1\n\"a,b\",-5\n\"a,b\",'-cmd|'x'!A\n");
     }
 
     #[test]

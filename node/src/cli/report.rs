@@ -9,12 +9,28 @@ use serde::Serialize;
 use super::output::{Answer, table};
 use super::{Context, answer, grpc};
 
+mod compliance;
+mod exceptions;
+mod failures;
 mod import_iis;
 mod legacy;
+mod machine;
+mod machines;
+mod patch_times;
+mod quarantine;
+mod vulnerable;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Report {
     Summary(Summary),
+    Compliance(compliance::Compliance),
+    Machines(machines::Machines),
+    Machine(machine::Machine),
+    Failures(failures::Failures),
+    PatchTimes(patch_times::PatchTimes),
+    Vulnerable(vulnerable::Vulnerable),
+    Exceptions(exceptions::Exceptions),
+    Quarantine(quarantine::Quarantine),
     Legacy(legacy::Legacy),
     ImportIis(import_iis::ImportIis),
 }
@@ -39,12 +55,38 @@ pub(crate) struct Summary {
     /// Revisions as `update list` shows them [default: all that anything was said about]
     #[arg(value_name = "REVISION")]
     revisions: Vec<RevisionId>,
+    #[command(flatten)]
+    area: Area,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Area {
     /// Only at this site and below it
     #[arg(long)]
     site: Option<Site>,
     /// Only of this group
     #[arg(long)]
     group: Option<GroupName>,
+}
+
+impl Area {
+    pub(crate) fn into_scope(self) -> admin::ReportScope {
+        admin::ReportScope {
+            site: self.site.map(|site| site.to_string()).unwrap_or_default(),
+            group: self.group.map(|group| group.to_string()).unwrap_or_default(),
+            sites: Vec::new(),
+        }
+    }
+}
+
+/// A part of all, as `12.5 %`; a dash where there is nothing.
+fn percent(part: u64, all: u64) -> String {
+    if all == 0 {
+        return "-".to_owned();
+    }
+    // Tenths, rounded down: only all of them are 100 %.
+    let tenths = u128::from(part) * 1000 / u128::from(all);
+    format!("{}.{} %", tenths / 10, tenths % 10)
 }
 
 #[derive(Debug, Serialize)]
@@ -138,6 +180,14 @@ impl Report {
     pub(crate) async fn run(self, context: &Context) -> anyhow::Result<()> {
         match self {
             Report::Summary(command) => command.run(context).await,
+            Report::Compliance(command) => command.run(context).await,
+            Report::Machines(command) => command.run(context).await,
+            Report::Machine(command) => command.run(context).await,
+            Report::Failures(command) => command.run(context).await,
+            Report::PatchTimes(command) => command.run(context).await,
+            Report::Vulnerable(command) => command.run(context).await,
+            Report::Exceptions(command) => command.run(context).await,
+            Report::Quarantine(command) => command.run(context).await,
             Report::Legacy(command) => command.run(context).await,
             Report::ImportIis(command) => command.run(context).await,
         }
@@ -146,11 +196,9 @@ impl Report {
 
 impl Summary {
     async fn run(self, context: &Context) -> anyhow::Result<()> {
-        let request = admin::SummarizeReportsRequest {
-            revisions: self.revisions.iter().map(ToString::to_string).collect(),
-            site: self.site.map(|site| site.to_string()).unwrap_or_default(),
-            group: self.group.map(|group| group.to_string()).unwrap_or_default(),
-        };
+        let admin::ReportScope { site, group, .. } = self.area.into_scope();
+        let revisions = self.revisions.iter().map(ToString::to_string).collect();
+        let request = admin::SummarizeReportsRequest { revisions, site, group };
         let response = context.machines()?.summarize_reports(request).await;
         let response = response.map_err(grpc::failure)?.into_inner();
         context.output.print(&Counted {

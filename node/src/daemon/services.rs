@@ -10,6 +10,7 @@ use patchmesh_proto::admin::alerts_server::AlertsServer;
 use patchmesh_proto::admin::assessments_server::AssessmentsServer;
 use patchmesh_proto::admin::backup_server::BackupServer;
 use patchmesh_proto::admin::brakes_server::BrakesServer;
+use patchmesh_proto::admin::compliance_server::ComplianceServer;
 use patchmesh_proto::admin::lab_server::LabServer;
 use patchmesh_proto::admin::links_server::LinksServer;
 use patchmesh_proto::admin::machines_server::MachinesServer;
@@ -64,8 +65,8 @@ use crate::reports::{MAX_REQUEST as MAX_REPORTS, forward};
 use crate::rpc::context::Context;
 use crate::rpc::rights::Guard;
 use crate::rpc::{
-    admin, alerts, assessments, backup, brakes, lab, links, machines, parents, people, plans,
-    policies, reports, roles, rollouts, signatures, standbys, subscriptions,
+    admin, alerts, assessments, backup, brakes, compliance, lab, links, machines, parents, people,
+    plans, policies, reports, roles, rollouts, signatures, standbys, subscriptions,
 };
 use crate::scrub;
 use crate::succession::{Ways, announce, records};
@@ -340,7 +341,21 @@ impl Parts {
 
     /// Everything: gRPC and the open routes.
     pub(super) async fn router(&self) -> Result<Router, Error> {
-        Ok(self.services().await?.merge(self.open_routes()))
+        let quarantine = compliance::quarantine::route(self.standing(), self.guard());
+        Ok(self.services().await?.merge(self.open_routes()).merge(quarantine))
+    }
+
+    /// How machines stand, as far as this node may tell.
+    fn standing(&self) -> compliance::Service {
+        let above = match &self.issuer {
+            Issuer::Here(_) => None,
+            Issuer::Above(channel) => Some(channel.clone()),
+        };
+        compliance::Service::new(self.context.clone(), above)
+    }
+
+    fn guard(&self) -> Guard {
+        Guard::new(self.context.name.clone(), self.context.current.watch_mesh())
     }
 
     /// The gRPC services behind the table of rights.
@@ -403,6 +418,9 @@ impl Parts {
             .add_service(LinksServer::new(links::Service::new(context.clone())))
             .add_service(MachinesServer::new(machines::Service::new(context.clone())))
             .add_service(
+                ComplianceServer::new(self.standing()).max_encoding_message_size(usize::MAX),
+            )
+            .add_service(
                 // Room for what says how long the batches are.
                 ReportsServer::new(reported).max_decoding_message_size(2 * MAX_REPORTS),
             )
@@ -435,8 +453,7 @@ impl Parts {
                     .max_encoding_message_size(usize::MAX),
             )
             .add_service(BackupServer::new(backup::Service::new(context.clone())));
-        let guard = Guard::new(context.name.clone(), context.current.watch_mesh());
-        Ok(guard.protect(routes.into_axum_router()))
+        Ok(self.guard().protect(routes.into_axum_router()))
     }
 }
 

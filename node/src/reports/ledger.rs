@@ -13,6 +13,7 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use jiff::{SignedDuration, Timestamp};
+use patchmesh_topology::compliance::Register;
 use patchmesh_topology::digest::Sha256;
 use patchmesh_topology::name::{GroupName, MachineName, NodeName};
 use patchmesh_topology::tally::{Selection, Tallies, cell};
@@ -46,6 +47,7 @@ pub const MAX_MACHINES: u64 = 1_000_000;
 pub struct Ledger {
     store: Store,
     tallies: Arc<RwLock<Tallies>>,
+    register: Arc<RwLock<Register>>,
     changes: watch::Receiver<u64>,
     orders: mpsc::Sender<Order>,
 }
@@ -112,12 +114,13 @@ impl Ledger {
         tasks: &mut JoinSet<()>,
         stop: &CancellationToken,
     ) -> Result<Self, store::Error> {
-        let (tallies, machines) = load::tallies(store)?;
-        let tallies = Arc::new(RwLock::new(tallies));
+        let load::Counted { tallies, register, machines } = load::all(store)?;
+        let (tallies, register) = (Arc::new(RwLock::new(tallies)), Arc::new(RwLock::new(register)));
         let (sender, changes) = watch::channel(0);
-        let mut book = book::Book::new(store.clone(), current, tallies.clone(), sender, machines);
+        let counts = book::Counts { tallies: tallies.clone(), register: register.clone() };
+        let mut book = book::Book::new(store.clone(), current, counts, sender, machines);
         let orders = queue::start(move |orders| book.keep(orders), tasks, stop.clone());
-        Ok(Self { store: store.clone(), tallies, changes, orders })
+        Ok(Self { store: store.clone(), tallies, register, changes, orders })
     }
 
     /// Looks at the tallies. What `look` does is to be short: counting waits for it.
@@ -131,6 +134,12 @@ impl Ledger {
     #[must_use]
     pub fn tallies(&self) -> Tallies {
         self.read(Clone::clone)
+    }
+
+    /// All machines as they are at this moment. Cheap, and nobody waits for it.
+    #[must_use]
+    pub fn register(&self) -> Register {
+        self.register.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Is told when the tallies have changed.

@@ -1,6 +1,7 @@
 //! Batches as machines signed them, and the check that they did.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
@@ -97,6 +98,8 @@ pub struct Sealed {
     pub batch: Batch,
     /// Who says it.
     pub holder: Arc<Holder>,
+    /// Where the machine was seen, by the first node that took the batch.
+    pub seen_from: Option<IpAddr>,
     /// As it came, to be passed on unchanged.
     pub wire: SignedBatch,
 }
@@ -130,7 +133,7 @@ impl Verifier {
     ///
     /// # Errors
     /// What is wrong with it, for good.
-    pub fn check(&self, wire: SignedBatch) -> Result<Sealed, Error> {
+    pub fn check(&self, mut wire: SignedBatch) -> Result<Sealed, Error> {
         bounded("batch", wire.batch.len(), MAX_BATCH)?;
         bounded("certificate", wire.certificate.len(), MAX_CERTIFICATE)?;
         bounded("signature", wire.signature.len(), MAX_SIGNATURE)?;
@@ -148,7 +151,11 @@ impl Verifier {
         if batch.machine != holder.name {
             return Err(Error::Foreign { about: batch.machine, by: holder.name.clone() });
         }
-        Ok(Sealed { batch, holder, wire })
+        let seen_from = wire.seen_from.parse().ok();
+        if seen_from.is_none() {
+            wire.seen_from.clear();
+        }
+        Ok(Sealed { batch, holder, seen_from, wire })
     }
 
     /// Whose certificate it is. Its dates do not matter here: whoever connects is

@@ -73,6 +73,7 @@ impl Reporter {
             batch: batch.into(),
             certificate: self.identity.certificate().der.to_vec().into(),
             signature: signature.into(),
+            seen_from: String::new(),
         }
     }
 

@@ -255,7 +255,10 @@ fn row(name: String, record: &MachineRecord, revoked: Option<&RevokedRecord>) ->
 }
 
 /// Everything that is known of one machine.
-fn story(
+///
+/// # Errors
+/// A failing disk.
+pub(super) fn story(
     store: &store::Store,
     name: &MachineName,
 ) -> Result<Option<wire::GetMachineResponse>, store::Error> {

@@ -28,6 +28,7 @@ use crate::reports::intake::{Answer, COME_AGAIN, Error, Intake};
 use crate::reports::sealed::{Holder, Sealed, Verifier};
 use crate::reports::{MAX_BATCHES, MAX_REQUEST};
 use crate::store::Store;
+use crate::transport::server::Remote;
 
 /// Requests whose signatures are checked at a time: they cost processor time, and
 /// whatever else the node does must go on.
@@ -253,7 +254,12 @@ impl Reports for Service {
             return Err(Status::permission_denied("only machines report for themselves"));
         };
         let _turn = turn(&self.turns, &machine)?;
-        let (answers, holder) = self.take(request.into_inner().batches, Some(machine)).await?;
+        let seen_from = request.extensions().get::<Remote>().map(|remote| remote.0.to_string());
+        let mut batches = request.into_inner().batches;
+        for batch in &mut batches {
+            batch.seen_from = seen_from.clone().unwrap_or_default();
+        }
+        let (answers, holder) = self.take(batches, Some(machine)).await?;
         let intake = self.intake.clone();
         let held = match holder {
             Some(holder) => blocking(move || intake.held(&holder)).await?.to_wire(),

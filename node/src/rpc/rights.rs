@@ -33,6 +33,9 @@ pub enum Right {
     Certified,
     /// People of any role.
     Read,
+    /// People of any role, and nodes whose parent is this node, or for whose parent
+    /// it stands in.
+    ReadBelow,
     /// Approvers. The service checks besides that the stage is theirs.
     Decide,
     /// Those who judge flaws.
@@ -54,7 +57,7 @@ impl Right {
     #[must_use]
     pub const fn is_given_to(self, role: &UserRole) -> bool {
         match self {
-            Self::Open | Self::Member | Self::Certified | Self::Read => true,
+            Self::Open | Self::Member | Self::Certified | Self::Read | Self::ReadBelow => true,
             Self::Node | Self::Child | Self::Machine | Self::Host => false,
             Self::Decide => matches!(role, UserRole::Administrator | UserRole::Approver(_)),
             Self::Judge => matches!(role, UserRole::Administrator | UserRole::Security),
@@ -75,6 +78,7 @@ impl Right {
             Self::Machine => "a machine of the mesh",
             Self::Certified => "a node, user or machine of the mesh",
             Self::Read => "a user of the mesh",
+            Self::ReadBelow => "a user of the mesh, or a node whose parent is this node",
             Self::Decide => "an approver",
             Self::Judge => "a user with the role security",
             Self::Operate => "an operator",
@@ -112,6 +116,14 @@ const RIGHTS: &[(&str, Right)] = &[
     ("/patchmesh.admin.v1.Machines/SummarizeReports", Right::Read),
     ("/patchmesh.admin.v1.Machines/ListLegacyStatus", Right::Read),
     ("/patchmesh.admin.v1.Machines/ImportLegacyStatus", Right::Operate),
+    // The service checks besides that a child asks about the sites below it alone.
+    ("/patchmesh.admin.v1.Compliance/SummarizeCompliance", Right::ReadBelow),
+    ("/patchmesh.admin.v1.Compliance/ListVerdicts", Right::ReadBelow),
+    ("/patchmesh.admin.v1.Compliance/JudgeMachine", Right::ReadBelow),
+    ("/patchmesh.admin.v1.Compliance/ListFailures", Right::ReadBelow),
+    ("/patchmesh.admin.v1.Compliance/SummarizePatchTimes", Right::ReadBelow),
+    ("/patchmesh.admin.v1.Compliance/FindVulnerable", Right::ReadBelow),
+    ("/patchmesh.admin.v1.Compliance/AgeExceptions", Right::ReadBelow),
     ("/patchmesh.replication.v1.Replication/Watch", Right::Node),
     // Open over HTTPS too. A primary that was shut out learns of it so.
     ("/patchmesh.replication.v1.Replication/GetMetadata", Right::Open),
@@ -261,11 +273,19 @@ impl Guard {
         let Some(right) = right(path) else {
             return Err(Status::unimplemented("no such method, or this node is too old for it"));
         };
+        self.allow(right, path, peer)
+    }
+
+    /// Whether a caller has a right; `path` is what it asks for.
+    ///
+    /// # Errors
+    /// `UNAUTHENTICATED` without a certificate, else `PERMISSION_DENIED`.
+    pub fn allow(&self, right: Right, path: &str, peer: &Peer) -> Result<(), Status> {
         let allowed = match (right, peer) {
             (Right::Open, _)
             | (Right::Node | Right::Member | Right::Certified, Peer::Node(_))
             | (Right::Machine | Right::Certified, Peer::Machine(_)) => true,
-            (Right::Child, Peer::Node(name)) => self.is_child(name),
+            (Right::Child | Right::ReadBelow, Peer::Node(name)) => self.is_child(name),
             (Right::Node | Right::Child | Right::Machine, _) | (_, Peer::Machine(_)) => false,
             (_, Peer::LocalUser) => true,
             (_, Peer::User(name)) => self.is_given(right, name),

@@ -162,6 +162,7 @@ impl TryFrom<wire::Group> for Group {
                 .then(|| value.baseline.parse())
                 .transpose()
                 .at("baseline")?,
+            owner: value.owner,
         })
     }
 }
@@ -173,6 +174,7 @@ impl From<&Group> for wire::Group {
             stage: wire::Stage::from(group.stage).into(),
             install_mode: wire::InstallMode::from(group.install_mode).into(),
             baseline: group.baseline.as_ref().map(ToString::to_string).unwrap_or_default(),
+            owner: group.owner.clone(),
         }
     }
 }

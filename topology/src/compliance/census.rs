@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 
 use super::Verdict;
-use super::survey::{Judged, Need, Survey};
+use super::demand::Demands;
+use super::survey::{Judged, Need, Scope, Survey};
 use crate::name::{MAX_SITE_DEPTH, Site};
 use crate::revision::{RevisionId, Severity, UpdateId};
-use crate::tally::{Area, Count, Place, Tallies};
+use crate::tally::{Count, Place, Tallies};
 
 /// Machines counted by their verdicts, with the sample that these come from.
 /// `machines` is the sum of the four verdicts.
@@ -94,10 +95,10 @@ impl Since {
 }
 
 /// Machines by place.
-pub fn by_place(survey: &mut Survey<'_>, area: Area<'_>) -> BTreeMap<Place, Census> {
+pub fn by_place(survey: &mut Survey<'_>, scope: Scope<'_>) -> BTreeMap<Place, Census> {
     let since = Since::of(survey.demands().now());
     let mut counts: BTreeMap<Place, Census> = BTreeMap::new();
-    survey.each(area, |judged| {
+    survey.each(scope, |judged| {
         let withheld = judged.needs.iter().any(Need::is_withheld);
         let census = match counts.get_mut(judged.place) {
             Some(census) => census,
@@ -117,14 +118,17 @@ pub fn above(site: &Site, depth: usize) -> Site {
 
 /// Machines by severity: each once for every severity, by what it lacks of that one
 /// alone. The last is for what nobody rated.
-pub fn by_severity(survey: &mut Survey<'_>, area: Area<'_>) -> BTreeMap<Option<Severity>, Census> {
+pub fn by_severity(
+    survey: &mut Survey<'_>,
+    scope: Scope<'_>,
+) -> BTreeMap<Option<Severity>, Census> {
     let since = Since::of(survey.demands().now());
     let severities =
         [Severity::Low, Severity::Moderate, Severity::Important, Severity::Critical].map(Some);
     let severities: Vec<_> = severities.into_iter().chain([None]).collect();
     let mut counts: BTreeMap<_, Census> =
         severities.iter().map(|severity| (*severity, Census::default())).collect();
-    survey.each(area, |judged| {
+    survey.each(scope, |judged| {
         for severity in &severities {
             let of = || judged.needs.iter().filter(|need| need.severity == *severity);
             let verdict = worst(&judged, of());
@@ -135,45 +139,52 @@ pub fn by_severity(survey: &mut Survey<'_>, area: Area<'_>) -> BTreeMap<Option<S
     counts
 }
 
-/// Machines by revision: of each that is asked of anybody, those that said anything
-/// about it. `severity` says how bad it is not to have one.
-pub fn by_revision(
-    survey: &mut Survey<'_>,
+/// Machines by revision, with how bad it is not to have it.
+pub type ByRevision = BTreeMap<RevisionId, (Option<Severity>, Census)>;
+
+/// By revision that is asked of anybody, and that anything was said about: those that
+/// have it. [`lack_revisions`] adds the others.
+pub fn has_revisions(
+    demands: &Demands<'_>,
     tallies: &Tallies,
-    area: Area<'_>,
+    scope: Scope<'_>,
     severity: impl Fn(&RevisionId) -> Option<Severity>,
-) -> BTreeMap<RevisionId, (Option<Severity>, Census)> {
-    let demands = survey.demands();
-    let since = Since::of(demands.now());
-    let mut counts = BTreeMap::new();
+) -> ByRevision {
+    let mut counts = ByRevision::new();
     for revision in tallies.revisions().filter(|revision| demands.is_asked(revision)) {
-        let places = tallies.said(revision).filter(|(place, _)| area.contains(place));
+        let places = tallies.said(revision).filter(|(place, _)| scope.contains(place));
         let count: Count = places.map(|(_, count)| count).sum();
         if count.reached > 0 {
-            // When these machines spoke is not known by revision.
             let has = count.installed + count.removed;
             let census = Census { machines: has, compliant: has, ..Census::default() };
             counts.insert(revision.clone(), (severity(revision), census));
         }
     }
-    survey.each(area, |judged| {
+    counts
+}
+
+/// By revision: those that lack it and of which it is asked.
+pub fn lack_revisions(survey: &mut Survey<'_>, scope: Scope<'_>, counts: &mut ByRevision) {
+    let since = Since::of(survey.demands().now());
+    survey.each(scope, |judged| {
         for need in judged.needs {
             let verdict = worst(&judged, [need]);
-            let (_, census) = counts
-                .entry(need.revision.clone())
-                .or_insert_with(|| (need.severity, Census::default()));
-            census.count(judged.seen, verdict, need.is_withheld(), since);
+            let count = match counts.get_mut(need.revision) {
+                Some(count) => count,
+                None => counts.entry(need.revision.clone()).or_default(),
+            };
+            count.0 = need.severity;
+            count.1.count(judged.seen, verdict, need.is_withheld(), since);
         }
     });
-    counts
 }
 
 /// Of each update the revision that is the newest by `ordinal`.
 pub fn newest<T>(
     rows: BTreeMap<RevisionId, T>,
-    ordinal: impl Fn(&RevisionId) -> u64,
+    ordinal: impl Fn(&RevisionId) -> u32,
 ) -> BTreeMap<RevisionId, T> {
-    let mut newest: BTreeMap<UpdateId, (u64, RevisionId, T)> = BTreeMap::new();
+    let mut newest: BTreeMap<UpdateId, (u32, RevisionId, T)> = BTreeMap::new();
     for (revision, row) in rows {
         let number = ordinal(&revision);
         let is_newer = newest.get(&revision.update).is_none_or(|(last, ..)| *last < number);

@@ -54,9 +54,9 @@ impl<T: Clone + Eq + Hash> Pool<T> {
         self.slots.get(number as usize)?.as_ref().map(|(value, _)| value)
     }
 
-    /// One more than the greatest number.
-    pub(super) fn len(&self) -> usize {
-        self.slots.len()
+    /// The value of each number from 0 on; nothing where it is not in use.
+    pub(super) fn values(&self) -> impl Iterator<Item = Option<&T>> {
+        self.slots.iter().map(|slot| slot.as_ref().map(|(value, _)| value))
     }
 }
 
@@ -74,6 +74,6 @@ mod tests {
         pool.release(one);
         assert_eq!((pool.get(one), pool.get(two)), (None, Some(&"two")));
         assert_eq!(pool.take(&"three"), one);
-        assert_eq!(pool.len(), 2);
+        assert_eq!(pool.values().collect::<Vec<_>>(), [Some(&"three"), Some(&"two")]);
     }
 }

@@ -4,7 +4,7 @@
 //! A copy shares everything with its original until one of them is changed, and then
 //! all but a few hundred machines; so whoever asks takes one and holds nobody up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::pool::Pool;
+use super::survey::Scope;
 use crate::name::MachineName;
 use crate::revision::RevisionId;
 use crate::tally::{Machine, Place, Standing};
@@ -19,20 +20,20 @@ use crate::tally::{Machine, Place, Standing};
 /// Parts that are copied each for itself: of a million machines some 250.
 const PARTS: usize = 4096;
 
-/// What a machine says of itself, as far as it counts here.
+/// What is known of a machine beside its words.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Told {
-    /// It can be reached from outside, as its administrator says.
+    /// It can be reached from outside, as its own administrator says.
     pub exposed: bool,
-    /// A restart is due.
+    /// A restart is due, as it says.
     pub reboot_needed: bool,
-    /// Its own address on the way to its node.
+    /// Where its node saw it.
     pub address: Option<IpAddr>,
 }
 
 impl Told {
-    /// Of facts by name: `exposure` is `internet`, `reboot-needed` is `true`,
-    /// `address` is an address. Others, and other values, say nothing.
+    /// Of facts by name: `exposure` is `internet`, `reboot-needed` is `true`. Others,
+    /// and other values, say nothing.
     #[must_use]
     pub fn of<'a>(facts: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let mut told = Self::default();
@@ -40,7 +41,6 @@ impl Told {
             match name {
                 "exposure" => told.exposed = value == "internet",
                 "reboot-needed" => told.reboot_needed = value == "true",
-                "address" => told.address = value.parse().ok(),
                 _ => {}
             }
         }
@@ -135,13 +135,45 @@ impl Register {
         self.machines == 0
     }
 
+    /// Where a machine is; nothing where there is none of that name.
+    #[must_use]
+    pub fn place(&self, name: &MachineName) -> Option<&Place> {
+        let (_, entry) = self.get(name)?;
+        self.places.get(entry.place)
+    }
+
     pub(super) fn get(&self, name: &MachineName) -> Option<(&MachineName, &Entry)> {
         self.parts[part(name)].get_key_value(name)
     }
 
-    /// All of them, in no order.
-    pub(super) fn entries(&self) -> impl Iterator<Item = (&MachineName, &Entry)> {
-        self.parts.iter().flat_map(|part| part.iter())
+    /// Those of a scope, in no order.
+    pub(super) fn within(
+        &self,
+        scope: Scope<'_>,
+    ) -> impl Iterator<Item = (&MachineName, &Place, &Entry)> {
+        let places: Vec<Option<&Place>> =
+            self.places.values().map(|place| place.filter(|place| scope.contains(place))).collect();
+        let entries = self.parts.iter().flat_map(|part| part.iter());
+        entries.filter_map(move |(name, entry)| Some((name, places[entry.place as usize]?, entry)))
+    }
+
+    /// Machines of a scope that lack any of these revisions by their last word, in no
+    /// order. Whether that is asked of them does not matter.
+    pub fn lacking(
+        &self,
+        revisions: &BTreeSet<RevisionId>,
+        scope: Scope<'_>,
+    ) -> impl Iterator<Item = (&MachineName, &Place)> {
+        let wanted: Vec<bool> = self
+            .revisions
+            .values()
+            .map(|revision| revision.is_some_and(|one| revisions.contains(one)))
+            .collect();
+        self.within(scope)
+            .filter(move |(_, _, entry)| {
+                entry.lacks.iter().any(|lack| wanted[lack.revision as usize])
+            })
+            .map(|(name, place, _)| (name, place))
     }
 
     fn release(&mut self, entry: &Entry) {

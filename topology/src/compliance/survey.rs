@@ -1,19 +1,37 @@
 //! Machines judged by what is asked of them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::Verdict;
 use super::demand::{Demand, Demands};
 use super::register::{Entry, Lack, Register, Told};
-use crate::name::MachineName;
+use crate::name::{MachineName, Site};
 use crate::revision::{RevisionId, Severity};
 use crate::rollout::deadline::Deadline;
 use crate::tally::{Area, Place, Standing};
 
 /// After so long without a word a machine is unknown, unless asked otherwise.
 pub const STALE_AFTER: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+/// Which places are asked about.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Scope<'a> {
+    /// In this area.
+    pub area: Area<'a>,
+    /// At exactly these sites; all where there are none.
+    pub sites: Option<&'a BTreeSet<Site>>,
+}
+
+impl Scope<'_> {
+    /// Whether a place is in it.
+    #[must_use]
+    pub fn contains(&self, place: &Place) -> bool {
+        self.area.contains(place) && self.sites.is_none_or(|sites| sites.contains(&place.site))
+    }
+}
 
 /// Something that is asked of a machine and that it lacks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +67,28 @@ impl Need<'_> {
     #[must_use]
     pub const fn is_withheld(&self) -> bool {
         self.is_past && !self.is_open
+    }
+}
+
+impl fmt::Display for Need<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.standing, self.is_looping, self.code) {
+            (_, true, _) => f.write_str("it was installed again and again without effect")?,
+            (Standing::Failed, _, 0) => f.write_str("it failed")?,
+            (Standing::Failed, _, code) => write!(f, "it failed with code {code}")?,
+            (Standing::Declined, ..) => f.write_str("somebody at the machine declined it")?,
+            _ => f.write_str("it is needed")?,
+        }
+        match self.due {
+            Deadline::By(at) if self.is_past => write!(f, ", was due by {at:.0}")?,
+            Deadline::By(at) => write!(f, ", is due by {at:.0}")?,
+            Deadline::NextUpgrade => write!(f, ", is due {}", self.due)?,
+            Deadline::None => f.write_str(", has no deadline")?,
+        }
+        if !self.is_open {
+            f.write_str(", and its plan has not opened it to this machine")?;
+        }
+        Ok(())
     }
 }
 
@@ -106,16 +146,11 @@ impl<'a> Survey<'a> {
         Some(look(self.judged(name, place, entry, &needs)))
     }
 
-    /// Judges all machines of an area, in no order.
-    pub fn each(&mut self, area: Area<'_>, mut visit: impl FnMut(Judged<'_>)) {
+    /// Judges all machines of a scope, in no order.
+    pub fn each(&mut self, scope: Scope<'_>, mut visit: impl FnMut(Judged<'_>)) {
         let register = self.register;
-        let places: Vec<Option<&Place>> = (0..register.places.len())
-            .map(|number| register.places.get(u32::try_from(number).ok()?))
-            .map(|place| place.filter(|place| area.contains(place)))
-            .collect();
         let mut needs = Vec::new();
-        for (name, entry) in register.entries() {
-            let Some(place) = places[entry.place as usize] else { continue };
+        for (name, place, entry) in register.within(scope) {
             needs.clear();
             self.needs(name, place, entry, &mut needs);
             visit(self.judged(name, place, entry, &needs));

@@ -62,6 +62,8 @@ pub struct Change {
     pub install_mode: Option<InstallMode>,
     /// Another baseline, or none.
     pub baseline: Option<Option<BaselineName>>,
+    /// Another owner; empty: none.
+    pub owner: Option<String>,
 }
 
 impl Mesh {
@@ -101,6 +103,7 @@ impl Mesh {
         group.stage = stage;
         group.install_mode = change.install_mode.unwrap_or(group.install_mode);
         group.baseline = change.baseline.unwrap_or(group.baseline);
+        group.owner = change.owner.unwrap_or(group.owner);
         self.with_group(group, has_baseline)
     }
 
@@ -177,6 +180,11 @@ mod tests {
         assert_eq!(refused, Err(Rejection::UnknownBaseline(baseline.clone())));
         let mesh = mesh().set_group(&name, change, 9, |one| *one == baseline).expect("changed");
         assert_eq!(mesh.groups[&name].baseline, Some(baseline));
+        let owner = |text: &str| Change { owner: Some(text.to_owned()), ..Change::default() };
+        let mesh = mesh.set_group(&name, owner("ada"), 9, |_| true).expect("changed");
+        assert_eq!(mesh.groups[&name].owner, "ada");
+        let garbled = mesh.set_group(&name, owner("a\u{1b}b"), 9, |_| true);
+        assert!(matches!(garbled, Err(Rejection::Invalid(tree::Error::Owner(_)))), "{garbled:?}");
         let none = Change { baseline: Some(None), ..Change::default() };
         let mesh = mesh.set_group(&name, none, 9, |_| true).expect("changed");
         assert_eq!(mesh.groups[&name].baseline, None);

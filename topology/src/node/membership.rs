@@ -252,7 +252,10 @@ pub fn default_groups() -> BTreeMap<GroupName, Group> {
     .filter_map(|(name, stage, install_mode)| {
         // All four are names; the test below counts them.
         let name: GroupName = name.parse().ok()?;
-        Some((name.clone(), Group { name, stage, install_mode, baseline: None }))
+        Some((
+            name.clone(),
+            Group { name, stage, install_mode, baseline: None, owner: String::new() },
+        ))
     })
     .collect()
 }

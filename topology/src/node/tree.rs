@@ -8,7 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::fallback::MAX_FALLBACK_PARENTS;
 use super::{Group, Membership, Mesh, Node, Role, Stage};
+use crate::approval::is_plain;
 use crate::name::{GroupName, NodeName};
+
+/// The longest owner of a group, in bytes.
+pub const MAX_OWNER: usize = 200;
 
 /// The most groups of a mesh: the decisions on one revision for all of them
 /// have to fit one partition of an approval set.
@@ -23,6 +27,11 @@ pub enum Error {
     /// Several are at the top.
     #[error("the mesh has several primaries ({}); exactly one node has this role", list(.0))]
     SeveralPrimaries(Vec<NodeName>),
+    /// An owner that is no plain text, or too long.
+    #[error(
+        "the owner of group {0} has more than {MAX_OWNER} bytes, or characters that are not shown"
+    )]
+    Owner(GroupName),
     /// The primary hangs below another node.
     #[error("primary {primary} has the parent {parent}; the primary is the top of the tree")]
     PrimaryWithParent {
@@ -247,6 +256,10 @@ impl Mesh {
         }
         if let Some((key, group)) = self.groups.iter().find(|(key, group)| **key != group.name) {
             return misfiled("group", group.name.as_str(), key.as_str());
+        }
+        let is_garbled = |group: &&Group| !is_plain(&group.owner, MAX_OWNER);
+        if let Some(group) = self.groups.values().find(is_garbled) {
+            return Err(Error::Owner(group.name.clone()));
         }
         if self.groups.len() > MAX_GROUPS {
             return Err(Error::TooManyGroups(self.groups.len()));

@@ -116,6 +116,18 @@ impl Standing {
     pub const ALL: [Self; 5] =
         [Self::Removed, Self::Installed, Self::Declined, Self::Pending, Self::Failed];
 
+    /// The word used in reports.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Removed => "removed",
+            Self::Installed => "installed",
+            Self::Declined => "declined",
+            Self::Pending => "pending",
+            Self::Failed => "failed",
+        }
+    }
+
     /// What a step that went so says.
     #[must_use]
     pub const fn of(phase: Phase, outcome: Outcome) -> Self {

@@ -27,7 +27,7 @@ pub(crate) struct Show {
 }
 
 #[derive(Debug, Serialize)]
-struct Shown {
+pub(crate) struct Shown {
     #[serde(flatten)]
     machine: Row,
     revoked_because: Option<String>,

@@ -9,6 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use jiff::Timestamp;
 use patchmesh_proto::convert::{self, timestamp_to_wire};
+use patchmesh_topology::compliance::Register;
 use patchmesh_topology::name::MachineName;
 use patchmesh_topology::node::Mesh;
 use patchmesh_topology::revision::RevisionId;
@@ -30,9 +31,15 @@ use crate::store::{self, Store};
 pub(super) struct Book {
     store: Store,
     current: Current,
-    tallies: Arc<RwLock<Tallies>>,
+    counts: Counts,
     changes: watch::Sender<u64>,
     machines: u64,
+}
+
+/// What is counted in memory, and looked at by others.
+pub(super) struct Counts {
+    pub(super) tallies: Arc<RwLock<Tallies>>,
+    pub(super) register: Arc<RwLock<Register>>,
 }
 
 /// Something that happens to the tallies once it is written.
@@ -102,11 +109,11 @@ impl Book {
     pub(super) const fn new(
         store: Store,
         current: Current,
-        tallies: Arc<RwLock<Tallies>>,
+        counts: Counts,
         changes: watch::Sender<u64>,
         machines: u64,
     ) -> Self {
-        Self { store, current, tallies, changes, machines }
+        Self { store, current, counts, changes, machines }
     }
 
     /// Does orders that came together.
@@ -157,8 +164,15 @@ impl Book {
     /// Changes the tallies by what was written.
     fn count(&self, draft: Draft<'_>) {
         let mut changed = false;
-        let mut tallies = self.tallies.write().unwrap_or_else(PoisonError::into_inner);
+        let mut tallies = self.counts.tallies.write().unwrap_or_else(PoisonError::into_inner);
+        let mut register = self.counts.register.write().unwrap_or_else(PoisonError::into_inner);
         for (name, known) in draft.known {
+            if !known.steps.is_empty() {
+                match (&known.machine, &known.record) {
+                    (Some(machine), Some(record)) => register.put(&name, machine, record.says()),
+                    _ => register.remove(&name),
+                }
+            }
             let mut counted = known.counted;
             for step in known.steps {
                 changed = true;
@@ -180,7 +194,7 @@ impl Book {
                 }
             }
         }
-        drop(tallies);
+        drop((tallies, register));
         if changed {
             self.changes.send_modify(|count| *count += 1);
         }
@@ -192,7 +206,7 @@ impl Book {
     ) -> Result<(), WatchError> {
         // Only this task changes what is counted, so nothing is missed meanwhile.
         let cells = load::cells(&self.store, selections).map_err(Arc::new)?;
-        let mut tallies = self.tallies.write().unwrap_or_else(PoisonError::into_inner);
+        let mut tallies = self.counts.tallies.write().unwrap_or_else(PoisonError::into_inner);
         for (name, cell) in cells {
             tallies.watch(&name, cell)?;
         }
@@ -367,6 +381,7 @@ impl Known {
                 made_at: Some(timestamp_to_wire(batch.made_at)),
             });
             record.site = batch.site.to_string();
+            record.seen_from = sealed.seen_from.map(|one| one.to_string()).unwrap_or_default();
             let fact = |(name, value): &(String, String)| FactRecord {
                 name: name.clone(),
                 value: value.clone(),

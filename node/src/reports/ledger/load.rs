@@ -1,18 +1,28 @@
 //! Counts everything on the disk, a record at a time.
 
+use patchmesh_topology::compliance::Register;
 use patchmesh_topology::name::MachineName;
 use patchmesh_topology::tally::{Cell, Selection, Tallies};
 
 use super::records::{MACHINES, MachineRecord, REVOKED, WORDS, WordRecord, as_news, word_key};
 use crate::store::{self, Store};
 
-/// The tallies over all machines that were not shut out, and how many there are,
-/// shut out or not.
-pub(super) fn tallies(store: &Store) -> Result<(Tallies, u64), store::Error> {
-    let mut tallies = Tallies::default();
-    let machines = each_member(store, |name, record| {
+/// The machines that were not shut out, counted.
+#[derive(Debug, Default)]
+pub(super) struct Counted {
+    pub(super) tallies: Tallies,
+    pub(super) register: Register,
+    /// How many there are, shut out or not.
+    pub(super) machines: u64,
+}
+
+/// Counts all of them.
+pub(super) fn all(store: &Store) -> Result<Counted, store::Error> {
+    let mut counted = Counted::default();
+    counted.machines = each_member(store, |name, record| {
         if let Some(machine) = record.bare() {
-            tallies.enter(name, &machine);
+            counted.tallies.enter(name, &machine);
+            counted.register.put(name, &machine, record.says());
         }
         Ok(())
     })?;
@@ -21,7 +31,7 @@ pub(super) fn tallies(store: &Store) -> Result<(Tallies, u64), store::Error> {
     store.for_each(&WORDS, |key, record| {
         let Some((machine, revision)) = key.split_once(' ') else { return Ok(true) };
         if machine != name {
-            say(store, &mut tallies, &name, std::mem::take(&mut words))?;
+            say(store, &mut counted, &name, std::mem::take(&mut words))?;
             machine.clone_into(&mut name);
         }
         if let Ok(revision) = revision.parse() {
@@ -29,14 +39,14 @@ pub(super) fn tallies(store: &Store) -> Result<(Tallies, u64), store::Error> {
         }
         Ok(true)
     })?;
-    say(store, &mut tallies, &name, words)?;
-    Ok((tallies, machines))
+    say(store, &mut counted, &name, words)?;
+    Ok(counted)
 }
 
 /// Counts the words of a machine that is counted without them.
 fn say(
     store: &Store,
-    tallies: &mut Tallies,
+    counted: &mut Counted,
     name: &str,
     words: Vec<(patchmesh_topology::revision::RevisionId, WordRecord)>,
 ) -> Result<(), store::Error> {
@@ -45,7 +55,8 @@ fn say(
     }
     let record = store.get(&MACHINES, name)?.unwrap_or_default();
     if let (Ok(name), Some(mut machine)) = (name.parse::<MachineName>(), record.bare()) {
-        tallies.change(&name, &mut machine, as_news(&words.into_iter().collect()));
+        counted.tallies.change(&name, &mut machine, as_news(&words.into_iter().collect()));
+        counted.register.put(&name, &machine, record.says());
     }
     Ok(())
 }

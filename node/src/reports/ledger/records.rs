@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use patchmesh_proto::convert::{self, timestamp_to_wire};
 use patchmesh_proto::report as wire;
+use patchmesh_topology::compliance::Told;
 use patchmesh_topology::digest::Sha256;
 use patchmesh_topology::name::{GroupName, MachineName, Site};
 use patchmesh_topology::report::{Event, is_looping};
@@ -106,6 +107,9 @@ pub struct MachineRecord {
     /// are known to have happened, and say nothing about it now.
     #[prost(uint64, tag = "11")]
     pub late: u64,
+    /// Where its node saw it; empty where that was not said.
+    #[prost(string, tag = "12")]
+    pub seen_from: String,
 }
 
 /// Which batch said something.
@@ -218,6 +222,13 @@ impl MachineRecord {
         let mut machine = Machine::new(self.place()?);
         machine.seen = self.seen_at.and_then(|at| convert::time(Some(at)).ok());
         Some(machine)
+    }
+
+    /// What it says of itself, as far as it counts.
+    #[must_use]
+    pub fn says(&self) -> Told {
+        let facts = self.facts.iter().map(|fact| (fact.name.as_str(), fact.value.as_str()));
+        Told { address: self.seen_from.parse().ok(), ..Told::of(facts) }
     }
 
     /// When it joined with its key.

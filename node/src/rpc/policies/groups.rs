@@ -72,6 +72,7 @@ pub(super) async fn set(
             Some("") => Some(None),
             Some(name) => Some(Some(name.parse().map_err(|error| field("baseline", &error))?)),
         },
+        owner: request.owner,
     };
     let generation = change(node, move |draft| {
         let decisions = decisions(draft, &name);

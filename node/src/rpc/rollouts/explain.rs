@@ -16,7 +16,6 @@ use patchmesh_topology::tally::Place;
 use tonic::Status;
 
 use super::ready::Unready;
-use super::subject;
 use crate::generation::Generation;
 use crate::log::in_one_line;
 use crate::reports::ledger::records::MACHINES;
@@ -184,7 +183,7 @@ impl Question<'_> {
     fn due(&self, id: &RevisionId) -> Option<String> {
         let revision = self.generation.revisions.get(id);
         let severity = revision.and_then(|revision| self.generation.severity(revision));
-        let facts = subject::facts(self.generation, id, severity)?;
+        let facts = self.generation.deadline_facts(id, severity)?;
         self.rollout.deadline.describe(&facts)
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use patchmesh_topology::node::Stage;
 use patchmesh_topology::revision::{RevisionId, Severity};
 use patchmesh_topology::rollout::Rollout;
-use patchmesh_topology::rollout::deadline::{Deadline, Facts};
+use patchmesh_topology::rollout::deadline::Deadline;
 
 use crate::generation::{Generation, load, read_revision};
 use crate::store::Store;
@@ -56,17 +56,7 @@ pub(super) fn deadline(
     revisions: &Subject,
 ) -> Option<Deadline> {
     let deadlines = revisions.iter().filter_map(|(id, severity)| {
-        Some(rollout.deadline.deadline(&facts(generation, id, *severity)?, true))
+        Some(rollout.deadline.deadline(&generation.deadline_facts(id, *severity)?, true))
     });
     deadlines.min()
-}
-
-/// What the deadline of a revision hangs on.
-pub(super) fn facts(
-    generation: &Generation,
-    id: &RevisionId,
-    severity: Option<Severity>,
-) -> Option<Facts> {
-    let entered_at = generation.catalogue.get(id)?.entered_at;
-    Some(Facts::of(generation.assessments.get(id), severity, entered_at))
 }
