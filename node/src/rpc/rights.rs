@@ -429,7 +429,9 @@ mod tests {
         let mut seen = BTreeSet::new();
         for (path, right) in RIGHTS {
             let expected: &[&str] = match right {
-                Right::Open | Right::Member | Right::Certified | Right::Read => &people,
+                Right::Open | Right::Member | Right::Certified | Right::Read | Right::ReadBelow => {
+                    &people
+                }
                 Right::Node | Right::Child | Right::Machine | Right::Host => &[],
                 Right::Decide => &["admin", "approver"],
                 Right::Judge => &["admin", "security"],
@@ -461,7 +463,8 @@ mod tests {
         for (path, right) in RIGHTS.iter().filter(|(path, _)| path.contains("patchmesh.admin")) {
             let method = path.rsplit('/').next().unwrap_or_default();
             let changes = writes.iter().any(|verb| method.starts_with(verb));
-            assert!(!(changes && *right == Right::Read), "{path} changes something");
+            let reads = matches!(right, Right::Read | Right::ReadBelow);
+            assert!(!(changes && reads), "{path} changes something");
         }
     }
 
@@ -539,6 +542,7 @@ mod tests {
         let report = "/patchmesh.replication.v1.Replication/ReportStatus";
         let approve = "/patchmesh.admin.v1.Admin/Approve";
         let reflect = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
+        let stand = "/patchmesh.admin.v1.Compliance/SummarizeCompliance";
         use tonic::Code::{PermissionDenied, Unauthenticated, Unimplemented};
         assert_eq!(code(join, &Peer::Anonymous), None);
         assert_eq!(code(watch, &Peer::Anonymous), Some(Unauthenticated));
@@ -546,6 +550,8 @@ mod tests {
         assert_eq!(code(watch, &user), Some(PermissionDenied));
         assert_eq!(code(report, &node("hub")), None);
         assert_eq!(code(report, &node("lyon")), Some(PermissionDenied));
+        assert_eq!(code(stand, &node("hub")), None);
+        assert_eq!(code(stand, &node("lyon")), Some(PermissionDenied));
         assert_eq!(code(approve, &user), None);
         assert_eq!(code(approve, &Peer::LocalUser), None);
         assert_eq!(code(approve, &node("hub")), Some(PermissionDenied));

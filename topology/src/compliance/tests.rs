@@ -11,7 +11,7 @@ use crate::node::{Group, InstallMode, Stage};
 use crate::offer::Offer;
 use crate::revision::{RevisionId, Severity};
 use crate::rollout::deadline::Facts;
-use crate::rollout::exception::{Exception, Scope, Subject};
+use crate::rollout::exception::{self, Exception, Subject};
 use crate::rollout::{Order, Progress, Rollout, RolloutSet, RolloutState, Share, Wave, WaveStates};
 use crate::tally::{Area, Last, Machine, News, Outcome, Phase, Place, Position, Standing, Tallies};
 
@@ -126,8 +126,6 @@ impl World {
     }
 }
 
-use survey::{Scope, Survey};
-
 #[test]
 fn who_lacks_something_has_grace_until_its_deadline_and_is_overdue_then() {
     let world = World::new();
@@ -184,9 +182,9 @@ fn what_is_withdrawn_or_done_without_is_asked_of_nobody() {
         until: at(until),
     };
     let scopes = [
-        Scope::Machine(name("pc")),
-        Scope::Group("servers".parse().unwrap()),
-        Scope::Site("emea".parse().unwrap()),
+        exception::Scope::Machine(name("pc")),
+        exception::Scope::Group("servers".parse().unwrap()),
+        exception::Scope::Site("emea".parse().unwrap()),
     ];
     for scope in scopes {
         let key = "one".parse().unwrap();
@@ -194,7 +192,7 @@ fn what_is_withdrawn_or_done_without_is_asked_of_nobody() {
         assert_eq!(world.judge(25, &lacking).0, Verdict::Compliant, "{scope}");
         assert_eq!(world.judge(26, &lacking).0, Verdict::Overdue, "{scope}: it is over");
     }
-    let other = exception(Scope::Machine(name("other")), 26);
+    let other = exception(exception::Scope::Machine(name("other")), 26);
     world.plans.exceptions.insert("one".parse().unwrap(), other);
     assert_eq!(world.judge(25, &lacking).0, Verdict::Overdue);
     let plan = world.plans.rollouts.get_mut(&"r1".parse().unwrap()).unwrap();
