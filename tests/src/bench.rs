@@ -4,6 +4,7 @@
 //! yields one measurement for each peer or percentile. Rows run one after the
 //! other on an otherwise idle machine.
 
+mod compliance;
 mod halt;
 mod import;
 mod machine;
@@ -176,6 +177,11 @@ const ROWS: &[Row] = &[
         id: "rollout.3",
         about: "200 open rollouts at 5,000 sites planned",
         run: |scale| Box::pin(async move { rollout::planner(scale) }),
+    },
+    Row {
+        id: "machines.4",
+        about: "compliance of a million machines by geography",
+        run: |scale| Box::pin(async move { compliance::compliance(scale) }),
     },
     Row {
         id: "machines.5",

@@ -82,7 +82,7 @@ pub struct Register {
 impl Default for Register {
     fn default() -> Self {
         Self {
-            parts: vec![Arc::new(Part::new()); PARTS],
+            parts: (0..PARTS).map(|_| Arc::default()).collect(),
             places: Arc::default(),
             revisions: Arc::default(),
             machines: 0,

@@ -241,7 +241,7 @@ fn of_each_update_the_newest_revision_counts() {
     let rows: BTreeMap<_, _> = [(old.clone(), 'a'), (new.clone(), 'b'), (revision(2), 'c')].into();
     let ordinal = |id: &RevisionId| if *id == old { 9 } else { 3 };
     let newest = census::newest(rows, ordinal);
-    assert_eq!(newest.into_iter().map(|(_, row)| row).collect::<String>(), "ac");
+    assert_eq!(newest.into_values().collect::<String>(), "ac");
 }
 
 /// A machine joins, is counted anew, or leaves.

@@ -67,7 +67,7 @@ impl Desk {
             });
         });
         let mut rows: Vec<_> = kinds.into_iter().collect();
-        rows.sort_by(|(_, one), (_, other)| other.machines.cmp(&one.machines));
+        rows.sort_by_key(|(_, failing)| std::cmp::Reverse(failing.machines));
         let is_cut = rows.len() > MAX_FAILURES;
         let row = |((revision, code, looping), failing): ((RevisionId, i64, bool), Failing)| {
             wire::FailureRow {
