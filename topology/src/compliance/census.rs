@@ -97,16 +97,19 @@ impl Since {
 /// Machines by place.
 pub fn by_place(survey: &mut Survey<'_>, scope: Scope<'_>) -> BTreeMap<Place, Census> {
     let since = Since::of(survey.demands().now());
-    let mut counts: BTreeMap<Place, Census> = BTreeMap::new();
+    // By number: there are far more machines than places.
+    let mut counts: Vec<Option<(Place, Census)>> = Vec::new();
     survey.each(scope, |judged| {
+        let number = judged.number as usize;
+        if counts.len() <= number {
+            counts.resize(number + 1, None);
+        }
+        let (_, census) =
+            counts[number].get_or_insert_with(|| (judged.place.clone(), Census::default()));
         let withheld = judged.needs.iter().any(Need::is_withheld);
-        let census = match counts.get_mut(judged.place) {
-            Some(census) => census,
-            None => counts.entry(judged.place.clone()).or_default(),
-        };
         census.count(judged.seen, judged.verdict, withheld, since);
     });
-    counts
+    counts.into_iter().flatten().collect()
 }
 
 /// The first steps of a site's path.

@@ -14,7 +14,7 @@ use crate::rollout::{self, Action, Closed, Order, Rollout, RolloutSet, Share};
 use crate::tally::Place;
 
 /// To which machines of a place a revision is open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Openness {
     /// To all.
     Everyone,
@@ -25,7 +25,7 @@ pub enum Openness {
 }
 
 /// What is asked of the machines of a group at a site about a revision.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Demand {
     /// How bad it is not to have it.
     pub severity: Option<Severity>,
@@ -35,6 +35,30 @@ pub struct Demand {
     pub due_inside: Deadline,
     /// To whom it is open.
     pub openness: Openness,
+}
+
+/// The part of a demand that is the same for all places of a group.
+#[derive(Debug, Clone, Copy)]
+pub struct GroupDemand<'a> {
+    offer: Offer<'a>,
+    /// By which plan it is asked.
+    pub plan: &'a Rollout,
+    severity: Option<Severity>,
+    due_exposed: Deadline,
+    due_inside: Deadline,
+}
+
+impl GroupDemand<'_> {
+    /// The demand on a place where it is open to these.
+    #[must_use]
+    pub const fn with(&self, openness: Openness) -> Demand {
+        Demand {
+            severity: self.severity,
+            due_exposed: self.due_exposed,
+            due_inside: self.due_inside,
+            openness,
+        }
+    }
 }
 
 impl Demand {
@@ -94,29 +118,39 @@ impl<'a> Demands<'a> {
         self.groups.keys().any(|group| self.plan(revision, group).is_some())
     }
 
-    /// What is asked of all machines of a place about a revision; `None`: nothing.
+    /// What is asked of a group about a revision, wherever its machines are; `None`:
+    /// nothing.
     #[must_use]
-    pub fn of(&self, revision: &RevisionId, place: &Place) -> Option<Demand> {
-        let (offer, plan) = self.plan(revision, &place.group)?;
-        let whose = (None, &place.group, Some(&place.site));
-        if self.of_others.iter().any(|one| one.holds(revision, whose, self.now)) {
-            return None;
-        }
-        let is_shared = || plan.waves.iter().any(|wave| wave.share != Share::ALL);
-        let openness = match self.opening(&offer, plan, &place.group, &place.site, None) {
-            Ok(()) => Openness::Everyone,
-            Err(_) if is_shared() => Openness::Some,
-            // The plan goes elsewhere.
-            Err(Closed::NotCovered { .. }) => return None,
-            Err(_) => Openness::Nobody,
-        };
+    pub fn of_group(&self, revision: &RevisionId, group: &GroupName) -> Option<GroupDemand<'a>> {
+        let (offer, plan) = self.plan(revision, group)?;
         let facts = (self.facts)(revision)?;
-        Some(Demand {
+        Some(GroupDemand {
+            offer,
+            plan,
             severity: facts.severity,
             due_exposed: plan.deadline.deadline(&facts, true),
             due_inside: plan.deadline.deadline(&facts, false),
-            openness,
         })
+    }
+
+    /// To whom at a place everything is open that a plan opens; `None`: the plan goes
+    /// elsewhere.
+    #[must_use]
+    pub fn openness(&self, of: &GroupDemand<'a>, place: &Place) -> Option<Openness> {
+        let is_shared = || of.plan.waves.iter().any(|wave| wave.share != Share::ALL);
+        match self.opening(&of.offer, of.plan, &place.group, &place.site, None) {
+            Ok(()) => Some(Openness::Everyone),
+            Err(_) if is_shared() => Some(Openness::Some),
+            Err(Closed::NotCovered { .. }) => None,
+            Err(_) => Some(Openness::Nobody),
+        }
+    }
+
+    /// Whether all machines of a place do without a revision.
+    #[must_use]
+    pub fn is_without(&self, revision: &RevisionId, place: &Place) -> bool {
+        let whose = (None, &place.group, Some(&place.site));
+        self.of_others.iter().any(|one| one.holds(revision, whose, self.now))
     }
 
     /// Whether a demand on a place is one on a machine there, and whether what is

@@ -54,6 +54,11 @@ impl<T: Clone + Eq + Hash> Pool<T> {
         self.slots.get(number as usize)?.as_ref().map(|(value, _)| value)
     }
 
+    /// One more than the greatest number that was in use.
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
     /// The value of each number from 0 on; nothing where it is not in use.
     pub(super) fn values(&self) -> impl Iterator<Item = Option<&T>> {
         self.slots.iter().map(|slot| slot.as_ref().map(|(value, _)| value))

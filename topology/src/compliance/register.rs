@@ -4,8 +4,7 @@
 //! A copy shares everything with its original until one of them is changed, and then
 //! all but a few hundred machines; so whoever asks takes one and holds nobody up.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -17,8 +16,8 @@ use crate::name::MachineName;
 use crate::revision::RevisionId;
 use crate::tally::{Machine, Place, Standing};
 
-/// Parts that are copied each for itself: of a million machines some 250.
-const PARTS: usize = 4096;
+/// Machines that are copied together when one of them changes.
+const MAX_LEAF: usize = 512;
 
 /// What is known of a machine beside its words.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -68,26 +67,18 @@ pub(super) struct Entry {
     pub(super) lacks: Box<[Lack]>,
 }
 
-type Part = BTreeMap<MachineName, Entry>;
+/// Machines that follow each other, by name.
+type Leaf = Vec<(MachineName, Entry)>;
 
 /// Every machine that counts.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Register {
-    parts: Vec<Arc<Part>>,
+    /// In the order of their machines; each with a name that none of its own is before,
+    /// but for the first.
+    leaves: Vec<(MachineName, Arc<Leaf>)>,
     pub(super) places: Arc<Pool<Place>>,
     pub(super) revisions: Arc<Pool<RevisionId>>,
     machines: u64,
-}
-
-impl Default for Register {
-    fn default() -> Self {
-        Self {
-            parts: (0..PARTS).map(|_| Arc::default()).collect(),
-            places: Arc::default(),
-            revisions: Arc::default(),
-            machines: 0,
-        }
-    }
 }
 
 impl Register {
@@ -108,19 +99,47 @@ impl Register {
         let lacks = lacks.collect();
         let place = Arc::make_mut(&mut self.places).take(&machine.place);
         let entry = Entry { place, seen: machine.seen, told, lacks };
-        let before = Arc::make_mut(&mut self.parts[part(name)]).insert(name.clone(), entry);
-        match before {
+        match self.insert(name, entry) {
             Some(before) => self.release(&before),
             None => self.machines += 1,
         }
     }
 
+    fn insert(&mut self, name: &MachineName, entry: Entry) -> Option<Entry> {
+        if self.leaves.is_empty() {
+            self.leaves.push((name.clone(), Arc::default()));
+        }
+        let at = self.leaf(name);
+        let leaf = Arc::make_mut(&mut self.leaves[at].1);
+        match leaf.binary_search_by(|(one, _)| one.cmp(name)) {
+            Ok(found) => return Some(std::mem::replace(&mut leaf[found].1, entry)),
+            Err(place) => leaf.insert(place, (name.clone(), entry)),
+        }
+        if leaf.len() > MAX_LEAF {
+            let rest = leaf.split_off(MAX_LEAF / 2);
+            let first = rest[0].0.clone();
+            self.leaves.insert(at + 1, (first, Arc::new(rest)));
+        }
+        None
+    }
+
+    /// The leaf where a machine is, if it is anywhere.
+    fn leaf(&self, name: &MachineName) -> usize {
+        self.leaves.partition_point(|(first, _)| first <= name).saturating_sub(1)
+    }
+
     /// A machine counts no more.
     pub fn remove(&mut self, name: &MachineName) {
-        if let Some(before) = Arc::make_mut(&mut self.parts[part(name)]).remove(name) {
-            self.release(&before);
-            self.machines -= 1;
+        let at = self.leaf(name);
+        let Some((_, leaf)) = self.leaves.get_mut(at) else { return };
+        let Ok(found) = leaf.binary_search_by(|(one, _)| one.cmp(name)) else { return };
+        let leaf = Arc::make_mut(leaf);
+        let (_, before) = leaf.remove(found);
+        if leaf.is_empty() {
+            self.leaves.remove(at);
         }
+        self.release(&before);
+        self.machines -= 1;
     }
 
     /// How many machines there are.
@@ -143,22 +162,25 @@ impl Register {
     }
 
     pub(super) fn get(&self, name: &MachineName) -> Option<(&MachineName, &Entry)> {
-        self.parts[part(name)].get_key_value(name)
+        let (_, leaf) = self.leaves.get(self.leaf(name))?;
+        let found = leaf.binary_search_by(|(one, _)| one.cmp(name)).ok()?;
+        let (name, entry) = &leaf[found];
+        Some((name, entry))
     }
 
-    /// Those of a scope, in no order.
+    /// Those of a scope, by name.
     pub(super) fn within(
         &self,
         scope: Scope<'_>,
     ) -> impl Iterator<Item = (&MachineName, &Place, &Entry)> {
         let places: Vec<Option<&Place>> =
             self.places.values().map(|place| place.filter(|place| scope.contains(place))).collect();
-        let entries = self.parts.iter().flat_map(|part| part.iter());
+        let entries = self.leaves.iter().flat_map(|(_, leaf)| leaf.iter());
         entries.filter_map(move |(name, entry)| Some((name, places[entry.place as usize]?, entry)))
     }
 
-    /// Machines of a scope that lack any of these revisions by their last word, in no
-    /// order. Whether that is asked of them does not matter.
+    /// Machines of a scope that lack any of these revisions by their last word, by
+    /// name. Whether that is asked of them does not matter.
     pub fn lacking(
         &self,
         revisions: &BTreeSet<RevisionId>,
@@ -181,10 +203,4 @@ impl Register {
         let revisions = Arc::make_mut(&mut self.revisions);
         entry.lacks.iter().for_each(|lack| revisions.release(lack.revision));
     }
-}
-
-/// The part of a machine; the same in every process.
-fn part(name: &MachineName) -> usize {
-    let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(name.as_str());
-    usize::try_from(hash % PARTS as u64).unwrap_or_default()
 }

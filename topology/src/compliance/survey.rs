@@ -6,9 +6,9 @@ use std::fmt;
 use jiff::{SignedDuration, Timestamp};
 
 use super::Verdict;
-use super::demand::{Demand, Demands};
+use super::demand::{Demand, Demands, GroupDemand, Openness};
 use super::register::{Entry, Lack, Register, Told};
-use crate::name::{MachineName, Site};
+use crate::name::{GroupName, MachineName, RolloutName, Site};
 use crate::revision::{RevisionId, Severity};
 use crate::rollout::deadline::Deadline;
 use crate::tally::{Area, Place, Standing};
@@ -99,6 +99,8 @@ pub struct Judged<'a> {
     pub name: &'a MachineName,
     /// Where it is.
     pub place: &'a Place,
+    /// The place's number in the register.
+    pub(super) number: u32,
     /// When it last spoke.
     pub seen: Option<Timestamp>,
     /// What it says of itself.
@@ -115,7 +117,65 @@ pub struct Survey<'a> {
     demands: &'a Demands<'a>,
     /// Who was not heard of since is unknown.
     heard_since: Timestamp,
-    known: HashMap<(u32, u32), Option<Demand>>,
+    asked: Asked<'a>,
+}
+
+/// What is asked by place and revision, found once each: what is the same for a group
+/// once for it, and where a plan has come to once for a place. Few demands differ, so
+/// a place costs four bytes for each revision that anybody lacks.
+#[derive(Default)]
+struct Asked<'a> {
+    of_groups: HashMap<(u32, GroupName), Option<GroupDemand<'a>>>,
+    open: HashMap<(RolloutName, u32), Option<Openness>>,
+    different: Vec<Option<Demand>>,
+    numbers: HashMap<Option<Demand>, u32>,
+    /// By place, then by revision: the number of the demand and 1; 0 where it was not
+    /// looked for yet.
+    places: Vec<Vec<u32>>,
+}
+
+impl<'a> Asked<'a> {
+    fn get(
+        &mut self,
+        demands: &Demands<'a>,
+        revisions: usize,
+        (number, revision): (u32, &RevisionId),
+        (at, place): (u32, &Place),
+    ) -> Option<Demand> {
+        if self.places.len() <= at as usize {
+            self.places.resize(at as usize + 1, Vec::new());
+        }
+        let row = &mut self.places[at as usize];
+        if row.is_empty() {
+            row.resize(revisions, 0);
+        }
+        let known = row[number as usize];
+        if known > 0 {
+            return self.different[known as usize - 1];
+        }
+        let demand = self.find(demands, (number, revision), (at, place));
+        let slot = *self.numbers.entry(demand).or_insert_with(|| {
+            self.different.push(demand);
+            // There are no more than numbers of places and revisions.
+            u32::try_from(self.different.len()).unwrap_or(u32::MAX)
+        });
+        self.places[at as usize][number as usize] = slot;
+        demand
+    }
+
+    fn find(
+        &mut self,
+        demands: &Demands<'a>,
+        (number, revision): (u32, &RevisionId),
+        (at, place): (u32, &Place),
+    ) -> Option<Demand> {
+        let of_group = self.of_groups.entry((number, place.group.clone()));
+        let of_group = of_group.or_insert_with(|| demands.of_group(revision, &place.group));
+        let of_group = of_group.as_ref()?;
+        let open = self.open.entry((of_group.plan.name.clone(), at));
+        let openness = (*open.or_insert_with(|| demands.openness(of_group, place)))?;
+        (!demands.is_without(revision, place)).then(|| of_group.with(openness))
+    }
 }
 
 impl<'a> Survey<'a> {
@@ -128,7 +188,7 @@ impl<'a> Survey<'a> {
         stale_after: SignedDuration,
     ) -> Self {
         let heard_since = demands.now().checked_sub(stale_after).unwrap_or(Timestamp::MIN);
-        Self { register, demands, heard_since, known: HashMap::new() }
+        Self { register, demands, heard_since, asked: Asked::default() }
     }
 
     /// What machines are asked.
@@ -146,7 +206,7 @@ impl<'a> Survey<'a> {
         Some(look(self.judged(name, place, entry, &needs)))
     }
 
-    /// Judges all machines of a scope, in no order.
+    /// Judges all machines of a scope, by name.
     pub fn each(&mut self, scope: Scope<'_>, mut visit: impl FnMut(Judged<'_>)) {
         let register = self.register;
         let mut needs = Vec::new();
@@ -169,7 +229,15 @@ impl<'a> Survey<'a> {
             true => needs.iter().map(Need::verdict).max().unwrap_or(Verdict::Compliant),
             false => Verdict::Unknown,
         };
-        Judged { name, place, seen: entry.seen, told: entry.told, verdict, needs }
+        Judged {
+            name,
+            place,
+            number: entry.place,
+            seen: entry.seen,
+            told: entry.told,
+            verdict,
+            needs,
+        }
     }
 
     fn needs(
@@ -181,12 +249,14 @@ impl<'a> Survey<'a> {
     ) {
         for lack in &entry.lacks {
             let Some(revision) = self.register.revisions.get(lack.revision) else { continue };
-            let demand = self
-                .known
-                .entry((lack.revision, entry.place))
-                .or_insert_with(|| self.demands.of(revision, place));
+            let demand = self.asked.get(
+                self.demands,
+                self.register.revisions.len(),
+                (lack.revision, revision),
+                (entry.place, place),
+            );
             let Some(demand) = demand else { continue };
-            let Some(is_open) = self.demands.on(demand, revision, place, name) else { continue };
+            let Some(is_open) = self.demands.on(&demand, revision, place, name) else { continue };
             let due = demand.due(entry.told.exposed);
             let is_past = matches!(due, Deadline::By(at) if at < self.demands.now());
             let severity = demand.severity;

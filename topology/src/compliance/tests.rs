@@ -311,3 +311,29 @@ fn count(register: &Register, demands: &Demands<'_>) -> BTreeMap<Place, Census> 
     let mut survey = Survey::new(register, demands, survey::STALE_AFTER);
     census::by_place(&mut survey, Scope::default())
 }
+
+#[test]
+fn many_machines_come_in_any_order_and_are_told_by_name() {
+    let world = World::new();
+    let demands = world.demands(25);
+    let mut register = Register::default();
+    let names: Vec<MachineName> =
+        (0..3000).map(|number| name(&format!("pc-{number:04}"))).collect();
+    let shuffled = || (0..names.len()).map(|index| &names[index * 1009 % names.len()]);
+    for one in shuffled() {
+        register.put(one, &machine("emea/fr", 24, vec![(1, needed())]), Told::default());
+    }
+    let mut told = Vec::new();
+    let mut survey = Survey::new(&register, &demands, survey::STALE_AFTER);
+    survey.each(Scope::default(), |judged| told.push(judged.name.clone()));
+    assert_eq!(told, names);
+    assert!(names.iter().all(|one| survey.one(one, |judged| judged.needs.len()) == Some(1)));
+    let wanted = [revision(1)].into();
+    assert_eq!(register.lacking(&wanted, Scope::default()).count(), names.len());
+    for one in shuffled() {
+        register.remove(one);
+        assert_eq!(register.place(one), None);
+    }
+    assert!(register.is_empty());
+    assert_eq!(register.lacking(&wanted, Scope::default()).count(), 0);
+}

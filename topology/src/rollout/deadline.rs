@@ -57,7 +57,7 @@ pub struct Facts {
 }
 
 /// A deadline.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Deadline {
     /// By then.
     By(Timestamp),

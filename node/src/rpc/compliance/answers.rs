@@ -167,21 +167,14 @@ impl Desk {
         to: &mpsc::Sender<Result<wire::MachineVerdict, Status>>,
     ) {
         self.survey(|survey| {
-            let mut names: Vec<MachineName> = Vec::new();
+            let mut told = 0;
             survey.each(asked.scope(), |judged| {
-                if wanted.is(&judged) {
-                    names.push(judged.name.clone());
+                if told < wanted.limit && wanted.is(&judged) && !to.is_closed() {
+                    told += 1;
+                    // Whoever does not listen any more is told no more.
+                    let _ = to.blocking_send(Ok(verdict(&judged)));
                 }
             });
-            names.sort_unstable();
-            for name in names.iter().take(wanted.limit) {
-                let told = survey.one(name, |judged| verdict(&judged));
-                if let Some(told) = told
-                    && to.blocking_send(Ok(told)).is_err()
-                {
-                    return;
-                }
-            }
         });
     }
 
