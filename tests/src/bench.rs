@@ -5,6 +5,7 @@
 //! other on an otherwise idle machine.
 
 mod compliance;
+mod events;
 mod halt;
 mod import;
 mod machine;
@@ -177,6 +178,11 @@ const ROWS: &[Row] = &[
         id: "rollout.3",
         about: "200 open rollouts at 5,000 sites planned",
         run: |scale| Box::pin(async move { rollout::planner(scale) }),
+    },
+    Row {
+        id: "machines.2",
+        about: "events that one branch takes in durably",
+        run: |scale| Box::pin(events::accepted(scale)),
     },
     Row {
         id: "machines.4",
