@@ -351,6 +351,11 @@ pub(crate) fn command() -> clap::Command {
 }
 
 fn run(context: &Context, command: Command) -> anyhow::Result<()> {
+    // Before anything is done.
+    let has_rows = matches!(&command, Command::Report(report) if report.has_rows());
+    if context.output.form() == output::Form::Csv && !has_rows {
+        return Err(Exit::Usage.error(output::NO_ROWS.to_owned()));
+    }
     // Two libraries with different ideas of a default provider may be linked;
     // a second call finds the provider set, which is what is wanted.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();

@@ -180,6 +180,12 @@ async fn who_lacks_what_is_counted_and_named_at_every_level() -> Result<()> {
     ensure!(csv.lines().count() == 2 && csv.starts_with("key,severity,machines"), "{csv}");
     ensure!(csv.contains("workstations,,5,4,4,1,1,1,2,1,20.0 %"), "{csv}");
 
+    // Nothing is done where the answer could not be told so.
+    let mut csv = company.cluster.node(PRIMARY)?.command()?;
+    csv.args(["--output", "csv", "machine", "revoke", "pc-1", "--comment", "none"]);
+    let refused = csv.output().await?;
+    ensure!(refused.status.code() == Some(64), "{refused:?}");
+
     // An exception makes one of them compliant, and is listed with its age.
     let except = [
         "exception",

@@ -14,6 +14,10 @@ use super::exit::Exit;
 /// whole lines: cells folded to a few letters help nobody.
 const MIN_WIDTH: u16 = 60;
 
+/// What a command without rows says to `--output csv`.
+pub(crate) const NO_ROWS: &str =
+    "this command has no rows for CSV, only some reports do; use --output json or table";
+
 /// How results are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Form {
@@ -96,10 +100,7 @@ impl Output {
             }
             Form::Csv => match answer.sheet() {
                 Some(sheet) => sheet.csv()?,
-                None => {
-                    let why = "this command has no rows for CSV; use --output json or table";
-                    return Err(Exit::Usage.error(why.to_owned()));
-                }
+                None => return Err(Exit::Usage.error(NO_ROWS.to_owned())),
             },
         };
         write(&text)

@@ -6,7 +6,7 @@ use patchmesh_topology::name::{GroupName, Site};
 use patchmesh_topology::revision::RevisionId;
 use serde::Serialize;
 
-use super::output::{Answer, table};
+use super::output::{Answer, Sheet, table};
 use super::{Context, answer, grpc};
 
 mod compliance;
@@ -174,9 +174,36 @@ impl Answer for Counted {
         let cut = if self.is_cut { "; more sites than fit here: name one with --site" } else { "" };
         format!("{text}\n{} revisions counted{cut}\n", self.revisions)
     }
+
+    fn sheet(&self) -> Option<Sheet> {
+        let header = [
+            "site",
+            "group",
+            "known",
+            "seen_day",
+            "seen_week",
+            "reached",
+            "pending",
+            "installed",
+            "removed",
+            "failed",
+            "declined",
+            "last_at",
+        ];
+        let rows = self.rows.iter().map(|row| row.cells(row.site.as_deref().unwrap_or_default()));
+        Some(Sheet::new(header, rows))
+    }
 }
 
 impl Report {
+    /// Whether its answer is made of rows.
+    pub(crate) const fn has_rows(&self) -> bool {
+        !matches!(
+            self,
+            Self::Machine(_) | Self::Quarantine(_) | Self::Legacy(_) | Self::ImportIis(_)
+        )
+    }
+
     pub(crate) async fn run(self, context: &Context) -> anyhow::Result<()> {
         match self {
             Report::Summary(command) => command.run(context).await,
