@@ -82,6 +82,7 @@ pub(super) struct Parts {
     credentials: Arc<Credentials>,
     ca: rustls_pki_types::CertificateDer<'static>,
     issuer: Issuer,
+    standing: compliance::Service,
     shop: Shop,
     ways: Ways,
     intake: Intake,
@@ -306,7 +307,12 @@ impl Parts {
             tasks.spawn(policies::automatic::run(context.clone(), stop.clone()));
         }
         let (intake, stop) = (taken, stop.clone());
-        Ok(Self { context, credentials, ca, issuer, shop, ways, intake, verifier, stop })
+        let above = match &issuer {
+            Issuer::Here(_) => None,
+            Issuer::Above(channel) => Some(channel.clone()),
+        };
+        let standing = compliance::Service::new(context.clone(), above);
+        Ok(Self { context, credentials, ca, issuer, standing, shop, ways, intake, verifier, stop })
     }
 
     pub(super) const fn context(&self) -> &Context {
@@ -341,17 +347,8 @@ impl Parts {
 
     /// Everything: gRPC and the open routes.
     pub(super) async fn router(&self) -> Result<Router, Error> {
-        let quarantine = compliance::quarantine::route(self.standing(), self.guard());
+        let quarantine = compliance::quarantine::route(self.standing.clone(), self.guard());
         Ok(self.services().await?.merge(self.open_routes()).merge(quarantine))
-    }
-
-    /// How machines stand, as far as this node may tell.
-    fn standing(&self) -> compliance::Service {
-        let above = match &self.issuer {
-            Issuer::Here(_) => None,
-            Issuer::Above(channel) => Some(channel.clone()),
-        };
-        compliance::Service::new(self.context.clone(), above)
     }
 
     fn guard(&self) -> Guard {
@@ -418,7 +415,7 @@ impl Parts {
             .add_service(LinksServer::new(links::Service::new(context.clone())))
             .add_service(MachinesServer::new(machines::Service::new(context.clone())))
             .add_service(
-                ComplianceServer::new(self.standing()).max_encoding_message_size(usize::MAX),
+                ComplianceServer::new(self.standing.clone()).max_encoding_message_size(usize::MAX),
             )
             .add_service(
                 // Room for what says how long the batches are.

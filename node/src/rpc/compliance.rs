@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::Stream;
@@ -17,7 +18,9 @@ use patchmesh_proto::admin::compliance_server::Compliance;
 use patchmesh_topology::compliance::survey::{STALE_AFTER, Scope};
 use patchmesh_topology::name::{GroupName, NodeName, Site};
 use patchmesh_topology::tally::Area;
-use tokio::sync::mpsc;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
@@ -51,6 +54,8 @@ pub struct Service {
     node: Context,
     /// The way to the parent; none at the primary.
     above: Option<Channel>,
+    /// Questions that are answered at once.
+    turns: Arc<Semaphore>,
 }
 
 /// Which machines a question is about, checked.
@@ -76,8 +81,8 @@ impl Asked {
 impl Service {
     /// Of this node, with the way to its parent.
     #[must_use]
-    pub const fn new(node: Context, above: Option<Channel>) -> Self {
-        Self { node, above }
+    pub fn new(node: Context, above: Option<Channel>) -> Self {
+        Self { node, above, turns: Arc::new(Semaphore::new(MAX_AT_ONCE)) }
     }
 
     /// Which of `sites` a caller may ask about here; none: all that this node may.
@@ -122,10 +127,11 @@ impl Service {
         Some(client.max_decoding_message_size(MAX_ANSWER))
     }
 
-    /// What the primary answers with.
-    fn desk(&self, stale_seconds: u64) -> Result<Desk, Status> {
-        let primary = self.node.primary()?;
-        Ok(Desk::new(self.node.generation(), primary.ledger.clone(), stale(stale_seconds)?))
+    /// What the primary answers with, when it is this question's turn.
+    async fn desk(&self, stale_seconds: u64) -> Result<Desk, Status> {
+        let (primary, stale_after) = (self.node.primary()?, stale(stale_seconds)?);
+        let turn = self.turns.clone().acquire_owned().await.map_err(|_| ending())?;
+        Ok(Desk::new(self.node.generation(), primary.ledger.clone(), stale_after, turn))
     }
 
     /// Machines with their verdicts, for whoever may ask.
@@ -143,17 +149,40 @@ impl Service {
             let answer = parent.list_verdicts(Request::new(request)).await.map_err(not_reached)?;
             return Ok(Box::pin(answer.into_inner()));
         }
-        let (desk, asked) = (self.desk(request.stale_seconds)?, asked(scope)?);
-        let wanted = answers::wanted(&request)?;
+        let (asked, wanted) = (asked(scope)?, answers::wanted(&request)?);
+        let (desk, runtime) = (self.desk(request.stale_seconds).await?, Handle::current());
         let (sender, receiver) = mpsc::channel(AHEAD);
         // It ends when all are told, or nobody listens any more.
-        tokio::task::spawn_blocking(move || desk.tell(&asked, &wanted, &sender));
+        tokio::task::spawn_blocking(move || {
+            desk.tell(&asked, &wanted, |told| pass(&runtime, &sender, told));
+        });
         Ok(Box::pin(ReceiverStream::new(receiver)))
     }
 }
 
+/// Passes a machine on; says whether anybody listens still. Whoever takes nothing
+/// for [`TIMEOUT`] does not.
+fn pass(
+    runtime: &Handle,
+    to: &mpsc::Sender<Result<wire::MachineVerdict, Status>>,
+    told: wire::MachineVerdict,
+) -> bool {
+    match to.try_send(Ok(told)) {
+        Ok(()) => true,
+        Err(TrySendError::Closed(_)) => false,
+        Err(TrySendError::Full(told)) => runtime.block_on(to.send_timeout(told, TIMEOUT)).is_ok(),
+    }
+}
+
+fn ending() -> Status {
+    Status::unavailable("the node is shutting down")
+}
+
 /// Bytes of an answer at most.
 const MAX_ANSWER: usize = 64 << 20;
+
+/// Questions that the primary answers at once: each has a copy of what it asks about.
+const MAX_AT_ONCE: usize = 4;
 
 fn stale(seconds: u64) -> Result<SignedDuration, Status> {
     if seconds == 0 {
@@ -206,7 +235,8 @@ macro_rules! answer {
             request.scope = Some(scope);
             return parent.$method(bounded(request)).await.map_err(not_reached);
         }
-        let (desk, asked) = ($service.desk($stale(&request))?, asked(scope)?);
+        let asked = asked(scope)?;
+        let desk = $service.desk($stale(&request)).await?;
         off(move || desk.$method(&asked, &request)).await
     }};
 }
@@ -214,10 +244,8 @@ macro_rules! answer {
 async fn off<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Status> + Send + 'static,
 ) -> Result<Response<T>, Status> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(answer) => answer.map(Response::new),
-        Err(_) => Err(Status::unavailable("the node is shutting down")),
-    }
+    let answered = tokio::task::spawn_blocking(work);
+    answered.await.map_err(|_| ending())?.map(Response::new)
 }
 
 #[tonic::async_trait]
@@ -250,9 +278,9 @@ impl Compliance for Service {
         if let Some(mut parent) = self.parent() {
             return parent.judge_machine(bounded(request)).await.map_err(not_reached);
         }
-        let desk = self.desk(request.stale_seconds)?;
         let sites = std::mem::take(&mut request.sites);
         let asked = asked(wire::ReportScope { sites, ..wire::ReportScope::default() })?;
+        let desk = self.desk(request.stale_seconds).await?;
         off(move || desk.judge_machine(&asked, &request)).await
     }
 

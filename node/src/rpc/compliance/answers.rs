@@ -13,7 +13,7 @@ use patchmesh_topology::name::{MachineName, Site};
 use patchmesh_topology::node::Stage;
 use patchmesh_topology::revision::{RevisionId, Severity};
 use patchmesh_topology::rollout::deadline::Deadline;
-use tokio::sync::mpsc;
+use tokio::sync::OwnedSemaphorePermit;
 use tonic::Status;
 
 use super::Asked;
@@ -32,6 +32,8 @@ pub(super) struct Desk {
     pub(super) register: Register,
     pub(super) now: Timestamp,
     stale_after: SignedDuration,
+    /// The question's turn ends with it.
+    _turn: OwnedSemaphorePermit,
 }
 
 /// Which machines of a scope are listed.
@@ -70,9 +72,10 @@ impl Desk {
         generation: Arc<Generation>,
         ledger: Ledger,
         stale_after: SignedDuration,
+        turn: OwnedSemaphorePermit,
     ) -> Self {
-        let register = ledger.register();
-        Self { generation, ledger, register, now: Timestamp::now(), stale_after }
+        let (register, now) = (ledger.register(), Timestamp::now());
+        Self { generation, ledger, register, now, stale_after, _turn: turn }
     }
 
     /// Judges machines by what is asked at this moment.
@@ -159,20 +162,18 @@ impl Desk {
         rows.into_iter().map(unseen).collect()
     }
 
-    /// Tells the wanted machines by name, until nobody listens.
+    /// Passes the wanted machines on by name, until `pass` says that nobody listens.
     pub(super) fn tell(
         &self,
         asked: &Asked,
         wanted: &Wanted,
-        to: &mpsc::Sender<Result<wire::MachineVerdict, Status>>,
+        mut pass: impl FnMut(wire::MachineVerdict) -> bool,
     ) {
         self.survey(|survey| {
-            let mut told = 0;
+            let mut left = wanted.limit;
             survey.each(asked.scope(), |judged| {
-                if told < wanted.limit && wanted.is(&judged) && !to.is_closed() {
-                    told += 1;
-                    // Whoever does not listen any more is told no more.
-                    let _ = to.blocking_send(Ok(verdict(&judged)));
+                if left > 0 && wanted.is(&judged) {
+                    left = if pass(verdict(&judged)) { left - 1 } else { 0 };
                 }
             });
         });
