@@ -37,3 +37,5 @@ pub mod report;
 pub mod round;
 #[cfg(feature = "server")]
 pub mod state;
+#[cfg(feature = "server")]
+pub mod wake;

@@ -154,7 +154,8 @@ async fn run(
     let policy = Arc::new(parts.policy());
     let router = parts.router().await?;
     let meters = Some(parts.meters());
-    let secured = server::serve_tls(listener, tls, policy, router, options(), meters, stop.clone());
+    let many = server::Options::for_machines();
+    let secured = server::serve_tls(listener, tls, policy, router, many, meters, stop.clone());
     tasks.spawn(secured);
     let services = parts.services().await?;
     tasks.spawn(server::serve_unix(socket, services, options(), stop.clone()));

@@ -26,6 +26,7 @@ pub mod sealed;
 pub mod settle;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod wake;
 
 /// Batches of one request.
 pub const MAX_BATCHES: usize = 64;

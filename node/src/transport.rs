@@ -33,5 +33,16 @@ const MAX_HEADERS: u32 = 16 << 10;
 /// How often a silent connection is asked whether the peer is still there.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
 
+/// The largest frame between a node and a machine. What was read into stays allocated
+/// for as long as the connection, and of those there are thousands.
+const MACHINE_FRAME: u32 = 16 << 10;
+
+/// HTTP/2 window of what a machine sends: a request has a few MiB at most.
+const MACHINE_WINDOW: u32 = 1 << 20;
+
+/// How often a machine asks whether its node is still there, and the node the machine:
+/// often enough for what forgets silent connections on the way.
+const MACHINE_KEEP_ALIVE: Duration = Duration::from_secs(240);
+
 /// How long the peer may take to answer that.
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);

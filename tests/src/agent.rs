@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use anyhow::{Context, Result};
 use base64::Engine;
@@ -12,7 +13,7 @@ use jiff::civil::Date;
 use rcgen::{CertificateParams, DistinguishedName, Issuer, KeyPair, SanType, date_time_ymd};
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 
 use crate::binaries;
 use crate::cluster::{Cluster, PRIMARY};
@@ -116,6 +117,17 @@ impl Machine {
     /// When it does not start.
     pub async fn round(&self) -> Result<Outcome> {
         self.round_in(&self.root).await
+    }
+
+    /// The agent, running for good with these arguments besides; it ends with the value.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start(&self, arguments: &[&str]) -> Result<Child> {
+        let mut command = Command::new(binaries::patchmesh()?);
+        command.args(["agent", "run", "--root"]).arg(&self.root).arg("--state").arg(self.state());
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        Ok(command.kill_on_drop(true).spawn()?)
     }
 
     /// What the agent says of each revision.

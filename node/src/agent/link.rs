@@ -12,6 +12,7 @@ use patchmesh_proto::identity::identity_client::IdentityClient;
 use patchmesh_proto::report::reports_client::ReportsClient;
 use patchmesh_proto::report::{
     GetBrakesRequest, GetDocumentsRequest, ReportRequest, ReportResponse, SignedBatch,
+    WatchRequest, WatchResponse,
 };
 use patchmesh_topology::digest::Digest;
 use patchmesh_topology::name::{MachineName, NodeName};
@@ -19,7 +20,7 @@ use patchmesh_topology::rollout::Brakes;
 use tokio::time::timeout;
 use tonic::body::Body;
 use tonic::transport::Channel;
-use tonic::{Code, Request, Status};
+use tonic::{Code, Request, Status, Streaming};
 use tower::{Service, ServiceExt};
 
 use crate::identity::files::Identity;
@@ -104,7 +105,7 @@ impl Link {
         let credentials = Credentials::new(identity)?;
         let expected = Expected::Node(node);
         let tls = tls::client(identity.ca(), Some(Arc::clone(&credentials)), expected)?;
-        let channel = channel::to_node(&url, tls).map_err(Error::Url)?;
+        let channel = channel::from_machine(&url, tls).map_err(Error::Url)?;
         Ok(Self { url, channel, credentials })
     }
 
@@ -221,6 +222,19 @@ impl Link {
         };
         // One that cannot be read is of a newer version, and cannot be kept to.
         Ok(answer.brakes.into_iter().filter_map(|one| one.try_into().ok()).collect())
+    }
+
+    /// The node's words, as they come; see [`super::wake`].
+    ///
+    /// # Errors
+    /// The node cannot be reached or refuses.
+    pub async fn watch(&self) -> Result<Streaming<WatchResponse>, Error> {
+        let mut client = self.reports();
+        let unreachable = |why: String| Error::Unreachable { url: self.url.to_string(), why };
+        let answer = timeout(PATIENCE, client.watch(WatchRequest {}))
+            .await
+            .map_err(|_| unreachable(format!("no answer within {} s", PATIENCE.as_secs())))?;
+        Ok(answer.map_err(|status| self.refused(status))?.into_inner())
     }
 
     /// Hands batches over.

@@ -18,6 +18,7 @@ use patchmesh_topology::name::{GroupName, MachineName, NodeName, Site};
 use patchmesh_topology::revision::RevisionId;
 use patchmesh_topology::rollout::Brakes;
 use patchmesh_topology::tally::{Outcome, Phase};
+use tokio::sync::watch;
 
 use super::chain::{self, Chain, Follower};
 use super::decide::{Asking, Item, decide};
@@ -28,6 +29,7 @@ use super::queue::{self, Event, Queue};
 use super::renew;
 use super::report::{self, Reporter, facts};
 use super::state::{self, CutOff, Joined, Memory, State, Tried};
+use super::wake::{self, Word};
 use crate::identity::certificate::Validity;
 use crate::identity::files::Identity;
 use crate::identity::renewal;
@@ -171,6 +173,21 @@ impl Agent {
     #[must_use]
     pub fn with_hooks(self, hooks: Hooks) -> Self {
         Self { hooks, ..self }
+    }
+
+    /// Listens to the node from now on, until the receiver is dropped or the runtime ends.
+    #[must_use]
+    pub fn listen(&self) -> watch::Receiver<Option<Word>> {
+        let (heard, words) = watch::channel(None);
+        let part = self.jitter(Duration::from_secs(1)).as_secs_f64();
+        let (link, gone) = (self.link.clone(), heard.clone());
+        tokio::spawn(async move {
+            tokio::select! {
+                () = wake::listen(link, part, heard) => {}
+                () = gone.closed() => {}
+            }
+        });
+        words
     }
 
     /// Goes through one round.

@@ -29,10 +29,11 @@ use crate::generation::retention::KEEP_AT_LEAST;
 use crate::generation::{Current, Generation, names, past, storage};
 use crate::http::{BlobRead, ByteStream, Served, Snapshot, Stored, Unavailable};
 use crate::log::in_one_line;
+use crate::reports::wake::{Served as Known, Wake};
 use crate::store::Store;
 use crate::view::arrivals::Arrivals;
 use crate::view::shelf::{KEEP_FOR, Shelf};
-use crate::view::standing::{self, Board, Held, Standings};
+use crate::view::standing::{self, Board, Held, Standing, Standings};
 
 /// How many earlier generations' targets are kept at most: a change every
 /// twenty seconds for a day.
@@ -70,6 +71,8 @@ pub(super) struct Facts {
     pub(super) readiness: watch::Receiver<Readiness>,
     /// Told of what has not arrived.
     pub(super) awaited: watch::Sender<Awaited>,
+    /// Wakes the machines that listen.
+    pub(super) wake: Wake,
 }
 
 /// What is served at one moment.
@@ -104,6 +107,7 @@ impl Shop {
         };
         let arrivals = first.look(name, &generation);
         let present = first.next(name, generation, arrivals, Timestamp::now());
+        present.facts.wake.say(present.known(name));
         Self { present: Arc::new(ArcSwap::from_pointee(present)) }
     }
 
@@ -131,12 +135,13 @@ impl Shop {
                         return None;
                     }
                     let next = present.next(&name, generation, arrivals, Timestamp::now());
-                    let moment = next.next_moment(&name);
-                    Some((next, moment))
+                    let (moment, known) = (next.next_moment(&name), next.known(&name));
+                    Some((next, moment, known))
                 });
                 match next.await {
-                    Ok(Some((next, then))) => {
+                    Ok(Some((next, then, known))) => {
                         self.present.store(Arc::new(next));
+                        self.present.load().facts.wake.say(known);
                         moment = then;
                     }
                     Ok(None) => {}
@@ -231,6 +236,28 @@ impl Present {
     fn next_moment(&self, name: &NodeName) -> Option<Timestamp> {
         let (generation, brakes) = (&self.generation, self.facts.brakes.held());
         standing::next_moment(generation, name, &brakes, Timestamp::now())
+    }
+
+    /// What machines are told of this.
+    fn known(&self, name: &NodeName) -> Known {
+        let payloads = self.shelves.values().flat_map(|shelf| shelf.payloads()).collect();
+        let pressing = standing::pressing(&self.generation, name, &payloads);
+        let mut known = Known::new(self.generation.number, pressing);
+        let stages = self.generation.mesh.node(name).map(|node| node.stages.clone());
+        let approvals = stages.iter().flatten().map(|stage| names::approvals(*stage));
+        // Whatever else the mesh's documents say opens nothing to a machine.
+        for name in approvals.chain([names::ROLLOUTS, names::WAVE_STATES, names::BINDINGS]) {
+            known.add(&self.generation.targets.get(name).map(|target| target.sha256));
+        }
+        for (audience, standing) in &self.standings {
+            known.add(&(audience, standing.as_ref().map(Standing::sets)));
+        }
+        for (name, brake) in self.facts.brakes.held().iter() {
+            known.add(&(name, brake.since, brake.until));
+        }
+        known.add(self.arrivals.awaited());
+        known.add(&self.next_moment(name));
+        known
     }
 
     /// Whether the node was cut off for longer than it may go on alone.

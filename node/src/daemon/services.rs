@@ -61,6 +61,7 @@ use crate::reports::intake::Intake;
 use crate::reports::outbox::{Lane, Outbox};
 use crate::reports::sealed::Verifier;
 use crate::reports::settle::settle;
+use crate::reports::wake::Wake;
 use crate::reports::{MAX_REQUEST as MAX_REPORTS, forward};
 use crate::rpc::context::Context;
 use crate::rpc::rights::Guard;
@@ -87,6 +88,7 @@ pub(super) struct Parts {
     ways: Ways,
     intake: Intake,
     verifier: Arc<Verifier>,
+    wake: Wake,
     stop: CancellationToken,
 }
 
@@ -269,7 +271,7 @@ impl Parts {
             Renewal::new(name.clone(), folder, identity, credentials.clone(), issuer.clone());
         tasks.spawn(renewal.run(stop.clone()));
         let ca_bytes = Bytes::copy_from_slice(ca_pem.as_bytes());
-        let board = Board::default();
+        let (board, wake) = (Board::default(), Wake::default());
         let facts = served::Facts {
             ca: ca_bytes,
             offline_grace: settings.offline_grace,
@@ -278,6 +280,7 @@ impl Parts {
             brakes: brakes.clone(),
             readiness: content.readiness(),
             awaited,
+            wake: wake.clone(),
         };
         let shop = Shop::new(&name, store.clone(), facts, generation, past_views);
         spawn_until(tasks, stop, shop.clone().follow(name.clone(), current.clone()));
@@ -312,7 +315,19 @@ impl Parts {
             Issuer::Above(channel) => Some(channel.clone()),
         };
         let standing = compliance::Service::new(context.clone(), above);
-        Ok(Self { context, credentials, ca, issuer, standing, shop, ways, intake, verifier, stop })
+        Ok(Self {
+            context,
+            credentials,
+            ca,
+            issuer,
+            standing,
+            shop,
+            ways,
+            intake,
+            verifier,
+            wake,
+            stop,
+        })
     }
 
     pub(super) const fn context(&self) -> &Context {
@@ -385,12 +400,11 @@ impl Parts {
             context.current.clone(),
         );
         let reported = reports::Service::new(
-            context.name.clone(),
-            context.current.clone(),
-            context.store.clone(),
+            context,
             self.intake.clone(),
             self.verifier.clone(),
-            context.brakes.clone(),
+            self.wake.clone(),
+            self.stop.clone(),
         );
         let (reporter, health) = tonic_health::server::health_reporter();
         reporter.set_serving::<ReplicationServer<serve::Service>>().await;

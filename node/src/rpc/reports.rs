@@ -1,8 +1,10 @@
 //! The reporting service: machines' batches, from machines and from child nodes.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
 use jiff::Timestamp;
 use patchmesh_proto::convert::timestamp_to_wire;
 use patchmesh_proto::document::{self, Document, MAX_DOCUMENT};
@@ -14,10 +16,12 @@ use patchmesh_topology::name::{MachineName, NodeName};
 use patchmesh_topology::report::{MAX_BATCH, MAX_DIGESTS, MAX_EVENTS};
 use prost::Message;
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use super::blocking;
+use super::context::Context;
 use super::status::internal;
 use crate::brakes::Brakes;
 use crate::generation::Current;
@@ -26,6 +30,7 @@ use crate::identity::places::{Place, Places};
 use crate::log::in_one_line;
 use crate::reports::intake::{Answer, COME_AGAIN, Error, Intake};
 use crate::reports::sealed::{Holder, Sealed, Verifier};
+use crate::reports::wake::Wake;
 use crate::reports::{MAX_BATCHES, MAX_REQUEST};
 use crate::store::Store;
 use crate::transport::server::Remote;
@@ -64,22 +69,32 @@ pub struct Service {
     brakes: Brakes,
     checks: Semaphore,
     turns: Places,
+    wake: Wake,
+    shutdown: CancellationToken,
 }
 
 impl Service {
-    /// Of the node `name`.
+    /// Of the node that `context` is about. Streams end with `shutdown`.
     #[must_use]
     pub fn new(
-        name: NodeName,
-        current: Current,
-        store: Store,
+        context: &Context,
         intake: Intake,
         verifier: Arc<Verifier>,
-        brakes: Brakes,
+        wake: Wake,
+        shutdown: CancellationToken,
     ) -> Self {
-        let checks = Semaphore::new(MAX_CHECKED_AT_ONCE);
-        let turns = Places::default();
-        Self { name, current, store, intake, verifier, brakes, checks, turns }
+        Self {
+            name: context.name.clone(),
+            current: context.current.clone(),
+            store: context.store.clone(),
+            brakes: context.brakes.clone(),
+            checks: Semaphore::new(MAX_CHECKED_AT_ONCE),
+            turns: Places::default(),
+            intake,
+            verifier,
+            wake,
+            shutdown,
+        }
     }
 
     /// Checks the batches of a request and takes the good ones.
@@ -244,6 +259,20 @@ impl Reports for Service {
         let store = self.store.clone();
         let documents = blocking(move || documents(&store, &digests)).await?;
         Ok(Response::new(wire::GetDocumentsResponse { documents }))
+    }
+
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<wire::WatchResponse, Status>> + Send>>;
+
+    async fn watch(
+        &self,
+        request: Request<wire::WatchRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let Peer::Machine(_) = Peer::of(&request) else {
+            return Err(Status::permission_denied("only machines are woken so"));
+        };
+        // The connection ends by itself when the certificate does.
+        let words = self.wake.words().map(|word| Ok(word.into()));
+        Ok(Response::new(words.take_until(self.shutdown.clone().cancelled_owned()).boxed()))
     }
 
     async fn report(

@@ -105,6 +105,7 @@ const RIGHTS: &[(&str, Right)] = &[
     // The service answers with documents that machines need and no others.
     ("/patchmesh.report.v1.Reports/GetDocuments", Right::Machine),
     ("/patchmesh.report.v1.Reports/GetBrakes", Right::Machine),
+    ("/patchmesh.report.v1.Reports/Watch", Right::Machine),
     // The service checks besides that each batch is the caller's own.
     ("/patchmesh.report.v1.Reports/Report", Right::Machine),
     // What it brings counts by the machines' signatures.
@@ -491,6 +492,7 @@ mod tests {
                     "/patchmesh.report.v1.Reports/Greet",
                     "/patchmesh.report.v1.Reports/GetDocuments",
                     "/patchmesh.report.v1.Reports/GetBrakes",
+                    "/patchmesh.report.v1.Reports/Watch",
                     "/patchmesh.report.v1.Reports/Report",
                 ]
             );

@@ -25,8 +25,8 @@ use super::address::{Host, NodeUrl};
 use super::ending::Ending;
 use super::metered::{Meter, Metered};
 use super::{
-    CONNECTION_WINDOW, KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT, MAX_FRAME, MAX_HEADERS,
-    STREAM_WINDOW,
+    CONNECTION_WINDOW, KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT, MACHINE_FRAME, MACHINE_KEEP_ALIVE,
+    MAX_FRAME, MAX_HEADERS, STREAM_WINDOW,
 };
 use crate::identity::tls::Fault;
 use crate::log::in_one_line;
@@ -128,14 +128,36 @@ pub fn to_metered_node(
     tls: Arc<ClientConfig>,
     meter: Option<Arc<dyn Meter>>,
 ) -> Result<Channel, Error> {
-    let endpoint = Endpoint::from_shared(url.as_str().to_owned())
-        .map_err(|source| Error::Url(url.clone(), source))?;
+    connecting(tuned(endpoint(url)?), url, tls, meter)
+}
+
+/// A machine's channel to its node: silent where nothing happens, for minutes.
+///
+/// # Errors
+/// As [`to_node`].
+pub fn from_machine(url: &NodeUrl, tls: Arc<ClientConfig>) -> Result<Channel, Error> {
+    let endpoint = tuned(endpoint(url)?)
+        .max_frame_size(MACHINE_FRAME)
+        .http2_keep_alive_interval(MACHINE_KEEP_ALIVE);
+    connecting(endpoint, url, tls, None)
+}
+
+fn endpoint(url: &NodeUrl) -> Result<Endpoint, Error> {
+    Endpoint::from_shared(url.as_str().to_owned()).map_err(|source| Error::Url(url.clone(), source))
+}
+
+fn connecting(
+    endpoint: Endpoint,
+    url: &NodeUrl,
+    tls: Arc<ClientConfig>,
+    meter: Option<Arc<dyn Meter>>,
+) -> Result<Channel, Error> {
     let url = url.clone();
     let connector = tower::service_fn(move |_: Uri| {
         let (url, tls, meter) = (url.clone(), Arc::clone(&tls), meter.clone());
         async move { dial(&url, tls, meter).await.map(TokioIo::new) }
     });
-    Ok(tuned(endpoint).connect_with_connector_lazy(connector))
+    Ok(endpoint.connect_with_connector_lazy(connector))
 }
 
 /// Where a connection leads to, and when it ends.
@@ -160,8 +182,7 @@ pub fn to_changing(
     first: &NodeUrl,
     destination: impl Fn() -> Destination + Send + Sync + 'static,
 ) -> Result<Channel, Error> {
-    let endpoint = Endpoint::from_shared(first.as_str().to_owned())
-        .map_err(|source| Error::Url(first.clone(), source))?;
+    let endpoint = endpoint(first)?;
     let connector = tower::service_fn(move |_: Uri| {
         let Destination { url, tls, meter, end } = destination();
         async move {

@@ -41,6 +41,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 /// Connections of one machine at a time: it needs one, and a second while it moves.
 const MAX_OF_A_MACHINE: usize = 4;
 
+/// Files that are no connections: the store's, payloads under way, other nodes.
+const OTHER_FILES: usize = 2048;
+
+/// The most connections of a node, whatever the system lets it have.
+const MOST_CONNECTIONS: usize = 131_072;
+
 /// Why a listener cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -89,6 +95,8 @@ pub struct Options {
     pub max_connections: usize,
     /// Of those, how many only nodes and users can have.
     pub reserved_for_peers: usize,
+    /// Of the others, how many those without a certificate can have.
+    pub max_strangers: usize,
     /// TLS handshakes at a time: they cost processor time before anyone has
     /// proven anything.
     pub max_handshakes: usize,
@@ -107,6 +115,7 @@ impl Default for Options {
         Self {
             max_connections: 4096,
             reserved_for_peers: 1024,
+            max_strangers: 3072,
             max_handshakes: 256,
             handshake_timeout: Duration::from_secs(10),
             header_timeout: Duration::from_secs(30),
@@ -114,6 +123,31 @@ impl Default for Options {
             drain: Duration::from_secs(10),
         }
     }
+}
+
+impl Options {
+    /// With as many connections as this process may have open files, less what else
+    /// it opens: each machine keeps one.
+    #[must_use]
+    pub fn for_machines() -> Self {
+        let options = Self::default();
+        let files = descriptors().saturating_sub(OTHER_FILES);
+        let max_connections = files.clamp(options.max_connections, MOST_CONNECTIONS);
+        Self { max_connections, ..options }
+    }
+}
+
+/// How many files this process may have open. The system lets it raise that up to a
+/// bound.
+fn descriptors() -> usize {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let before = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: before.maximum, maximum: before.maximum };
+    let now = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => before.maximum,
+        Err(_) => before.current,
+    };
+    now.map_or(usize::MAX, |now| usize::try_from(now).unwrap_or(usize::MAX))
 }
 
 /// Listens on a TCP address; port 0 takes any free one.
@@ -263,6 +297,8 @@ struct Door {
     app: Router,
     /// Connections of those without a certificate, and of machines.
     guests: Arc<Semaphore>,
+    /// Those without one, among them.
+    strangers: Arc<Semaphore>,
     machines: Places,
     handshakes: Semaphore,
     options: Options,
@@ -285,6 +321,7 @@ impl Door {
             policy,
             app,
             guests: Arc::new(Semaphore::new(guests)),
+            strangers: Arc::new(Semaphore::new(options.max_strangers)),
             machines: Places::default(),
             handshakes: Semaphore::new(options.max_handshakes),
             options,
@@ -329,7 +366,8 @@ impl Door {
         };
         let offered = session.peer_certificates().and_then(<[_]>::first).cloned();
         let full = |_| io::Error::other("too many clients without a certificate, or machines");
-        let enter = || Arc::clone(&self.guests).try_acquire_owned().map_err(full);
+        let enter = |room: &Arc<Semaphore>| Arc::clone(room).try_acquire_owned().map_err(full);
+        let mut _stranger = None;
         let (guest, _permit, _place) = match offered {
             Some(der) => {
                 let certificate = Certificate::parse(&der).map_err(io::Error::other)?;
@@ -338,7 +376,7 @@ impl Door {
                 }
                 let (mut permit, mut place) = (None, None);
                 if let Subject::Machine { name, .. } = &certificate.subject {
-                    permit = Some(enter()?);
+                    permit = Some(enter(&self.guests)?);
                     let entered = self.machines.enter(name, MAX_OF_A_MACHINE);
                     let many = || io::Error::other("too many connections of one machine");
                     place = Some(entered.ok_or_else(many)?);
@@ -346,7 +384,10 @@ impl Door {
                 let policy = Arc::clone(&self.policy);
                 (Guest::Certified { certificate: Arc::new(certificate), policy }, permit, place)
             }
-            None => (Guest::Known(Peer::Anonymous), Some(enter()?), None),
+            None => {
+                _stranger = Some(enter(&self.strangers)?);
+                (Guest::Known(Peer::Anonymous), Some(enter(&self.guests)?), None)
+            }
         };
         let connection = Connection {
             app: self.app.clone(),

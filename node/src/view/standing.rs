@@ -15,12 +15,12 @@ use patchmesh_proto::admin as wire;
 use patchmesh_proto::convert::timestamp_to_wire;
 use patchmesh_proto::wire as document;
 use patchmesh_topology::alert::Severity;
-use patchmesh_topology::digest::Digest;
+use patchmesh_topology::digest::{Digest, Sha256};
 use patchmesh_topology::name::{GroupName, NodeName, Site};
 use patchmesh_topology::node::{Group, Node, Stage};
 use patchmesh_topology::offer::Offer;
 use patchmesh_topology::revision::RevisionId;
-use patchmesh_topology::rollout::{Brakes, brake};
+use patchmesh_topology::rollout::{Brakes, Priority, brake};
 use patchmesh_topology::view::awaited::{self, Awaited};
 use patchmesh_topology::view::choice::{Allowed, Fit, choose};
 use patchmesh_topology::view::set::{Awaiting, Effective, SetId, moments, sets};
@@ -128,6 +128,29 @@ pub fn next_moment(
     offers.filter_map(|offer| moments(Offer { brakes, ..offer }).first().copied()).min()
 }
 
+/// What can't wait and is among the `payloads` that a node serves: known to be
+/// exploited or critical, or of an urgent plan.
+#[must_use]
+pub fn pressing(
+    generation: &Generation,
+    name: &NodeName,
+    payloads: &HashSet<&Sha256>,
+) -> BTreeSet<RevisionId> {
+    let stages = generation.mesh.node(name).map(|node| &node.stages);
+    let of_plans = generation.by_rollout().into_iter().filter(|((stage, plan), _)| {
+        let plan = generation.rollouts.rollouts.get(*plan);
+        let is_urgent = plan.is_some_and(|plan| plan.priority == Priority::Urgent);
+        is_urgent && stages.is_some_and(|stages| stages.contains(stage))
+    });
+    let assessed = generation.assessments.iter().filter(|(_, one)| one.is_pressing());
+    let is_served = |id: &&RevisionId| {
+        let revision = generation.revisions.get(id);
+        revision.is_some_and(|one| one.payloads.iter().any(|one| payloads.contains(&one.sha256)))
+    };
+    let pressing = of_plans.flat_map(|(_, of_plan)| of_plan).chain(assessed.map(|(id, _)| id));
+    pressing.filter(is_served).cloned().collect()
+}
+
 /// All that looking at the views of a stage has to do with.
 struct Look<'g> {
     generation: &'g Generation,
@@ -207,6 +230,12 @@ impl<'g> Look<'g> {
 }
 
 impl Standing {
+    /// What is open here, and what is served of it.
+    #[must_use]
+    pub const fn sets(&self) -> (SetId, SetId) {
+        (self.wanted, self.set)
+    }
+
     fn view(&self) -> &View {
         &self.full.view
     }

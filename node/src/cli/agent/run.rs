@@ -14,6 +14,7 @@ use serde::Serialize;
 use super::Folder;
 use super::reboot::{Due, RebootCommand};
 use crate::agent::round::{self, Agent, Done, Hooks};
+use crate::agent::wake::Pace;
 use crate::cli::Context;
 use crate::cli::exit::Exit;
 use crate::cli::output::{Answer, fields};
@@ -26,6 +27,9 @@ const SPREAD: Duration = Duration::from_secs(30 * 60);
 
 /// How often a restart that is due is looked after.
 const CHECK: Duration = Duration::from_secs(10 * 60);
+
+/// How long the node has to say its first word before the first round begins anyway.
+const FIRST_WORD: Duration = Duration::from_secs(3);
 
 /// The shortest time between two rounds.
 const SHORTEST: Duration = Duration::from_secs(60);
@@ -168,19 +172,31 @@ impl Run {
                 (failed, _) => Err(Exit::Failed.error(format!("{failed} could not be installed"))),
             };
         }
+        let (mut heard, mut pace) = (agent.listen(), Pace::default());
+        // So that the first round is about what the first word is about.
+        tokio::select! {
+            _ = stop.as_mut() => return Ok(()),
+            _ = tokio::time::timeout(FIRST_WORD, heard.changed()) => {}
+        }
         loop {
-            match agent.round().await {
-                Ok(done) => tracing::info!(
-                    generation = done.generation,
-                    installed = done.installed.len(),
-                    failed = done.failed.len(),
-                    "went through a round"
-                ),
-                Err(error) => {
-                    tracing::warn!(why = in_one_line(&error), "a round did not come to its end")
+            let word = heard.borrow_and_update().map(|word| word.state);
+            let looked_at = match agent.round().await {
+                Ok(done) => {
+                    tracing::info!(
+                        generation = done.generation,
+                        installed = done.installed.len(),
+                        failed = done.failed.len(),
+                        "went through a round"
+                    );
+                    word.filter(|_| done.cut_off.is_none())
                 }
-            }
-            let next = Instant::now() + self.wait(&agent, Timestamp::now());
+                Err(error) => {
+                    tracing::warn!(why = in_one_line(&error), "a round did not come to its end");
+                    None
+                }
+            };
+            let mut next = Instant::now() + self.wait(&agent, Timestamp::now());
+            let mut is_woken = false;
             loop {
                 if let Err(error) = self.restart(&mut agent, command).await {
                     tracing::warn!(why = in_one_line(&error), "cannot restart this machine");
@@ -194,7 +210,17 @@ impl Run {
                 tokio::select! {
                     _ = stop.as_mut() => return Ok(()),
                     () = tokio::time::sleep(wait) => {}
+                    Ok(()) = heard.changed() => {
+                        let Some(word) = *heard.borrow_and_update() else { continue };
+                        let at = pace.earliest(Instant::now() + agent.jitter(word.within));
+                        if looked_at != Some(word.state) && at < next {
+                            (next, is_woken) = (at, true);
+                        }
+                    }
                 }
+            }
+            if is_woken {
+                pace.began(Instant::now());
             }
         }
     }

@@ -27,11 +27,11 @@ use tower::ServiceExt;
 
 use super::{Options, Remote};
 use crate::identity::CLOCK_SKEW;
-use crate::identity::certificate::Certificate;
+use crate::identity::certificate::{Certificate, Subject};
 use crate::identity::peer::{Peer, PeerPolicy, Refusal};
 use crate::transport::{
-    CONNECTION_WINDOW, KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT, MAX_FRAME, MAX_HEADERS,
-    STREAM_WINDOW,
+    CONNECTION_WINDOW, KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT, MACHINE_FRAME, MACHINE_KEEP_ALIVE,
+    MACHINE_WINDOW, MAX_FRAME, MAX_HEADERS, STREAM_WINDOW,
 };
 
 /// How long a refused peer has to read why.
@@ -68,6 +68,11 @@ pub(super) enum Guest {
 }
 
 impl Guest {
+    fn is_machine(&self) -> bool {
+        let Self::Certified { certificate, .. } = self else { return false };
+        matches!(certificate.subject, Subject::Machine { .. })
+    }
+
     fn admit(&self) -> Result<Peer, Refusal> {
         match self {
             Guest::Known(peer) => Ok(peer.clone()),
@@ -134,7 +139,15 @@ impl Connection {
                 answer(app.clone(), guest.clone(), Arc::clone(&signals), request)
             }
         });
-        let builder = builder(self.protocol, &self.options);
+        let mut builder = builder(self.protocol, &self.options);
+        if self.guest.is_machine() {
+            builder
+                .http2()
+                .initial_stream_window_size(MACHINE_WINDOW)
+                .initial_connection_window_size(MACHINE_WINDOW)
+                .max_frame_size(MACHINE_FRAME)
+                .keep_alive_interval(MACHINE_KEEP_ALIVE);
+        }
         let mut served = pin!(builder.serve_connection(TokioIo::new(io), service));
         let mut refused = pin!(self.guest.until_refused());
         let first_request = Instant::now() + self.options.header_timeout;

@@ -1,0 +1,126 @@
+//! Being woken by the node: one stream, on which it says when it serves something
+//! else.
+//!
+//! What a node says here decides nothing but when a round begins. One that is silent
+//! leaves the machine to its own times, and one that wakes it without end gets
+//! [`Pace`]'s few rounds.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use patchmesh_proto::report::WatchResponse;
+use tokio::sync::watch;
+
+use super::link::{self, Link};
+use crate::log::in_one_line;
+
+/// How long to wait before the node is asked again, at first and at most.
+const FIRST_WAIT: Duration = Duration::from_secs(4);
+const LONGEST_WAIT: Duration = Duration::from_secs(300);
+
+/// The longest time by which a round is put off, whatever the node says.
+const LONGEST_WITHIN: Duration = Duration::from_secs(3600);
+
+/// Rounds that words begin within [`PERIOD`], at most.
+const ROUNDS: usize = 12;
+const PERIOD: Duration = Duration::from_secs(600);
+
+/// The newest that the node said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Word {
+    /// Names what the node serves.
+    pub state: u64,
+    /// Within which to come; each machine at a time of its own.
+    pub within: Duration,
+}
+
+impl From<WatchResponse> for Word {
+    fn from(said: WatchResponse) -> Self {
+        let within = said.within.and_then(|within| Duration::try_from(within).ok());
+        Self { state: said.state, within: within.unwrap_or_default().min(LONGEST_WITHIN) }
+    }
+}
+
+/// Listens for good, and connects again where the stream ends. `part`, from 0 to 1, is
+/// the machine's own: machines that lost their node do not come back all at once.
+pub(super) async fn listen(link: Link, part: f64, heard: watch::Sender<Option<Word>>) {
+    let mut wait = FIRST_WAIT;
+    loop {
+        let why = match hear(&link, &heard).await {
+            // A node that takes the call and ends it goes on being asked patiently.
+            Ok(words) => {
+                wait = if words > 0 { FIRST_WAIT } else { wait };
+                "the stream ended".to_owned()
+            }
+            Err(error) => in_one_line(&error),
+        };
+        tracing::debug!(why, "the node wakes this machine no more");
+        tokio::time::sleep(wait.mul_f64(0.5 + part)).await;
+        wait = (wait * 2).min(LONGEST_WAIT);
+    }
+}
+
+/// One stream to its end: how many words came.
+async fn hear(link: &Link, heard: &watch::Sender<Option<Word>>) -> Result<usize, link::Error> {
+    let mut stream = link.watch().await?;
+    let mut words = 0;
+    while let Ok(Some(said)) = stream.message().await {
+        words += 1;
+        heard.send_replace(Some(said.into()));
+    }
+    Ok(words)
+}
+
+/// How many rounds words may begin.
+#[derive(Debug, Default)]
+pub struct Pace(VecDeque<Instant>);
+
+impl Pace {
+    /// When the next round may begin at the earliest, if it is wanted at `at`.
+    #[must_use]
+    pub fn earliest(&self, at: Instant) -> Instant {
+        match self.0.front() {
+            Some(first) if self.0.len() >= ROUNDS => at.max(*first + PERIOD),
+            _ => at,
+        }
+    }
+
+    /// A round began.
+    pub fn began(&mut self, at: Instant) {
+        if self.0.len() >= ROUNDS {
+            self.0.pop_front();
+        }
+        self.0.push_back(at);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_that_wakes_without_end_gets_a_few_rounds() {
+        let (mut pace, start) = (Pace::default(), Instant::now());
+        let mut at = start;
+        for _ in 0..ROUNDS {
+            assert_eq!(pace.earliest(at), at);
+            pace.began(at);
+            at += Duration::from_secs(1);
+        }
+        assert_eq!(pace.earliest(at), start + PERIOD);
+        pace.began(start + PERIOD);
+        assert_eq!(pace.earliest(at), start + PERIOD + Duration::from_secs(1));
+        let later = start + PERIOD * 3;
+        assert_eq!(pace.earliest(later), later);
+    }
+
+    #[test]
+    fn a_time_that_is_none_is_bounded() {
+        let said = |within| Word::from(WatchResponse { generation: 1, state: 2, within }).within;
+        let seconds = |seconds, nanos| Some(prost_types::Duration { seconds, nanos });
+        assert_eq!(said(None), Duration::ZERO);
+        assert_eq!(said(seconds(-5, 0)), Duration::ZERO);
+        assert_eq!(said(seconds(i64::MAX, i32::MIN)), LONGEST_WITHIN);
+        assert_eq!(said(seconds(1, 500_000_000)), Duration::from_millis(1500));
+    }
+}
