@@ -15,6 +15,7 @@ mod choose;
 mod evaluate;
 pub mod inventory;
 mod packages;
+mod removal;
 pub mod rule;
 
 #[cfg(test)]
@@ -28,6 +29,7 @@ pub use choose::{Candidate, Choice, Lack, Standing, choose};
 pub use evaluate::{Answer, ask};
 pub use inventory::Inventory;
 pub use packages::{held, payloads_for};
+pub use removal::{Removal, Unwanted, removal};
 pub use rule::Rule;
 
 /// How a vendor tells that a revision is needed, and that it is there.

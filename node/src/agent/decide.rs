@@ -4,20 +4,27 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use patchmesh_topology::applicability::attempts::Attempts;
+use patchmesh_topology::applicability::attempts::{Attempts, Rest};
 use patchmesh_topology::applicability::{
-    Candidate, Inventory, Lack, Standing, State, choose, payloads_for,
+    Candidate, Inventory, Lack, Removal, Standing, State, Unwanted, choose, payloads_for, removal,
 };
 use patchmesh_topology::link::zone::Zone;
-use patchmesh_topology::name::{GroupName, MachineName, Site};
+use patchmesh_topology::name::{GroupName, MachineName, RolloutName, Site};
 use patchmesh_topology::offer::{Machine, Offer, Offered};
 use patchmesh_topology::revision::{Payload, Revision, RevisionId};
 use patchmesh_topology::rollout::{Action, Brakes};
 use patchmesh_topology::supersedence::Entry;
+use patchmesh_topology::tally::{Outcome, Phase};
 
 use super::chain::Chain;
 use super::state;
 use crate::log::in_one_line;
+
+/// What is remembered of a revision that was told as removed.
+pub const REMOVED: &str = "removed";
+
+/// What is said of a revision whose removal changes nothing.
+pub const REMOVAL_LOOPS: &str = "looping: it was removed again and again and is there still";
 
 /// Who asks, and where it is.
 #[derive(Debug)]
@@ -49,15 +56,33 @@ pub struct Item<'a> {
     pub install: Option<Vec<&'a Payload>>,
     /// The files to fetch, where it is needed and waits for its time alone.
     pub ahead: Vec<&'a Payload>,
-    /// Why it waits, where it is needed.
+    /// What is to be removed of it, where a rollout says so.
+    pub removal: Option<Removal<'a>>,
+    /// Why it waits, where it is needed or to be removed.
     pub waits_for: String,
 }
 
-/// Why a revision may not be installed now.
+/// Why a revision may not be installed or removed now.
 struct Hindrance {
     why: String,
     /// It is open, and its time comes as it stands.
     is_time: bool,
+}
+
+/// What was tried, by revision.
+#[derive(Debug, Default)]
+pub struct Tries {
+    /// To install it.
+    pub installs: BTreeMap<RevisionId, Attempts>,
+    /// To remove it.
+    pub removals: BTreeMap<RevisionId, Attempts>,
+}
+
+/// What is open of a revision.
+struct Open {
+    /// The rollout that removes it.
+    removed_by: Option<RolloutName>,
+    hindrance: Option<Hindrance>,
 }
 
 /// Looks at everything that is approved for the group: an item for each, those
@@ -66,44 +91,62 @@ struct Hindrance {
 pub fn decide<'a>(
     chain: &'a Chain,
     inventory: &'a Inventory,
-    attempts: &BTreeMap<RevisionId, Attempts>,
+    tries: &Tries,
     asking: &Asking<'_>,
 ) -> Vec<Item<'a>> {
     let offer = Offer::new(&chain.approvals, &chain.plans, &chain.states.states, asking.now);
     let offer = Offer { brakes: asking.brakes, ..offer };
-    let mut hindrances = Vec::with_capacity(chain.revisions.len());
+    let mut opened: Vec<Open> =
+        chain.revisions.keys().map(|id| open(&offer, id, tries, asking)).collect();
+    let removed = chain.revisions.values().zip(&opened);
+    let removed = removed.filter(|(_, open)| open.removed_by.is_some());
+    let unwanted = Unwanted::of(removed.map(|(revision, _)| revision));
     let mut candidates = Vec::with_capacity(chain.revisions.len());
-    for (id, revision) in &chain.revisions {
-        let hindrance = hindrance(&offer, id, attempts, asking);
+    for ((id, revision), open) in chain.revisions.iter().zip(&mut opened) {
+        if let Some(brought) = unwanted.brought_by(revision, inventory)
+            && open.hindrance.is_none()
+        {
+            let Payload { package, version, .. } = brought;
+            let why = format!("it would bring {package} {version}, which a rollout removes");
+            open.hindrance = Some(Hindrance { why, is_time: false });
+        }
         let ordinal = chain.entries.get(id).map_or(0, |entry| entry.ordinal);
         candidates.push(Candidate {
             entry: Entry { revision, ordinal },
-            is_offered: hindrance.is_none(),
+            is_offered: open.removed_by.is_none() && open.hindrance.is_none(),
             is_bound: payloads_for(revision, inventory)
                 .iter()
                 .all(|payload| chain.bindings.contains_key(&payload.sha256)),
         });
-        hindrances.push(hindrance);
     }
     let (choices, order) = choose(&candidates, inventory);
     let place: BTreeMap<usize, usize> =
         order.iter().enumerate().map(|(place, index)| (*index, place)).collect();
     let mut items: Vec<(usize, Item<'a>)> = choices
         .into_iter()
-        .zip(hindrances)
+        .zip(opened)
         .enumerate()
-        .map(|(index, (choice, hindrance))| {
+        .map(|(index, (choice, Open { removed_by, hindrance }))| {
             let is_chosen = choice.standing == Standing::Chosen;
             let is_ahead = choice.standing == Standing::NotOffered
+                && removed_by.is_none()
                 && hindrance.as_ref().is_some_and(|one| one.is_time);
             let files = || payloads_for(choice.revision, inventory);
+            let removal = removed_by.as_ref().map(|_| removal(choice.revision, inventory));
+            let waits_for = match (&removal, &removed_by) {
+                (Some(removal), Some(by)) => {
+                    stays_for(removal, choice.verdict.state, by, hindrance)
+                }
+                _ => waits_for(&choice.standing, hindrance),
+            };
             let item = Item {
                 revision: choice.revision,
                 install: is_chosen.then(files),
                 ahead: if is_ahead { files() } else { Vec::new() },
                 verdict: choice.verdict.state,
                 reason: choice.verdict.reason,
-                waits_for: waits_for(&choice.standing, hindrance),
+                removal,
+                waits_for,
             };
             (place.get(&index).copied().unwrap_or(usize::MAX), item)
         })
@@ -112,33 +155,72 @@ pub fn decide<'a>(
     items.into_iter().map(|(_, item)| item).collect()
 }
 
-/// Why a revision may not be installed here now, whether it is needed or not.
-fn hindrance(
-    offer: &Offer<'_>,
-    id: &RevisionId,
-    attempts: &BTreeMap<RevisionId, Attempts>,
-    asking: &Asking<'_>,
-) -> Option<Hindrance> {
+/// What is open of a revision, and why it may not be done here now, whether it is
+/// needed or not.
+fn open(offer: &Offer<'_>, id: &RevisionId, tries: &Tries, asking: &Asking<'_>) -> Open {
     let never = |why: String| Some(Hindrance { why, is_time: false });
-    let later = |why: String| Some(Hindrance { why, is_time: true });
     let Asking { machine: name, group, site, zone, now, .. } = *asking;
-    match offer.machine(id, Machine { name, group, site, zone }) {
-        Err(why) => return never(in_one_line(&why)),
-        Ok(Offered { action: Action::Remove, rollout, .. }) => {
-            return never(format!("rollout {rollout} removes it, which this agent cannot do"));
-        }
-        Ok(Offered { frozen: Some(freeze), when, .. }) if when.is_none_or(|when| when > now) => {
-            return later(format!("freeze {freeze} holds it"));
-        }
-        Ok(Offered { when: None, wave, .. }) => {
-            return never(format!("wave {wave} has no window that can be seen"));
-        }
-        Ok(Offered { when: Some(when), wave, .. }) if when > now => {
-            return later(format!("wave {wave} installs from {when:.0} on"));
-        }
-        Ok(_) => {}
+    let offered = match offer.machine(id, Machine { name, group, site, zone }) {
+        Ok(offered) => offered,
+        Err(why) => return Open { removed_by: None, hindrance: never(in_one_line(&why)) },
+    };
+    let (attempts, removed_by) = match offered.action {
+        Action::Install => (&tries.installs, None),
+        Action::Remove => (&tries.removals, Some(offered.rollout.clone())),
+    };
+    let rest = || {
+        let rest = attempts.get(id)?.rest(now)?;
+        never(match (rest, &removed_by) {
+            (Rest::Looping, Some(_)) => REMOVAL_LOOPS.to_owned(),
+            _ => rest.to_string(),
+        })
+    };
+    let hindrance = time(&offered, now).or_else(rest);
+    Open { removed_by, hindrance }
+}
+
+/// Why the time of what is open has not come.
+fn time(offered: &Offered, now: Timestamp) -> Option<Hindrance> {
+    let later = |why: String| Some(Hindrance { why, is_time: true });
+    let Offered { action, when, wave, frozen, .. } = offered;
+    if when.is_some_and(|when| when <= now) {
+        return None;
     }
-    never(attempts.get(id)?.rest(now)?.to_string())
+    match (frozen, when, action) {
+        (Some(freeze), ..) => later(format!("freeze {freeze} holds it")),
+        (None, None, _) => {
+            let why = format!("wave {wave} has no window that can be seen");
+            Some(Hindrance { why, is_time: false })
+        }
+        (None, Some(when), Action::Install) => {
+            later(format!("wave {wave} installs from {when:.0} on"))
+        }
+        (None, Some(when), Action::Remove) => {
+            later(format!("wave {wave} removes from {when:.0} on"))
+        }
+    }
+}
+
+/// Why what a rollout removes is there still, or not installed.
+fn stays_for(
+    removal: &Removal<'_>,
+    verdict: State,
+    by: &RolloutName,
+    hindrance: Option<Hindrance>,
+) -> String {
+    match removal {
+        Removal::Gone(_) if verdict == State::Applicable => format!("rollout {by} removes it"),
+        Removal::Gone(_) => String::new(),
+        Removal::Impossible(why) => why.clone(),
+        Removal::Held(packages) => keeps(packages),
+        Removal::Packages(_) | Removal::Vendor(_) => {
+            hindrance.map(|one| one.why).unwrap_or_default()
+        }
+    }
+}
+
+fn keeps(packages: &[&str]) -> String {
+    format!("this machine's administrator holds {}", packages.join(", "))
 }
 
 fn waits_for(standing: &Standing<'_>, hindrance: Option<Hindrance>) -> String {
@@ -152,17 +234,45 @@ fn waits_for(standing: &Standing<'_>, hindrance: Option<Hindrance>) -> String {
         Standing::TemporarilyUnavailable(Lack::Prerequisite(one)) => {
             format!("temporarily unavailable: it needs {one} first")
         }
-        Standing::Held(packages) => {
-            format!("this machine's administrator holds {}", packages.join(", "))
-        }
+        Standing::Held(packages) => keeps(packages),
     }
 }
 
 impl Item<'_> {
+    /// Whether it is to be removed now.
+    #[must_use]
+    pub fn is_removed_now(&self) -> bool {
+        matches!(self.removal, Some(Removal::Packages(_) | Removal::Vendor(_)))
+            && self.waits_for.is_empty()
+    }
+
+    /// The phase, outcome and reason that are reported when it is found so, with
+    /// the word that is remembered of it; what does not concern the machine has none.
+    #[must_use]
+    pub fn word(&self, was_told: bool) -> Option<(Phase, Outcome, &'static str, &str)> {
+        let is_there = matches!(self.verdict, State::Applicable | State::Installed);
+        let (phase, outcome, word) = match (&self.removal, self.verdict) {
+            (Some(Removal::Gone(why)), _) => {
+                let word = (Phase::Removal, Outcome::Success, REMOVED, why.as_str());
+                return (was_told || is_there).then_some(word);
+            }
+            (Some(Removal::Impossible(why)), State::Installed) => {
+                return Some((Phase::Removal, Outcome::Failure, "irremovable", why));
+            }
+            (_, State::Installed) => (Phase::Detection, Outcome::Success, self.verdict.as_str()),
+            (_, State::Applicable) => (Phase::Detection, Outcome::Pending, self.verdict.as_str()),
+            // It was needed or there, and what it is for is gone.
+            (_, State::NotApplicable) if was_told => (Phase::Removal, Outcome::Success, REMOVED),
+            (_, State::NotApplicable | State::Unknown) => return None,
+        };
+        Some((phase, outcome, word, &self.reason))
+    }
+
     /// As it is remembered and shown.
     #[must_use]
     pub fn standing(&self) -> state::Standing {
         let action = match (&self.install, self.waits_for.is_empty()) {
+            _ if self.is_removed_now() => "remove",
             (Some(_), _) => "install",
             (None, false) => "waiting",
             (None, true) => "",

@@ -14,6 +14,9 @@ use tokio::time::timeout;
 /// An installer whose vendor states no limit is ended after this.
 pub const TIME_LIMIT: Duration = Duration::from_secs(30 * 60);
 
+/// What stands for the file in a vendor's command.
+pub const PAYLOAD: &str = "{payload}";
+
 /// How long the command that restarts a machine may take.
 const RESTART_LIMIT: Duration = Duration::from_secs(5 * 60);
 
@@ -126,6 +129,13 @@ pub async fn packages(root: &Path, files: &[PathBuf], limit: Duration) -> Outcom
     run(command, limit).await
 }
 
+/// Removes packages with dpkg, by their names; settings stay.
+pub async fn remove_packages(root: &Path, names: &[String], limit: Duration) -> Outcome {
+    let mut command = Command::new("dpkg");
+    command.arg("--root").arg(root).arg("--remove").args(names);
+    run(command, limit).await
+}
+
 /// Runs a command of the machine's administrator.
 pub async fn shell(command: &str, limit: Duration) -> Outcome {
     let mut shell = Command::new("sh");
@@ -142,10 +152,11 @@ pub async fn restart(command: &str) -> Result<(), String> {
     if outcome.ended == Ended::Code(0) { Ok(()) } else { Err(outcome.summary(&[])) }
 }
 
-/// Runs a vendor's installer on this machine itself.
-pub async fn vendor(installer: &Installer, file: &Path) -> Outcome {
+/// Runs a command of a vendor's installer, to install or to remove, on this machine
+/// itself.
+pub async fn vendor(installer: &Installer, words: &[String], file: &Path) -> Outcome {
     let file = file.display().to_string();
-    let mut words = installer.install.iter().map(|word| word.replace("{payload}", &file));
+    let mut words = words.iter().map(|word| word.replace(PAYLOAD, &file));
     let limit = installer.time_limit.and_then(|limit| Duration::try_from(limit).ok());
     let Some(program) = words.next() else {
         let why = "its vendor names no program".to_owned();
@@ -235,12 +246,12 @@ mod tests {
         ] {
             let script = format!("echo to $0; exit {code}");
             let installer = installer(&["sh", "-c", &script, "{payload}"]);
-            let outcome = vendor(&installer, Path::new("/x/y.msu")).await;
+            let outcome = vendor(&installer, &installer.install, Path::new("/x/y.msu")).await;
             assert_eq!(outcome.meaning(&installer), meaning);
             assert_eq!(outcome.summary(&[]), format!("ended with {code}: to /x/y.msu"));
         }
         let absent = installer(&["/no/such/program"]);
-        let outcome = vendor(&absent, Path::new("x")).await;
+        let outcome = vendor(&absent, &absent.install, Path::new("x")).await;
         assert_eq!((outcome.meaning(&absent), outcome.code()), (Meaning::Failure, -1));
     }
 

@@ -21,7 +21,7 @@ use patchmesh_topology::tally::{Outcome, Phase};
 use tokio::sync::watch;
 
 use super::chain::{self, Chain, Follower};
-use super::decide::{Asking, Item, decide};
+use super::decide::{Asking, Item, Tries, decide};
 use super::documents::Documents;
 use super::inventory::{self, Listing};
 use super::link::{self, Link};
@@ -39,6 +39,7 @@ use crate::tuf::FolderStorage;
 mod fetch;
 mod install;
 mod reboot;
+mod remove;
 
 pub use install::Hooks;
 
@@ -102,6 +103,8 @@ pub struct Done {
     pub generation: u64,
     /// What was found installed after it was needed before.
     pub installed: Vec<String>,
+    /// What was removed.
+    pub removed: Vec<String>,
     /// What failed, and why.
     pub failed: Vec<(String, String)>,
     /// What is to be installed, and why its files could not be had now.
@@ -207,6 +210,7 @@ impl Agent {
         let mut done = Done {
             generation: chain.number,
             installed: Vec::new(),
+            removed: Vec::new(),
             failed: Vec::new(),
             withheld: BTreeMap::new(),
             reported: 0,
@@ -222,7 +226,7 @@ impl Agent {
             brakes: &self.brakes.clone(),
             now,
         };
-        let items = decide(&chain, &inventory, &self.attempts(), &asking);
+        let items = decide(&chain, &inventory, &self.tries(), &asking);
         self.tell_found(&items, now)?;
         let wanted: Vec<Wanted<'_>> = items.iter().filter_map(Wanted::of).collect();
         // What happens has to be told, so there has to be room for it.
@@ -239,24 +243,37 @@ impl Agent {
             self.judge(&fetched, &ended, &after, &mut done)?;
             after
         };
+        // By the time of now: what failed meanwhile rests. What is to go is removed by
+        // what is there after installing: what something newer replaced is gone.
+        let asking = Asking { now: Timestamp::now(), ..asking };
+        let items = decide(&chain, &after, &self.tries(), &asking);
+        self.tell_found(&items, asking.now)?;
+        let gone = self.remove(&items, &mut done).await?;
+        let last;
+        let (items, after) = if gone.is_empty() {
+            (items, &after)
+        } else {
+            last = self.look(&chain).await?;
+            self.judge_removed(&gone, &last, &mut done)?;
+            let asking = Asking { now: Timestamp::now(), ..asking };
+            let items = decide(&chain, &last, &self.tries(), &asking);
+            self.tell_found(&items, asking.now)?;
+            (items, &last)
+        };
         if after.reboot_needed {
             self.reboot_is_due(None, false)?;
         }
-        // By the time of now: what failed meanwhile rests.
-        let asking = Asking { now: Timestamp::now(), ..asking };
-        let items = decide(&chain, &after, &self.attempts(), &asking);
-        self.tell_found(&items, asking.now)?;
         self.prune(&items)?;
         done.standings = items.iter().map(Item::standing).collect();
         for one in &mut done.standings {
-            if let Some(why) = done.withheld.get(&one.revision).filter(|_| one.action == "install")
-            {
+            let is_due = matches!(one.action.as_str(), "install" | "remove");
+            if let Some(why) = done.withheld.get(&one.revision).filter(|_| is_due) {
                 (one.action, one.waits_for) = ("waiting".to_owned(), why.clone());
             }
         }
-        self.remember(&done, &site, &after)?;
+        self.remember(&done, &site, after)?;
         if done.cut_off.is_none() {
-            done.reported = self.tell(&site, &after).await?;
+            done.reported = self.tell(&site, after).await?;
             self.fetch_ahead(&items).await?;
         }
         Ok(done)
@@ -339,11 +356,14 @@ impl Agent {
         Ok(gathered.await??)
     }
 
+    /// What was tried.
+    fn tries(&self) -> Tries {
+        let removals = tried(&self.memory.removals);
+        Tries { installs: self.attempts(), removals }
+    }
+
     fn attempts(&self) -> BTreeMap<RevisionId, Attempts> {
-        let read =
-            |(id, tried): (&String, &Tried)| Some((id.parse().ok()?, Attempts::from(*tried)));
-        let mut attempts: BTreeMap<RevisionId, Attempts> =
-            self.memory.attempts.iter().filter_map(read).collect();
+        let mut attempts = tried(&self.memory.attempts);
         let restarts = self.memory.reboot.iter().flat_map(|due| &due.revisions);
         for id in restarts.filter_map(|id| id.parse().ok()) {
             attempts.entry(id).or_default().awaits_restart = true;
@@ -356,13 +376,9 @@ impl Agent {
     fn tell_found(&mut self, items: &[Item<'_>], now: Timestamp) -> Result<(), Error> {
         let (mut events, mut told) = (Vec::new(), Vec::new());
         for item in items {
-            let outcome = match item.verdict {
-                Verdict::Installed => Outcome::Success,
-                Verdict::Applicable => Outcome::Pending,
-                Verdict::NotApplicable | Verdict::Unknown => continue,
-            };
             let id = item.revision.id.to_string();
-            let word = item.verdict.as_str();
+            let was_told = self.memory.told.contains_key(&id);
+            let Some((phase, outcome, word, reason)) = item.word(was_told) else { continue };
             if self.memory.told.get(&id).is_some_and(|told| told == word) {
                 continue;
             }
@@ -370,7 +386,7 @@ impl Agent {
                 self.memory.attempts.remove(&id);
             }
             if events.len() < self.queue.room() {
-                events.push(Event::new(&id, Phase::Detection, outcome, 0, &item.reason, now));
+                events.push(Event::new(&id, phase, outcome, 0, reason, now));
                 told.push((id, word.to_owned()));
             }
         }
@@ -409,6 +425,7 @@ impl Agent {
         let known: std::collections::BTreeSet<&str> =
             done.standings.iter().map(|one| one.revision.as_str()).collect();
         self.memory.attempts.retain(|id, _| known.contains(id.as_str()));
+        self.memory.removals.retain(|id, _| known.contains(id.as_str()));
         self.memory.told.retain(|id, _| known.contains(id.as_str()));
         Ok(self.state.save_memory(&self.memory)?)
     }
@@ -431,6 +448,11 @@ impl Agent {
         let nanos = most.as_nanos() * u128::from(part) / u128::from(u16::MAX);
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
+}
+
+fn tried(kept: &BTreeMap<String, Tried>) -> BTreeMap<RevisionId, Attempts> {
+    let read = |(id, tried): (&String, &Tried)| Some((id.parse().ok()?, Attempts::from(*tried)));
+    kept.iter().filter_map(read).collect()
 }
 
 #[cfg(test)]

@@ -99,6 +99,9 @@ pub struct Memory {
     pub inventory: String,
     /// What was tried, by revision.
     pub attempts: BTreeMap<String, Tried>,
+    /// What was tried to be removed, by revision.
+    #[serde(default)]
+    pub removals: BTreeMap<String, Tried>,
     /// The last word that was reported of each revision.
     pub told: BTreeMap<String, String>,
     /// How each revision stood.
@@ -172,7 +175,7 @@ pub struct Standing {
     pub verdict: String,
     /// Why.
     pub reason: String,
-    /// `install`, `waiting`, or empty where there is nothing to do.
+    /// `install`, `remove`, `waiting`, or empty where there is nothing to do.
     pub action: String,
     /// Why it waits.
     pub waits_for: String,

@@ -28,17 +28,21 @@ fn pairs<'a>(revision: &'a Revision, machine: &'a Inventory) -> impl Iterator<It
     let packages = revision.payloads.iter().filter(|one| !one.control.is_empty());
     packages.filter(|one| runs(one, machine)).flat_map(|offered| {
         let instances = machine.instances(Format::Deb, &offered.package);
-        // A package that was for one architecture may become one for all.
-        let is_same = |present: &&Package| {
-            present.architecture == offered.architecture
-                || present.architecture == ALL
-                || offered.architecture == ALL
-        };
-        instances.filter(is_same).map(move |present| Pair { offered, present })
+        instances
+            .filter(|present| is_same(offered, present))
+            .map(move |present| Pair { offered, present })
     })
 }
 
-fn runs(payload: &Payload, machine: &Inventory) -> bool {
+/// Whether the machine's is that of the revision, in whatever version: a package
+/// that was for one architecture may become one for all.
+pub(super) fn is_same(offered: &Payload, present: &Package) -> bool {
+    present.architecture == offered.architecture
+        || present.architecture == ALL
+        || offered.architecture == ALL
+}
+
+pub(super) fn runs(payload: &Payload, machine: &Inventory) -> bool {
     payload.architecture == ALL || machine.architectures.contains(&payload.architecture)
 }
 

@@ -10,7 +10,7 @@ use crate::digest::Sha256;
 use crate::revision::{Facts, Reference, RevisionId};
 use crate::supersedence::Entry;
 
-fn machine(packages: &[(&str, &str)]) -> Inventory {
+pub(super) fn machine(packages: &[(&str, &str)]) -> Inventory {
     let mut machine = Inventory {
         os: "debian".to_owned(),
         os_version: "12".to_owned(),
@@ -33,7 +33,7 @@ fn machine(packages: &[(&str, &str)]) -> Inventory {
 }
 
 /// A revision of packages, each `NAME VERSION ARCHITECTURE`.
-fn debian(id: &str, packages: &[&str]) -> Revision {
+pub(super) fn debian(id: &str, packages: &[&str]) -> Revision {
     let mut revision = stated(id, Facts::default());
     for (number, package) in packages.iter().enumerate() {
         let parts: Vec<&str> = package.split(' ').collect();
@@ -53,7 +53,7 @@ fn debian(id: &str, packages: &[&str]) -> Revision {
     revision
 }
 
-fn stated(id: &str, facts: Facts) -> Revision {
+pub(super) fn stated(id: &str, facts: Facts) -> Revision {
     Revision {
         id: id.parse().expect("a revision"),
         title: String::new(),
@@ -77,7 +77,7 @@ fn simple(id: &str, supersedes: &[&str], prerequisites: &[&str]) -> Revision {
     stated(id, facts)
 }
 
-fn rule(text: &str) -> Rule {
+pub(super) fn rule(text: &str) -> Rule {
     text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
 }
 

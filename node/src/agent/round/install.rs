@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use patchmesh_topology::applicability::attempts::Rest;
 use patchmesh_topology::applicability::{Inventory, State as Verdict, verdict};
+use patchmesh_topology::revision::Installer;
 use patchmesh_topology::tally::{Outcome, Phase};
 
 use super::fetch::Fetched;
@@ -22,7 +23,7 @@ pub struct Hooks {
 }
 
 impl Fetched<'_> {
-    fn meaning(&self, outcome: &install::Outcome) -> Meaning {
+    pub(super) fn meaning(&self, outcome: &install::Outcome) -> Meaning {
         match &self.revision.facts.installer {
             Some(installer) if !self.revision.has_packages() => outcome.meaning(installer),
             _ if outcome.ended == Ended::Code(0) => Meaning::Success,
@@ -85,13 +86,18 @@ impl Agent {
         for one in fetched {
             outcomes.push(match (&of_packages, one.revision.has_packages()) {
                 (Some(outcome), true) => outcome.clone(),
-                _ => self.vendor(one).await,
+                _ => self.vendor(one, |installer| &installer.install).await,
             });
         }
         Ok(outcomes)
     }
 
-    async fn vendor(&self, one: &Fetched<'_>) -> install::Outcome {
+    /// Runs a vendor's installer with the words that `which` takes of it.
+    pub(super) async fn vendor(
+        &self,
+        one: &Fetched<'_>,
+        which: impl Fn(&Installer) -> &[String],
+    ) -> install::Outcome {
         let refused = |why: &str| install::Outcome {
             ended: Ended::NotStarted(why.to_owned()),
             output: String::new(),
@@ -102,8 +108,11 @@ impl Agent {
         if self.root != Path::new("/") {
             return refused("a vendor's installer works on this machine, not on another root");
         }
+        let words = which(installer);
+        let needs_file = words.iter().any(|word| word.contains(install::PAYLOAD));
         match one.files.first() {
-            Some(file) => install::vendor(installer, file).await,
+            Some(file) => install::vendor(installer, words, file).await,
+            None if !needs_file => install::vendor(installer, words, Path::new("")).await,
             None => refused("it has no file for this machine"),
         }
     }
@@ -127,7 +136,7 @@ impl Agent {
                     false => Outcome::Success,
                 };
                 self.happened(&id, Phase::Installation, told, outcome.code(), &found.reason)?;
-                self.memory.attempts.remove(&id);
+                self.is_told_installed(&id);
                 if restarts {
                     self.reboot_is_due(Some(&id), meaning == Meaning::Reboot)?;
                 }
@@ -152,6 +161,12 @@ impl Agent {
         Ok(self.state.save_memory(&self.memory)?)
     }
 
+    /// It was told as installed, so that it is found there is no news.
+    pub(super) fn is_told_installed(&mut self, id: &str) {
+        self.memory.attempts.remove(id);
+        self.memory.told.insert(id.to_owned(), Verdict::Installed.as_str().to_owned());
+    }
+
     /// Counts an attempt after which the revision is needed still, and says what was wrong.
     fn fault(&mut self, id: &str, meaning: Meaning, said: String) -> String {
         let is_done = meaning == Meaning::Success;
@@ -168,7 +183,7 @@ impl Agent {
 }
 
 /// Several calls as one: the first that failed says how.
-fn together(outcomes: Vec<install::Outcome>) -> Option<install::Outcome> {
+pub(super) fn together(outcomes: Vec<install::Outcome>) -> Option<install::Outcome> {
     let ended = outcomes
         .iter()
         .map(|one| &one.ended)

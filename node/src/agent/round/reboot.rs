@@ -86,6 +86,7 @@ impl Agent {
             match found.state {
                 Verdict::Installed => {
                     self.happened(id, Phase::Reboot, Outcome::Success, 0, &found.reason)?;
+                    self.is_told_installed(id);
                     done.installed.push(id.clone());
                 }
                 Verdict::Applicable | Verdict::Unknown => {

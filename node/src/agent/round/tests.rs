@@ -55,6 +55,7 @@ fn nothing_done() -> Done {
     Done {
         generation: 1,
         installed: Vec::new(),
+        removed: Vec::new(),
         failed: Vec::new(),
         withheld: BTreeMap::new(),
         reported: 0,
@@ -70,6 +71,7 @@ fn needed(revision: &Revision) -> Item<'_> {
         reason: "it is older".to_owned(),
         install: Some(revision.payloads.iter().collect()),
         ahead: Vec::new(),
+        removal: None,
         waits_for: String::new(),
     }
 }

@@ -39,7 +39,7 @@ const SHORTEST: Duration = Duration::from_secs(60);
 /// One round follows the mesh, looks at the machine, fetches, installs, looks
 /// again and reports. Where no node is reached, what is held goes on until it
 /// expires. With `--once` it is one round, which fails (exit 1) where something
-/// could not be installed, or else (exit 69) where no node was reached. Otherwise rounds go on, the first at once.
+/// could not be installed or removed, or else (exit 69) where no node was reached. Otherwise rounds go on, the first at once.
 /// A signal ends the agent after the installation that is under way.
 ///
 /// Installers are chained without restarts. Where one is due then, --reboot says
@@ -55,7 +55,8 @@ Examples:
   patchmesh agent run --once --root /srv/images/till --state /srv/images/till.agent
 
 JSON:
-  with --once: {\"generation\", \"installed\": [REVISION], \"failed\": [{\"revision\", \"why\"}],
+  with --once: {\"generation\", \"installed\": [REVISION], \"removed\": [REVISION],
+   \"failed\": [{\"revision\", \"why\"}],
    \"waiting\": [{\"revision\", \"why\"}], \"reported\": EVENTS, \"cut_off\": WHY or null,
    \"reboot\": {\"since\", \"revisions\": [REVISION], \"waits_for\"} or null}")]
 pub(crate) struct Run {
@@ -90,6 +91,7 @@ pub(crate) struct Run {
 struct Ran {
     generation: u64,
     installed: Vec<String>,
+    removed: Vec<String>,
     failed: Vec<Why>,
     waiting: Vec<Why>,
     reported: usize,
@@ -110,6 +112,7 @@ impl From<Done> for Ran {
         Self {
             generation: done.generation,
             installed: done.installed,
+            removed: done.removed,
             failed: done.failed.into_iter().map(why).collect(),
             waiting: waiting.map(|one| why((one.revision, one.waits_for))).collect(),
             reported: done.reported,
@@ -127,14 +130,17 @@ impl Answer for Ran {
         let mut text = fields([
             ("generation", Some(self.generation.to_string())),
             ("installed", Some(self.installed.len().to_string())),
+            ("removed", Some(self.removed.len().to_string())),
             ("failed", Some(self.failed.len().to_string())),
             ("waiting", Some(self.waiting.len().to_string())),
             ("reported", Some(format!("{} events", self.reported))),
             ("cut off", self.cut_off.clone()),
             ("restart", self.reboot.as_ref().map(Due::sentence)),
         ]);
-        for revision in &self.installed {
-            text.push_str(&format!("installed\n  {revision}\n"));
+        for (name, revisions) in [("installed", &self.installed), ("removed", &self.removed)] {
+            for revision in revisions {
+                text.push_str(&format!("{name}\n  {revision}\n"));
+            }
         }
         for (name, rows) in [("failed", &self.failed), ("waiting", &self.waiting)] {
             if !rows.is_empty() {
@@ -169,7 +175,9 @@ impl Run {
                 (0, Some(why)) => {
                     Err(Exit::Unavailable.error(format!("no node is reached: {why}")))
                 }
-                (failed, _) => Err(Exit::Failed.error(format!("{failed} could not be installed"))),
+                (failed, _) => {
+                    Err(Exit::Failed.error(format!("{failed} could not be installed or removed")))
+                }
             };
         }
         let (mut heard, mut pace) = (agent.listen(), Pace::default());
@@ -185,6 +193,7 @@ impl Run {
                     tracing::info!(
                         generation = done.generation,
                         installed = done.installed.len(),
+                        removed = done.removed.len(),
                         failed = done.failed.len(),
                         "went through a round"
                     );
@@ -210,7 +219,8 @@ impl Run {
                 tokio::select! {
                     _ = stop.as_mut() => return Ok(()),
                     () = tokio::time::sleep(wait) => {}
-                    Ok(()) = heard.changed() => {
+                    // With a time of its own it installs nothing before.
+                    Ok(()) = heard.changed(), if self.at.is_none() => {
                         let Some(word) = *heard.borrow_and_update() else { continue };
                         let at = pace.earliest(Instant::now() + agent.jitter(word.within));
                         if looked_at != Some(word.state) && at < next {

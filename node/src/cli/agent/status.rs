@@ -28,7 +28,7 @@ JSON:
    \"reboot\": {\"since\", \"revisions\": [REVISION], \"waits_for\"} or null, \"unreported\": EVENTS, \"others\", \"revisions\": [{\"revision\", \"title\", \"verdict\", \"reason\",
    \"action\", \"waits_for\"}]}
   verdict: applicable, installed, not-applicable or unknown
-  action: install, waiting or nothing")]
+  action: install, remove, waiting or nothing")]
 pub(crate) struct Status {
     /// Revisions that do not concern this machine as well
     #[arg(long)]

@@ -1,0 +1,127 @@
+//! What rollouts take back is removed, and judged by what is found afterwards.
+
+use jiff::Timestamp;
+use patchmesh_topology::applicability::attempts::{Attempts, Rest};
+use patchmesh_topology::applicability::{Inventory, Removal, removal};
+use patchmesh_topology::revision::Revision;
+use patchmesh_topology::tally::{Outcome, Phase};
+
+use super::fetch::{Fetched, Wanted};
+use super::install::together;
+use super::{Agent, Done, EVENTS_EACH, Error};
+use crate::agent::decide::{Item, REMOVAL_LOOPS, REMOVED};
+use crate::agent::install::{self, Meaning};
+
+impl Agent {
+    /// Removes what is to go now: all packages together, so that dpkg finds their
+    /// order, then with the vendors' installers. One outcome for each revision.
+    pub(super) async fn remove<'a>(
+        &mut self,
+        items: &[Item<'a>],
+        done: &mut Done,
+    ) -> Result<Vec<(Fetched<'a>, install::Outcome)>, Error> {
+        let room = self.queue.room() / EVENTS_EACH;
+        let due: Vec<&Item<'a>> =
+            items.iter().filter(|item| item.is_removed_now()).take(room).collect();
+        if due.is_empty() {
+            return Ok(Vec::new());
+        }
+        let wanted = due.iter().map(|item| wanted(item)).collect();
+        let fetched = self.fetch(wanted, done).await?;
+        let fetched = self.prepare(fetched, done).await?;
+        if fetched.is_empty() {
+            return Ok(Vec::new());
+        }
+        let is_here =
+            |revision: &Revision| fetched.iter().any(|one| one.revision.id == revision.id);
+        let names: Vec<String> = due
+            .iter()
+            .filter(|item| is_here(item.revision))
+            .filter_map(|item| match &item.removal {
+                Some(Removal::Packages(names)) => Some(names.clone()),
+                _ => None,
+            })
+            .flatten()
+            .collect();
+        let mut of_packages = Vec::new();
+        for names in names.chunks(install::MAX_PACKAGES) {
+            of_packages
+                .push(install::remove_packages(&self.root, names, install::TIME_LIMIT).await);
+        }
+        let of_packages = together(of_packages);
+        let mut outcomes = Vec::with_capacity(fetched.len());
+        for one in fetched {
+            let outcome = match (&of_packages, one.revision.has_packages()) {
+                (Some(outcome), true) => outcome.clone(),
+                _ => self.vendor(&one, |installer| &installer.remove).await,
+            };
+            outcomes.push((one, outcome));
+        }
+        self.finish().await;
+        Ok(outcomes)
+    }
+
+    /// What became of each revision that was to go, by detection.
+    pub(super) fn judge_removed(
+        &mut self,
+        removed: &[(Fetched<'_>, install::Outcome)],
+        inventory: &Inventory,
+        done: &mut Done,
+    ) -> Result<(), Error> {
+        for (one, outcome) in removed {
+            let id = one.revision.id.to_string();
+            let meaning = one.meaning(outcome);
+            let code = outcome.code();
+            if meaning == Meaning::Reboot {
+                self.reboot_is_due(None, true)?;
+            }
+            if let Removal::Gone(why) = removal(one.revision, inventory) {
+                let told = match inventory.reboot_needed || meaning == Meaning::Reboot {
+                    true => Outcome::RebootRequired,
+                    false => Outcome::Success,
+                };
+                self.happened(&id, Phase::Removal, told, code, &why)?;
+                self.memory.removals.remove(&id);
+                self.memory.told.insert(id.clone(), REMOVED.to_owned());
+                done.removed.push(id);
+                continue;
+            }
+            let names: Vec<&str> =
+                one.revision.payloads.iter().map(|payload| payload.package.as_str()).collect();
+            let why = self.stays(&id, meaning, &outcome.summary(&names));
+            self.happened(&id, Phase::Removal, Outcome::Failure, code, &why)?;
+            done.failed.push((id, why));
+        }
+        // What was tried counts even if the round does not come to its end.
+        Ok(self.state.save_memory(&self.memory)?)
+    }
+
+    /// Counts an attempt after which the revision is there still, and says what was wrong.
+    fn stays(&mut self, id: &str, meaning: Meaning, said: &str) -> String {
+        let is_done = meaning == Meaning::Success;
+        let kept = self.memory.removals.entry(id.to_owned()).or_default();
+        let mut attempts = Attempts::from(*kept);
+        match is_done {
+            true => attempts.had_no_effect(),
+            false => attempts.failed(Timestamp::now()),
+        }
+        *kept = attempts.into();
+        match attempts.rest(Timestamp::now()) {
+            Some(Rest::Looping) => REMOVAL_LOOPS.to_owned(),
+            _ if is_done => format!("removing it {said}, but it is there still"),
+            _ => format!("removing it {said}"),
+        }
+    }
+}
+
+/// The files that are needed to remove it: those that the vendor's command names.
+fn wanted<'a>(item: &Item<'a>) -> Wanted<'a> {
+    let needs_file = match &item.removal {
+        Some(Removal::Vendor(installer)) => {
+            installer.remove.iter().any(|word| word.contains(install::PAYLOAD))
+        }
+        _ => false,
+    };
+    let payloads = if needs_file { item.revision.payloads.iter().collect() } else { Vec::new() };
+    Wanted { revision: item.revision, payloads }
+}
