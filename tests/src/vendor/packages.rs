@@ -149,7 +149,6 @@ pub struct Sample {
     version: String,
     architecture: String,
     fields: Vec<String>,
-    scripts: Vec<(String, String)>,
     bytes: usize,
 }
 
@@ -162,7 +161,6 @@ impl Sample {
             version: version.to_owned(),
             architecture: "all".to_owned(),
             fields: Vec::new(),
-            scripts: Vec::new(),
             bytes: 64,
         }
     }
@@ -187,13 +185,6 @@ impl Sample {
         self
     }
 
-    /// With a script of the maintainer, such as `postinst`.
-    #[must_use]
-    pub fn with_script(mut self, name: &str, text: &str) -> Self {
-        self.scripts.push((name.to_owned(), text.to_owned()));
-        self
-    }
-
     /// Writes the `.deb` into `folder`.
     ///
     /// # Errors
@@ -205,10 +196,6 @@ impl Sample {
         fs::create_dir_all(&control)?;
         fs::create_dir_all(&content)?;
         fs::write(control.join("control"), self.control())?;
-        for (name, text) in &self.scripts {
-            fs::write(control.join(name), text)?;
-            set_mode(&control.join(name), 0o755)?;
-        }
         let seed = format!("{} {}", self.name, self.version);
         write_noise(&content.join("payload"), &seed, self.bytes as u64)?;
         set_mode(tree.path(), 0o755)?;

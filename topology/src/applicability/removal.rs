@@ -161,7 +161,7 @@ mod tests {
             let detection = Some(Detection { applies: None, installed });
             stated("v:s/kb@1", Facts { installer: Some(installer), detection, ..Facts::default() })
         };
-        let there = || rule("package deb app");
+        let there = || rule("deb app");
         let on = |present: &[(&str, &str)], one: &Revision| match removal(one, &machine(present)) {
             Removal::Vendor(_) => "removes".to_owned(),
             Removal::Gone(_) => "gone".to_owned(),

@@ -126,9 +126,7 @@ pub fn by_severity(
     scope: Scope<'_>,
 ) -> BTreeMap<Option<Severity>, Census> {
     let since = Since::of(survey.demands().now());
-    let severities =
-        [Severity::Low, Severity::Moderate, Severity::Important, Severity::Critical].map(Some);
-    let severities: Vec<_> = severities.into_iter().chain([None]).collect();
+    let severities: Vec<_> = Severity::ALL.iter().copied().map(Some).chain([None]).collect();
     let mut counts: BTreeMap<_, Census> =
         severities.iter().map(|severity| (*severity, Census::default())).collect();
     survey.each(scope, |judged| {
