@@ -22,6 +22,24 @@ operator = "required"
 name = "world"
 "#;
 
+/// `back`: what machines have of these is removed, everywhere.
+pub const TAKEN_BACK: &str = r#"
+name = "back"
+action = "remove"
+
+[what]
+revisions = [REVISION]
+
+[[wave]]
+name = "all"
+"#;
+
+/// Revisions as [`TAKEN_BACK`] lists them.
+#[must_use]
+pub fn list(revisions: &[String]) -> String {
+    revisions.iter().map(|one| format!("{one:?}")).collect::<Vec<_>>().join(", ")
+}
+
 /// Writes a plan for `revision` into the cluster's folder; its path.
 ///
 /// # Errors

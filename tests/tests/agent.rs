@@ -456,16 +456,6 @@ async fn what_an_installer_leaves_to_a_restart_is_judged_after_it() -> Result<()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_rollout_removes_goes_and_what_dpkg_refuses_or_is_held_stays() -> Result<()> {
-    const REMOVE: &str = r#"
-name = "withdraw"
-action = "remove"
-
-[what]
-revisions = [REVISIONS]
-
-[[wave]]
-name = "all"
-"#;
     let names = ["app", "lib", "kept"];
     let mut before = names.map(|name| Sample::new(name, "1")).to_vec();
     before.push(Sample::new("user", "1").with_depends("lib"));
@@ -494,8 +484,7 @@ name = "all"
 
     let hold = format!("echo kept hold | dpkg --root {} --set-selections", machine.root.display());
     run(Command::new("sh").args(["-c", &hold])).await?.success()?;
-    let listed = ids.iter().map(|id| format!("{id:?}")).collect::<Vec<_>>().join(", ");
-    let plan = plan::write(&cluster, &REMOVE.replace("REVISIONS", &listed), "")?;
+    let plan = plan::write(&cluster, plan::TAKEN_BACK, &plan::list(&ids))?;
     cluster.patchmesh(PRIMARY, &["rollout", "start", &plan]).await?.success()?;
     let ran = until("the rollout to reach the machine", PATIENCE, async || {
         let ran = machine.round().await?.json()?;

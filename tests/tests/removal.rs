@@ -7,17 +7,6 @@ use patchmesh_tests::plan;
 use patchmesh_tests::vendor::{Sample, Vendor};
 use patchmesh_tests::wait::{PATIENCE, until};
 
-const TAKEN_BACK: &str = r#"
-name = "back"
-action = "remove"
-
-[what]
-revisions = [REVISION]
-
-[[wave]]
-name = "all"
-"#;
-
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_rollout_takes_back_goes_and_the_primary_says_what_dpkg_says() -> Result<()> {
     // `used` is needed by something else, `kept` is held, `newer` is there in another version.
@@ -50,8 +39,7 @@ async fn what_a_rollout_takes_back_goes_and_the_primary_says_what_dpkg_says() ->
     }
     machine.join(&cluster, "lyon").await?;
     cluster.approve("validation", &revisions).await?;
-    let list = revisions.iter().map(|one| format!("{one:?}")).collect::<Vec<_>>().join(", ");
-    let plan = plan::write(&cluster, TAKEN_BACK, &list)?;
+    let plan = plan::write(&cluster, plan::TAKEN_BACK, &plan::list(&revisions))?;
     cluster.patchmesh(PRIMARY, &["rollout", "start", &plan]).await?.success()?;
     cluster.converged(&["lyon"]).await?;
     let [app, used, kept, newer] = [0, 1, 2, 3].map(|index| revisions[index].as_str());

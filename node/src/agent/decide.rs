@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use patchmesh_topology::applicability::attempts::{Attempts, Rest};
+use patchmesh_topology::applicability::attempts::Attempts;
 use patchmesh_topology::applicability::{
     Candidate, Inventory, Lack, Removal, Standing, State, Unwanted, choose, payloads_for, removal,
 };
@@ -22,9 +22,6 @@ use crate::log::in_one_line;
 
 /// What is remembered of a revision that was told as removed.
 pub const REMOVED: &str = "removed";
-
-/// What is said of a revision whose removal changes nothing.
-pub const REMOVAL_LOOPS: &str = "looping: it was removed again and again and is there still";
 
 /// Who asks, and where it is.
 #[derive(Debug)]
@@ -170,10 +167,7 @@ fn open(offer: &Offer<'_>, id: &RevisionId, tries: &Tries, asking: &Asking<'_>) 
     };
     let rest = || {
         let rest = attempts.get(id)?.rest(now)?;
-        never(match (rest, &removed_by) {
-            (Rest::Looping, Some(_)) => REMOVAL_LOOPS.to_owned(),
-            _ => rest.to_string(),
-        })
+        never(if removed_by.is_some() { rest.of_removal() } else { rest.to_string() })
     };
     let hindrance = time(&offered, now).or_else(rest);
     Open { removed_by, hindrance }

@@ -132,14 +132,13 @@ impl Row {
             ["", revision] => revision.to_owned(),
             [update, _] => update.to_owned(),
         };
-        let second =
-            |time: &Option<prost_types::Timestamp>| time.as_ref().map_or(0, |at| at.seconds);
+        let (days, ended) = age(one.since.as_ref(), one.until.as_ref(), now);
         Self {
             name: one.name,
             who,
             what,
-            days: now.as_second().saturating_sub(second(&one.since)) / 86_400,
-            ended: second(&one.until) <= now.as_second(),
+            days,
+            ended,
             since: answer::time(one.since.as_ref()),
             until: answer::time(one.until.as_ref()),
             reason: one.reason,
@@ -147,6 +146,17 @@ impl Row {
             owner: one.owner,
         }
     }
+}
+
+/// How many days old an exception is, and whether it has ended.
+pub(super) fn age(
+    since: Option<&prost_types::Timestamp>,
+    until: Option<&prost_types::Timestamp>,
+    now: Timestamp,
+) -> (i64, bool) {
+    let second = |at: Option<&prost_types::Timestamp>| at.map_or(0, |at| at.seconds);
+    let days = now.as_second().saturating_sub(second(since)) / 86_400;
+    (days, second(until) <= now.as_second())
 }
 
 impl Answer for Rows {

@@ -70,6 +70,19 @@ impl Attempts {
     }
 }
 
+impl Rest {
+    /// As [`Display`](fmt::Display), of what was to be removed.
+    #[must_use]
+    pub fn of_removal(&self) -> String {
+        match self {
+            Self::Looping => {
+                format!("{LOOPING} it was removed again and again and is there still")
+            }
+            Self::Restart | Self::Until(_) => self.to_string(),
+        }
+    }
+}
+
 impl fmt::Display for Rest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

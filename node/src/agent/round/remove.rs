@@ -9,7 +9,7 @@ use patchmesh_topology::tally::{Outcome, Phase};
 use super::fetch::{Fetched, Wanted};
 use super::install::together;
 use super::{Agent, Done, EVENTS_EACH, Error};
-use crate::agent::decide::{Item, REMOVAL_LOOPS, REMOVED};
+use crate::agent::decide::{Item, REMOVED};
 use crate::agent::install::{self, Meaning};
 
 impl Agent {
@@ -107,7 +107,7 @@ impl Agent {
         }
         *kept = attempts.into();
         match attempts.rest(Timestamp::now()) {
-            Some(Rest::Looping) => REMOVAL_LOOPS.to_owned(),
+            Some(rest @ Rest::Looping) => rest.of_removal(),
             _ if is_done => format!("removing it {said}, but it is there still"),
             _ => format!("removing it {said}"),
         }

@@ -6,6 +6,7 @@ use patchmesh_proto::admin;
 use serde::Serialize;
 
 use super::Area;
+use crate::cli::exception::age;
 use crate::cli::output::{Answer, Sheet, table};
 use crate::cli::{Context, answer, grpc};
 
@@ -46,10 +47,10 @@ struct Row {
 
 impl Row {
     fn of(row: admin::ExceptionRow, now: Timestamp) -> Self {
-        let second = |at: &Option<prost_types::Timestamp>| at.as_ref().map_or(0, |at| at.seconds);
+        let (days, ended) = age(row.since.as_ref(), row.until.as_ref(), now);
         Self {
-            days: now.as_second().saturating_sub(second(&row.since)) / 86_400,
-            ended: second(&row.until) <= now.as_second(),
+            days,
+            ended,
             since: answer::time(row.since.as_ref()),
             until: answer::time(row.until.as_ref()),
             name: row.name,

@@ -13,6 +13,7 @@ use patchmesh_topology::name::{MachineName, Site};
 use patchmesh_topology::node::Stage;
 use patchmesh_topology::revision::{RevisionId, Severity};
 use patchmesh_topology::rollout::deadline::Deadline;
+use patchmesh_topology::tally::Place;
 use tokio::sync::OwnedSemaphorePermit;
 use tonic::Status;
 
@@ -99,36 +100,13 @@ impl Desk {
         asked: &Asked,
         request: &wire::SummarizeComplianceRequest,
     ) -> Result<wire::SummarizeComplianceResponse, Status> {
-        let places = self.survey(|survey| census::by_place(survey, asked.scope()));
-        let total: Census = places.values().copied().sum();
-        let by_key = |key: &dyn Fn(&patchmesh_topology::tally::Place) -> String| {
-            let mut rows: BTreeMap<String, Census> = BTreeMap::new();
-            for (place, census) in &places {
-                *rows.entry(key(place)).or_default() += *census;
-            }
-            rows.into_iter().map(|(key, census)| row(key, &census)).collect::<Vec<_>>()
-        };
         let depth = usize::try_from(request.depth.max(1)).unwrap_or(usize::MAX);
-        let rows = match request.by() {
-            wire::ReportKey::Unspecified => return Err(field("by", "is missing")),
-            wire::ReportKey::Geography => {
-                by_key(&|place| census::above(&place.site, depth).to_string())
-            }
-            wire::ReportKey::Site => by_key(&|place| place.site.to_string()),
-            wire::ReportKey::Group => by_key(&|place| place.group.to_string()),
-            wire::ReportKey::Owner => by_key(&|place| {
-                let group = self.generation.mesh.group(&place.group);
-                group.map(|group| group.owner.clone()).unwrap_or_default()
-            }),
-            wire::ReportKey::Severity => {
-                let rows = self.survey(|survey| census::by_severity(survey, asked.scope()));
-                let worst_first = rows.into_iter().rev();
-                worst_first.map(|(severity, census)| row(word(severity), &census)).collect()
-            }
-            by @ (wire::ReportKey::Update | wire::ReportKey::Revision) => {
-                self.by_revision(asked, by == wire::ReportKey::Update)
-            }
-        };
+        let (total, rows) = self.survey(|survey| {
+            let places = census::by_place(survey, asked.scope());
+            let total: Census = places.values().copied().sum();
+            (total, self.rows(survey, asked, &places, request.by(), depth))
+        });
+        let rows = rows.ok_or_else(|| field("by", "is missing"))?;
         let is_cut = rows.len() > MAX_ROWS;
         Ok(wire::SummarizeComplianceResponse {
             rows: rows.into_iter().take(MAX_ROWS).collect(),
@@ -138,13 +116,53 @@ impl Desk {
         })
     }
 
-    fn by_revision(&self, asked: &Asked, newest_only: bool) -> Vec<wire::ComplianceRow> {
-        let (ledger, scope) = (&self.ledger, asked.scope());
+    /// Nothing where it is not said by what.
+    fn rows(
+        &self,
+        survey: &mut Survey<'_>,
+        asked: &Asked,
+        places: &BTreeMap<Place, Census>,
+        by: wire::ReportKey,
+        depth: usize,
+    ) -> Option<Vec<wire::ComplianceRow>> {
+        let keyed = |key: &dyn Fn(&Place) -> String| {
+            let mut rows: BTreeMap<String, Census> = BTreeMap::new();
+            for (place, census) in places {
+                *rows.entry(key(place)).or_default() += *census;
+            }
+            rows.into_iter().map(|(key, census)| row(key, &census)).collect()
+        };
+        Some(match by {
+            wire::ReportKey::Unspecified => return None,
+            wire::ReportKey::Geography => {
+                keyed(&|place| census::above(&place.site, depth).to_string())
+            }
+            wire::ReportKey::Site => keyed(&|place| place.site.to_string()),
+            wire::ReportKey::Group => keyed(&|place| place.group.to_string()),
+            wire::ReportKey::Owner => keyed(&|place| {
+                let group = self.generation.mesh.group(&place.group);
+                group.map(|group| group.owner.clone()).unwrap_or_default()
+            }),
+            wire::ReportKey::Severity => {
+                let worst_first = census::by_severity(survey, asked.scope()).into_iter().rev();
+                worst_first.map(|(severity, census)| row(word(severity), &census)).collect()
+            }
+            wire::ReportKey::Update => self.by_revision(survey, asked, true),
+            wire::ReportKey::Revision => self.by_revision(survey, asked, false),
+        })
+    }
+
+    fn by_revision(
+        &self,
+        survey: &mut Survey<'_>,
+        asked: &Asked,
+        newest_only: bool,
+    ) -> Vec<wire::ComplianceRow> {
+        let (scope, demands) = (asked.scope(), survey.demands());
         let severity = |id: &RevisionId| self.severity(id);
-        let mut rows = self.survey(|survey| {
-            ledger.read(|tallies| census::has_revisions(survey.demands(), tallies, scope, severity))
-        });
-        self.survey(|survey| census::lack_revisions(survey, scope, &mut rows));
+        let mut rows =
+            self.ledger.read(|tallies| census::has_revisions(demands, tallies, scope, severity));
+        census::lack_revisions(survey, scope, &mut rows);
         if newest_only {
             let ordinal = |id: &RevisionId| {
                 self.generation.catalogue.get(id).map_or(0, |entry| entry.ordinal)
