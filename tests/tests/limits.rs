@@ -150,14 +150,15 @@ async fn a_step_of_the_schedule_is_in_force_within_a_second() -> Result<()> {
     let bulk = Sample::new("bulk", "1").with_bytes(BULK);
     let line = Line::start(&[bulk], "").await?;
     let now = Timestamp::now();
-    // The next minute but one: it takes a moment to be known everywhere.
-    let step = minute(now, 2);
-    let rule = format!("{step}-{} 2Mbit/s", minute(now, 30));
+    // It takes a moment to be known everywhere, and the bulk must outlast it:
+    // the step is 25 to 85 seconds away, in which 6 Mbit/s carry 64 MB of 84.
+    let over = now.as_second().rem_euclid(60);
+    let minutes = if over < 35 { 1 } else { 2 };
+    let rule = format!("{}-{} 2Mbit/s", minute(now, minutes), minute(now, 30));
     line.link(&["set", "hub", "--down", "6Mbit/s", "--down-at", &rule]).await?;
     line.approve("bulk").await?;
     line.flows().await?;
-    let seconds = 120 - now.as_second().rem_euclid(60);
-    let at = now.as_second() + seconds;
+    let at = now.as_second() - over + 60 * minutes;
     let until_then = || at as f64 - Timestamp::now().as_millisecond() as f64 / 1e3;
     ensure!(until_then() > 6.0, "this host is too slow for this test");
     tokio::time::sleep(Duration::from_secs_f64(until_then() - 5.0)).await;
