@@ -12,30 +12,19 @@
 //! node is believed nothing but its name; decisions are those of
 //! `patchmesh_topology`; nothing here knows of a store.
 
-#[cfg(feature = "server")]
 pub mod chain;
-#[cfg(feature = "server")]
+pub mod command;
 pub mod decide;
-#[cfg(feature = "server")]
 pub mod documents;
-#[cfg(feature = "server")]
 pub mod download;
-#[cfg(feature = "server")]
 pub mod install;
 pub mod inventory;
-#[cfg(feature = "server")]
 pub mod join;
-#[cfg(feature = "server")]
 pub mod link;
-#[cfg(feature = "server")]
+pub mod program;
 pub mod queue;
-#[cfg(feature = "server")]
 pub mod renew;
-#[cfg(feature = "server")]
 pub mod report;
-#[cfg(feature = "server")]
 pub mod round;
-#[cfg(feature = "server")]
 pub mod state;
-#[cfg(feature = "server")]
 pub mod wake;

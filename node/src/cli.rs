@@ -10,10 +10,9 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 mod advisory;
-mod agent;
 mod alert;
 pub(crate) mod answer;
 mod approvals;
@@ -31,8 +30,6 @@ mod decide;
 mod decline;
 mod demo;
 mod exception;
-pub mod exit;
-mod exit_codes;
 pub(crate) mod file;
 mod freeze;
 mod group;
@@ -45,7 +42,6 @@ mod link;
 mod machine;
 mod node;
 mod nodes;
-mod output;
 mod pending;
 pub(crate) mod progress;
 mod promote;
@@ -58,7 +54,6 @@ mod root;
 mod rule;
 mod select;
 mod serve;
-mod signals;
 mod site_group;
 mod source;
 mod stage;
@@ -69,11 +64,13 @@ mod update;
 mod user;
 mod watch;
 
-use exit::Exit;
-use output::Output;
 use progress::Progress;
 
-use crate::log;
+use crate::agent::command as agent;
+use crate::terminal::exit::Exit;
+use crate::terminal::output::Output;
+use crate::terminal::program::Printing;
+use crate::terminal::{exit, exit_codes, output, program, signals};
 
 /// Everything that may stand on the command line.
 #[derive(Debug, Parser)]
@@ -128,17 +125,8 @@ pub(crate) struct Global {
     )]
     pub(crate) credentials: Option<PathBuf>,
 
-    /// How results are printed
-    #[arg(long, global = true, env = "PATCHMESH_OUTPUT", value_name = "FORM", value_enum, default_value_t = output::Form::Table, hide_env_values = true)]
-    pub(crate) output: output::Form,
-
-    /// How the log on standard error looks
-    #[arg(long, global = true, value_name = "FORMAT", value_enum)]
-    pub(crate) log_format: Option<log::Format>,
-
-    /// No progress, no remarks; only results and errors
-    #[arg(long, short, global = true)]
-    pub(crate) quiet: bool,
+    #[command(flatten)]
+    pub(crate) printing: Printing,
 }
 
 /// The subcommands.
@@ -259,8 +247,8 @@ pub(crate) struct Context {
 
 impl Context {
     fn new(global: Global) -> Self {
-        let output = Output::new(global.output, global.quiet);
-        let progress = Progress::new(global.quiet);
+        let output = global.printing.output();
+        let progress = Progress::new(global.printing.quiet);
         Self { global, output, progress }
     }
 
@@ -327,22 +315,10 @@ impl Context {
 
 /// Runs the program with the arguments of its process and says how it ended.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match command()
-        .try_get_matches_from(arguments)
-        .and_then(|matches| Cli::from_arg_matches(&matches))
-    {
-        Ok(cli) => cli,
-        Err(answer) => {
-            // Nobody is left to tell if this cannot be printed.
-            let _ = answer.print();
-            return if answer.use_stderr() { Exit::Usage.into() } else { Exit::Success.into() };
-        }
-    };
-    let context = Context::new(cli.global);
-    match run(&context, cli.command) {
-        Ok(()) => Exit::Success.into(),
-        Err(error) => exit::report(&error, context.output.form()).into(),
-    }
+    program::main(command(), arguments, |cli: Cli| {
+        let context = Context::new(cli.global);
+        program::ended(run(&context, cli.command), context.output.form())
+    })
 }
 
 /// The whole command as clap knows it.
@@ -356,30 +332,21 @@ fn run(context: &Context, command: Command) -> anyhow::Result<()> {
     if context.output.form() == output::Form::Csv && !has_rows {
         return Err(Exit::Usage.error(output::NO_ROWS.to_owned()));
     }
-    // Two libraries with different ideas of a default provider may be linked;
-    // a second call finds the provider set, which is what is wanted.
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     // A node's log is set up by its own settings.
     if !matches!(command, Command::Serve(_)) {
-        let format = context.global.log_format.unwrap_or(log::Format::Text);
-        log::start(format, &log::Filter::warnings())?;
+        context.global.printing.log_warnings()?;
     }
     // These have something to bring to an end when Ctrl-C comes.
-    let ends_itself = matches!(
-        command,
-        Command::Serve(_) | Command::Demo(_) | Command::Agent(agent::Agent::Run(_))
-    );
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let outcome = runtime.block_on(async {
-        tokio::select! {
-            outcome = dispatch(context, command) => outcome,
-            _ = tokio::signal::ctrl_c(), if !ends_itself => Err(Exit::Interrupted.error("interrupted")),
-        }
-    });
-    context.progress.clear();
-    // Whatever still waits for the other side is of no interest any more.
-    runtime.shutdown_background();
-    outcome
+    let ends_itself = match &command {
+        Command::Serve(_) | Command::Demo(_) => true,
+        Command::Agent(agent) => agent.ends_itself(),
+        _ => false,
+    };
+    program::block_on(ends_itself, async {
+        let outcome = dispatch(context, command).await;
+        context.progress.clear();
+        outcome
+    })
 }
 
 async fn dispatch(context: &Context, command: Command) -> anyhow::Result<()> {
@@ -415,7 +382,7 @@ async fn dispatch(context: &Context, command: Command) -> anyhow::Result<()> {
         Command::Lab(command) => command.run(context).await,
         Command::Link(command) => command.run(context).await,
         Command::Machine(command) => command.run(context).await,
-        Command::Agent(command) => command.run(context).await,
+        Command::Agent(command) => command.run(context.output).await,
         Command::Report(command) => command.run(context).await,
         Command::Status(command) => command.run(context).await,
         Command::Alert(command) => command.run(context).await,
@@ -426,7 +393,7 @@ async fn dispatch(context: &Context, command: Command) -> anyhow::Result<()> {
         Command::Standby(command) => command.run(context).await,
         Command::Config(command) => command.run(context),
         Command::Completions(command) => command.run(),
-        Command::ExitCodes(command) => command.run(context),
+        Command::ExitCodes(command) => command.run(context.output),
         Command::Demo(command) => command.run(context).await,
     }
 }

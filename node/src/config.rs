@@ -14,7 +14,6 @@ use std::time::Duration;
 use patchmesh_topology::link::rate::Rate;
 use patchmesh_topology::planned::Retries;
 
-pub mod duration;
 mod file;
 mod key;
 mod layer;

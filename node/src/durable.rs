@@ -95,7 +95,6 @@ fn folder_of(path: &Path) -> &Path {
 ///
 /// # Errors
 /// A longer file, or a failing disk.
-#[cfg(feature = "server")]
 pub(crate) fn read(path: &Path, most: u64) -> io::Result<Option<Vec<u8>>> {
     use std::io::Read as _;
 

@@ -10,7 +10,6 @@ mod differences;
 #[cfg(test)]
 mod fuzz;
 pub mod load;
-pub mod names;
 pub mod past;
 pub mod retention;
 pub mod storage;
@@ -42,31 +41,9 @@ use patchmesh_topology::view::set::SetId;
 use patchmesh_topology::view::{FullView, View, ViewKey, Withheld, of_group};
 use tokio::sync::{Mutex, MutexGuard, watch};
 
+use crate::signed::document::{self, Target};
 use crate::store::Store;
-use crate::tuf::{RoleName, TargetFile};
-
-/// A signed name and what it points at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Target {
-    /// As the TUF metadata states it.
-    pub sha256: Sha256,
-    /// The document.
-    pub digest: Digest,
-    /// Bytes.
-    pub length: u64,
-}
-
-impl Target {
-    /// What the metadata says of a file; `None` without both digests.
-    #[must_use]
-    pub fn of(file: &TargetFile) -> Option<Self> {
-        Some(Self {
-            sha256: file.hashes.file_prefix()?.parse().ok()?,
-            digest: Digest::from_bytes(file.blake3()?),
-            length: file.length,
-        })
-    }
-}
+use crate::tuf::RoleName;
 
 /// Version and expiry of one signed role.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -362,7 +339,7 @@ pub fn read_revision(
         return Ok(Some(revision.clone()));
     }
     let Some(entry) = generation.catalogue.get(id) else { return Ok(None) };
-    load::revision(id, entry, store.get_blob(&entry.document.digest)?)
+    document::revision(id, entry, store.get_blob(&entry.document.digest)?)
 }
 
 /// Holds the node's one generation; cheap to clone.

@@ -30,15 +30,16 @@ pub mod machine_token;
 pub mod peer;
 pub mod places;
 pub mod renewal;
+pub mod sealed;
 pub mod service;
 pub mod tls;
 pub mod token;
 
 #[cfg(all(test, feature = "server"))]
 mod fuzz;
-#[cfg(test)]
+#[cfg(all(test, feature = "server"))]
 pub(crate) mod testing;
-#[cfg(test)]
+#[cfg(all(test, feature = "server"))]
 mod tests;
 
 /// How far two clocks may differ before a certificate is called expired or

@@ -11,6 +11,7 @@ mod backoff;
 pub mod backup;
 #[cfg(feature = "server")]
 pub mod brakes;
+#[cfg(feature = "server")]
 pub mod budget;
 #[cfg(feature = "server")]
 pub mod cli;
@@ -23,6 +24,7 @@ pub mod daemon;
 #[cfg(feature = "server")]
 pub mod demo;
 mod durable;
+pub mod duration;
 #[cfg(all(test, feature = "server"))]
 mod fuzz;
 #[cfg(feature = "server")]
@@ -34,6 +36,7 @@ pub mod identity;
 #[cfg(feature = "server")]
 pub mod legacy;
 pub mod log;
+#[cfg(feature = "server")]
 pub mod openpgp;
 #[cfg(feature = "server")]
 pub mod primary;
@@ -47,11 +50,14 @@ pub mod reports;
 pub mod rpc;
 #[cfg(feature = "server")]
 pub mod scrub;
+pub mod signed;
+#[cfg(feature = "server")]
 pub mod source;
 #[cfg(feature = "server")]
 pub mod store;
 #[cfg(feature = "server")]
 pub mod succession;
+pub mod terminal;
 pub mod transport;
 pub mod tuf;
 #[cfg(feature = "server")]

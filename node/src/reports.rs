@@ -4,7 +4,7 @@
 //! holds:
 //!
 //! - Nothing is kept or counted that the machine it names did not sign with a key
-//!   that the mesh's CA certified ([`sealed`]); so a node can withhold, and
+//!   that the mesh's CA certified ([`crate::identity::sealed`]); so a node can withhold, and
 //!   never invent.
 //! - What a node answered as held is durable there ([`outbox`]) and leaves its outbox
 //!   only when the parent holds it ([`forward`]), or the primary has counted it
@@ -22,7 +22,6 @@ pub mod intake;
 pub mod ledger;
 pub mod outbox;
 mod queue;
-pub mod sealed;
 pub mod settle;
 #[cfg(test)]
 pub(crate) mod testing;

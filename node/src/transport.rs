@@ -11,9 +11,10 @@ pub mod address;
 pub mod channel;
 pub mod ending;
 pub mod metered;
+#[cfg(feature = "server")]
 pub mod server;
 
-#[cfg(test)]
+#[cfg(all(test, feature = "server"))]
 mod tests;
 
 /// HTTP/2 window of one stream. Payload never meets it: it is granted by the
@@ -38,6 +39,7 @@ const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
 const MACHINE_FRAME: u32 = 16 << 10;
 
 /// HTTP/2 window of what a machine sends: a request has a few MiB at most.
+#[cfg(feature = "server")]
 const MACHINE_WINDOW: u32 = 1 << 20;
 
 /// How often a machine asks whether its node is still there, and the node the machine:

@@ -25,7 +25,8 @@ use patchmesh_topology::rollout::{RolloutSet, WaveStateSet};
 
 use super::documents::{self, Documents};
 use super::link::Link;
-use crate::generation::{load, names};
+use crate::signed::document;
+use crate::signed::names;
 use crate::tuf::{
     self, Client, Fetch, FolderStorage, Limits, RoleName, Storage, TargetPath, TrustedMetadata,
 };
@@ -41,7 +42,7 @@ pub enum Error {
     Document(#[from] documents::Error),
     /// What is signed cannot be used.
     #[error("what is signed cannot be used")]
-    Load(#[source] Box<load::Error>),
+    Load(#[source] Box<document::Error>),
     /// The mesh's document is of an earlier life of the primary.
     #[error(
         "the mesh document is of epoch {found}, and {known} was seen: it comes from a primary that was replaced"
@@ -79,8 +80,8 @@ impl From<tuf::client::Error> for Error {
     }
 }
 
-impl From<load::Error> for Error {
-    fn from(error: load::Error) -> Self {
+impl From<document::Error> for Error {
+    fn from(error: document::Error) -> Self {
         Self::Load(Box::new(error))
     }
 }
@@ -153,7 +154,7 @@ impl Follower<'_> {
         let trusted = client.refresh_all(self.now).await?;
         let documents = self.documents;
         let reader = Reader { trusted, link, documents, used: RefCell::default() };
-        let mesh: Mesh = load::decode::<wire::Topology, Mesh>(
+        let mesh: Mesh = document::decode::<wire::Topology, Mesh>(
             names::TOPOLOGY,
             &reader.named(names::TOPOLOGY).await?,
         )?;
@@ -166,12 +167,13 @@ impl Follower<'_> {
         let approvals =
             reader.set(name, |index, lookup| set::read_approvals(index, lookup)).await?;
         if approvals.stage != stage {
-            return Err(load::Error::Stage(stage).into());
+            return Err(document::Error::Stage(stage).into());
         }
         let plans = reader.named(names::ROLLOUTS).await?;
-        let plans = load::decode::<wire::RolloutSet, RolloutSet>(names::ROLLOUTS, &plans)?;
+        let plans = document::decode::<wire::RolloutSet, RolloutSet>(names::ROLLOUTS, &plans)?;
         let states = reader.named(names::WAVE_STATES).await?;
-        let states = load::decode::<wire::WaveStates, WaveStateSet>(names::WAVE_STATES, &states)?;
+        let states =
+            document::decode::<wire::WaveStates, WaveStateSet>(names::WAVE_STATES, &states)?;
         let bindings =
             reader.set(names::BINDINGS, |index, lookup| set::read_bindings(index, lookup)).await?;
         let mut entries = reader
@@ -209,15 +211,15 @@ impl Fetch for Held {
 impl Reader<'_> {
     /// The document that a signed name leads to.
     async fn named(&self, name: &str) -> Result<Bytes, Error> {
-        let absent = || load::Error::NoTarget(name.to_owned());
+        let absent = || document::Error::NoTarget(name.to_owned());
         let path = TargetPath::new(name).map_err(|_| absent())?;
-        let target = load::target(self.trusted, &path)?.ok_or_else(absent)?;
+        let target = document::target(self.trusted, &path)?.ok_or_else(absent)?;
         let document = DocumentRef { digest: target.digest, length: target.length };
         let bytes = self.all(vec![document]).await?.remove(&target.digest);
         let bytes = bytes.ok_or(documents::Error::Absent(target.digest))?;
         // Both digests that are signed have to be the document's.
         if crate::identity::sha256(&bytes) != target.sha256 {
-            return Err(load::Error::Mismatch(name.to_owned()).into());
+            return Err(document::Error::Mismatch(name.to_owned()).into());
         }
         Ok(bytes)
     }
@@ -232,7 +234,7 @@ impl Reader<'_> {
         name: &str,
         read: impl FnOnce(&Bytes, &dyn Fn(&DocumentRef) -> Option<Bytes>) -> Result<T, set::Error>,
     ) -> Result<T, Error> {
-        let failed = |source| load::Error::Set { name: name.to_owned(), source };
+        let failed = |source| document::Error::Set { name: name.to_owned(), source };
         let index = self.named(name).await?;
         let parts = self.all(set::partitions(&index).map_err(failed)?).await?;
         let set = read(&index, &|document| parts.get(&document.digest).cloned());
@@ -248,7 +250,7 @@ impl Reader<'_> {
         let mut revisions = BTreeMap::new();
         for (id, entry) in entries {
             let bytes = documents.remove(&entry.document.digest);
-            let revision = load::revision(id, entry, bytes)?
+            let revision = document::revision(id, entry, bytes)?
                 .ok_or(documents::Error::Absent(entry.document.digest))?;
             revisions.insert(id.clone(), std::sync::Arc::unwrap_or_clone(revision));
         }
@@ -256,14 +258,14 @@ impl Reader<'_> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "server"))]
 mod tests {
     use std::fs;
 
     use jiff::SignedDuration;
 
     use super::*;
-    use crate::generation::load::{Loaded, Staged};
+    use crate::generation::load::{self, Loaded, Staged};
     use crate::generation::testing::{hq, joined, refresh};
     use crate::primary::testing::TestPrimary;
 

@@ -9,12 +9,10 @@ mod dpkg;
 mod files;
 mod rooted;
 mod rpm;
-#[cfg(feature = "server")]
 mod sessions;
 mod stated;
 mod system;
 
-#[cfg(feature = "server")]
 pub use sessions::{boot, people};
 
 use std::collections::BTreeMap;

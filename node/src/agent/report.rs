@@ -14,7 +14,7 @@ use super::queue::{self, Event, Queue};
 use super::state::Joined;
 use crate::identity::files::Identity;
 use crate::identity::key;
-use crate::reports::sealed::signed;
+use crate::identity::sealed::signed;
 
 /// Events of a batch: a batch of the longest ones is far below its bound.
 const EVENTS: usize = 200;

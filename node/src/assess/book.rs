@@ -21,6 +21,7 @@ use super::records::{self, FACTS, STATEMENTS};
 use crate::generation::{Current, load};
 use crate::primary::draft::Draft;
 use crate::primary::publisher::{self, Publisher};
+use crate::signed;
 use crate::store::{self, Store};
 
 /// A KEV or EPSS file with less than this share of the entries of the one
@@ -278,7 +279,7 @@ impl FactsOfRevisions {
         }
         for (id, entry) in catalogue.iter().filter(|(id, _)| !self.seen.contains_key(*id)) {
             let bytes = store.get_blob(&entry.document.digest)?;
-            let Some(revision) = load::revision(id, entry, bytes)? else { continue };
+            let Some(revision) = signed::document::revision(id, entry, bytes)? else { continue };
             let facts = VendorFacts::of(&revision.facts);
             if !facts.is_empty() {
                 self.facts.insert(id.clone(), facts);

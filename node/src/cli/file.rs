@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 
 use super::exit::Exit;
-use crate::config::duration;
+use crate::duration;
 
 /// The longest file.
 const MAX_FILE: u64 = 4 << 20;

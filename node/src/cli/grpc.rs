@@ -1,9 +1,10 @@
-//! The one map from gRPC status to a message for people and an exit code.
+//! The one map from gRPC status to a message for people.
 
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-use super::exit::{Exit, Failure};
+use super::exit::Failure;
+use crate::terminal::exit::status::{connection_error, exit_of};
 use crate::transport::channel;
 
 /// What a refused call means to the user. The server's words are kept; where
@@ -30,46 +31,6 @@ pub(crate) fn failure(status: Status) -> Failure {
         message.push(')');
     }
     Failure { exit, message, source: None }
-}
-
-/// The exit code for a refused call.
-pub(crate) fn exit_of(status: &Status) -> Exit {
-    connection_error(status).map_or_else(|| exit(status.code()), connection_exit)
-}
-
-/// Why there was no connection to make the call on, if so.
-fn connection_error(status: &Status) -> Option<&channel::Error> {
-    let mut cause = std::error::Error::source(status);
-    while let Some(error) = cause {
-        if let Some(error) = error.downcast_ref() {
-            return Some(error);
-        }
-        cause = error.source();
-    }
-    None
-}
-
-fn connection_exit(error: &channel::Error) -> Exit {
-    match error {
-        channel::Error::Forbidden(_) | channel::Error::Untrusted { .. } => Exit::NoPermission,
-        channel::Error::Url(..) => Exit::Usage,
-        _ => Exit::Unavailable,
-    }
-}
-
-fn exit(code: Code) -> Exit {
-    match code {
-        Code::Ok => Exit::Success,
-        Code::InvalidArgument | Code::OutOfRange | Code::DataLoss => Exit::BadData,
-        Code::NotFound => Exit::NotFound,
-        Code::AlreadyExists => Exit::Exists,
-        Code::PermissionDenied | Code::Unauthenticated => Exit::NoPermission,
-        Code::FailedPrecondition => Exit::Refused,
-        Code::Unavailable => Exit::Unavailable,
-        Code::DeadlineExceeded | Code::ResourceExhausted | Code::Aborted => Exit::TryLater,
-        Code::Cancelled => Exit::Interrupted,
-        Code::Unknown | Code::Internal | Code::Unimplemented => Exit::Internal,
-    }
 }
 
 fn hint(code: Code) -> Option<&'static str> {
@@ -102,6 +63,7 @@ mod tests {
     use tonic_types::ErrorDetails;
 
     use super::*;
+    use crate::terminal::exit::Exit;
 
     #[test]
     fn the_field_at_fault_is_named() {
@@ -131,12 +93,5 @@ mod tests {
         let failure = failure(status);
         assert_eq!(failure.exit, Exit::Unavailable);
         assert!(failure.message.contains("patchmesh serve"), "{}", failure.message);
-    }
-
-    #[test]
-    fn no_code_but_ok_succeeds() {
-        for number in 1..=16 {
-            assert_ne!(exit(Code::from(number)), Exit::Success, "{number}");
-        }
     }
 }

@@ -12,6 +12,7 @@ use super::output::{Answer, fields};
 use crate::config;
 use crate::daemon::Layout;
 use crate::daemon::init::{self, InitOptions};
+use crate::duration;
 use crate::transport::address::NodeUrl;
 
 /// Make a new mesh and its primary on this host
@@ -43,7 +44,7 @@ pub(crate) struct Init {
     #[arg(long, default_value = "hq")]
     site: Site,
     /// Life of the primary's certificate
-    #[arg(long, value_name = "DURATION", default_value = "90d", value_parser = config::duration::parse)]
+    #[arg(long, value_name = "DURATION", default_value = "90d", value_parser = duration::parse)]
     certificate_lifetime: Duration,
 }
 

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::output::{Answer, fields};
 use super::{Context, answer, connect, grpc, stage};
-use crate::config::duration;
+use crate::duration;
 
 /// Make a one-time token for a new node
 ///

@@ -1,21 +1,17 @@
 //! `patchmesh join`: makes this host a node.
 
-use std::io::Read;
 use std::net::SocketAddr;
 
 use clap::Args;
 use serde::Serialize;
 
 use super::Context;
-use super::exit::Exit;
 use super::init::listen_or_default;
 use super::output::{Answer, fields};
 use crate::config;
 use crate::daemon::join::{self, JoinOptions};
+use crate::terminal::token::read_token;
 use crate::transport::address::NodeUrl;
-
-/// The longest token read from standard input.
-const MAX_TOKEN_BYTES: u64 = 16 * 1024;
 
 /// Make this host a node, with a token from `invite`
 ///
@@ -84,21 +80,4 @@ impl Join {
             data: data.display().to_string(),
         })
     }
-}
-
-pub(crate) fn read_token(argument: String) -> anyhow::Result<String> {
-    let text = if argument == "-" {
-        let mut text = String::new();
-        std::io::stdin().lock().take(MAX_TOKEN_BYTES).read_to_string(&mut text)?;
-        text
-    } else {
-        argument
-    };
-    let token = text.trim();
-    if token.is_empty() {
-        return Err(
-            Exit::BadData.error("there is no token; give the one that `patchmesh invite` printed")
-        );
-    }
-    Ok(token.to_owned())
 }

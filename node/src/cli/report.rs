@@ -6,8 +6,9 @@ use patchmesh_topology::name::{GroupName, Site};
 use patchmesh_topology::revision::RevisionId;
 use serde::Serialize;
 
-use super::output::{Answer, Sheet, table};
+use super::output::{Answer, table};
 use super::{Context, answer, grpc};
+use crate::terminal::sheet::Sheet;
 
 mod compliance;
 mod exceptions;

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::output::{Answer, fields, table};
 use super::{Context, answer, grpc, stage};
-use crate::config::duration;
+use crate::duration;
 
 mod run;
 

@@ -69,7 +69,7 @@ impl Settings {
             ("listen", self.listen.map(|address| address.to_string())),
             ("http_listen", self.http_listen.map(|address| address.to_string())),
             ("log_filter", self.log_filter.clone()),
-            ("log_format", context.global.log_format.map(|format| format.to_string())),
+            ("log_format", context.global.printing.log_format.map(|format| format.to_string())),
         ];
         config::Flags {
             data: context.global.data.clone(),

@@ -14,7 +14,8 @@ use jiff::SignedDuration;
 use patchmesh_topology::link::rate::{self, Rate};
 use patchmesh_topology::planned::Retries;
 
-use super::{DEFAULT_DATA, ENVIRONMENT_PREFIX, Error, KEYS, Key, Settings, duration, key};
+use super::{DEFAULT_DATA, ENVIRONMENT_PREFIX, Error, KEYS, Key, Settings, key};
+use crate::duration;
 use crate::log;
 
 /// Variables that the command line reads itself, in lower case without the

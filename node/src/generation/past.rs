@@ -14,7 +14,8 @@ use patchmesh_topology::view::{FullView, Pool, Pools, View, ViewSet};
 
 use super::load::Error;
 use super::retention::stays_served;
-use super::{Approvals, Generation, names, storage};
+use super::{Approvals, Generation, storage};
+use crate::signed::names;
 use crate::store::{self, GENERATIONS, METADATA, Store};
 
 /// The views of one earlier generation.

@@ -12,8 +12,9 @@ use jiff::Timestamp;
 use patchmesh_topology::digest::Digest;
 use patchmesh_topology::revision::DocumentRef;
 
+use super::Generation;
 use super::load::Staged;
-use super::{Generation, names};
+use crate::signed::names;
 use crate::store::{self, GENERATIONS, GenerationRecord, METADATA, Store, Table, Tag, Transaction};
 use crate::tuf::RoleName;
 use crate::tuf::envelope::Envelope;

@@ -211,6 +211,7 @@ impl PeerPolicy {
     }
 
     /// Logs, once for each host and reason, a peer that TLS refused.
+    #[cfg(feature = "server")]
     pub(crate) fn report_handshake(
         &self,
         host: &str,
@@ -223,6 +224,7 @@ impl PeerPolicy {
     }
 
     /// Fires when the mesh document changes.
+    #[cfg(feature = "server")]
     pub(crate) fn changes(&self) -> watch::Receiver<Arc<Mesh>> {
         let mut changes = self.mesh.clone();
         changes.mark_unchanged();

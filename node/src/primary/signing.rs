@@ -9,9 +9,10 @@ use patchmesh_proto::document;
 use tokio::runtime::Handle;
 
 use super::writing::Writing;
+use crate::generation::Generation;
 use crate::generation::load::Staged;
 use crate::generation::storage;
-use crate::generation::{Generation, Target};
+use crate::signed::document::Target;
 use crate::store::{self, Store};
 use crate::tuf::layout::{MeshRole, TIMESTAMP_LIFETIME};
 use crate::tuf::repository::{

@@ -39,8 +39,9 @@ use tokio::sync::watch;
 use super::baselines::{self, Grounds};
 use super::draft::Draft;
 use super::writing::Writing;
-use crate::generation::{Generation, StoredView, load, names};
+use crate::generation::{Generation, StoredView, load};
 use crate::openpgp::SigningKey;
+use crate::signed::{self, names};
 use crate::store::{self, Store};
 use crate::tuf::layout::MeshRole;
 use crate::view::{self, Dists, apt, files};
@@ -520,8 +521,10 @@ impl<'a> Round<'a> {
         let known = self.previous.and_then(|one| one.revisions.get(id)).cloned();
         let revision = match known {
             Some(revision) => revision,
-            None => load::revision(id, entry, self.store.get_blob(&entry.document.digest)?)?
-                .ok_or_else(|| Error::Missing(id.clone()))?,
+            None => {
+                signed::document::revision(id, entry, self.store.get_blob(&entry.document.digest)?)?
+                    .ok_or_else(|| Error::Missing(id.clone()))?
+            }
         };
         // Of what is not fetched at all nothing is offered.
         let revision = self.draft.mesh.narrowed(&revision).map_or(revision, Arc::new);

@@ -11,7 +11,8 @@ use patchmesh_topology::node::Stage;
 use patchmesh_topology::revision::DocumentRef;
 
 use super::draft::{Draft, Written};
-use crate::generation::{Generation, names};
+use crate::generation::Generation;
+use crate::signed::names;
 use crate::tuf::layout::MeshRole;
 use crate::tuf::paper::Paper;
 

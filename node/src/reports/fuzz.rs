@@ -6,9 +6,9 @@ use patchmesh_topology::report::{Batch, MAX_EVENTS};
 use prost::Message;
 
 use super::held::{Held, HeldRecord, MAX_EPOCHS};
-use super::sealed::Verifier;
 use super::testing::Reporter;
 use crate::fuzz::{Form, LISTS, Target, said, same, script, word};
+use crate::identity::sealed::Verifier;
 use crate::identity::testing::TestMesh;
 
 const WORDS: &[&str] = &["pc-1", "emea/fr", "vendor:stable/app@1", "m1", "#2"];

@@ -9,7 +9,7 @@ use patchmesh_topology::name::MachineName;
 use super::held::Held;
 use super::ledger::Ledger;
 use super::outbox::Outbox;
-use super::sealed::{Holder, Sealed};
+use crate::identity::sealed::{Holder, Sealed};
 use crate::store;
 
 /// When to come again after there was no room.

@@ -24,9 +24,9 @@ use tokio_util::sync::CancellationToken;
 use super::held::Held;
 use super::intake::{Answer, Error};
 use super::queue;
-use super::sealed::Sealed;
 use crate::generation::Current;
 use crate::identity::authority::Attempt;
+use crate::identity::sealed::Sealed;
 use crate::store::{self, Store};
 
 mod book;

@@ -18,8 +18,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::held::{Held, HeldRecord};
 use super::intake::{Answer, Error};
-use super::sealed::{Holder, Sealed};
 use super::{MAX_BATCHES, MAX_REQUEST, queue};
+use crate::identity::sealed::{Holder, Sealed};
 use crate::store::{self, Store, Table, Tag};
 
 /// Bytes of all batches that wait: days of a large branch's events.

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::MAX_BATCHES;
 use super::ledger::Ledger;
 use super::outbox::OUTBOX;
-use super::sealed::Verifier;
+use crate::identity::sealed::Verifier;
 use crate::log::in_one_line;
 use crate::store::{self, Store};
 

@@ -5,8 +5,8 @@ use patchmesh_proto::convert::timestamp_to_wire;
 use patchmesh_proto::report::{Batch, Event, Outcome, Phase, SignedBatch};
 use prost::Message;
 
-use super::sealed::{Sealed, Verifier, signed};
 use crate::identity::files::Identity;
+use crate::identity::sealed::{Sealed, Verifier, signed};
 use crate::identity::testing::TestMesh;
 
 /// The revision that test machines report about.

@@ -12,8 +12,9 @@ use patchmesh_topology::node::Mesh;
 use patchmesh_topology::revision::DocumentRef;
 
 use super::{WayError, Ways};
-use crate::generation::{Target, names};
 use crate::replicate::fetch::{self, Parent};
+use crate::signed::document::Target;
+use crate::signed::names;
 use crate::transport::channel;
 use crate::tuf::storage::MemoryStorage;
 use crate::tuf::{self, Limits, RoleName, TargetPath, TrustedMetadata};

@@ -16,7 +16,7 @@ use super::Changed;
 use crate::cli::file::{self, Most, Text, Wait};
 use crate::cli::output::{self, Answer, fields};
 use crate::cli::{Context, answer, grpc};
-use crate::config::duration;
+use crate::duration;
 
 /// A policy to go on from.
 const EXAMPLE: &str = include_str!("example.toml");

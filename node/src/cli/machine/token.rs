@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::cli::output::{Answer, fields};
 use crate::cli::{Context, answer, grpc};
-use crate::config::duration;
+use crate::duration;
 
 /// Make a token with which machines join a group
 ///

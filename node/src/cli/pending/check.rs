@@ -15,9 +15,9 @@ use patchmesh_topology::node::Stage;
 use prost::bytes::Bytes;
 
 use crate::cli::exit::Exit;
-use crate::generation::names;
 use crate::identity::sha256;
 use crate::primary::pending::role_of;
+use crate::signed::names;
 use crate::tuf::metadata::Targets;
 use crate::tuf::paper::Paper;
 use crate::tuf::signing::SigningKey;

@@ -7,9 +7,10 @@ use patchmesh_proto::admin;
 use serde::Serialize;
 
 use super::{Area, percent};
-use crate::cli::output::{Answer, Sheet, table};
+use crate::cli::output::{Answer, table};
 use crate::cli::{Context, answer, grpc};
-use crate::config::duration;
+use crate::duration;
+use crate::terminal::sheet::Sheet;
 
 /// Count machines by whether they have what is asked of them
 ///

@@ -7,8 +7,9 @@ use serde::Serialize;
 
 use super::Area;
 use crate::cli::exception::age;
-use crate::cli::output::{Answer, Sheet, table};
+use crate::cli::output::{Answer, table};
 use crate::cli::{Context, answer, grpc};
+use crate::terminal::sheet::Sheet;
 
 /// List exceptions by age, with how many machines each is for
 #[derive(Debug, Args)]

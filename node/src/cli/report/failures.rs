@@ -5,8 +5,9 @@ use patchmesh_proto::admin;
 use serde::Serialize;
 
 use super::{Area, percent};
-use crate::cli::output::{Answer, Sheet, table};
+use crate::cli::output::{Answer, table};
 use crate::cli::{Context, answer, grpc};
+use crate::terminal::sheet::Sheet;
 
 /// Count machines on which something failed last, by revision and code
 ///

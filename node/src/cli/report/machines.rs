@@ -6,8 +6,9 @@ use patchmesh_topology::compliance::Verdict;
 use serde::Serialize;
 
 use super::Area;
-use crate::cli::output::{Answer, Sheet, table};
+use crate::cli::output::{Answer, table};
 use crate::cli::{Context, answer, grpc};
+use crate::terminal::sheet::Sheet;
 
 /// List machines with their verdicts, and what they lack
 #[derive(Debug, Args)]

@@ -5,8 +5,9 @@ use patchmesh_proto::admin;
 use serde::Serialize;
 
 use super::Area;
-use crate::cli::output::{Answer, Sheet, table};
+use crate::cli::output::{Answer, table};
 use crate::cli::{Context, answer, grpc};
+use crate::terminal::sheet::Sheet;
 
 /// Tell how long patching took, by severity: from the catalogue to the machines
 ///

@@ -6,8 +6,9 @@ use patchmesh_topology::assessment::CveId;
 use serde::Serialize;
 
 use super::{Area, percent};
-use crate::cli::output::{Answer, Sheet, table};
+use crate::cli::output::{Answer, table};
 use crate::cli::{Context, answer, grpc};
+use crate::terminal::sheet::Sheet;
 
 /// Tell which machines lack what mends a vulnerability
 ///

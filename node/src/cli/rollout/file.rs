@@ -18,7 +18,7 @@ use patchmesh_topology::rollout::{
 use serde::Deserialize;
 
 use crate::cli::file::{self, Most, Text, Wait};
-use crate::config::duration;
+use crate::duration;
 
 /// A plan to go on from.
 pub(super) const EXAMPLE: &str = include_str!("example.toml");

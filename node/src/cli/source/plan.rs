@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::cli::output::{Answer, fields};
 use crate::cli::{Context, answer, connect, grpc};
-use crate::config::duration;
+use crate::duration;
 
 /// Plan when a source is synchronised by itself
 ///

@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::cli::exit::Exit;
 use crate::cli::output::{Answer, fields};
 use crate::cli::{Context, answer, grpc};
-use crate::config::duration;
+use crate::duration;
 
 /// The role that `--site` belongs to.
 const SITE_ADMINISTRATOR: &str = "site-administrator";

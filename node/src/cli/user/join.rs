@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
+use crate::cli::Context;
 use crate::cli::exit::Exit;
 use crate::cli::output::{Answer, fields};
-use crate::cli::{Context, join::read_token};
 use crate::durable;
 use crate::identity::certificate::Subject;
 use crate::identity::join;
 use crate::identity::token::Token;
+use crate::terminal::token::read_token;
 use crate::tuf::signing::SigningKey;
 
 /// The file of the key that decisions are signed with.

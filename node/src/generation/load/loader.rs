@@ -23,8 +23,10 @@ use patchmesh_topology::view::ViewSet;
 
 use super::super::demand::Demand;
 use super::super::differences::differences;
-use super::super::{Approvals, Generation, Target, carries, names};
-use super::{Error, Staged, decode, roles};
+use super::super::{Approvals, Generation, carries};
+use super::{Error, Staged, roles};
+use crate::signed::document::{Target, decode};
+use crate::signed::names;
 use crate::tuf::TrustedMetadata;
 
 /// Collects what lacks while it reads what is there.

@@ -12,6 +12,7 @@ use super::super::differences::differences;
 use super::super::{Generation, carries};
 use super::Error;
 use super::loader::Loader;
+use crate::signed::document;
 
 type Revisions = BTreeMap<RevisionId, Arc<Revision>>;
 
@@ -54,7 +55,7 @@ impl Loader<'_> {
         // What the catalogue does not know is not acted on.
         let Some(entry) = generation.catalogue.get(id) else { return Ok(None) };
         let bytes = self.get(&entry.document)?;
-        Ok(super::revision(id, entry, bytes)?.map(|revision| (id.clone(), revision)))
+        Ok(document::revision(id, entry, bytes)?.map(|revision| (id.clone(), revision)))
     }
 }
 

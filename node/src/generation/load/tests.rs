@@ -2,20 +2,22 @@
 
 use std::num::NonZeroU64;
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use patchmesh_proto::document;
 use patchmesh_topology::approval::ApprovalSet;
 use patchmesh_topology::digest::Digest;
+use patchmesh_topology::node::Stage;
 
 use super::*;
-use crate::generation::names;
 use crate::generation::testing::{hq, joined, trusted, whole};
 use crate::primary::testing::TestPrimary;
+use crate::signed::names;
 use crate::tuf::envelope::{Envelope, sign};
 use crate::tuf::layout::MeshRole;
 use crate::tuf::metadata::{Kind, MetaFile, Snapshot, Targets, Timestamp as Stamp};
 use crate::tuf::storage::MemoryStorage;
-use crate::tuf::{RoleName, TargetPath, restore};
+use crate::tuf::{self, RoleName, TargetPath, restore};
 
 fn lacking(trusted: &TrustedMetadata, staged: &Staged) -> Vec<DocumentRef> {
     match load(trusted, &hq(), staged, None).expect("loaded") {

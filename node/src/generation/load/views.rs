@@ -11,8 +11,9 @@ use patchmesh_topology::revision::DocumentRef;
 use patchmesh_topology::view::{FullView, Pool, Pools, View, ViewKey, ViewSet};
 
 use super::super::StoredView;
+use super::Error;
 use super::loader::Loader;
-use super::{Error, decode};
+use crate::signed::document::decode;
 
 /// What pools are kept under, which have no names of their own.
 const POOL: &str = "pool";

@@ -22,9 +22,9 @@ use super::records::{
 };
 use super::{Enrolled, MAX_MACHINES, Order, Refusal, WatchError, load, now};
 use crate::generation::{Current, Generation};
+use crate::identity::sealed::Sealed;
 use crate::reports::held::Held;
 use crate::reports::intake::{Answer, Error};
-use crate::reports::sealed::Sealed;
 use crate::store::{self, Store};
 
 /// What the task has.

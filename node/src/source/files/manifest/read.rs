@@ -19,7 +19,7 @@ use super::{
     DEFAULT_SUITE, EVERY_ARCHITECTURE, Entry, FORMAT, File, Kind, MAX_ARGUMENT, MAX_DESCRIPTION,
     MAX_FILE, MAX_PAYLOADS, MAX_REVISIONS, MAX_TITLE, MAX_WORD, Manifest, Named,
 };
-use crate::config::duration;
+use crate::duration;
 
 /// The longest that an installer may be given.
 const MAX_TIME_LIMIT: SignedDuration = SignedDuration::from_hours(24);

@@ -6,8 +6,7 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::agent::inventory::{Listing, gather};
-use crate::cli::Context;
-use crate::cli::output::{Answer, fields, table};
+use crate::terminal::output::{Answer, Output, fields, table};
 
 /// Show what is known of this machine
 ///
@@ -73,9 +72,9 @@ impl Answer for Shown {
 }
 
 impl Show {
-    pub(crate) async fn run(self, context: &Context) -> anyhow::Result<()> {
+    pub(crate) async fn run(self, output: Output) -> anyhow::Result<()> {
         let inventory = tokio::task::spawn_blocking(move || gather(&self.root, [])).await??;
         let listing = Listing::from(&inventory);
-        context.output.print(&Shown { digest: listing.digest().to_string(), listing })
+        output.print(&Shown { digest: listing.digest().to_string(), listing })
     }
 }

@@ -4,6 +4,10 @@
 //! Most numbers are those of `sysexits.h`, so that scripts that know them are
 //! right about us too.
 
+#[cfg(feature = "server")]
+mod node;
+pub(crate) mod status;
+
 use std::error::Error as StdError;
 use std::process::ExitCode;
 
@@ -12,11 +16,7 @@ use tonic::Status;
 
 use super::output::Form;
 use crate::agent::{self, inventory};
-use crate::daemon::{RecoverError, promote};
 use crate::identity::{files, join, token};
-use crate::succession::census;
-use crate::succession::watch::Superseded;
-use crate::{backup, config, store};
 
 /// How a command ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -150,46 +150,21 @@ pub(crate) fn of(error: &anyhow::Error) -> Exit {
     error.chain().find_map(of_cause).unwrap_or(Exit::Failed)
 }
 
-/// What a cause says itself comes from the chain.
-fn of_promotion(fault: &promote::Fault) -> Option<Exit> {
-    use promote::Fault;
-    match fault {
-        Fault::NoPrimary(_) => Some(Exit::NotFound),
-        Fault::Taken(_) => Some(Exit::Exists),
-        Fault::List(_)
-        | Fault::OtherMesh { .. }
-        | Fault::OtherCa
-        | Fault::OtherRepositoryKey(_)
-        | Fault::RepositoryKey { .. } => Some(Exit::BadData),
-        Fault::RootKeys { .. } | Fault::Offline(_) | Fault::Tree(_) => Some(Exit::Refused),
-        _ => None,
-    }
-}
-
 fn of_cause(cause: &(dyn StdError + 'static)) -> Option<Exit> {
     if let Some(failure) = cause.downcast_ref::<Failure>() {
         return Some(failure.exit);
     }
-    if cause.is::<config::Error>() || cause.is::<crate::log::Error>() {
+    if cause.is::<crate::log::Error>() {
         return Some(Exit::Usage);
     }
     if cause.is::<token::Error>() {
         return Some(Exit::BadData);
-    }
-    if let Some(store::Error::AlreadyExists { .. }) = cause.downcast_ref() {
-        return Some(Exit::Exists);
-    }
-    if let Some(store::Error::Missing { .. }) = cause.downcast_ref() {
-        return Some(Exit::NotFound);
     }
     if let Some(files::Error::Missing(_)) = cause.downcast_ref() {
         return Some(Exit::NotFound);
     }
     if let Some(join::Error::Joined(_)) = cause.downcast_ref() {
         return Some(Exit::Exists);
-    }
-    if let Some(error) = cause.downcast_ref::<backup::Error>() {
-        return of_backup(error);
     }
     if let Some(inventory::Error::Content { .. } | inventory::Error::Long { .. }) =
         cause.downcast_ref()
@@ -199,26 +174,12 @@ fn of_cause(cause: &(dyn StdError + 'static)) -> Option<Exit> {
     if let Some(exit) = of_agent(cause) {
         return Some(exit);
     }
-    if cause.is::<Superseded>() {
-        return Some(Exit::Refused);
-    }
-    if let Some(fault) = cause.downcast_ref::<promote::Fault>() {
-        return of_promotion(fault);
-    }
-    match cause.downcast_ref::<census::Error>() {
-        Some(census::Error::ShutOut { .. }) => return Some(Exit::Refused),
-        Some(census::Error::Silent(_)) => return Some(Exit::TryLater),
-        Some(census::Error::Stopped) => return Some(Exit::Interrupted),
-        None => {}
-    }
-    if let Some(
-        RecoverError::OldOneLives(_) | RecoverError::Superseded(_) | RecoverError::Replaced(_),
-    ) = cause.downcast_ref()
-    {
-        return Some(Exit::Refused);
+    #[cfg(feature = "server")]
+    if let Some(exit) = node::of_cause(cause) {
+        return Some(exit);
     }
     if let Some(status) = status(cause) {
-        return Some(super::grpc::exit_of(status));
+        return Some(status::exit_of(status));
     }
     let error = cause.downcast_ref::<std::io::Error>()?;
     Some(match error.kind() {
@@ -242,20 +203,6 @@ fn of_agent(cause: &(dyn StdError + 'static)) -> Option<Exit> {
     }
     let is_away = matches!(cause.downcast_ref(), Some(link::Error::Unreachable { .. }));
     is_away.then_some(Exit::Unavailable)
-}
-
-fn of_backup(error: &backup::Error) -> Option<Exit> {
-    use backup::Error;
-    match error {
-        Error::Damaged { .. } | Error::SourceDamaged(_) | Error::Newer { .. } => {
-            Some(Exit::BadData)
-        }
-        Error::NoFolder(_) | Error::None(_) | Error::Unknown { .. } => Some(Exit::NotFound),
-        Error::Foreign { .. } | Error::Inside(_) => Some(Exit::Usage),
-        Error::Busy(_) => Some(Exit::TryLater),
-        // Its cause says more.
-        _ => None,
-    }
 }
 
 /// The gRPC status that a cause is, boxed or not.
@@ -321,9 +268,8 @@ mod tests {
 
     #[test]
     fn an_error_deep_inside_decides_the_code() {
-        let config = config::Error::Absent("x.toml".into());
-        let error = anyhow::Error::new(config).context("cannot serve");
-        assert_eq!(of(&error), Exit::Usage);
+        let error = anyhow::Error::new(token::Error::Mistyped).context("cannot join");
+        assert_eq!(of(&error), Exit::BadData);
         let error = Exit::NotFound.error("no such node").context("cannot revoke");
         assert_eq!(of(&error), Exit::NotFound);
         let error = join::Error::Token(token::Error::Mistyped);

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::Context;
 use crate::agent::state::{DEFAULT_FOLDER, State};
+use crate::terminal::output::Output;
 
 mod inventory;
 mod join;
@@ -44,13 +44,18 @@ impl Folder {
 }
 
 impl Agent {
-    pub(crate) async fn run(self, context: &Context) -> anyhow::Result<()> {
+    /// Whether there is something to bring to an end when Ctrl-C comes.
+    pub(crate) fn ends_itself(&self) -> bool {
+        matches!(self, Self::Run(_))
+    }
+
+    pub(crate) async fn run(self, output: Output) -> anyhow::Result<()> {
         match self {
-            Self::Join(command) => command.run(context).await,
-            Self::Run(command) => command.run(context).await,
-            Self::Status(command) => command.run(context),
-            Self::Reboot(command) => command.run(context).await,
-            Self::Inventory(command) => command.run(context).await,
+            Self::Join(command) => command.run(output).await,
+            Self::Run(command) => command.run(output).await,
+            Self::Status(command) => command.run(output),
+            Self::Reboot(command) => command.run(output).await,
+            Self::Inventory(command) => command.run(output).await,
         }
     }
 }

@@ -3,9 +3,8 @@
 use clap::Args;
 use serde::Serialize;
 
-use super::Context;
 use super::exit::Exit;
-use super::output::{Answer, table};
+use super::output::{Answer, Output, table};
 
 /// List the exit codes and what they mean
 #[derive(Debug, Args)]
@@ -44,10 +43,10 @@ impl Answer for Codes {
 }
 
 impl ExitCodes {
-    pub(crate) fn run(self, context: &Context) -> anyhow::Result<()> {
+    pub(crate) fn run(self, output: Output) -> anyhow::Result<()> {
         let exit_codes = Exit::ALL
             .map(|exit| Row { code: exit.code(), word: exit.word(), meaning: exit.meaning() })
             .into();
-        context.output.print(&Codes { exit_codes })
+        output.print(&Codes { exit_codes })
     }
 }

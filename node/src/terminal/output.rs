@@ -9,6 +9,8 @@ use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 
 use super::exit::Exit;
+#[cfg(feature = "server")]
+use super::sheet::Sheet;
 
 /// Terminals narrower than this, or that do not say how wide they are, get
 /// whole lines: cells folded to a few letters help nobody.
@@ -35,42 +37,10 @@ pub(crate) trait Answer: Serialize {
     fn text(&self) -> String;
 
     /// Its rows for a spreadsheet, where it is made of rows.
+    #[cfg(feature = "server")]
     fn sheet(&self) -> Option<Sheet> {
         None
     }
-}
-
-/// Rows for a spreadsheet.
-#[derive(Debug)]
-pub(crate) struct Sheet {
-    header: Vec<&'static str>,
-    rows: Vec<Vec<String>>,
-}
-
-impl Sheet {
-    /// Rows as wide as their header.
-    pub(crate) fn new<const N: usize>(
-        header: [&'static str; N],
-        rows: impl IntoIterator<Item = [String; N]>,
-    ) -> Self {
-        Self { header: header.into(), rows: rows.into_iter().map(Vec::from).collect() }
-    }
-
-    fn csv(&self) -> anyhow::Result<String> {
-        let mut writer = csv::Writer::from_writer(Vec::new());
-        writer.write_record(&self.header)?;
-        for row in &self.rows {
-            writer.write_record(row.iter().map(|cell| harmless(cell)))?;
-        }
-        Ok(String::from_utf8(writer.into_inner()?)?)
-    }
-}
-
-/// A cell that no spreadsheet takes for a formula: what machines say is in some.
-fn harmless(cell: &str) -> String {
-    let clean = clean(cell);
-    let is_formula = clean.starts_with(['=', '+', '-', '@']) && clean.parse::<f64>().is_err();
-    if is_formula { format!("'{clean}") } else { clean }
 }
 
 /// Where results and remarks go.
@@ -98,15 +68,15 @@ impl Output {
                 text.push('\n');
                 text
             }
-            Form::Csv => match answer.sheet() {
-                Some(sheet) => sheet.csv()?,
-                None => return Err(Exit::Usage.error(NO_ROWS.to_owned())),
-            },
+            #[cfg(feature = "server")]
+            Form::Csv if let Some(sheet) = answer.sheet() => sheet.csv()?,
+            Form::Csv => return Err(Exit::Usage.error(NO_ROWS.to_owned())),
         };
         write(&text)
     }
 
     /// Says something on the side, on standard error, unless told to be quiet.
+    #[cfg_attr(not(feature = "server"), expect(dead_code, reason = "agents remark nothing"))]
     pub(crate) fn remark(self, text: &str) {
         if !self.quiet {
             eprintln!("{}", clean_lines(text));
@@ -189,14 +159,6 @@ mod tests {
         assert!(lines[0].starts_with("NAME") && lines[1].ends_with(&long), "{text}");
         assert!(!text.contains('\u{1b}'));
         assert!(lines.iter().all(|line| !line.ends_with(' ')));
-    }
-
-    #[test]
-    fn a_spreadsheet_gets_what_machines_say_as_text() {
-        let row = |cell: &str| ["a,b".to_owned(), cell.to_owned()];
-        let sheet = Sheet::new(["name", "message"], [row("=1+1"), row("-5"), row("-cmd|'x'!A")]);
-        let text = sheet.csv().expect("CSV");
-        assert_eq!(text, "name,message\n\"a,b\",'=1+1\n\"a,b\",-5\n\"a,b\",'-cmd|'x'!A\n");
     }
 
     #[test]

@@ -15,12 +15,11 @@ use super::Folder;
 use super::reboot::{Due, RebootCommand};
 use crate::agent::round::{self, Agent, Done, Hooks};
 use crate::agent::wake::Pace;
-use crate::cli::Context;
-use crate::cli::exit::Exit;
-use crate::cli::output::{Answer, fields};
-use crate::cli::signals;
-use crate::config::duration;
+use crate::duration;
 use crate::log::in_one_line;
+use crate::terminal::exit::Exit;
+use crate::terminal::output::{Answer, Output, fields};
+use crate::terminal::signals;
 
 /// The most that a planned time moves by from machine to machine.
 const SPREAD: Duration = Duration::from_secs(30 * 60);
@@ -152,7 +151,7 @@ impl Answer for Ran {
 }
 
 impl Run {
-    pub(crate) async fn run(self, context: &Context) -> anyhow::Result<()> {
+    pub(crate) async fn run(self, output: Output) -> anyhow::Result<()> {
         // An installer that runs is not cut off.
         let mut stop = pin!(signals::first_to_stop()?);
         let state = self.folder.state();
@@ -166,7 +165,7 @@ impl Run {
             let mut ran = Ran::from(agent.round().await?);
             let restarts = agent.plan_reboot(self.reboot)?;
             ran.reboot = agent.reboot_due().map(Due::from);
-            context.output.print(&ran)?;
+            output.print(&ran)?;
             if restarts {
                 agent.reboot(command).await?;
             }

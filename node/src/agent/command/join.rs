@@ -6,9 +6,8 @@ use serde::Serialize;
 
 use super::Folder;
 use crate::agent::join;
-use crate::cli::Context;
-use crate::cli::join::read_token;
-use crate::cli::output::{Answer, fields};
+use crate::terminal::output::{Answer, Output, fields};
+use crate::terminal::token::read_token;
 
 /// Make this computer a machine of the mesh, with a group's token
 ///
@@ -57,10 +56,10 @@ impl Answer for Joined {
 }
 
 impl Join {
-    pub(crate) async fn run(self, context: &Context) -> anyhow::Result<()> {
+    pub(crate) async fn run(self, output: Output) -> anyhow::Result<()> {
         let state = self.folder.state();
         let joined = join::run(&state, &read_token(self.token)?, &self.name).await?;
-        context.output.print(&Joined {
+        output.print(&Joined {
             machine: joined.machine,
             group: joined.group,
             mesh_id: joined.mesh_id,

@@ -9,9 +9,8 @@ use serde::Serialize;
 
 use super::Folder;
 use crate::agent::{install, inventory, state};
-use crate::cli::Context;
-use crate::cli::exit::Exit;
-use crate::cli::output::Answer;
+use crate::terminal::exit::Exit;
+use crate::terminal::output::{Answer, Output};
 
 /// What restarts a machine.
 const COMMAND: &str = "systemctl reboot";
@@ -89,7 +88,7 @@ impl Answer for Due {
 }
 
 impl Restart {
-    pub(crate) async fn run(self, context: &Context) -> anyhow::Result<()> {
+    pub(crate) async fn run(self, output: Output) -> anyhow::Result<()> {
         let state = self.folder.state();
         state.joined()?;
         let _work = state.work()?;
@@ -101,7 +100,7 @@ impl Restart {
             return Err(Exit::Refused.error("the restart has come; the next round looks after it"));
         }
         let shown = Due { waits_for: String::new(), ..Due::from(&due) };
-        context.output.print(&shown)?;
+        output.print(&shown)?;
         let restarted = install::restart(command).await;
         restarted.map_err(|said| Exit::Failed.error(format!("{command:?} {said}")))
     }

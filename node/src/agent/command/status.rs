@@ -7,8 +7,7 @@ use super::Folder;
 use super::reboot::Due;
 use crate::agent::queue::Queue;
 use crate::agent::state::{CutOff, Standing};
-use crate::cli::Context;
-use crate::cli::output::{Answer, fields, table};
+use crate::terminal::output::{Answer, Output, fields, table};
 
 /// Show what concerns this machine, what waits, and why
 ///
@@ -85,14 +84,14 @@ fn cut_off(one: &CutOff) -> String {
 }
 
 impl Status {
-    pub(crate) fn run(self, context: &Context) -> anyhow::Result<()> {
+    pub(crate) fn run(self, output: Output) -> anyhow::Result<()> {
         let state = self.folder.state();
         let (joined, memory) = (state.joined()?, state.memory()?);
         let all = memory.standings.len();
         let concerns =
             |one: &Standing| self.all || matches!(one.verdict.as_str(), "applicable" | "installed");
         let revisions: Vec<Standing> = memory.standings.into_iter().filter(concerns).collect();
-        context.output.print(&Shown {
+        output.print(&Shown {
             machine: joined.machine,
             group: joined.group,
             node: joined.node,

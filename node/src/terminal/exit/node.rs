@@ -1,0 +1,85 @@
+//! The exit codes of what only nodes, and those who order them about, get wrong.
+
+use std::error::Error as StdError;
+
+use super::Exit;
+use crate::daemon::{RecoverError, promote};
+use crate::succession::census;
+use crate::succession::watch::Superseded;
+use crate::{backup, config, store};
+
+pub(super) fn of_cause(cause: &(dyn StdError + 'static)) -> Option<Exit> {
+    if cause.is::<config::Error>() {
+        return Some(Exit::Usage);
+    }
+    if let Some(store::Error::AlreadyExists { .. }) = cause.downcast_ref() {
+        return Some(Exit::Exists);
+    }
+    if let Some(store::Error::Missing { .. }) = cause.downcast_ref() {
+        return Some(Exit::NotFound);
+    }
+    if let Some(error) = cause.downcast_ref::<backup::Error>() {
+        return of_backup(error);
+    }
+    if cause.is::<Superseded>() {
+        return Some(Exit::Refused);
+    }
+    if let Some(fault) = cause.downcast_ref::<promote::Fault>() {
+        return of_promotion(fault);
+    }
+    match cause.downcast_ref::<census::Error>() {
+        Some(census::Error::ShutOut { .. }) => return Some(Exit::Refused),
+        Some(census::Error::Silent(_)) => return Some(Exit::TryLater),
+        Some(census::Error::Stopped) => return Some(Exit::Interrupted),
+        None => {}
+    }
+    let is_refused = matches!(
+        cause.downcast_ref(),
+        Some(
+            RecoverError::OldOneLives(_) | RecoverError::Superseded(_) | RecoverError::Replaced(_)
+        )
+    );
+    is_refused.then_some(Exit::Refused)
+}
+
+/// What a cause says itself comes from the chain.
+fn of_promotion(fault: &promote::Fault) -> Option<Exit> {
+    use promote::Fault;
+    match fault {
+        Fault::NoPrimary(_) => Some(Exit::NotFound),
+        Fault::Taken(_) => Some(Exit::Exists),
+        Fault::List(_)
+        | Fault::OtherMesh { .. }
+        | Fault::OtherCa
+        | Fault::OtherRepositoryKey(_)
+        | Fault::RepositoryKey { .. } => Some(Exit::BadData),
+        Fault::RootKeys { .. } | Fault::Offline(_) | Fault::Tree(_) => Some(Exit::Refused),
+        _ => None,
+    }
+}
+
+fn of_backup(error: &backup::Error) -> Option<Exit> {
+    use backup::Error;
+    match error {
+        Error::Damaged { .. } | Error::SourceDamaged(_) | Error::Newer { .. } => {
+            Some(Exit::BadData)
+        }
+        Error::NoFolder(_) | Error::None(_) | Error::Unknown { .. } => Some(Exit::NotFound),
+        Error::Foreign { .. } | Error::Inside(_) => Some(Exit::Usage),
+        Error::Busy(_) => Some(Exit::TryLater),
+        // Its cause says more.
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_settings_that_is_not_there_is_wrong_usage() {
+        let config = config::Error::Absent("x.toml".into());
+        let error = anyhow::Error::new(config).context("cannot serve");
+        assert_eq!(crate::terminal::exit::of(&error), Exit::Usage);
+    }
+}
