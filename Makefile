@@ -8,7 +8,7 @@ NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 DENY := $(shell $(CARGO) deny --version >/dev/null 2>&1 && echo yes)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-bench build demo demo-once test fuzz bench lint tuf-conformance clean
+.PHONY: help setup setup-bench build agent demo demo-once test fuzz bench lint tuf-conformance clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,10 @@ setup-bench: ## the same, and the peers that `make bench` measures beside
 # features anew and compile RocksDB a second time.
 build: setup ## build everything
 	$(CARGO) build --locked --workspace
+
+agent: ## build the agent alone, for machines: no RocksDB, nothing that only nodes need
+	$(CARGO) build --locked --release --package patchmesh --no-default-features --bin patchmesh-agent
+	@ls -l $(TARGET)/release/patchmesh-agent
 
 demo: build ## run a whole company on this machine until Ctrl-C
 	$(PATCHMESH) demo

@@ -86,8 +86,8 @@ impl Machine {
     /// # Errors
     /// When it does not start.
     pub async fn agent(&self, arguments: &[&str]) -> Result<Outcome> {
-        let mut command = Command::new(binaries::patchmesh()?);
-        command.args(["--output", "json", "agent"]).args(arguments);
+        let mut command = Command::new(binaries::agent()?);
+        command.args(["--output", "json"]).args(arguments);
         command.arg("--state").arg(self.state());
         run(&mut command).await
     }
@@ -124,8 +124,8 @@ impl Machine {
     /// # Errors
     /// When it does not start.
     pub fn start(&self, arguments: &[&str]) -> Result<Child> {
-        let mut command = Command::new(binaries::patchmesh()?);
-        command.args(["agent", "run", "--root"]).arg(&self.root).arg("--state").arg(self.state());
+        let mut command = Command::new(binaries::agent()?);
+        command.args(["run", "--root"]).arg(&self.root).arg("--state").arg(self.state());
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         Ok(command.kill_on_drop(true).spawn()?)
     }

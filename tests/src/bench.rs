@@ -4,6 +4,7 @@
 //! yields one measurement for each peer or percentile. Rows run one after the
 //! other on an otherwise idle machine.
 
+mod agent;
 mod compliance;
 mod events;
 mod halt;
@@ -13,6 +14,7 @@ mod machines;
 mod measurement;
 mod path;
 mod peer;
+mod process;
 mod release;
 mod report;
 mod rollout;
@@ -193,6 +195,11 @@ const ROWS: &[Row] = &[
         id: "machines.5",
         about: "applicability of 20,000 revisions on one machine",
         run: |scale| Box::pin(async move { machines::applicability(scale) }),
+    },
+    Row {
+        id: "machines.6",
+        about: "an agent that has nothing to do",
+        run: |scale| Box::pin(agent::idle(scale)),
     },
 ];
 

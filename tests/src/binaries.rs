@@ -54,6 +54,14 @@ pub fn patchmesh() -> Result<PathBuf> {
     find("patchmesh")
 }
 
+/// The agent, as the program of its own that machines get.
+///
+/// # Errors
+/// When it was not built.
+pub fn agent() -> Result<PathBuf> {
+    find("patchmesh-agent")
+}
+
 /// The TUF client.
 ///
 /// # Errors

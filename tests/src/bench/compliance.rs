@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use jiff::{SignedDuration, Timestamp};
 use patchmesh_topology::approval::{Approval, ApprovalSet, Decision};
 use patchmesh_topology::compliance::survey::STALE_AFTER;
@@ -16,6 +16,7 @@ use patchmesh_topology::rollout::deadline::Facts;
 use patchmesh_topology::rollout::{Progress, Rollout, RolloutSet, RolloutState, Wave, WaveStates};
 use patchmesh_topology::tally::{Last, Machine, News, Outcome, Phase, Place, Position, Standing};
 
+use super::process::kib;
 use super::statistics::median;
 use super::{Measurement, Scale};
 
@@ -37,9 +38,10 @@ const LACKS: usize = 5;
 pub(super) fn compliance(scale: Scale) -> Result<Vec<Measurement>> {
     let machines = scale.pick(1_000_000, 2_000);
     let world = World::new()?;
+    let resident = || kib(std::process::id(), "VmRSS");
     let before = resident()?;
     let register = world.register(machines)?;
-    let each = (resident()?.saturating_sub(before)) as f64 / machines as f64;
+    let each = (resident()? - before) * 1024.0 / machines as f64;
     let mut turns = Vec::new();
     for _ in 0..TURNS {
         let begun = Instant::now();
@@ -173,11 +175,4 @@ impl World {
             at: self.now,
         }
     }
-}
-
-/// Bytes of this process's memory, as the kernel counts them.
-fn resident() -> Result<usize> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-    Ok(line.trim().trim_end_matches(" kB").trim().parse::<usize>()? * 1024)
 }

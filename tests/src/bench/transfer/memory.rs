@@ -1,12 +1,12 @@
 //! What moving many large blobs costs in memory.
 
-use std::fs;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use tokio::time::sleep;
 
 use super::{DEADLINE, settle};
+use crate::bench::process::kib;
 use crate::bench::release::Release;
 use crate::bench::{Measurement, Scale};
 use crate::cluster::{Cluster, Node, PRIMARY, Spec};
@@ -79,23 +79,5 @@ async fn most_of(node: &Node, lasting: Duration) -> Result<f64> {
 /// Memory that no file stands behind, in MiB: what the process itself needs.
 fn anonymous(node: &Node) -> Result<f64> {
     let id = node.process_id().context("the node does not run")?;
-    rss_anon(&fs::read_to_string(format!("/proc/{id}/status"))?)
-        .context("the kernel tells no RssAnon")
-}
-
-fn rss_anon(status: &str) -> Option<f64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
-    let kibibytes: f64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
-    Some(kibibytes / 1024.0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn memory_is_read_as_the_kernel_writes_it() {
-        assert_eq!(rss_anon("VmRSS:\t 9 kB\nRssAnon:\t    2048 kB\n"), Some(2.0));
-        assert_eq!(rss_anon("VmRSS:\t 9 kB\n"), None);
-    }
+    Ok(kib(id, "RssAnon")? / 1024.0)
 }
