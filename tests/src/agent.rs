@@ -10,11 +10,11 @@ use anyhow::{Context, Result};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::civil::Date;
-use rcgen::{CertificateParams, DistinguishedName, Issuer, KeyPair, SanType, date_time_ymd};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
+use crate::authority::{self, Authority};
 use crate::binaries;
 use crate::cluster::{Cluster, PRIMARY};
 use crate::run::{Outcome, run};
@@ -147,28 +147,13 @@ impl Machine {
     /// # Errors
     /// When a file is not as it should be.
     pub fn certify(&self, cluster: &Cluster, begin: Date, end: Date) -> Result<()> {
-        let (ca, own) = (cluster.primary()?.data.join("identity"), self.state().join("identity"));
-        let key =
-            |path: PathBuf| Ok::<_, anyhow::Error>(KeyPair::from_pem(&fs::read_to_string(path)?)?);
-        let ca_certificate = fs::read_to_string(ca.join("ca.pem"))?;
-        let issuer = Issuer::from_ca_cert_pem(&ca_certificate, key(ca.join("ca-key.pem"))?)?;
         let joined: Value = serde_json::from_slice(&fs::read(self.state().join("joined.json"))?)?;
         let word = |name: &str| joined[name].as_str().context("joined.json lacks a word");
-        let (mesh, group) = (word("mesh_id")?, word("group")?);
-        let uri = format!("patchmesh://{mesh}/machine/{group}/{}", self.name);
-        let mut params = CertificateParams::default();
-        params.distinguished_name = DistinguishedName::new();
-        params.subject_alt_names = vec![SanType::URI(uri.as_str().try_into()?)];
-        let moment = |date: Date| {
-            Ok::<_, anyhow::Error>(date_time_ymd(
-                date.year().into(),
-                date.month().try_into()?,
-                date.day().try_into()?,
-            ))
-        };
-        (params.not_before, params.not_after) = (moment(begin)?, moment(end)?);
-        let made = params.signed_by(&key(own.join("key.pem"))?, &issuer)?;
-        let text = STANDARD.encode(made.der());
+        let own = self.state().join("identity");
+        let (key, authority) =
+            (authority::key(&own.join("key.pem"))?, Authority::of(cluster, word("mesh_id")?)?);
+        let made = authority.certify(&self.name, word("group")?, &key, (begin, end))?;
+        let text = STANDARD.encode(made);
         let pem = format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n");
         Ok(fs::write(own.join("cert.pem"), pem)?)
     }

@@ -6,8 +6,10 @@
 
 mod agent;
 mod compliance;
+mod crowd;
 mod events;
 mod halt;
+mod idle;
 mod import;
 mod machine;
 mod machines;
@@ -180,6 +182,11 @@ const ROWS: &[Row] = &[
         id: "rollout.3",
         about: "200 open rollouts at 5,000 sites planned",
         run: |scale| Box::pin(async move { rollout::planner(scale) }),
+    },
+    Row {
+        id: "machines.1",
+        about: "machines that are connected to one branch and idle",
+        run: |scale| Box::pin(idle::connected(scale)),
     },
     Row {
         id: "machines.2",

@@ -8,6 +8,7 @@
 
 pub mod agent;
 pub mod apt;
+pub mod authority;
 pub mod bench;
 pub mod binaries;
 pub mod cluster;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use hyper_util::rt::TokioIo;
+use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls13_signature};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, ServerConfig, SignatureScheme};
@@ -57,9 +58,16 @@ pub async fn anonymous(url: &str) -> Result<Channel> {
 /// # Errors
 /// When the node cannot be reached or shuts the door at once.
 pub async fn with_certificate(url: &str, certificate: &Certificate) -> Result<Channel> {
+    connect(url, client(certificate)?).await
+}
+
+/// What a client with this certificate does, whatever server it meets.
+///
+/// # Errors
+/// When the certificate and key do not fit each other.
+pub fn client(certificate: &Certificate) -> Result<ClientConfig> {
     let chain = certificate.chain.clone();
-    let key = certificate.key.clone_key();
-    connect(url, configuration()?.with_client_auth_cert(chain, key)?).await
+    Ok(configuration()?.with_client_auth_cert(chain, certificate.key.clone_key())?)
 }
 
 /// What a server with this certificate does, whoever comes.
@@ -88,6 +96,8 @@ fn configuration() -> Result<rustls::ConfigBuilder<ClientConfig, rustls::client:
 
 async fn connect(url: &str, mut config: ClientConfig) -> Result<Channel> {
     config.alpn_protocols = vec![b"h2".to_vec()];
+    // Nodes hand out no tickets, and a thousand clients need no room for them.
+    config.resumption = Resumption::disabled();
     let connector = TlsConnector::from(Arc::new(config));
     let endpoint = Endpoint::from_shared(url.to_owned())?;
     // The connection is encrypted already when it is handed over.

@@ -49,7 +49,7 @@ impl<'a> Place<'a> {
 /// A server process that ends with this value.
 pub(super) struct Peer {
     address: SocketAddr,
-    _child: Child,
+    child: Child,
 }
 
 impl Peer {
@@ -71,7 +71,7 @@ impl Peer {
                 .await?;
             }
         }
-        Ok(Self { address, _child: child })
+        Ok(Self { address, child })
     }
 
     /// An rsync daemon that serves `folder`.
@@ -135,6 +135,18 @@ impl Peer {
         Self::nginx_with(&Place::here()?, &scratch, &cache, &server, identity).await
     }
 
+    /// nginx that lets in only who has a certificate of the mesh, and keeps idle
+    /// connections.
+    pub(super) async fn nginx_for_members(scratch: &Path, identity: &Path) -> Result<Self> {
+        let server = format!(
+            "ssl_client_certificate {}/ca.pem;\n ssl_verify_client on;\n \
+             keepalive_timeout 1h;\n return 204;\n",
+            identity.display()
+        );
+        let scratch = scratch.join("nginx-for-members");
+        Self::nginx_with(&Place::here()?, &scratch, "", &server, identity).await
+    }
+
     async fn nginx_with(
         place: &Place<'_>,
         scratch: &Path,
@@ -149,7 +161,7 @@ impl Peer {
             &config,
             format!(
                 "daemon off;\nmaster_process off;\npid {0}/pid;\nerror_log {0}/error.log;\n\
-                 worker_rlimit_nofile 16384;\nevents {{ worker_connections 8192; }}\n\
+                 worker_rlimit_nofile 20000;\nevents {{ worker_connections 19000; }}\n\
                  http {{\n  access_log off;\n  sendfile on;\n  tcp_nopush on;\n\
                  client_body_temp_path {0}/body;\n  proxy_temp_path {0}/proxy;\n\
                  fastcgi_temp_path {0}/fastcgi;\n  uwsgi_temp_path {0}/uwsgi;\n\
@@ -165,6 +177,11 @@ impl Peer {
         let mut command = place.command(nginx);
         command.arg("-p").arg(scratch).arg("-c").arg(&config);
         Self::start(place, &mut command).await.context("nginx")
+    }
+
+    /// Its one process.
+    pub(super) fn process_id(&self) -> Result<u32> {
+        self.child.id().context("a peer's server ended")
     }
 
     /// Where it listens.
