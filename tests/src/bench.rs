@@ -22,6 +22,7 @@ mod report;
 mod rollout;
 mod statistics;
 mod transfer;
+mod urgent;
 
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -192,6 +193,11 @@ const ROWS: &[Row] = &[
         id: "machines.2",
         about: "events that one branch takes in durably",
         run: |scale| Box::pin(events::accepted(scale)),
+    },
+    Row {
+        id: "machines.3",
+        about: "from a critical approval until 10,000 machines know",
+        run: |scale| Box::pin(urgent::known(scale)),
     },
     Row {
         id: "machines.4",

@@ -87,6 +87,11 @@ impl Listener {
         Ok(Self { words, _client: client })
     }
 
+    /// The next word.
+    pub(super) async fn word(&mut self) -> Result<WatchResponse> {
+        self.words.message().await?.context("the stream ended")
+    }
+
     /// Whether the stream is open and nothing came.
     pub(super) fn is_idle(&mut self) -> bool {
         self.words.message().now_or_never().is_none()
