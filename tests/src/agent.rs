@@ -52,6 +52,22 @@ impl Machine {
         Ok(machine)
     }
 
+    /// With a shell for maintainer scripts, which dpkg runs inside the root: this
+    /// host's, and the libraries that it needs.
+    ///
+    /// # Errors
+    /// When this host has none, or files cannot be copied.
+    pub async fn with_shell(self) -> Result<Self> {
+        let listed = run(Command::new("ldd").arg("/bin/sh")).await?.success()?.stdout;
+        let libraries = listed.split_whitespace().filter(|word| word.starts_with('/'));
+        for file in libraries.chain(["/bin/sh"]) {
+            let there = self.root.join(file.trim_start_matches('/'));
+            fs::create_dir_all(there.parent().context("a file is in a folder")?)?;
+            fs::copy(file, there).with_context(|| format!("could not copy {file}"))?;
+        }
+        Ok(self)
+    }
+
     /// Runs a tool of dpkg on the machine's root.
     ///
     /// # Errors

@@ -30,8 +30,10 @@ const AFTER: Duration = Duration::from_secs(2);
 /// Where tools of dpkg are looked for.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Lines of it that are told.
+/// Lines of it that are told: the fault's own or the last ones, and before a fault's
+/// what a package's script said.
 const LINES: usize = 3;
+const BEFORE: usize = 2;
 
 /// Packages of one call: their paths have to fit on a command line.
 pub const MAX_PACKAGES: usize = 200;
@@ -108,11 +110,16 @@ impl Outcome {
         let lines = || self.output.lines().map(str::trim).filter(|line| !line.is_empty());
         let about = |line: &&str| words.iter().any(|word| line.contains(word));
         let is_fault = |line: &&str| line.contains("rror") || line.contains("problem");
-        // The line of a fault of it, with what follows; else the last ones.
+        // The line of a fault of it, with what follows; else the last ones. What dpkg
+        // itself does before ends with dots, and scripts say why they fail after that.
         let all: Vec<&str> = lines().collect();
-        let begin = all.iter().position(|line| is_fault(line) && about(line));
-        let begin = begin.unwrap_or(all.len().saturating_sub(LINES));
-        let said = all.iter().skip(begin).take(LINES).copied().collect::<Vec<_>>().join("; ");
+        let fault = all.iter().position(|line| is_fault(line) && about(line));
+        let fault = fault.unwrap_or(all.len().saturating_sub(LINES));
+        let (done, rest) = all.split_at(fault);
+        let is_own = |line: &&&str| !line.ends_with("...") && !line.starts_with("dpkg: ");
+        let before = done.iter().rev().take(BEFORE).take_while(is_own).count();
+        let told = done[fault - before..].iter().chain(rest.iter().take(LINES));
+        let said = told.copied().collect::<Vec<_>>().join("; ");
         if said.is_empty() { how } else { format!("{how}: {said}") }
     }
 }
@@ -253,6 +260,17 @@ mod tests {
         let absent = installer(&["/no/such/program"]);
         let outcome = vendor(&absent, &absent.install, Path::new("x")).await;
         assert_eq!((outcome.meaning(&absent), outcome.code()), (Meaning::Failure, -1));
+    }
+
+    #[test]
+    fn why_a_script_failed_is_told_with_what_dpkg_says_of_it() {
+        let output = "Setting up tool (2) ...\nSetting up app (2) ...\nno room\n\
+            dpkg: error processing package app (--install):\n script returned error 3\n\
+            Errors were encountered while processing:\n app\n";
+        let outcome = Outcome { ended: Ended::Code(1), output: output.to_owned() };
+        let told = "ended with 1: no room; dpkg: error processing package app (--install):; \
+            script returned error 3; Errors were encountered while processing:";
+        assert_eq!(outcome.summary(&["app"]), told);
     }
 
     #[tokio::test]

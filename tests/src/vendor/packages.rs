@@ -149,6 +149,7 @@ pub struct Sample {
     version: String,
     architecture: String,
     fields: Vec<String>,
+    scripts: Vec<(&'static str, String)>,
     bytes: usize,
 }
 
@@ -161,6 +162,7 @@ impl Sample {
             version: version.to_owned(),
             architecture: "all".to_owned(),
             fields: Vec::new(),
+            scripts: Vec::new(),
             bytes: 64,
         }
     }
@@ -185,6 +187,13 @@ impl Sample {
         self
     }
 
+    /// With a maintainer script, such as `postinst`: what `sh` is to do.
+    #[must_use]
+    pub fn with_script(mut self, name: &'static str, lines: &str) -> Self {
+        self.scripts.push((name, format!("#!/bin/sh\nset -e\n{lines}\n")));
+        self
+    }
+
     /// Writes the `.deb` into `folder`.
     ///
     /// # Errors
@@ -196,6 +205,10 @@ impl Sample {
         fs::create_dir_all(&control)?;
         fs::create_dir_all(&content)?;
         fs::write(control.join("control"), self.control())?;
+        for (name, script) in &self.scripts {
+            fs::write(control.join(name), script)?;
+            set_mode(&control.join(name), 0o755)?;
+        }
         let seed = format!("{} {}", self.name, self.version);
         write_noise(&content.join("payload"), &seed, self.bytes as u64)?;
         set_mode(tree.path(), 0o755)?;
