@@ -46,12 +46,13 @@ fuzz: build ## fuzz what reads a peer's bytes: make fuzz [SECONDS=60] [TARGET=fr
 	PATCHMESH_FUZZ_SECONDS=$(or $(SECONDS),60) RUST_TEST_THREADS=2 \
 		$(CARGO) test --locked --workspace --lib fuzz::$(TARGET) -- --nocapture
 
-bench: setup-bench build ## measure beside peers: make bench [ROWS=transfer] [QUICK=1]
+bench: setup-bench build agent ## measure beside peers: make bench [ROWS=transfer] [QUICK=1]
 	$(TARGET)/debug/patchmesh-bench $(if $(ROWS),--rows $(ROWS)) $(if $(QUICK),--quick)
 
 lint: ## formatting, clippy with warnings as errors, licences and sources of dependencies
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --locked --package patchmesh --no-default-features --lib --bin patchmesh-agent -- -D warnings
 ifeq ($(DENY),yes)
 	$(CARGO) deny --all-features check licenses bans sources
 else

@@ -140,7 +140,15 @@ impl Machine {
     /// # Errors
     /// When it does not start.
     pub fn start(&self, arguments: &[&str]) -> Result<Child> {
-        let mut command = Command::new(binaries::agent()?);
+        self.start_as(&binaries::agent()?, arguments)
+    }
+
+    /// The same with another build of the agent.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start_as(&self, program: &Path, arguments: &[&str]) -> Result<Child> {
+        let mut command = Command::new(program);
         command.args(["run", "--root"]).arg(&self.root).arg("--state").arg(self.state());
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         Ok(command.kill_on_drop(true).spawn()?)

@@ -62,6 +62,16 @@ pub fn agent() -> Result<PathBuf> {
     find("patchmesh-agent")
 }
 
+/// The agent as `make agent` builds it, alone and in the release profile.
+///
+/// # Errors
+/// When it was not built.
+pub fn agent_alone() -> Result<PathBuf> {
+    let path = target_folder()?.join("release/patchmesh-agent");
+    ensure!(path.is_file(), "{} is not there; run `make agent`", path.display());
+    Ok(path)
+}
+
 /// The TUF client.
 ///
 /// # Errors

@@ -1,4 +1,5 @@
-//! What an agent costs its machine while nothing is to be done.
+//! What an agent, as `make agent` builds it, costs its machine while nothing is to
+//! be done.
 
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use tokio::time::sleep;
 use super::process::{kib, waits};
 use super::{Measurement, Scale};
 use crate::agent::Machine;
+use crate::binaries::agent_alone;
 use crate::cluster::{Cluster, PRIMARY, Spec};
 use crate::vendor::{Sample, Vendor};
 use crate::wait::{PATIENCE, until};
@@ -31,7 +33,7 @@ pub(super) async fn idle(scale: Scale) -> Result<Vec<Measurement>> {
     cluster.approve("validation", &app).await?;
     cluster.promote(&app).await?;
     machine.join(&cluster, "lyon").await?;
-    let mut agent = machine.start(&["--every", "30h"])?;
+    let mut agent = machine.start_as(&agent_alone()?, &["--every", "30h"])?;
     until("the agent to install", PATIENCE, async || {
         let packages = machine.packages().await?;
         Ok(packages.get("app").is_some_and(|one| one == "2").then_some(()))
@@ -41,7 +43,8 @@ pub(super) async fn idle(scale: Scale) -> Result<Vec<Measurement>> {
     let id = agent.id().context("the agent does not run")?;
     let before = waits(id)?;
     sleep(watched).await;
-    let woken = waits(id)? - before;
+    let of = |(thread, count)| count - before.get(thread).unwrap_or(&0.0);
+    let woken: f64 = waits(id)?.iter().map(of).sum();
     let (all, anonymous) = (kib(id, "VmRSS")? / 1024.0, kib(id, "RssAnon")? / 1024.0);
     ensure!(agent.try_wait()?.is_none(), "the agent ended");
     agent.kill().await?;

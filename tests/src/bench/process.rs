@@ -1,5 +1,6 @@
 //! What the kernel knows of a process.
 
+use std::collections::BTreeMap;
 use std::fs;
 
 use anyhow::{Context, Result};
@@ -13,17 +14,20 @@ pub(super) fn kib(id: u32, field: &str) -> Result<f64> {
     number(&fs::read_to_string(format!("/proc/{id}/status"))?, field)
 }
 
-/// How often its threads gave up a processor by themselves: what woke them before.
+/// How often each of its threads gave up a processor by itself, after something
+/// had woken it, by the thread's number.
 ///
 /// # Errors
 /// When there is no such process.
-pub(super) fn waits(id: u32) -> Result<f64> {
-    let mut sum = 0.0;
+pub(super) fn waits(id: u32) -> Result<BTreeMap<String, f64>> {
+    let mut waits = BTreeMap::new();
     for thread in fs::read_dir(format!("/proc/{id}/task"))? {
-        let status = fs::read_to_string(thread?.path().join("status"))?;
-        sum += number(&status, "voluntary_ctxt_switches")?;
+        let thread = thread?;
+        let status = fs::read_to_string(thread.path().join("status"))?;
+        let name = thread.file_name().to_string_lossy().into_owned();
+        waits.insert(name, number(&status, "voluntary_ctxt_switches")?);
     }
-    Ok(sum)
+    Ok(waits)
 }
 
 fn number(status: &str, field: &str) -> Result<f64> {
