@@ -14,7 +14,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     // For the gRPC reflection service.
     std::fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
-    tonic_prost_build::configure().bytes(".").compile_fds(descriptors)?;
+    let built = || tonic_prost_build::configure().bytes(".");
+    built().compile_fds(descriptors.clone())?;
+    // What machines are served, with a codec of its own: only the package of reports is
+    // taken from here, and it does not compile without the others.
+    let machines = out.join("machines");
+    std::fs::create_dir_all(&machines)?;
+    built().codec_path("crate::codec::Sparing").out_dir(machines).compile_fds(descriptors)?;
     Ok(())
 }
 

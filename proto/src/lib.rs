@@ -2,6 +2,7 @@
 //! where what came over the wire becomes the model of `patchmesh-topology`
 //! and is checked.
 
+pub mod codec;
 pub mod convert;
 pub mod document;
 pub mod references;
@@ -35,7 +36,7 @@ mod generated {
     pub mod report {
         /// Version 1.
         pub mod v1 {
-            tonic::include_proto!("patchmesh.report.v1");
+            include!(concat!(env!("OUT_DIR"), "/machines/patchmesh.report.v1.rs"));
         }
     }
     /// Package `patchmesh.admin`.

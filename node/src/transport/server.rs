@@ -257,8 +257,9 @@ async fn serve_all<L, F>(
         };
         // The semaphore is never closed.
         let Ok(permit) = permit else { break };
+        // In a box, since a task has room for what it captures and again for what it awaits.
         let served = tokio::select! {
-            io = listener.next() => welcome(io),
+            io = listener.next() => Box::pin(welcome(io)),
             () = shutdown.cancelled() => break,
         };
         tasks.spawn(async move {
@@ -332,12 +333,14 @@ impl Door {
 
     async fn welcome(self: Arc<Self>, tcp: TcpStream) {
         let remote = Remote::of(&tcp);
+        // In boxes: what a handshake needs goes with it, and thousands of machines do
+        // nothing after it.
         let tls = tokio::select! {
-            tls = self.handshake(tcp) => tls,
+            tls = Box::pin(self.handshake(tcp)) => tls,
             () = self.shutdown.cancelled() => return,
         };
         let served = match tls {
-            Ok(tls) => self.serve(tls, remote).await,
+            Ok(tls) => Box::pin(self.serve(tls, remote)).await,
             Err(error) => Err(error),
         };
         if let Err(error) = served {
@@ -345,18 +348,18 @@ impl Door {
         }
     }
 
-    async fn handshake(&self, tcp: TcpStream) -> io::Result<TlsStream<Metered<TcpStream>>> {
+    async fn handshake(&self, tcp: TcpStream) -> io::Result<Box<TlsStream<Metered<TcpStream>>>> {
         let attempt = async {
             // The semaphore is never closed.
             let _permit = self.handshakes.acquire().await.map_err(io::Error::other)?;
-            self.acceptor.accept(Metered::new(tcp, None)).await
+            self.acceptor.accept(Metered::new(tcp, None)).await.map(Box::new)
         };
         timeout(self.options.handshake_timeout, attempt).await?
     }
 
     async fn serve(
         &self,
-        mut tls: TlsStream<Metered<TcpStream>>,
+        mut tls: Box<TlsStream<Metered<TcpStream>>>,
         remote: Remote,
     ) -> io::Result<()> {
         let (_, session) = tls.get_ref();
