@@ -12,6 +12,7 @@
 //! node is believed nothing but its name; decisions are those of
 //! `patchmesh_topology`; nothing here knows of a store.
 
+pub mod ask;
 pub mod chain;
 pub mod command;
 pub mod decide;

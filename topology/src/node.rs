@@ -6,6 +6,7 @@
 pub mod fallback;
 pub mod groups;
 pub mod membership;
+pub mod mode;
 pub mod succession;
 pub mod tree;
 

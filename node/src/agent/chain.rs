@@ -19,7 +19,7 @@ use patchmesh_proto::{set, wire};
 use patchmesh_topology::approval::{ApprovalSet, Decision};
 use patchmesh_topology::digest::{Digest, Sha256};
 use patchmesh_topology::name::GroupName;
-use patchmesh_topology::node::Mesh;
+use patchmesh_topology::node::{InstallMode, Mesh};
 use patchmesh_topology::revision::{Binding, CatalogueEntry, DocumentRef, Revision, RevisionId};
 use patchmesh_topology::rollout::{RolloutSet, WaveStateSet};
 
@@ -95,6 +95,8 @@ pub struct Chain {
     pub expires: Timestamp,
     /// The tree and the groups.
     pub mesh: Mesh,
+    /// What the group's machines do by themselves.
+    pub mode: InstallMode,
     /// The decisions of the group's stage.
     pub approvals: ApprovalSet,
     /// The plans.
@@ -161,8 +163,9 @@ impl Follower<'_> {
         if mesh.epoch < self.known_epoch {
             return Err(Error::Epoch { found: mesh.epoch, known: self.known_epoch });
         }
-        let stage =
-            mesh.groups.get(self.group).ok_or_else(|| Error::Group(self.group.clone()))?.stage;
+        let group = mesh.groups.get(self.group);
+        let group = group.ok_or_else(|| Error::Group(self.group.clone()))?;
+        let (stage, mode) = (group.stage, group.install_mode);
         let name = names::approvals(stage);
         let approvals =
             reader.set(name, |index, lookup| set::read_approvals(index, lookup)).await?;
@@ -187,7 +190,18 @@ impl Follower<'_> {
         let revisions = reader.revisions(&entries).await?;
         self.documents.prune(&reader.used.into_inner())?;
         let (number, expires) = (trusted.snapshot_version().unwrap_or_default(), trusted.expires());
-        Ok(Chain { number, expires, mesh, approvals, plans, states, bindings, entries, revisions })
+        Ok(Chain {
+            number,
+            expires,
+            mesh,
+            mode,
+            approvals,
+            plans,
+            states,
+            bindings,
+            entries,
+            revisions,
+        })
     }
 }
 

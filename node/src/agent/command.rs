@@ -7,8 +7,10 @@ use clap::{Args, Subcommand};
 use crate::agent::state::{DEFAULT_FOLDER, State};
 use crate::terminal::output::Output;
 
+mod install;
 mod inventory;
 mod join;
+mod ran;
 mod reboot;
 mod run;
 mod status;
@@ -17,6 +19,7 @@ mod status;
 pub(crate) enum Agent {
     Join(join::Join),
     Run(run::Run),
+    Install(install::Install),
     Status(status::Status),
     Reboot(reboot::Restart),
     Inventory(inventory::Show),
@@ -53,6 +56,7 @@ impl Agent {
         match self {
             Self::Join(command) => command.run(output).await,
             Self::Run(command) => command.run(output).await,
+            Self::Install(command) => command.run(output).await,
             Self::Status(command) => command.run(output),
             Self::Reboot(command) => command.run(output).await,
             Self::Inventory(command) => command.run(output).await,

@@ -10,6 +10,8 @@ use patchmesh_topology::applicability::{
 };
 use patchmesh_topology::link::zone::Zone;
 use patchmesh_topology::name::{GroupName, MachineName, RolloutName, Site};
+use patchmesh_topology::node::InstallMode;
+use patchmesh_topology::node::mode::Asked;
 use patchmesh_topology::offer::{Machine, Offer, Offered};
 use patchmesh_topology::revision::{Payload, Revision, RevisionId};
 use patchmesh_topology::rollout::{Action, Brakes};
@@ -22,6 +24,9 @@ use crate::log::in_one_line;
 
 /// What is remembered of a revision that was told as removed.
 pub const REMOVED: &str = "removed";
+
+/// What is remembered of a revision that was told to wait for a person.
+pub const FOR_PERSON: &str = "for-person";
 
 /// Who asks, and where it is.
 #[derive(Debug)]
@@ -36,6 +41,10 @@ pub struct Asking<'a> {
     pub zone: &'a Zone,
     /// What the site holds back.
     pub brakes: &'a Brakes,
+    /// What the group's machines do by themselves.
+    pub mode: InstallMode,
+    /// What a person at the machine said.
+    pub asked: &'a Asked,
     /// When.
     pub now: Timestamp,
 }
@@ -57,6 +66,8 @@ pub struct Item<'a> {
     pub removal: Option<Removal<'a>>,
     /// Why it waits, where it is needed or to be removed.
     pub waits_for: String,
+    /// Whether it is open, and waits for a person at the machine alone.
+    pub is_for_person: bool,
 }
 
 /// Why a revision may not be installed or removed now.
@@ -124,13 +135,18 @@ pub fn decide<'a>(
         .zip(opened)
         .enumerate()
         .map(|(index, (choice, Open { removed_by, hindrance }))| {
+            let is_let = asking.asked.lets(asking.mode, &choice.revision.id);
             let is_chosen = choice.standing == Standing::Chosen;
-            let is_ahead = choice.standing == Standing::NotOffered
+            let is_time = choice.standing == Standing::NotOffered
                 && removed_by.is_none()
                 && hindrance.as_ref().is_some_and(|one| one.is_time);
+            let is_ahead = asking.mode.downloads() && (is_time || is_chosen && !is_let);
             let files = || payloads_for(choice.revision, inventory);
             let removal = removed_by.as_ref().map(|_| removal(choice.revision, inventory));
+            let is_going = hindrance.is_none() && removal.as_ref().is_some_and(is_work);
+            let is_for_person = !is_let && (is_chosen || is_going);
             let waits_for = match (&removal, &removed_by) {
+                _ if is_for_person => person(asking),
                 (Some(removal), Some(by)) => {
                     stays_for(removal, choice.verdict.state, by, hindrance)
                 }
@@ -138,12 +154,13 @@ pub fn decide<'a>(
             };
             let item = Item {
                 revision: choice.revision,
-                install: is_chosen.then(files),
+                install: (is_chosen && is_let).then(files),
                 ahead: if is_ahead { files() } else { Vec::new() },
                 verdict: choice.verdict.state,
                 reason: choice.verdict.reason,
                 removal,
                 waits_for,
+                is_for_person,
             };
             (place.get(&index).copied().unwrap_or(usize::MAX), item)
         })
@@ -213,6 +230,17 @@ fn stays_for(
     }
 }
 
+/// Whether something is to be done to remove it.
+fn is_work(removal: &Removal<'_>) -> bool {
+    matches!(removal, Removal::Packages(_) | Removal::Vendor(_))
+}
+
+/// What waits for a person waits for this.
+fn person(asking: &Asking<'_>) -> String {
+    let Asking { group, mode, .. } = asking;
+    format!("group {group} is {mode}: it waits for a person to say `patchmesh agent install`")
+}
+
 fn keeps(packages: &[&str]) -> String {
     format!("this machine's administrator holds {}", packages.join(", "))
 }
@@ -236,8 +264,7 @@ impl Item<'_> {
     /// Whether it is to be removed now.
     #[must_use]
     pub fn is_removed_now(&self) -> bool {
-        matches!(self.removal, Some(Removal::Packages(_) | Removal::Vendor(_)))
-            && self.waits_for.is_empty()
+        self.removal.as_ref().is_some_and(is_work) && self.waits_for.is_empty()
     }
 
     /// The phase, outcome and reason that are reported when it is found so, with
@@ -252,6 +279,11 @@ impl Item<'_> {
             }
             (Some(Removal::Impossible(why)), State::Installed) => {
                 return Some((Phase::Removal, Outcome::Failure, "irremovable", why));
+            }
+            _ if self.is_for_person => {
+                let phase =
+                    if self.removal.is_some() { Phase::Removal } else { Phase::Installation };
+                return Some((phase, Outcome::Pending, FOR_PERSON, &self.waits_for));
             }
             (_, State::Installed) => (Phase::Detection, Outcome::Success, self.verdict.as_str()),
             (_, State::Applicable) => (Phase::Detection, Outcome::Pending, self.verdict.as_str()),
@@ -278,6 +310,7 @@ impl Item<'_> {
             reason: self.reason.clone(),
             action: action.to_owned(),
             waits_for: self.waits_for.clone(),
+            for_person: self.is_for_person,
         }
     }
 }

@@ -15,13 +15,14 @@ use patchmesh_topology::applicability::attempts::Attempts;
 use patchmesh_topology::applicability::{Inventory, State as Verdict};
 use patchmesh_topology::link::zone::Zone;
 use patchmesh_topology::name::{GroupName, MachineName, NodeName, Site};
+use patchmesh_topology::node::mode::Asked;
 use patchmesh_topology::revision::RevisionId;
 use patchmesh_topology::rollout::Brakes;
 use patchmesh_topology::tally::{Outcome, Phase};
 use tokio::sync::watch;
 
 use super::chain::{self, Chain, Follower};
-use super::decide::{Asking, Item, Tries, decide};
+use super::decide::{Asking, FOR_PERSON, Item, Tries, decide};
 use super::documents::Documents;
 use super::inventory::{self, Listing};
 use super::link::{self, Link};
@@ -193,11 +194,12 @@ impl Agent {
         words
     }
 
-    /// Goes through one round.
+    /// Goes through one round, in which what a person asked for is done whatever the
+    /// group's mode.
     ///
     /// # Errors
     /// What stopped it; what was done is kept and told next time.
-    pub async fn round(&mut self) -> Result<Done, Error> {
+    pub async fn round(&mut self, asked: &Asked) -> Result<Done, Error> {
         let _work = self.state.work()?;
         let now = Timestamp::now();
         let chain = self.signed(now).await?;
@@ -224,6 +226,8 @@ impl Agent {
             site: &site,
             zone: &zone,
             brakes: &self.brakes.clone(),
+            mode: chain.mode,
+            asked,
             now,
         };
         let items = decide(&chain, &inventory, &self.tries(), &asking);
@@ -271,6 +275,7 @@ impl Agent {
                 (one.action, one.waits_for) = ("waiting".to_owned(), why.clone());
             }
         }
+        self.memory.install_mode = chain.mode.to_string();
         self.remember(&done, &site, after)?;
         if done.cut_off.is_none() {
             done.reported = self.tell(&site, after).await?;
@@ -379,7 +384,11 @@ impl Agent {
             let id = item.revision.id.to_string();
             let was_told = self.memory.told.contains_key(&id);
             let Some((phase, outcome, word, reason)) = item.word(was_told) else { continue };
-            if self.memory.told.get(&id).is_some_and(|told| told == word) {
+            // That it waits for a person does not take the place of how the last try failed.
+            let was_tried =
+                self.memory.attempts.contains_key(&id) || self.memory.removals.contains_key(&id);
+            let is_old = self.memory.told.get(&id).is_some_and(|told| told == word);
+            if is_old || (word == FOR_PERSON && was_tried) {
                 continue;
             }
             if item.verdict == Verdict::Installed {

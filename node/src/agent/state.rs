@@ -9,6 +9,7 @@
 //! queue/        events that no node is known to hold
 //! memory.json   what was tried and told, and how things stood last
 //! lock          held by the one agent that runs
+//! work          held by the process whose round is under way
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -91,6 +92,9 @@ pub struct Memory {
     pub looked_at: Option<Timestamp>,
     /// The site where the machine was then.
     pub site: String,
+    /// What the group's machines did by themselves then; empty before the first round.
+    #[serde(default)]
+    pub install_mode: String,
     /// Set while no node is reached.
     pub cut_off: Option<CutOff>,
     /// The restart that is due.
@@ -179,6 +183,9 @@ pub struct Standing {
     pub action: String,
     /// Why it waits.
     pub waits_for: String,
+    /// Whether it waits for a person at the machine alone.
+    #[serde(default)]
+    pub for_person: bool,
 }
 
 /// The agent's folder.

@@ -5,7 +5,7 @@ use std::path::Path;
 use clap::Args;
 use jiff::Timestamp;
 use patchmesh_topology::reboot::Policy;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Folder;
 use crate::agent::{install, inventory, state};
@@ -55,7 +55,7 @@ impl RebootCommand {
 }
 
 /// A restart that is due, as it is shown.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Due {
     since: Timestamp,
     revisions: Vec<String>,

@@ -8,17 +8,19 @@ use clap::Args;
 use jiff::Timestamp;
 use jiff::civil::Time;
 use jiff::tz::TimeZone;
+use patchmesh_topology::node::mode::Asked;
 use patchmesh_topology::reboot::Policy;
-use serde::Serialize;
 
 use super::Folder;
+use super::install;
+use super::ran::Ran;
 use super::reboot::{Due, RebootCommand};
-use crate::agent::round::{self, Agent, Done, Hooks};
+use crate::agent::ask::{Asker, Door};
+use crate::agent::round::{self, Agent, Hooks};
 use crate::agent::wake::Pace;
 use crate::duration;
 use crate::log::in_one_line;
-use crate::terminal::exit::Exit;
-use crate::terminal::output::{Answer, Output, fields};
+use crate::terminal::output::Output;
 use crate::terminal::signals;
 
 /// The most that a planned time moves by from machine to machine.
@@ -86,70 +88,6 @@ pub(crate) struct Run {
     folder: Folder,
 }
 
-#[derive(Debug, Serialize)]
-struct Ran {
-    generation: u64,
-    installed: Vec<String>,
-    removed: Vec<String>,
-    failed: Vec<Why>,
-    waiting: Vec<Why>,
-    reported: usize,
-    cut_off: Option<String>,
-    reboot: Option<Due>,
-}
-
-#[derive(Debug, Serialize)]
-struct Why {
-    revision: String,
-    why: String,
-}
-
-impl From<Done> for Ran {
-    fn from(done: Done) -> Self {
-        let why = |(revision, why)| Why { revision, why };
-        let waiting = done.standings.into_iter().filter(|one| one.action == "waiting");
-        Self {
-            generation: done.generation,
-            installed: done.installed,
-            removed: done.removed,
-            failed: done.failed.into_iter().map(why).collect(),
-            waiting: waiting.map(|one| why((one.revision, one.waits_for))).collect(),
-            reported: done.reported,
-            cut_off: done.cut_off,
-            reboot: None,
-        }
-    }
-}
-
-impl Answer for Ran {
-    fn text(&self) -> String {
-        let list = |list: &[Why]| {
-            list.iter().map(|one| format!("  {}: {}\n", one.revision, one.why)).collect::<String>()
-        };
-        let mut text = fields([
-            ("generation", Some(self.generation.to_string())),
-            ("installed", Some(self.installed.len().to_string())),
-            ("removed", Some(self.removed.len().to_string())),
-            ("failed", Some(self.failed.len().to_string())),
-            ("waiting", Some(self.waiting.len().to_string())),
-            ("reported", Some(format!("{} events", self.reported))),
-            ("cut off", self.cut_off.clone()),
-            ("restart", self.reboot.as_ref().map(Due::sentence)),
-        ]);
-        for (name, revisions) in [("installed", &self.installed), ("removed", &self.removed)] {
-            for revision in revisions {
-                text.push_str(&format!("{name}\n  {revision}\n"));
-            }
-        }
-        for (name, rows) in [("failed", &self.failed), ("waiting", &self.waiting)] {
-            if !rows.is_empty() {
-                text.push_str(&format!("{name}\n{}", list(rows)));
-            }
-        }
-        text
-    }
-}
-
 impl Run {
     pub(crate) async fn run(self, output: Output) -> anyhow::Result<()> {
         // An installer that runs is not cut off.
@@ -159,27 +97,21 @@ impl Run {
         state.joined()?;
         let _lock = state.lock()?;
         let hooks = Hooks { before: self.pre_hook.clone(), after: self.post_hook.clone() };
-        let mut agent = Agent::open(state, self.root.clone())?.with_hooks(hooks);
+        let mut agent = Agent::open(state.clone(), self.root.clone())?.with_hooks(hooks);
         let command = self.command.of(&self.root, self.reboot)?;
         if self.once {
-            let mut ran = Ran::from(agent.round().await?);
+            let mut ran = Ran::from(agent.round(&Asked::Nothing).await?);
             let restarts = agent.plan_reboot(self.reboot)?;
             ran.reboot = agent.reboot_due().map(Due::from);
             output.print(&ran)?;
             if restarts {
                 agent.reboot(command).await?;
             }
-            return match (ran.failed.len(), &ran.cut_off) {
-                (0, None) => Ok(()),
-                (0, Some(why)) => {
-                    Err(Exit::Unavailable.error(format!("no node is reached: {why}")))
-                }
-                (failed, _) => {
-                    Err(Exit::Failed.error(format!("{failed} could not be installed or removed")))
-                }
-            };
+            return ran.end();
         }
+        let door = Door::open(&state)?;
         let (mut heard, mut pace) = (agent.listen(), Pace::default());
+        let (mut asker, mut asked) = (None, Asked::Nothing);
         // So that the first round is about what the first word is about.
         tokio::select! {
             _ = stop.as_mut() => return Ok(()),
@@ -187,7 +119,9 @@ impl Run {
         }
         loop {
             let word = heard.borrow_and_update().map(|word| word.state);
-            let looked_at = match agent.round().await {
+            let outcome = agent.round(&asked).await;
+            asked = Asked::Nothing;
+            let looked_at = match &outcome {
                 Ok(done) => {
                     tracing::info!(
                         generation = done.generation,
@@ -199,10 +133,13 @@ impl Run {
                     word.filter(|_| done.cut_off.is_none())
                 }
                 Err(error) => {
-                    tracing::warn!(why = in_one_line(&error), "a round did not come to its end");
+                    tracing::warn!(why = in_one_line(error), "a round did not come to its end");
                     None
                 }
             };
+            if let Some(asker) = asker.take() {
+                install::answer(asker, outcome).await;
+            }
             let mut next = Instant::now() + self.wait(&agent, Timestamp::now());
             let mut is_woken = false;
             loop {
@@ -218,6 +155,13 @@ impl Run {
                 tokio::select! {
                     _ = stop.as_mut() => return Ok(()),
                     () = tokio::time::sleep(wait) => {}
+                    // Whoever asks waits for no time.
+                    stream = door.knock() => {
+                        if let Some((who, what)) = Asker::read(stream).await {
+                            (asker, asked) = (Some(who), what);
+                            break;
+                        }
+                    }
                     // With a time of its own it installs nothing before.
                     Ok(()) = heard.changed(), if self.at.is_none() => {
                         let Some(word) = *heard.borrow_and_update() else { continue };

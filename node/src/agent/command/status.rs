@@ -21,11 +21,11 @@ Examples:
 
 JSON:
   {\"machine\", \"group\", \"node\", \"url\", \"site\", \"certificate_ends\",
-   \"looked_at\" or null, \"inventory\",
+   \"looked_at\" or null, \"install_mode\", \"inventory\",
    \"cut_off\": {\"since\", \"why\",
    \"good_until\" or null} or null,
    \"reboot\": {\"since\", \"revisions\": [REVISION], \"waits_for\"} or null, \"unreported\": EVENTS, \"others\", \"revisions\": [{\"revision\", \"title\", \"verdict\", \"reason\",
-   \"action\", \"waits_for\"}]}
+   \"action\", \"waits_for\", \"for_person\"}]}
   verdict: applicable, installed, not-applicable or unknown
   action: install, remove, waiting or nothing")]
 pub(crate) struct Status {
@@ -45,6 +45,7 @@ struct Shown {
     site: String,
     certificate_ends: String,
     looked_at: Option<String>,
+    install_mode: String,
     inventory: String,
     cut_off: Option<CutOff>,
     reboot: Option<Due>,
@@ -63,6 +64,7 @@ impl Answer for Shown {
             ("looked", Some(self.looked_at.clone().unwrap_or_else(|| "never".to_owned()))),
             ("cut off", self.cut_off.as_ref().map(cut_off)),
             ("restart", self.reboot.as_ref().map(Due::sentence)),
+            ("installs", self.installs()),
             ("unreported", Some(format!("{} events", self.unreported))),
             ("others", Some(format!("{} revisions do not concern this machine", self.others))),
         ]);
@@ -71,6 +73,19 @@ impl Answer for Shown {
             [one.revision.clone(), one.verdict.clone(), one.action.clone(), why.clone()]
         });
         format!("{head}\n{}", table(["revision", "verdict", "action", "why"], rows))
+    }
+}
+
+impl Shown {
+    /// What the machine does by itself, once that is known.
+    fn installs(&self) -> Option<String> {
+        let waiting = self.revisions.iter().filter(|one| one.for_person).count();
+        let text = match self.install_mode.as_str() {
+            "" => return None,
+            "automatic" => "by itself".to_owned(),
+            _ => format!("by `agent install` ({}); {waiting} wait for that", self.install_mode),
+        };
+        Some(text)
     }
 }
 
@@ -99,6 +114,7 @@ impl Status {
             site: memory.site,
             certificate_ends: format!("{:.0}", state.identity()?.certificate().not_after),
             looked_at: memory.looked_at.map(|at| format!("{at:.0}")),
+            install_mode: memory.install_mode,
             inventory: memory.inventory,
             cut_off: memory.cut_off,
             reboot: memory.reboot.as_ref().map(Due::from),

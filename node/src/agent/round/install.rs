@@ -71,6 +71,8 @@ impl Agent {
         for one in fetched {
             let id = one.revision.id.to_string();
             self.happened(&id, Phase::Download, Outcome::Success, 0, "")?;
+            // What comes of it is told, so that it is needed still is no news.
+            self.memory.told.insert(id, Verdict::Applicable.as_str().to_owned());
         }
         let packages: Vec<PathBuf> = fetched
             .iter()

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use patchmesh_topology::applicability::attempts::{Attempts, Rest};
-use patchmesh_topology::applicability::{Inventory, Removal, removal};
+use patchmesh_topology::applicability::{Inventory, Removal, State as Verdict, removal};
 use patchmesh_topology::revision::Revision;
 use patchmesh_topology::tally::{Outcome, Phase};
 
@@ -31,6 +31,11 @@ impl Agent {
         let fetched = self.prepare(fetched, done).await?;
         if fetched.is_empty() {
             return Ok(Vec::new());
+        }
+        for one in &fetched {
+            // What comes of it is told, so that it is there still is no news.
+            let told = Verdict::Installed.as_str().to_owned();
+            self.memory.told.insert(one.revision.id.to_string(), told);
         }
         let is_here =
             |revision: &Revision| fetched.iter().any(|one| one.revision.id == revision.id);

@@ -73,6 +73,7 @@ fn needed(revision: &Revision) -> Item<'_> {
         ahead: Vec::new(),
         removal: None,
         waits_for: String::new(),
+        is_for_person: false,
     }
 }
 
