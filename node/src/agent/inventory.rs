@@ -7,6 +7,8 @@
 
 mod dpkg;
 mod files;
+#[cfg(all(test, feature = "server"))]
+mod fuzz;
 mod rooted;
 mod rpm;
 mod sessions;

@@ -19,7 +19,7 @@ const MAX_FILES: usize = 64;
 const MAX_FILE: u64 = 64 << 10;
 
 /// Facts and products of all files together.
-const MAX_FACTS: usize = 256;
+pub(super) const MAX_FACTS: usize = 256;
 
 /// The list that adds products.
 const PRODUCTS: &str = "products";
@@ -47,17 +47,20 @@ pub(super) fn read(root: &Root, inventory: &mut Inventory) -> Result<(), Error> 
 }
 
 fn state(inventory: &mut Inventory, key: String, value: toml::Value) -> Result<(), String> {
-    if inventory.facts.len() + inventory.products.len() >= MAX_FACTS {
-        return Err(format!("there are more than {MAX_FACTS} facts"));
-    }
+    let has_room = |inventory: &Inventory| match inventory.facts.len() + inventory.products.len() {
+        0..MAX_FACTS => Ok(()),
+        _ => Err(format!("there are more than {MAX_FACTS} facts and products")),
+    };
     if key == PRODUCTS {
         let list = value.as_array().ok_or("products is no list; write products = [\"NAME\"]")?;
-        for one in list.iter().take(MAX_FACTS) {
+        for one in list {
+            has_room(inventory)?;
             let product = one.as_str().ok_or("products has something that is no text")?;
             inventory.products.push(checked("product", product)?);
         }
         return Ok(());
     }
+    has_room(inventory)?;
     if key.is_empty() || key.chars().count() > MAX_FACT_NAME {
         return Err(format!("{key:?} is no name of a fact; use up to {MAX_FACT_NAME} characters"));
     }
