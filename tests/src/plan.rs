@@ -22,6 +22,26 @@ operator = "required"
 name = "world"
 "#;
 
+/// `NAME`: Europe first, where one failure is too many; the rest after an hour.
+pub const GUARDED: &str = r#"
+name = "NAME"
+
+[what]
+revisions = ["REVISION"]
+
+[[wave]]
+name = "europe"
+geographies = ["emea/**"]
+
+[wave.gate]
+max_failed = { count = 0 }
+soak = "1h"
+on_breach = "halt"
+
+[[wave]]
+name = "world"
+"#;
+
 /// `back`: what machines have of these is removed, everywhere.
 pub const TAKEN_BACK: &str = r#"
 name = "back"

@@ -115,12 +115,7 @@ async fn what_the_primary_says_is_what_dpkg_says() -> Result<()> {
     // A node that was killed loses nothing; what is withdrawn is not installed.
     vendor.release(&[Sample::new("app", "3"), Sample::new("tool", "3")]).await?;
     cluster.sync("vendor").await?.success()?;
-    let newer = cluster.updates().await?;
-    let find = |name: &str| {
-        let one = newer.iter().find(|row| row.revision.ends_with(&format!("/{name}@3")));
-        one.map(|row| row.revision.clone()).context("no such revision")
-    };
-    let (app3, tool3) = (find("app")?, find("tool")?);
+    let (app3, tool3) = (cluster.revision("app").await?, cluster.revision("tool").await?);
     // Its files are in the node's view, so the machine itself keeps to the brake.
     let until_then = (Timestamp::now() + SignedDuration::from_hours(1)).to_string();
     let pull = ["brake", "pull", "till", "--revision", &app3, "--until", &until_then];

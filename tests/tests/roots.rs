@@ -16,26 +16,6 @@ const POSTINST: &str = "\
 if [ -e /etc/breaks ]; then echo 'there is no room for the index' >&2; exit 3; fi
 if [ -e /etc/restarts ]; then : > /run/reboot-required; fi";
 
-/// One failure is too many.
-const GUARDED: &str = r#"
-name = "spring"
-
-[what]
-revisions = ["REVISION"]
-
-[[wave]]
-name = "europe"
-geographies = ["emea/**"]
-
-[wave.gate]
-max_failed = { count = 0 }
-soak = "1h"
-on_breach = "halt"
-
-[[wave]]
-name = "world"
-"#;
-
 fn release(version: &str) -> [Sample; 2] {
     let app = Sample::new("app", version).with_script("postinst", POSTINST);
     [app, Sample::new("tool", version)]
@@ -59,13 +39,6 @@ async fn company(vendor: &Vendor) -> Result<Cluster> {
     cluster.add_source("vendor", vendor, &[]).await?;
     cluster.sync("vendor").await?.success()?;
     Ok(cluster)
-}
-
-/// The revision of a package in one version.
-async fn revision(cluster: &Cluster, package: &str, version: &str) -> Result<String> {
-    let end = format!("/{package}@{version}");
-    let found = cluster.updates().await?.into_iter().find(|row| row.revision.ends_with(&end));
-    Ok(found.with_context(|| format!("nothing ends with {end}"))?.revision)
 }
 
 /// What dpkg has: the state's two letters and the version, by package.
@@ -112,7 +85,7 @@ async fn the_primary_tells_what_is_in_every_root() -> Result<()> {
     }
     // The last one is seen once, and switched off before anything is approved.
     off.round().await?.success()?;
-    let second = [revision(&cluster, "app", "2").await?, revision(&cluster, "tool", "2").await?];
+    let second = [cluster.revision("app").await?, cluster.revision("tool").await?];
     cluster.approve("validation", &second).await?;
     cluster.promote(&second).await?;
     cluster.converged(&["hub", "lyon"]).await?;
@@ -151,7 +124,7 @@ async fn the_primary_tells_what_is_in_every_root() -> Result<()> {
     ensure!(query(&off).await? == has(&[("app", "ii 1"), ("tool", "ii 1")]));
     vendor.release(&[Sample::new("tool", "3")]).await?;
     cluster.sync("vendor").await?.success()?;
-    let third = [revision(&cluster, "tool", "3").await?];
+    let third = [cluster.revision("tool").await?];
     cluster.approve("validation", &third).await?;
     cluster.promote(&third).await?;
     cluster.converged(&["hub", "lyon"]).await?;
@@ -197,9 +170,9 @@ async fn a_package_whose_dpkg_run_fails_halts_its_rollout_everywhere() -> Result
     for (one, via) in [(&plain, "lyon"), (&breaks, "lyon"), (&late, "lyon"), (&tokyo, "tokyo")] {
         one.join(&cluster, via).await?;
     }
-    let app = revision(&cluster, "app", "2").await?;
+    let app = cluster.revision("app").await?;
     cluster.approve("validation", std::slice::from_ref(&app)).await?;
-    let plan = plan::write(&cluster, GUARDED, &app)?;
+    let plan = plan::write(&cluster, &plan::GUARDED.replace("NAME", "spring"), &app)?;
     cluster.patchmesh(PRIMARY, &["rollout", "start", &plan]).await?.success()?;
     cluster.converged(&["hub", "lyon", "tokyo"]).await?;
     plain.until_installed(1).await?;

@@ -52,8 +52,7 @@ async fn a_machine_is_woken_by_approvals_brakes_and_a_node_that_is_back() -> Res
     // What the site holds back is let go of: nothing is signed anew.
     vendor.release(&[Sample::new("app", "3")]).await?;
     cluster.sync("vendor").await?.success()?;
-    let newer = cluster.updates().await?.into_iter().find(|row| row.revision.ends_with("/app@3"));
-    let app3 = newer.map(|row| row.revision).unwrap_or_default();
+    let app3 = cluster.revision("app").await?;
     let soon = (Timestamp::now() + SignedDuration::from_hours(1)).to_string();
     let pull = ["brake", "pull", "till", "--revision", &app3, "--until", &soon];
     let pull = [&pull[..], &["--reason", "stocktaking"]].concat();
@@ -72,8 +71,7 @@ async fn a_machine_is_woken_by_approvals_brakes_and_a_node_that_is_back() -> Res
     // A node that was away: what came meanwhile is told when it is back.
     vendor.release(&[Sample::new("app", "4")]).await?;
     cluster.sync("vendor").await?.success()?;
-    let newer = cluster.updates().await?.into_iter().find(|row| row.revision.ends_with("/app@4"));
-    let app4 = newer.map(|row| row.revision).unwrap_or_default();
+    let app4 = cluster.revision("app").await?;
     cluster.node_mut("lyon")?.kill().await?;
     cluster.approve("validation", std::slice::from_ref(&app4)).await?;
     cluster.promote(std::slice::from_ref(&app4)).await?;

@@ -25,8 +25,7 @@ use patchmesh_topology::rollout::{RolloutSet, WaveStateSet};
 
 use super::documents::{self, Documents};
 use super::link::Link;
-use crate::signed::document;
-use crate::signed::names;
+use crate::signed::{document, names};
 use crate::tuf::{
     self, Client, Fetch, FolderStorage, Limits, RoleName, Storage, TargetPath, TrustedMetadata,
 };

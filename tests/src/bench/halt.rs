@@ -27,26 +27,6 @@ const REGIONS: [&str; 4] = ["emea", "apac", "amer", "mena"];
 /// Nodes of the chains from the top: with the primary, 16 in all.
 const LEVELS: [usize; 4] = [4, 4, 4, 3];
 
-/// A plan whose first failure stops it, and which is open where the machine is.
-const GUARDED: &str = r#"
-name = "NAME"
-
-[what]
-revisions = ["REVISION"]
-
-[[wave]]
-name = "emea"
-geographies = ["emea/**"]
-
-[wave.gate]
-max_failed = { count = 0 }
-soak = "1h"
-on_breach = "halt"
-
-[[wave]]
-name = "world"
-"#;
-
 /// The node at a level below the primary, counted from one.
 fn node(region: &str, level: usize) -> String {
     format!("{region}-{level}")
@@ -115,7 +95,7 @@ async fn round(
     name: &str,
     revision: &str,
 ) -> Result<Vec<f64>> {
-    let file = plan::write(cluster, &GUARDED.replace("NAME", name), revision)?;
+    let file = plan::write(cluster, &plan::GUARDED.replace("NAME", name), revision)?;
     cluster.patchmesh(PRIMARY, &["rollout", "start", &file]).await?.success()?;
     everywhere(cluster, branches).await?;
     let before = cluster.generation().await?;
