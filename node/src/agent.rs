@@ -2,7 +2,7 @@
 //! headquarters signed, finds what concerns the machine, installs it and reports.
 //!
 //! ```text
-//! inventory ──► decide ◄── chain ◄── documents ◄── link (one node)
+//! inventory ──► decide ◄── chain ◄── documents ◄── link (one node at a time)
 //!                 │                                  │ ▲
 //!                 ▼                                  │ │
 //!              download ─► install ─► inventory ─► queue, report
@@ -13,6 +13,7 @@
 //! `patchmesh_topology`; nothing here knows of a store.
 
 pub mod ask;
+pub mod brakes;
 pub mod chain;
 pub mod command;
 pub mod decide;

@@ -4,6 +4,8 @@
 //! is this node's alone: nothing that comes from above or below changes it.
 //! Headquarters learns of it with the node's own word.
 
+pub mod below;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

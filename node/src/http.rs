@@ -10,7 +10,8 @@
 //! ```
 //!
 //! They need no certificate, since all that they serve proves itself; what is
-//! about the mesh itself is refused here. A request passes four steps, each in
+//! about the mesh itself is refused here. Machines that prove who they are also get
+//! payloads that are open at other sites: the node may stand in for theirs. A request passes four steps, each in
 //! one place: [`path`] says what is wanted, [`resource`] finds it in one
 //! snapshot, [`conditional`] judges the request's conditions, [`respond`] lets
 //! the bytes flow.
@@ -29,13 +30,15 @@ mod served;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
+use axum::{Extension, Router};
 use http::{HeaderMap, Method, Uri};
 
 use refusal::Refusal;
+
+use crate::identity::peer::Peer;
 
 pub use legacy::route as legacy;
 pub use served::{BlobRead, ByteStream, Served, Snapshot, Stored, Unavailable};
@@ -74,11 +77,13 @@ pub fn router(served: Arc<dyn Served>, blobs: Arc<dyn BlobRead>) -> Router {
 
 async fn answer(
     State(open): State<Open>,
+    peer: Option<Extension<Peer>>,
     method: Method,
     uri: Uri,
     headers: HeaderMap,
 ) -> Response {
-    match try_answer(&open, &method, &uri, &headers).await {
+    let is_machine = peer.is_some_and(|Extension(peer)| matches!(peer, Peer::Machine(_)));
+    match try_answer(&open, is_machine, &method, &uri, &headers).await {
         Ok(response) => response,
         Err(refusal) => {
             tracing::debug!(path = uri.path(), %refusal, "refused a request");
@@ -89,6 +94,7 @@ async fn answer(
 
 async fn try_answer(
     open: &Open,
+    is_machine: bool,
     method: &Method,
     uri: &Uri,
     headers: &HeaderMap,
@@ -97,7 +103,7 @@ async fn try_answer(
         return Err(Refusal::Method);
     }
     let wanted = path::parse(uri.path())?;
-    let resource = resource::resolve(&wanted, &*open.served.snapshot())?;
+    let resource = resource::resolve(&wanted, &*open.served.snapshot(), is_machine)?;
     respond::respond(method, headers, resource, &*open.blobs).await
 }
 

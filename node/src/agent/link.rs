@@ -23,6 +23,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Request, Status, Streaming};
 use tower::{Service, ServiceExt};
 
+use super::state::KnownNode;
 use crate::identity::files::Identity;
 use crate::identity::tls::{self, Credentials, Expected};
 use crate::transport::address::NodeUrl;
@@ -91,6 +92,7 @@ pub enum Error {
 /// A connection to a node, made when it is first needed.
 #[derive(Debug, Clone)]
 pub struct Link {
+    node: NodeName,
     url: NodeUrl,
     channel: Channel,
     credentials: Arc<Credentials>,
@@ -102,11 +104,39 @@ impl Link {
     /// # Errors
     /// A certificate or URL that cannot be used.
     pub fn new(identity: &Identity, node: NodeName, url: NodeUrl) -> Result<Self, Error> {
-        let credentials = Credentials::new(identity)?;
-        let expected = Expected::Node(node);
+        Self::with(Credentials::new(identity)?, identity, node, url)
+    }
+
+    /// To another node, with the same certificate, now and when it is renewed.
+    ///
+    /// # Errors
+    /// As [`Link::new`].
+    pub fn to(&self, identity: &Identity, node: NodeName, url: NodeUrl) -> Result<Self, Error> {
+        Self::with(Arc::clone(&self.credentials), identity, node, url)
+    }
+
+    fn with(
+        credentials: Arc<Credentials>,
+        identity: &Identity,
+        node: NodeName,
+        url: NodeUrl,
+    ) -> Result<Self, Error> {
+        let expected = Expected::Node(node.clone());
         let tls = tls::client(identity.ca(), Some(Arc::clone(&credentials)), expected)?;
         let channel = channel::from_machine(&url, tls).map_err(Error::Url)?;
-        Ok(Self { url, channel, credentials })
+        Ok(Self { node, url, channel, credentials })
+    }
+
+    /// Whether it leads to that node there.
+    #[must_use]
+    pub fn leads_to(&self, known: &KnownNode) -> bool {
+        self.node.as_str() == known.node && self.url.as_str() == known.url
+    }
+
+    /// Whether both lead to the same node at the same place.
+    #[must_use]
+    pub fn is_as(&self, other: &Self) -> bool {
+        self.node == other.node && self.url == other.url
     }
 
     /// Proves the machine with its renewed identity from the next connection on.
@@ -209,13 +239,14 @@ impl Link {
         Ok(answer.map_err(|status| self.refused(status))?.into_inner().documents)
     }
 
-    /// What the administrators of the node's site hold back. A node that is older
-    /// than this says nothing of it.
+    /// What the administrators of the node's site hold back, or those of another node's
+    /// that is below it, as it heard. A node that is older than this says nothing of it.
     ///
     /// # Errors
     /// The node cannot be reached or refuses.
-    pub async fn brakes(&self) -> Result<Brakes, Error> {
-        let answer = match self.reports().get_brakes(limited(GetBrakesRequest {})).await {
+    pub async fn brakes(&self, of: Option<&NodeName>) -> Result<Brakes, Error> {
+        let node = of.map(ToString::to_string).unwrap_or_default();
+        let answer = match self.reports().get_brakes(limited(GetBrakesRequest { node })).await {
             Ok(answer) => answer.into_inner(),
             Err(status) if status.code() == Code::Unimplemented => return Ok(Brakes::new()),
             Err(status) => return Err(self.refused(status)),

@@ -17,11 +17,10 @@ use patchmesh_topology::link::zone::Zone;
 use patchmesh_topology::name::{GroupName, MachineName, NodeName, Site};
 use patchmesh_topology::node::mode::Asked;
 use patchmesh_topology::revision::RevisionId;
-use patchmesh_topology::rollout::Brakes;
 use patchmesh_topology::tally::{Outcome, Phase};
 use tokio::sync::watch;
 
-use super::chain::{self, Chain, Follower};
+use super::chain::{self, Chain};
 use super::decide::{Asking, FOR_PERSON, Item, Tries, decide};
 use super::documents::Documents;
 use super::inventory::{self, Listing};
@@ -30,17 +29,17 @@ use super::queue::{self, Event, Queue};
 use super::renew;
 use super::report::{self, Reporter, facts};
 use super::state::{self, CutOff, Joined, Memory, State, Tried};
-use super::wake::{self, Word};
+use super::wake::{self, Heard};
 use crate::identity::certificate::Validity;
 use crate::identity::files::Identity;
 use crate::identity::renewal;
 use crate::log::in_one_line;
-use crate::tuf::FolderStorage;
 
 mod fetch;
 mod install;
 mod reboot;
 mod remove;
+mod whom;
 
 pub use install::Hooks;
 
@@ -128,12 +127,17 @@ pub struct Agent {
     machine: MachineName,
     group: GroupName,
     node: NodeName,
+    /// To its own node.
+    home: Link,
+    /// To the one that stood in for it last.
+    stand_in: Option<Link>,
+    /// To the node of this round.
     link: Link,
+    /// To the node that is listened to.
+    heard_at: watch::Sender<Link>,
     queue: Queue,
     memory: Memory,
     hooks: Hooks,
-    /// What the node's site held back when it was last reached.
-    brakes: Brakes,
 }
 
 impl Error {
@@ -157,14 +161,17 @@ impl Agent {
         let (identity, joined) = (state.identity()?, state.joined()?);
         let node: NodeName = joined.node.parse().map_err(|_| Error::Name("node"))?;
         let url = joined.node_url.parse().map_err(|_| Error::Name("node_url"))?;
+        let home = Link::new(&identity, node.clone(), url)?;
         Ok(Self {
             machine: joined.machine.parse().map_err(|_| Error::Name("machine"))?,
             group: joined.group.parse().map_err(|_| Error::Name("group"))?,
-            link: Link::new(&identity, node.clone(), url)?,
+            link: home.clone(),
+            heard_at: watch::Sender::new(home.clone()),
+            stand_in: None,
+            home,
             queue: Queue::open(state.part("queue")?)?,
             memory: state.memory()?,
             hooks: Hooks::default(),
-            brakes: Brakes::new(),
             identity,
             joined,
             node,
@@ -179,15 +186,16 @@ impl Agent {
         Self { hooks, ..self }
     }
 
-    /// Listens to the node from now on, until the receiver is dropped or the runtime ends.
+    /// Listens from now on to the node that the last round was with, until the receiver is
+    /// dropped or the runtime ends.
     #[must_use]
-    pub fn listen(&self) -> watch::Receiver<Option<Word>> {
-        let (heard, words) = watch::channel(None);
+    pub fn listen(&self) -> watch::Receiver<Heard> {
+        let (heard, words) = watch::channel(Heard::Nothing);
         let part = self.jitter(Duration::from_secs(1)).as_secs_f64();
-        let (link, gone) = (self.link.clone(), heard.clone());
+        let (links, gone) = (self.heard_at.subscribe(), heard.clone());
         tokio::spawn(async move {
             tokio::select! {
-                () = wake::listen(link, part, heard) => {}
+                () = wake::listen(links, part, heard) => {}
                 () = gone.closed() => {}
             }
         });
@@ -204,9 +212,8 @@ impl Agent {
         let now = Timestamp::now();
         let chain = self.signed(now).await?;
         self.memory.mesh_epoch = chain.mesh.epoch;
-        if self.memory.cut_off.is_none() {
-            self.brakes = self.link.brakes().await?;
-        }
+        self.memory.stand_ins = whom::stand_ins(&chain.mesh, &self.node, &self.joined.node_url);
+        let brakes = self.look_for_brakes().await?;
         let (site, zone) = self.place(&chain)?;
         let inventory = self.look(&chain).await?;
         let mut done = Done {
@@ -225,7 +232,7 @@ impl Agent {
             group: &self.group.clone(),
             site: &site,
             zone: &zone,
-            brakes: &self.brakes.clone(),
+            brakes: &brakes,
             mode: chain.mode,
             asked,
             now,
@@ -286,28 +293,30 @@ impl Agent {
 
     /// What headquarters signed: from the node, or else as it is held.
     async fn signed(&mut self, now: Timestamp) -> Result<Chain, Error> {
-        let fresh = self.keep_fresh(now).await;
         let documents = Documents::new(self.state.part("documents")?);
-        let follower = Follower {
-            storage: FolderStorage::new(self.state.part("tuf")?),
-            documents: &documents,
-            group: &self.group,
-            known_epoch: self.memory.mesh_epoch,
-            now,
+        let ends = self.identity.certificate().not_after;
+        let followed = match self.identity.certificate().validity(now) {
+            Validity::Over => Err(Error::Expired(ends)),
+            _ => self.follow(&documents, now).await,
         };
-        let followed = match fresh {
-            Ok(()) => follower.follow(&self.link).await.map_err(|error| Box::new(error).into()),
-            Err(error) => Err(error),
-        };
+        let link = &self.link;
+        self.heard_at.send_if_modified(|known| {
+            let is_other = !known.is_as(link);
+            if is_other {
+                known.clone_from(link);
+            }
+            is_other
+        });
         let source = match followed {
             Ok(chain) => {
                 self.memory.cut_off = None;
+                self.keep_fresh(now).await;
                 return Ok(chain);
             }
             Err(error) if error.is_withheld() && self.memory.looked_at.is_some() => error,
             Err(error) => return Err(error),
         };
-        let held = follower.held().await;
+        let held = self.follower(&documents, now)?.held().await;
         let why = in_one_line(&source);
         let since = self.memory.cut_off.as_ref().map_or(now, |before| before.since);
         let good_until = held.as_ref().ok().map(|chain| chain.expires);
@@ -319,15 +328,12 @@ impl Agent {
 
     /// Renews the certificate when two thirds of its life are over. That it could not
     /// be had is no fault of the round: the old one is good for months.
-    async fn keep_fresh(&mut self, now: Timestamp) -> Result<(), Error> {
+    async fn keep_fresh(&mut self, now: Timestamp) {
         let certificate = self.identity.certificate();
         let ends = certificate.not_after;
-        if certificate.validity(now) == Validity::Over {
-            return Err(Error::Expired(ends));
-        }
         let part = self.jitter(Duration::from_secs(1)).as_secs_f64();
         if now < renewal::due(certificate, part).0 {
-            return Ok(());
+            return;
         }
         let folder = self.state.identity_folder();
         match renew::run(&self.link, &self.machine, &self.identity, &folder).await {
@@ -340,10 +346,10 @@ impl Agent {
                 tracing::warn!(why = in_one_line(&error), %ends, "the machine's certificate is not renewed yet");
             }
         }
-        Ok(())
     }
 
-    /// Where the machine is: where the node that proved its name is, by the signed mesh.
+    /// Where the machine is: where its own node is, by the signed mesh, also while
+    /// another one stands in for it.
     fn place(&self, chain: &Chain) -> Result<(Site, Zone), Error> {
         let node =
             chain.mesh.nodes.get(&self.node).ok_or_else(|| Error::Node(self.node.clone()))?;

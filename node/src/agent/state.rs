@@ -21,6 +21,7 @@ use patchmesh_topology::applicability::attempts::Attempts;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::brakes::Remembered;
 use crate::durable;
 use crate::identity::files::{self, Identity};
 
@@ -95,6 +96,15 @@ pub struct Memory {
     /// What the group's machines did by themselves then; empty before the first round.
     #[serde(default)]
     pub install_mode: String,
+    /// Who stands in where its own node is not reached, in this order.
+    #[serde(default)]
+    pub stand_ins: Vec<KnownNode>,
+    /// Which of them the last round was with.
+    #[serde(default)]
+    pub at: Option<String>,
+    /// What its own node's site held back when that was last heard.
+    #[serde(default)]
+    pub brakes: Remembered,
     /// Set while no node is reached.
     pub cut_off: Option<CutOff>,
     /// The restart that is due.
@@ -110,6 +120,15 @@ pub struct Memory {
     pub told: BTreeMap<String, String>,
     /// How each revision stood.
     pub standings: Vec<Standing>,
+}
+
+/// A node as the mesh was last signed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownNode {
+    /// Its name.
+    pub node: String,
+    /// Where it is.
+    pub url: String,
 }
 
 /// A restart that is due.

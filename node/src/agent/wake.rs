@@ -1,5 +1,6 @@
 //! Being woken by the node: one stream, on which it says when it serves something
-//! else.
+//! else. That the stream is gone and cannot be had again is heard as well: another node
+//! may stand in.
 //!
 //! What a node says here decides nothing but when a round begins. One that is silent
 //! leaves the machine to its own times, and one that wakes it without end gets
@@ -25,6 +26,45 @@ const LONGEST_WITHIN: Duration = Duration::from_secs(3600);
 const ROUNDS: usize = 12;
 const PERIOD: Duration = Duration::from_secs(600);
 
+/// Failures to connect again after which the node counts as gone.
+const GONE_AFTER: usize = 2;
+
+/// Machines that lost their node turn to another one within this, each at a time of its
+/// own.
+const GONE_WITHIN: Duration = Duration::from_secs(60);
+
+/// What is heard from the node that is listened to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard {
+    /// Nothing yet.
+    Nothing,
+    /// Its newest word.
+    Word(Word),
+    /// It was there, and is not reached any more.
+    Gone,
+}
+
+impl Heard {
+    /// What the node serves, by its word.
+    #[must_use]
+    pub fn state(self) -> Option<u64> {
+        match self {
+            Self::Word(word) => Some(word.state),
+            Self::Nothing | Self::Gone => None,
+        }
+    }
+
+    /// Within which a round is to begin, where one is: not for what was looked at.
+    #[must_use]
+    pub fn within(self, looked_at: Option<u64>) -> Option<Duration> {
+        match self {
+            Self::Word(word) => (looked_at != Some(word.state)).then_some(word.within),
+            Self::Gone => Some(GONE_WITHIN),
+            Self::Nothing => None,
+        }
+    }
+}
+
 /// The newest that the node said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Word {
@@ -41,32 +81,59 @@ impl From<WatchResponse> for Word {
     }
 }
 
-/// Listens for good, and connects again where the stream ends. `part`, from 0 to 1, is
-/// the machine's own: machines that lost their node do not come back all at once.
-pub(super) async fn listen(link: Link, part: f64, heard: watch::Sender<Option<Word>>) {
-    let mut wait = FIRST_WAIT;
+/// Listens for good, to whom the newest link leads, and connects again where the stream
+/// ends. `part`, from 0 to 1, is the machine's own: machines that lost their node do not
+/// come back all at once.
+pub(super) async fn listen(
+    mut links: watch::Receiver<Link>,
+    part: f64,
+    heard: watch::Sender<Heard>,
+) {
     loop {
-        let why = match hear(&link, &heard).await {
-            // A node that takes the call and ends it goes on being asked patiently.
-            Ok(words) => {
-                wait = if words > 0 { FIRST_WAIT } else { wait };
+        let link = links.borrow_and_update().clone();
+        tokio::select! {
+            () = listen_to(&link, part, &heard) => {}
+            changed = links.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+/// The same to one node.
+async fn listen_to(link: &Link, part: f64, heard: &watch::Sender<Heard>) {
+    let (mut wait, mut failures, mut was_there) = (FIRST_WAIT, 0, false);
+    loop {
+        let why = match hear(link, heard).await {
+            Ok(words) if words > 0 => {
+                (wait, failures, was_there) = (FIRST_WAIT, 0, true);
                 "the stream ended".to_owned()
             }
-            Err(error) => in_one_line(&error),
+            // A node that takes the call and ends it goes on being asked patiently.
+            Ok(_) => {
+                failures += 1;
+                "the stream ended at once".to_owned()
+            }
+            Err(error) => {
+                failures += 1;
+                in_one_line(&error)
+            }
         };
         tracing::debug!(why, "the node wakes this machine no more");
+        if was_there && failures >= GONE_AFTER {
+            was_there = false;
+            heard.send_replace(Heard::Gone);
+        }
         tokio::time::sleep(wait.mul_f64(0.5 + part)).await;
         wait = (wait * 2).min(LONGEST_WAIT);
     }
 }
 
 /// One stream to its end: how many words came.
-async fn hear(link: &Link, heard: &watch::Sender<Option<Word>>) -> Result<usize, link::Error> {
+async fn hear(link: &Link, heard: &watch::Sender<Heard>) -> Result<usize, link::Error> {
     let mut stream = link.watch().await?;
     let mut words = 0;
     while let Ok(Some(said)) = stream.message().await {
         words += 1;
-        heard.send_replace(Some(said.into()));
+        heard.send_replace(Heard::Word(said.into()));
     }
     Ok(words)
 }
@@ -112,6 +179,18 @@ mod tests {
         assert_eq!(pace.earliest(at), start + PERIOD + Duration::from_secs(1));
         let later = start + PERIOD * 3;
         assert_eq!(pace.earliest(later), later);
+    }
+
+    #[test]
+    fn what_was_looked_at_begins_nothing_and_a_node_that_is_gone_does() {
+        let within = Duration::from_secs(5);
+        let word = Heard::Word(Word { state: 7, within });
+        assert_eq!(word.within(Some(7)), None);
+        assert_eq!(word.within(Some(8)), Some(within));
+        assert_eq!(word.within(None), Some(within));
+        assert_eq!(Heard::Gone.within(Some(7)), Some(GONE_WITHIN));
+        assert_eq!(Heard::Nothing.within(None), None);
+        assert_eq!(Heard::Gone.state(), None);
     }
 
     #[test]

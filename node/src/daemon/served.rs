@@ -331,6 +331,11 @@ impl Snapshot for Present {
         self.binding(sha256).filter(|_| promised.any(|one| one == sha256))
     }
 
+    fn held_payload(&self, sha256: &Sha256) -> Option<Binding> {
+        let is_held = |one: &Binding| matches!(self.store.open_blob(&one.blob), Ok(Some(_)));
+        self.binding(sha256).filter(is_held)
+    }
+
     fn open_blob(&self, blob: &Digest) -> Option<u64> {
         let mut targets =
             self.targets.front().into_iter().flat_map(|(_, targets)| targets.values());

@@ -41,6 +41,7 @@ use super::upward::{self, Payloads};
 use super::{End, Ending, Error, Layout, open, placement, primary};
 use crate::alerts::Alerts;
 use crate::brakes::Brakes;
+use crate::brakes::below::Below;
 use crate::budget::{self, Budget};
 use crate::config::Settings;
 use crate::content::{self, Content, Wanted};
@@ -128,7 +129,7 @@ impl Parts {
         let (mending, telling) = (content.clone(), alerts.clone());
         spawn_until(tasks, stop, async move { mending.mend(telling).await });
         tasks.spawn(alerts.clone().keep(store.clone(), stop.clone()));
-        let brakes = Brakes::open(&store)?;
+        let (brakes, below) = (Brakes::open(&store)?, Below::open(&store)?);
         let awaited = watch::Sender::default();
         let legacy = Legacy::open(&store)?;
         let own = OwnStatus::new(
@@ -298,6 +299,7 @@ impl Parts {
             history,
             own,
             brakes,
+            below,
             legacy,
             alerts,
             scrub,
@@ -382,6 +384,7 @@ impl Parts {
             context.store.clone(),
             content,
             context.statuses.clone(),
+            context.below.clone(),
             self.stop.clone(),
         );
         let identity = service::Service::server(self.issuer.clone(), context.current.watch_mesh());

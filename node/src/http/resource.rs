@@ -44,7 +44,11 @@ pub(super) struct Resource {
 }
 
 /// Finds the file that answers a request.
-pub(super) fn resolve(wanted: &Wanted, served: &dyn Snapshot) -> Result<Resource, Refusal> {
+pub(super) fn resolve(
+    wanted: &Wanted,
+    served: &dyn Snapshot,
+    is_machine: bool,
+) -> Result<Resource, Refusal> {
     match wanted {
         Wanted::Welcome => Ok(Resource::text(welcome(served))),
         Wanted::Views => Ok(Resource::text(list_views(served))),
@@ -71,8 +75,10 @@ pub(super) fn resolve(wanted: &Wanted, served: &dyn Snapshot) -> Result<Resource
             ))
         }
         Wanted::Payload(sha256) => {
+            let held = || served.held_payload(sha256).filter(|_| is_machine);
             let binding = served
                 .open_payload(sha256)
+                .or_else(held)
                 .ok_or_else(|| missing("no payload of this SHA-256 that is open to all"))?;
             let blob = DocumentRef { digest: binding.blob, length: binding.length };
             Ok(Resource::blob(blob, sha256, "application/octet-stream"))

@@ -47,6 +47,10 @@ pub trait Snapshot: Send + Sync {
     /// not to be had here, nor can strangers make this node fetch it.
     fn open_payload(&self, sha256: &Sha256) -> Option<Binding>;
 
+    /// The blob behind the vendor's hash of any payload that is held here whole, for
+    /// machines.
+    fn held_payload(&self, sha256: &Sha256) -> Option<Binding>;
+
     /// The length of a blob that everybody may read: an open payload, or a
     /// document that an open target leads to. Never one of the mesh's own.
     fn open_blob(&self, blob: &Digest) -> Option<u64>;

@@ -14,13 +14,14 @@ use patchmesh_topology::share;
 use tokio_stream::wrappers::WatchStream;
 use tonic::{Request, Response, Status};
 
+use crate::brakes::below::Below;
 use crate::content;
 use crate::generation::{Current, Generation, storage};
 use crate::identity::peer::Peer;
 use crate::replicate::followers::Followers;
 use crate::replicate::status::Statuses;
 use crate::rpc::blocking;
-use crate::rpc::status::field;
+use crate::rpc::status::{field, internal};
 use crate::store::Store;
 
 /// A sign of life at least this often.
@@ -38,6 +39,7 @@ pub struct Service {
     store: Store,
     content: content::Server,
     statuses: Statuses,
+    brakes: Below,
     followers: Followers,
     shutdown: tokio_util::sync::CancellationToken,
 }
@@ -52,10 +54,11 @@ impl Service {
         store: Store,
         content: content::Server,
         statuses: Statuses,
+        brakes: Below,
         shutdown: tokio_util::sync::CancellationToken,
     ) -> Self {
         let followers = Followers::default();
-        Self { current, store, content, statuses, followers, shutdown }
+        Self { current, store, content, statuses, brakes, followers, shutdown }
     }
 }
 
@@ -176,9 +179,12 @@ impl Replication for Service {
     ) -> Result<Response<wire::ReportStatusResponse>, Status> {
         let caller = caller(&request)?;
         let generation = self.current.get();
-        self.statuses
+        let names = self
+            .statuses
             .accept(&generation.mesh, &caller, request.into_inner().nodes, Timestamp::now())
             .map_err(|error| Status::permission_denied(crate::log::in_one_line(&error)))?;
+        let kept = self.brakes.keep(&generation.mesh, &names, &self.statuses).await;
+        kept.map_err(|error| internal(&error))?;
         Ok(Response::new(wire::ReportStatusResponse {}))
     }
 }

@@ -66,7 +66,7 @@ impl Default for Inner {
 }
 
 impl Statuses {
-    /// Takes what `caller` says of itself and of nodes below it.
+    /// Takes what `caller` says of itself and of nodes below it: whom it spoke of.
     ///
     /// # Errors
     /// Refuses the whole report when one statement is not the caller's to make.
@@ -76,7 +76,7 @@ impl Statuses {
         caller: &NodeName,
         statements: Vec<NodeStatus>,
         now: Timestamp,
-    ) -> Result<(), Error> {
+    ) -> Result<Vec<NodeName>, Error> {
         let mut accepted = Vec::with_capacity(statements.len());
         for status in statements {
             let name: NodeName = status.name.parse().map_err(Error::Name)?;
@@ -85,6 +85,7 @@ impl Statuses {
             }
             accepted.push((name, Heard { status: tame(status), at: now }));
         }
+        let names = accepted.iter().map(|(name, _)| name.clone()).collect();
         let mut heard = self.inner.heard.lock().unwrap_or_else(PoisonError::into_inner);
         let mut changed = false;
         for (name, new) in accepted {
@@ -104,7 +105,14 @@ impl Statuses {
         if changed {
             self.inner.changes.send_modify(|count| *count += 1);
         }
-        Ok(())
+        Ok(names)
+    }
+
+    /// What a node last said.
+    #[must_use]
+    pub fn of(&self, name: &NodeName) -> Option<NodeStatus> {
+        let heard = self.inner.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.get(name).map(|heard| heard.status.clone())
     }
 
     /// Everything heard, by node.

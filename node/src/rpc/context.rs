@@ -12,6 +12,7 @@ use patchmesh_topology::name::NodeName;
 use crate::alerts::Alerts;
 use crate::assess::feeds::Feeds;
 use crate::brakes::Brakes;
+use crate::brakes::below::Below;
 use crate::content::Content;
 use crate::generation::{Current, Generation};
 use crate::legacy::Legacy;
@@ -47,6 +48,8 @@ pub struct Context {
     pub own: OwnStatus,
     /// What is held back at its site.
     pub brakes: Brakes,
+    /// What is held back at the sites of nodes below, as they said.
+    pub below: Below,
     /// What clients of the predecessor sent here.
     pub legacy: Legacy,
     /// What is wrong at this node.

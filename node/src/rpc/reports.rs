@@ -22,8 +22,9 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use super::blocking;
 use super::context::Context;
-use super::status::internal;
+use super::status::{field, internal};
 use crate::brakes::Brakes;
+use crate::brakes::below::Below;
 use crate::generation::Current;
 use crate::identity::peer::Peer;
 use crate::identity::places::{Place, Places};
@@ -67,6 +68,7 @@ pub struct Service {
     intake: Intake,
     verifier: Arc<Verifier>,
     brakes: Brakes,
+    below: Below,
     checks: Semaphore,
     turns: Places,
     wake: Wake,
@@ -88,6 +90,7 @@ impl Service {
             current: context.current.clone(),
             store: context.store.clone(),
             brakes: context.brakes.clone(),
+            below: context.below.clone(),
             checks: Semaphore::new(MAX_CHECKED_AT_ONCE),
             turns: Places::default(),
             intake,
@@ -241,9 +244,13 @@ impl Reports for Service {
 
     async fn get_brakes(
         &self,
-        _: Request<wire::GetBrakesRequest>,
+        request: Request<wire::GetBrakesRequest>,
     ) -> Result<Response<wire::GetBrakesResponse>, Status> {
-        let brakes = self.brakes.to_wire(Timestamp::now());
+        let brakes = match request.into_inner().node.as_str() {
+            "" => self.brakes.to_wire(Timestamp::now()),
+            name if name == self.name.as_str() => self.brakes.to_wire(Timestamp::now()),
+            name => self.below.of(&name.parse().map_err(|error| field("node", &error))?),
+        };
         Ok(Response::new(wire::GetBrakesResponse { brakes }))
     }
 

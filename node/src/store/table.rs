@@ -72,6 +72,8 @@ pub enum Tag {
     Scrub = 38,
     /// What is held back at this node's site.
     Brake = 44,
+    /// What is held back at the sites of nodes below this one.
+    BrakeBelow = 48,
     /// What a vendor's present release has.
     Release = 23,
     /// Tokens with which machines join a group.
@@ -124,6 +126,7 @@ impl Tag {
             Self::Scrub => "scrub",
             Self::ContentArrival => "content-arrival",
             Self::Brake => "brake",
+            Self::BrakeBelow => "brake-below",
             Self::Release => "release",
             Self::MachineToken => "machine-token",
             Self::MachineRevoked => "machine-revoked",

@@ -32,6 +32,9 @@ const CHECK: Duration = Duration::from_secs(10 * 60);
 /// How long the node has to say its first word before the first round begins anyway.
 const FIRST_WORD: Duration = Duration::from_secs(3);
 
+/// How often a machine's own node is asked again while another one stands in.
+const HOME_AGAIN: Duration = Duration::from_secs(10 * 60);
+
 /// The shortest time between two rounds.
 const SHORTEST: Duration = Duration::from_secs(60);
 
@@ -118,7 +121,7 @@ impl Run {
             _ = tokio::time::timeout(FIRST_WORD, heard.changed()) => {}
         }
         loop {
-            let word = heard.borrow_and_update().map(|word| word.state);
+            let word = heard.borrow_and_update().state();
             let outcome = agent.round(&asked).await;
             asked = Asked::Nothing;
             let looked_at = match &outcome {
@@ -164,9 +167,10 @@ impl Run {
                     }
                     // With a time of its own it installs nothing before.
                     Ok(()) = heard.changed(), if self.at.is_none() => {
-                        let Some(word) = *heard.borrow_and_update() else { continue };
-                        let at = pace.earliest(Instant::now() + agent.jitter(word.within));
-                        if looked_at != Some(word.state) && at < next {
+                        let said = *heard.borrow_and_update();
+                        let Some(within) = said.within(looked_at) else { continue };
+                        let at = pace.earliest(Instant::now() + agent.jitter(within));
+                        if at < next {
                             (next, is_woken) = (at, true);
                         }
                     }
@@ -189,7 +193,8 @@ impl Run {
     fn wait(&self, agent: &Agent, now: Timestamp) -> Duration {
         let until = |at| until(at, &TimeZone::system(), now);
         let planned = self.at.and_then(until).map(|wait| wait + agent.jitter(SPREAD));
-        planned.unwrap_or_else(|| self.every + agent.jitter(self.every / 10)).max(SHORTEST)
+        let every = if agent.has_stand_in() { self.every.min(HOME_AGAIN) } else { self.every };
+        planned.unwrap_or_else(|| every + agent.jitter(every / 10)).max(SHORTEST)
     }
 }
 

@@ -20,7 +20,7 @@ Examples:
   patchmesh agent status --all --output json
 
 JSON:
-  {\"machine\", \"group\", \"node\", \"url\", \"site\", \"certificate_ends\",
+  {\"machine\", \"group\", \"node\", \"url\", \"at\": NODE or null, \"site\", \"certificate_ends\",
    \"looked_at\" or null, \"install_mode\", \"inventory\",
    \"cut_off\": {\"since\", \"why\",
    \"good_until\" or null} or null,
@@ -42,6 +42,7 @@ struct Shown {
     group: String,
     node: String,
     url: String,
+    at: Option<String>,
     site: String,
     certificate_ends: String,
     looked_at: Option<String>,
@@ -59,6 +60,7 @@ impl Answer for Shown {
         let head = fields([
             ("machine", Some(format!("{} of group {}", self.machine, self.group))),
             ("node", Some(format!("{} at {}", self.node, self.url))),
+            ("asks", self.at.as_ref().map(|at| format!("{at}, which stands in for its own node"))),
             ("site", (!self.site.is_empty()).then(|| self.site.clone())),
             ("certificate", Some(format!("ends at {}", self.certificate_ends))),
             ("looked", Some(self.looked_at.clone().unwrap_or_else(|| "never".to_owned()))),
@@ -111,6 +113,7 @@ impl Status {
             group: joined.group,
             node: joined.node,
             url: joined.node_url,
+            at: memory.at,
             site: memory.site,
             certificate_ends: format!("{:.0}", state.identity()?.certificate().not_after),
             looked_at: memory.looked_at.map(|at| format!("{at:.0}")),

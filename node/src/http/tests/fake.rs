@@ -198,6 +198,10 @@ impl Snapshot for Fake {
         self.binding(sha256)
     }
 
+    fn held_payload(&self, _: &Sha256) -> Option<Binding> {
+        None
+    }
+
     fn open_blob(&self, blob: &Digest) -> Option<u64> {
         self.bindings.values().find(|binding| binding.blob == *blob).map(|binding| binding.length)
     }
