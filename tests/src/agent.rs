@@ -165,6 +165,21 @@ impl Machine {
         Ok(rows.into_iter().filter_map(named).collect())
     }
 
+    /// Of the agent's queue: its name, how many events were ever put in, and how many of
+    /// them wait.
+    ///
+    /// # Errors
+    /// When the file is not as it should be.
+    pub fn events(&self) -> Result<(u64, u64, u64)> {
+        let text = fs::read_to_string(self.state().join("queue/events.jsonl"))?;
+        // A line that is not whole is no event.
+        let mut lines = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+        let head: Value = serde_json::from_str(lines.next().context("no head")?)?;
+        let number = |name: &str| head[name].as_u64().with_context(|| format!("no {name}: {head}"));
+        let waiting = lines.count() as u64;
+        Ok((number("epoch")?, number("first")? + waiting, waiting))
+    }
+
     /// Makes the machine's certificate anew, for its own key, as the CA would have
     /// made it in another time.
     ///

@@ -72,8 +72,7 @@ async fn machines_wait_for_a_person_where_their_group_says_so() -> Result<()> {
     machine.join(&cluster, "lyon").await?;
     mode(&cluster, "notify").await?;
     let both = [app.clone(), tool.clone()];
-    cluster.approve("validation", &both).await?;
-    cluster.promote(&both).await?;
+    cluster.allow(&both).await?;
     cluster.converged(&["lyon"]).await?;
 
     // Notify: nothing is fetched, and somebody is told.

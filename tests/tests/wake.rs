@@ -42,11 +42,7 @@ async fn a_machine_is_woken_by_approvals_brakes_and_a_node_that_is_back() -> Res
         Ok(status["looked_at"].is_string().then_some(()))
     })
     .await?;
-    let allow = async |revision: &String| {
-        cluster.approve("validation", std::slice::from_ref(revision)).await?;
-        cluster.promote(std::slice::from_ref(revision)).await
-    };
-    allow(&app2).await?;
+    cluster.allow(std::slice::from_ref(&app2)).await?;
     has(&machine, "2").await?;
 
     // What the site holds back is let go of: nothing is signed anew.
@@ -57,7 +53,7 @@ async fn a_machine_is_woken_by_approvals_brakes_and_a_node_that_is_back() -> Res
     let pull = ["brake", "pull", "till", "--revision", &app3, "--until", &soon];
     let pull = [&pull[..], &["--reason", "stocktaking"]].concat();
     cluster.patchmesh("lyon", &pull).await?.success()?;
-    allow(&app3).await?;
+    cluster.allow(std::slice::from_ref(&app3)).await?;
     cluster.converged(&["lyon"]).await?;
     until("the machine to know of the brake", PATIENCE, async || {
         let status = machine.status().await?;
@@ -73,8 +69,7 @@ async fn a_machine_is_woken_by_approvals_brakes_and_a_node_that_is_back() -> Res
     cluster.sync("vendor").await?.success()?;
     let app4 = cluster.revision("app").await?;
     cluster.node_mut("lyon")?.kill().await?;
-    cluster.approve("validation", std::slice::from_ref(&app4)).await?;
-    cluster.promote(std::slice::from_ref(&app4)).await?;
+    cluster.allow(std::slice::from_ref(&app4)).await?;
     cluster.node_mut("lyon")?.start().await?;
     has(&machine, "4").await?;
     ensure!(agent.try_wait()?.is_none(), "one process did it all");

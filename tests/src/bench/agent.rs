@@ -30,8 +30,7 @@ pub(super) async fn idle(scale: Scale) -> Result<Vec<Measurement>> {
     cluster.add_source("vendor", &vendor, &[]).await?;
     cluster.sync("vendor").await?.success()?;
     let app = [cluster.revision("app").await?];
-    cluster.approve("validation", &app).await?;
-    cluster.promote(&app).await?;
+    cluster.allow(&app).await?;
     machine.join(&cluster, "lyon").await?;
     let mut agent = machine.start_as(&agent_alone()?, &["--every", "30h"])?;
     until("the agent to install", PATIENCE, async || {

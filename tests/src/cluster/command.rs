@@ -166,9 +166,16 @@ impl Cluster {
     pub async fn carry(&self, vendor: &Vendor, name: &str, bytes: usize) -> Result<()> {
         vendor.release(&[Sample::new(name, "1").with_bytes(bytes)]).await?;
         self.sync("vendor").await?.success()?;
-        let revision = [self.revision(name).await?];
-        self.approve("validation", &revision).await?;
-        self.promote(&revision).await?;
+        self.allow(&[self.revision(name).await?]).await
+    }
+
+    /// Everybody is to have these.
+    ///
+    /// # Errors
+    /// When the primary refuses.
+    pub async fn allow(&self, revisions: &[String]) -> Result<()> {
+        self.approve("validation", revisions).await?;
+        self.promote(revisions).await?;
         Ok(())
     }
 

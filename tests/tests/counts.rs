@@ -1,0 +1,185 @@
+//! What real agents did is what the primary has counted, exactly: agents, their branch and
+//! the hub above it are killed while events flow, a machine is set up anew, another one
+//! moves to another branch.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context, Result, ensure};
+use patchmesh_tests::agent::Machine;
+use patchmesh_tests::cluster::{Cluster, PRIMARY, Spec};
+use patchmesh_tests::vendor::{Sample, Vendor};
+use patchmesh_tests::wait::{PATIENCE, until};
+use tokio::process::Child;
+
+const PACKAGES: [&str; 10] = ["a1", "b2", "c3", "d4", "e5", "f6", "g7", "h8", "i9", "j0"];
+
+/// As long as an agent does not come by itself.
+const FOR_HOURS: [&str; 2] = ["--every", "30h"];
+
+/// A machine, its agent, and how many events each of its queues ever held.
+struct Pc {
+    machine: Machine,
+    agent: Child,
+    made: BTreeMap<u64, u64>,
+}
+
+impl Pc {
+    async fn join(cluster: &Cluster, name: &str) -> Result<Self> {
+        let machine = Self::fresh(name).await?;
+        machine.join(cluster, "lyon").await?;
+        let agent = machine.start(&FOR_HOURS)?;
+        Ok(Self { machine, agent, made: BTreeMap::new() })
+    }
+
+    async fn fresh(name: &str) -> Result<Machine> {
+        Machine::with(name, &PACKAGES.map(|package| Sample::new(package, "1"))).await
+    }
+
+    fn events(&self) -> Result<u64> {
+        Ok(self.machine.events().map_or(0, |(_, made, _)| made))
+    }
+
+    /// Waits until there are more events than so many.
+    async fn makes_more_than(&self, events: u64) -> Result<()> {
+        until("an event", PATIENCE, async || Ok((self.events()? > events).then_some(()))).await
+    }
+
+    async fn kill(&mut self) -> Result<()> {
+        self.agent.kill().await.context("the agent does not end")
+    }
+
+    fn start(&mut self) -> Result<()> {
+        self.agent = self.machine.start(&FOR_HOURS)?;
+        Ok(())
+    }
+
+    /// Waits until it has these packages in version 2 and no event that no node took.
+    async fn is_done(&mut self, packages: &[&str]) -> Result<()> {
+        until(&format!("{} to be done", self.machine.name), PATIENCE * 2, async || {
+            let has = self.machine.packages().await?;
+            let lacks = packages.iter().any(|one| has.get(*one).is_none_or(|two| two != "2"));
+            if lacks {
+                return Ok(None);
+            }
+            let (epoch, made, waiting) = self.machine.events()?;
+            self.made.insert(epoch, made);
+            Ok((waiting == 0).then_some(()))
+        })
+        .await
+    }
+
+    /// The same machine, set up anew on an empty disk.
+    async fn reimage(&mut self, cluster: &Cluster) -> Result<()> {
+        self.kill().await?;
+        self.machine = Self::fresh(&self.machine.name).await?;
+        self.machine.join(cluster, "lyon").await?;
+        self.start()
+    }
+}
+
+async fn company() -> Result<(Cluster, Vendor)> {
+    let mut cluster = Cluster::start().await?;
+    cluster.add(&Spec::branch("hub", PRIMARY, "emea")).await?;
+    cluster.add(&Spec::branch("lyon", "hub", "emea/fr/lyon")).await?;
+    cluster.add(&Spec::branch("nice", "hub", "emea/fr/nice")).await?;
+    let vendor = Vendor::with_samples(&PACKAGES.map(|name| Sample::new(name, "2"))).await?;
+    cluster.add_source("vendor", &vendor, &[]).await?;
+    cluster.sync("vendor").await?.success()?;
+    Ok((cluster, vendor))
+}
+
+/// What the primary has counted of a machine is what its queues held, and what it says of
+/// each package is what dpkg says.
+async fn agrees(cluster: &Cluster, pc: &Pc) -> Result<()> {
+    let name = &pc.machine.name;
+    let made: u64 = pc.made.values().sum();
+    let shown = until(&format!("{made} events of {name} to be counted"), PATIENCE, async || {
+        let shown = cluster.patchmesh(PRIMARY, &["machine", "show", name]).await?;
+        let shown = shown.success()?.json()?;
+        let counted = shown["events"].as_u64().context("no events")?;
+        ensure!(counted <= made, "{name}: {counted} are counted of {:?}: {shown}", pc.made);
+        Ok((counted == made).then_some(shown))
+    })
+    .await?;
+    let epochs = shown["epochs"].as_array().context("no epochs")?;
+    ensure!(epochs.iter().all(|epoch| epoch["has_gaps"] == false), "{shown}");
+    let counted: BTreeSet<u64> = epochs.iter().filter_map(|one| one["events"].as_u64()).collect();
+    ensure!(counted == pc.made.values().copied().collect(), "{shown} {:?}", pc.made);
+    let words = shown["words"].as_array().context("no words")?;
+    let told = |package: &str| {
+        words.iter().any(|word| {
+            let revision = word["revision"].as_str().unwrap_or_default();
+            revision.contains(&format!("/{package}@2")) && word["outcome"] == "success"
+        })
+    };
+    for (package, version) in pc.machine.packages().await? {
+        ensure!(version == "2" && told(&package), "{package} {version} of {name}: {shown}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_counted_is_what_happened_whoever_was_killed() -> Result<()> {
+    let (mut cluster, _vendor) = company().await?;
+    let mut pcs = Vec::new();
+    for name in ["pc-1", "pc-2", "pc-3"] {
+        pcs.push(Pc::join(&cluster, name).await?);
+    }
+    for (number, package) in PACKAGES.iter().enumerate() {
+        let before = [pcs[0].events()?, pcs[1].events()?, pcs[2].events()?];
+        cluster.allow(&[cluster.revision(package).await?]).await?;
+        // Each time somebody else, in the middle of a round of one of the machines.
+        pcs[number % 3].makes_more_than(before[number % 3]).await?;
+        match number % 5 {
+            0 => {
+                pcs[number % 3].kill().await?;
+                pcs[number % 3].start()?;
+            }
+            1 => {
+                cluster.node_mut("lyon")?.kill().await?;
+                cluster.node_mut("lyon")?.start().await?;
+            }
+            2 => {
+                cluster.node_mut("hub")?.kill().await?;
+                cluster.node_mut("hub")?.start().await?;
+            }
+            3 => {
+                cluster.node_mut("lyon")?.kill().await?;
+                pcs[number % 3].kill().await?;
+                pcs[number % 3].start()?;
+                cluster.node_mut("lyon")?.start().await?;
+            }
+            _ => {
+                cluster.node_mut(PRIMARY)?.kill().await?;
+                cluster.node_mut(PRIMARY)?.start().await?;
+            }
+        }
+        if number == 4 {
+            // Set up anew when everything of its old disk was told.
+            pcs[1].is_done(&PACKAGES[..=number]).await?;
+            pcs[1].reimage(&cluster).await?;
+            // Moved to another branch, with whatever waits.
+            pcs[2].kill().await?;
+            pcs[2].machine.join(&cluster, "nice").await?;
+            pcs[2].start()?;
+        }
+    }
+    for pc in &mut pcs {
+        pc.is_done(&PACKAGES).await?;
+        agrees(&cluster, pc).await?;
+    }
+    ensure!(pcs[1].made.len() == 2, "it was set up anew once: {:?}", pcs[1].made);
+    let moved =
+        cluster.patchmesh(PRIMARY, &["machine", "show", "pc-3"]).await?.success()?.json()?;
+    ensure!(moved["site"] == "emea/fr/nice", "{moved}");
+    let made: u64 = pcs.iter().flat_map(|pc| pc.made.values()).sum();
+    ensure!(
+        made >= 60,
+        "each package of each machine makes two events at least, not {made} in all"
+    );
+    for pc in &mut pcs {
+        pc.kill().await?;
+    }
+    cluster.passed();
+    Ok(())
+}
