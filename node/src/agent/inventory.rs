@@ -11,6 +11,7 @@ mod files;
 mod fuzz;
 mod rooted;
 mod rpm;
+mod services;
 mod sessions;
 mod stated;
 mod system;
@@ -101,6 +102,7 @@ pub fn gather<'a>(
     inventory.languages = system::languages(&root)?;
     dpkg::read(&root, &mut inventory)?;
     rpm::read(&root, &mut inventory)?;
+    inventory.services = services::read(&root)?;
     stated::read(&root, &mut inventory)?;
     inventory.products.sort();
     inventory.products.dedup();
@@ -138,6 +140,8 @@ pub struct Listing {
     pub languages: Vec<String>,
     /// Such as `debian-12`.
     pub products: Vec<String>,
+    /// What begins with the system.
+    pub services: Vec<String>,
     /// By name, then as their manager has them.
     pub packages: Vec<ListedPackage>,
     /// What the machine's administrator states.
@@ -183,6 +187,7 @@ impl From<&Inventory> for Listing {
             architectures: inventory.architectures.clone(),
             languages: inventory.languages.clone(),
             products: inventory.products.clone(),
+            services: inventory.services.clone(),
             packages: packages.map(listed).collect(),
             facts: inventory.facts.clone(),
             reboot_needed: inventory.reboot_needed,

@@ -75,6 +75,7 @@ fn tested(test: &Test, machine: &Inventory) -> Answer {
         Test::Product(name) => {
             listed("product", name, &machine.products, |one| one.eq_ignore_ascii_case(name))
         }
+        Test::Service(name) => listed("service", name, &machine.services, |one| one == name),
         Test::Package(format, name, bound) => package(*format, name, bound.as_ref(), machine),
         Test::File(path, asked) => file(path, asked, machine),
         Test::Registry(key, value) => registry(key, value.as_ref(), machine),

@@ -22,6 +22,8 @@ pub struct Inventory {
     pub languages: Vec<String>,
     /// Such as `debian-12` or `windows-11-23h2`, sorted.
     pub products: Vec<String>,
+    /// Services that begin with the system, without `.service`, sorted.
+    pub services: Vec<String>,
     /// Packages by name.
     pub packages: BTreeMap<String, Vec<Package>>,
     /// Files that somebody looked for, by path as a rule writes it.

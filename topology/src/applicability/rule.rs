@@ -10,6 +10,7 @@
 //! | `architecture NAME` | that runs it |
 //! | `language TAG` | with that language; `fr` takes `fr-CA` too |
 //! | `product NAME` | with that product |
+//! | `service NAME` | where that service begins with the system |
 //! | `deb NAME [OP VERSION]`, `rpm …` | with that package, versions in its manager's order |
 //! | `file PATH` | with that file |
 //! | `file PATH OP VERSION` | whose file states such a version |
@@ -63,6 +64,8 @@ pub enum Test {
     Language(String),
     /// What is on it.
     Product(String),
+    /// What begins with it.
+    Service(String),
     /// A package.
     Package(Format, String, Option<Bound>),
     /// A file.
@@ -199,6 +202,7 @@ impl fmt::Display for Test {
             Self::Architecture(name) => write!(f, "architecture {}", Word(name)),
             Self::Language(tag) => write!(f, "language {}", Word(tag)),
             Self::Product(name) => write!(f, "product {}", Word(name)),
+            Self::Service(name) => write!(f, "service {}", Word(name)),
             Self::Package(format, name, version) => {
                 write!(f, "{format} {}", Word(name))?;
                 bound(f, version)

@@ -17,6 +17,7 @@ pub(super) fn machine(packages: &[(&str, &str)]) -> Inventory {
         architectures: vec!["amd64".to_owned()],
         languages: vec!["fr-CA".to_owned()],
         products: vec!["debian-12".to_owned()],
+        services: vec!["nginx".to_owned()],
         ..Inventory::default()
     };
     for (name, version) in packages {
@@ -163,6 +164,8 @@ fn rules_over_every_kind_of_fact() {
         ("architecture arm64", "no"),
         ("language fr and not language de", "yes"),
         ("product DEBIAN-12", "yes"),
+        ("service nginx", "yes"),
+        ("not service cron", "yes"),
         ("deb nginx < 1.24", "yes"),
         ("deb nginx > 1.24 or deb ed", "no"),
         ("rpm nginx", "no"),

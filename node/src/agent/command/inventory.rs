@@ -21,7 +21,7 @@ Examples:
 
 JSON:
   {\"digest\", \"os\", \"os_version\", \"architectures\": [TEXT], \"languages\": [TAG],
-   \"products\": [TEXT], \"packages\": [{\"name\", \"format\", \"architecture\", \"version\",
+   \"products\": [TEXT], \"services\": [TEXT], \"packages\": [{\"name\", \"format\", \"architecture\", \"version\",
    \"fault\", \"held\"}], \"facts\": {NAME: TEXT}, \"reboot_needed\"}")]
 pub(crate) struct Show {
     /// A system that is unpacked elsewhere
@@ -46,6 +46,7 @@ impl Answer for Shown {
             ("architectures", list(&one.architectures)),
             ("languages", list(&one.languages)),
             ("products", list(&one.products)),
+            ("services", list(&one.services)),
             ("facts", list(&stated.collect::<Vec<_>>())),
             ("restart", one.reboot_needed.then(|| "is due".to_owned())),
             ("packages", Some(one.packages.len().to_string())),

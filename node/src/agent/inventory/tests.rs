@@ -71,10 +71,35 @@ fn what_a_debian_root_says() {
     let nginx = &found.packages["nginx"][0];
     assert_eq!((nginx.version.as_str(), nginx.held), ("1:1.22.1-9", true));
     assert_eq!(found.packages["half"][0].fault, "half-configured");
+    assert!(found.services.is_empty(), "nothing says which there are");
     let digest = Listing::from(&found).digest();
     assert_eq!(Listing::from(&gathered(&folder)).digest(), digest);
     fs::remove_file(folder.path().join("run/reboot-required")).expect("removed");
     assert_ne!(Listing::from(&gathered(&folder)).digest(), digest);
+}
+
+#[test]
+fn services_that_begin_with_the_system_are_listed_once() {
+    let folder = root(&[
+        ("etc/systemd/system/cron.service", "not by itself"),
+        ("etc/systemd/system/multi-user.target.wants/other.timer", ""),
+        ("etc/rc2.d/S01ssh", ""),
+        ("etc/rc2.d/S02nginx", ""),
+        ("etc/rc2.d/K01apache2", ""),
+        ("etc/rc2.d/README", ""),
+    ]);
+    let system = folder.path().join("etc/systemd/system");
+    fs::create_dir_all(system.join("boot.target.requires")).expect("made");
+    for link in ["multi-user.target.wants/nginx", "boot.target.requires/getty@tty1"] {
+        // Links to what is nowhere below the root.
+        let link = system.join(format!("{link}.service"));
+        symlink("/lib/systemd/system/x.service", link).expect("a link");
+    }
+    let found = gathered(&folder);
+    assert_eq!(found.services, ["getty@tty1", "nginx", "ssh"]);
+    let says = |text: &str| ask(&text.parse().expect("a rule"), &found);
+    assert!(matches!(says("service nginx"), Answer::Yes(_)));
+    assert!(matches!(says("service cron"), Answer::No(_)));
 }
 
 #[test]

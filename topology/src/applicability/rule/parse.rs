@@ -92,10 +92,20 @@ impl<'a> Reader<'a> {
     }
 
     fn test(&mut self) -> Result<Test, Error> {
-        const KINDS: &str = "a test such as `os`, `deb`, `rpm`, `file`, `registry`, `product`, `language`, `architecture` or `fact`";
+        const KINDS: &str = "a test such as `os`, `deb`, `rpm`, `file`, `registry`, `product`, `service`, `language`, `architecture` or `fact`";
         let kind = self.peek();
-        let known =
-            ["os", "architecture", "language", "product", "deb", "rpm", "file", "registry", "fact"];
+        let known = [
+            "os",
+            "architecture",
+            "language",
+            "product",
+            "service",
+            "deb",
+            "rpm",
+            "file",
+            "registry",
+            "fact",
+        ];
         if !known.contains(&kind) {
             return Err(self.expected(KINDS));
         }
@@ -106,6 +116,7 @@ impl<'a> Reader<'a> {
             "architecture" => Test::Architecture(name),
             "language" => Test::Language(name),
             "product" => Test::Product(name),
+            "service" => Test::Service(name),
             "deb" => Test::Package(Format::Deb, name, self.bound()?),
             "rpm" => Test::Package(Format::Rpm, name, self.bound()?),
             "file" => Test::File(name, self.file_test()?),
