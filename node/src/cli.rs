@@ -40,6 +40,7 @@ mod join;
 mod lab;
 mod link;
 mod machine;
+mod network;
 mod node;
 mod nodes;
 mod pending;
@@ -212,6 +213,9 @@ pub(crate) enum Command {
     /// Lines between nodes: what they may carry, and when
     #[command(subcommand)]
     Link(link::Link),
+    /// Where addresses are, so that machines find their node
+    #[command(subcommand)]
+    Network(network::Network),
     Status(status::Status),
     /// What is wrong until it is put right
     #[command(subcommand)]
@@ -381,6 +385,7 @@ async fn dispatch(context: &Context, command: Command) -> anyhow::Result<()> {
         Command::Exception(command) => command.run(context).await,
         Command::Lab(command) => command.run(context).await,
         Command::Link(command) => command.run(context).await,
+        Command::Network(command) => command.run(context).await,
         Command::Machine(command) => command.run(context).await,
         Command::Agent(command) => command.run(context.output).await,
         Command::Report(command) => command.run(context).await,

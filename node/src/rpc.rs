@@ -11,6 +11,7 @@ pub mod lab;
 mod legacy;
 pub mod links;
 pub mod machines;
+pub mod networks;
 pub mod parents;
 pub mod people;
 pub mod plans;

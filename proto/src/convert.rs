@@ -16,6 +16,7 @@ mod facts;
 mod lab;
 mod link;
 mod mesh;
+mod network;
 mod person;
 mod policy;
 mod report;
@@ -43,6 +44,7 @@ pub use facts::{classification, severity};
 pub use lab::{outcome as lab_outcome, override_to_wire, result_to_wire};
 pub use link::{link, link_to_wire};
 pub use mesh::{install_mode, role, stage, stages};
+pub use network::{network, network_to_wire};
 pub use person::user_roles;
 pub use policy::rule;
 pub use report::{outcome, phase};
@@ -120,6 +122,9 @@ pub enum Fault {
     /// Not a promotion policy.
     #[error("is no policy that could be kept")]
     Policy(#[source] patchmesh_topology::promotion::policy::Rejection),
+    /// Not a range of addresses.
+    #[error("is no network")]
+    Network(#[from] node::network::Error),
     /// Neither a revision nor a release.
     #[error("names nothing that the lab could try")]
     Subject(#[source] patchmesh_topology::lab::NoSubject),

@@ -202,6 +202,13 @@ impl Site {
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
+    /// The site that this one is a part of, such as `emea/fr` of `emea/fr/paris`;
+    /// none of the topmost.
+    #[must_use]
+    pub fn enclosing(&self) -> Option<Site> {
+        self.0.rsplit_once('/').map(|(above, _)| Self(above.to_owned()))
+    }
+
     /// Whether it lies in one of these geographies; none means everywhere.
     #[must_use]
     pub fn is_in(&self, geographies: &[Site]) -> bool {

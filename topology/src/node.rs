@@ -7,6 +7,7 @@ pub mod fallback;
 pub mod groups;
 pub mod membership;
 pub mod mode;
+pub mod network;
 pub mod succession;
 pub mod tree;
 
@@ -19,6 +20,7 @@ use crate::link::profile::Profile;
 use crate::name::{BaselineName, GroupName, NodeName, Site, SourceName, UserName};
 use crate::person::User;
 use crate::subscription::Subscription;
+use network::Network;
 
 /// A step of promotion. Every update passes them in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -255,4 +257,7 @@ pub struct Mesh {
     /// What the line between a node and its parents may carry, by the node;
     /// others carry anything.
     pub links: BTreeMap<NodeName, Profile>,
+    /// The site that addresses belong to; where networks overlap, the longest
+    /// prefix says it.
+    pub networks: BTreeMap<Network, Site>,
 }

@@ -17,6 +17,7 @@ use patchmesh_proto::admin::compliance_client::ComplianceClient;
 use patchmesh_proto::admin::lab_client::LabClient;
 use patchmesh_proto::admin::links_client::LinksClient;
 use patchmesh_proto::admin::machines_client::MachinesClient;
+use patchmesh_proto::admin::networks_client::NetworksClient;
 use patchmesh_proto::admin::parents_client::ParentsClient;
 use patchmesh_proto::admin::people_client::PeopleClient;
 use patchmesh_proto::admin::plans_client::PlansClient;
@@ -228,6 +229,14 @@ pub(crate) fn links(
     target: &Target,
 ) -> anyhow::Result<LinksClient<InterceptedService<Channel, Deadline>>> {
     Ok(LinksClient::with_interceptor(channel(target)?, Deadline))
+}
+
+/// A client for networks.
+pub(crate) fn networks(
+    target: &Target,
+) -> anyhow::Result<NetworksClient<InterceptedService<Channel, Deadline>>> {
+    Ok(NetworksClient::with_interceptor(channel(target)?, Deadline)
+        .max_decoding_message_size(MAX_ANSWER_BYTES))
 }
 
 /// A client for the lab.

@@ -14,6 +14,7 @@ use patchmesh_proto::admin::compliance_server::ComplianceServer;
 use patchmesh_proto::admin::lab_server::LabServer;
 use patchmesh_proto::admin::links_server::LinksServer;
 use patchmesh_proto::admin::machines_server::MachinesServer;
+use patchmesh_proto::admin::networks_server::NetworksServer;
 use patchmesh_proto::admin::parents_server::ParentsServer;
 use patchmesh_proto::admin::people_server::PeopleServer;
 use patchmesh_proto::admin::plans_server::PlansServer;
@@ -67,8 +68,9 @@ use crate::reports::{MAX_REQUEST as MAX_REPORTS, forward};
 use crate::rpc::context::Context;
 use crate::rpc::rights::Guard;
 use crate::rpc::{
-    admin, alerts, assessments, backup, brakes, compliance, lab, links, machines, parents, people,
-    plans, policies, reports, roles, rollouts, signatures, standbys, subscriptions,
+    admin, alerts, assessments, backup, brakes, compliance, lab, links, machines, networks,
+    parents, people, plans, policies, reports, roles, rollouts, signatures, standbys,
+    subscriptions,
 };
 use crate::scrub;
 use crate::succession::{Ways, announce, records};
@@ -430,6 +432,7 @@ impl Parts {
             .add_service(BrakesServer::new(brakes::Service::new(context.clone())))
             .add_service(AlertsServer::new(alerts::Service::new(context.clone())))
             .add_service(LinksServer::new(links::Service::new(context.clone())))
+            .add_service(NetworksServer::new(networks::Service::new(context.clone())))
             .add_service(MachinesServer::new(machines::Service::new(context.clone())))
             .add_service(
                 ComplianceServer::new(self.standing.clone()).max_encoding_message_size(usize::MAX),

@@ -127,6 +127,7 @@ impl TestMesh {
             epoch: 0,
             standbys: Default::default(),
             links: Default::default(),
+            networks: Default::default(),
         }
     }
 }

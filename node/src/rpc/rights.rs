@@ -177,6 +177,9 @@ const RIGHTS: &[(&str, Right)] = &[
     ("/patchmesh.admin.v1.Links/SetLink", Right::Operate),
     ("/patchmesh.admin.v1.Links/UnsetLink", Right::Operate),
     ("/patchmesh.admin.v1.Links/ListLinks", Right::Read),
+    ("/patchmesh.admin.v1.Networks/SetNetwork", Right::Administer),
+    ("/patchmesh.admin.v1.Networks/RemoveNetwork", Right::Administer),
+    ("/patchmesh.admin.v1.Networks/ListNetworks", Right::Read),
     // The service checks besides that this node's site is theirs.
     ("/patchmesh.admin.v1.Brakes/PullBrake", Right::Sites),
     ("/patchmesh.admin.v1.Brakes/ReleaseBrake", Right::Sites),

@@ -7,6 +7,7 @@ use patchmesh_topology::node::{Group, InstallMode, Membership, Mesh, Node, Role,
 use patchmesh_topology::person::User;
 
 use super::link::{link_to_wire, links};
+use super::network::{network_to_wire, networks};
 use super::subscription::{of_sources, optional, optional_to_wire};
 use super::{At, Error, Fault, each, sha256, sha256_to_wire, sorted};
 use crate::wire;
@@ -219,6 +220,7 @@ impl TryFrom<wire::Topology> for Mesh {
             epoch: value.epoch,
             standbys: standbys(value.standbys)?,
             links: links(value.links)?,
+            networks: networks(value.networks)?,
         };
         mesh.validate()?;
         Ok(mesh)
@@ -252,6 +254,7 @@ impl From<&Mesh> for wire::Topology {
             epoch: mesh.epoch,
             standbys: mesh.standbys.iter().map(ToString::to_string).collect(),
             links: mesh.links.iter().map(|(node, profile)| link_to_wire(node, profile)).collect(),
+            networks: mesh.networks.iter().map(|(one, site)| network_to_wire(one, site)).collect(),
         }
     }
 }

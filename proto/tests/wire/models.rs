@@ -92,6 +92,7 @@ pub(crate) fn mesh() -> impl Strategy<Value = Mesh> {
             let [parent, other] = [parent, other].map(|one| joined[one % joined.len()].clone());
             let role = if is_lab { Role::Validation } else { Role::Branch };
             let name = name(&format!("n{number}"));
+            let at = site.clone();
             let invitation = Invitation { name: name.clone(), role, parent, site, stages: None };
             let Ok(invited) = mesh.invite(invitation) else { continue };
             let url = format!("https://n{number}.example");
@@ -102,6 +103,11 @@ pub(crate) fn mesh() -> impl Strategy<Value = Mesh> {
             };
             if let Ok(with_other) = mesh.set_fallback_parents(&name, vec![other]) {
                 mesh = with_other;
+            }
+            let (ipv4, ipv6) = (format!("10.{number}.0.0/16"), format!("2001:db8:{number}::/48"));
+            for network in [ipv4, ipv6] {
+                let network = network.parse().expect("a network");
+                mesh = mesh.set_network(network, at.clone()).expect("set");
             }
         }
         mesh

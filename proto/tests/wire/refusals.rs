@@ -39,6 +39,7 @@ fn topology() -> wire::Topology {
         epoch: 0,
         standbys: Vec::new(),
         links: Vec::new(),
+        networks: Vec::new(),
     }
 }
 
@@ -84,6 +85,48 @@ fn faults_of_a_mesh_name_their_field() {
         error.to_string(),
         "nodes[1].role has 77, which is no role that this software knows"
     );
+}
+
+#[test]
+fn faults_of_a_network_name_their_field_and_what_is_right() {
+    let network = |prefix: &str, site: &str| wire::Network {
+        prefix: prefix.to_owned(),
+        site: site.to_owned(),
+    };
+    let mut mesh = topology();
+    mesh.networks = vec![network("10.3.0.0/16", "emea"), network("::/0", "emea/fr/paris")];
+    assert!(Mesh::try_from(mesh).is_ok());
+    let told = |networks: Vec<wire::Network>| {
+        let error = refused(|mesh| mesh.networks = networks);
+        let source = std::error::Error::source(&error).map(ToString::to_string);
+        (error.to_string(), source.unwrap_or_default())
+    };
+    let (error, source) = told(vec![network("10.3.4.0/16", "emea")]);
+    assert_eq!(error, "networks[0].prefix is no network");
+    assert_eq!(source, "10.3.4.0/16 has bits set after its prefix; write 10.3.0.0/16");
+    let (error, source) = told(vec![network("10.3.0.0/16", "Paris")]);
+    assert_eq!(error, "networks[0].site is not a name");
+    assert!(source.starts_with("site name \"Paris\" has 'P'"), "{source}");
+    let twice = vec![network("10.3.0.0/16", "emea"), network("10.3.0.0/16", "apac")];
+    assert_eq!(told(twice).0, "networks[1] is out of order or comes twice");
+    let by_text = vec![network("10.0.0.0/8", "emea"), network("9.0.0.0/8", "emea")];
+    assert_eq!(told(by_text).0, "networks[1] is out of order or comes twice");
+}
+
+#[test]
+fn meshes_without_networks_are_as_they_were() {
+    let mesh = Mesh::try_from(topology()).expect("a mesh");
+    let set =
+        mesh.set_network("10.3.0.0/16".parse().expect("one"), "emea".parse().expect("a site"));
+    let set = set.expect("set");
+    assert_ne!(encode(&wire::Topology::from(&set)), encode(&wire::Topology::from(&mesh)));
+    let removed = set.remove_network("10.3.0.0/16".parse().expect("one")).expect("removed");
+    assert_eq!(encode(&wire::Topology::from(&removed)), encode(&wire::Topology::from(&mesh)));
+    // 31 bytes, as docs/sites.md says.
+    let paris = mesh
+        .set_network("10.3.0.0/16".parse().expect("one"), "emea/fr/paris".parse().expect("a site"));
+    let bytes = |mesh: &Mesh| encode(&wire::Topology::from(mesh)).len();
+    assert_eq!(bytes(&paris.expect("set")) - bytes(&mesh), 31);
 }
 
 #[test]

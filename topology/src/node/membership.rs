@@ -124,6 +124,7 @@ impl Mesh {
             epoch: 0,
             standbys: BTreeSet::new(),
             links: BTreeMap::new(),
+            networks: BTreeMap::new(),
         })
     }
 

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::fallback::MAX_FALLBACK_PARENTS;
+use super::network::MAX_NETWORKS;
 use super::{Group, Membership, Mesh, Node, Role, Stage};
 use crate::approval::is_plain;
 use crate::name::{GroupName, NodeName};
@@ -127,6 +128,9 @@ pub enum Error {
     /// More groups than a mesh can have.
     #[error("the mesh has {0} groups; at most {MAX_GROUPS} are possible")]
     TooManyGroups(usize),
+    /// More networks than a mesh can have.
+    #[error("the mesh has {0} networks; at most {MAX_NETWORKS} are possible")]
+    TooManyNetworks(usize),
 }
 
 impl Mesh {
@@ -244,7 +248,11 @@ impl Mesh {
         self.check_parents()?;
         self.check_stages()?;
         self.check_distinct()?;
-        self.check_links()
+        self.check_links()?;
+        match self.networks.len() {
+            0..=MAX_NETWORKS => Ok(()),
+            more => Err(Error::TooManyNetworks(more)),
+        }
     }
 
     fn check_filing(&self) -> Result<(), Error> {

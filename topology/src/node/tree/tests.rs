@@ -47,6 +47,7 @@ fn mesh(nodes: impl IntoIterator<Item = Node>) -> Mesh {
         epoch: 0,
         standbys: BTreeSet::new(),
         links: BTreeMap::new(),
+        networks: BTreeMap::new(),
     }
 }
 
