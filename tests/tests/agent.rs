@@ -49,16 +49,19 @@ async fn company() -> Result<Cluster> {
     Ok(cluster)
 }
 
+/// With which dpkg does not install a package.
+const REFUSES: &str = "echo 'this leads nowhere' >&2; exit 1";
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_primary_says_is_what_dpkg_says() -> Result<()> {
     let before = ["app", "tool", "broken"].map(|name| Sample::new(name, "1"));
-    let machine = Machine::with("pc-1", &before).await?;
-    // Nobody can install `broken`: what it needs first is nowhere.
+    let machine = Machine::with("pc-1", &before).await?.with_shell().await?;
+    // Nobody can install `broken`: its script refuses.
     let vendor = Vendor::with_samples(&[
         Sample::new("app", "2"),
         Sample::new("tool", "2"),
         Sample::new("other", "2"),
-        Sample::new("broken", "2").with_field("Pre-Depends", "nowhere (>= 9)"),
+        Sample::new("broken", "2").with_script("preinst", REFUSES),
     ])
     .await?;
     let mut cluster = company().await?;
@@ -102,7 +105,7 @@ async fn what_the_primary_says_is_what_dpkg_says() -> Result<()> {
     let word = &words[&broken];
     let message = word["message"].as_str().unwrap_or_default();
     ensure!(word["phase"] == "installation" && word["outcome"] == "failure", "{word}");
-    ensure!(message.contains("nowhere"), "dpkg's own words are told: {message}");
+    ensure!(message.contains("leads nowhere"), "its script's words are told: {message}");
 
     // What failed is left alone for a while, and nothing is done twice.
     let idle = machine.round().await?.success()?.json()?;
@@ -542,8 +545,8 @@ async fn what_a_rollout_removes_goes_and_what_dpkg_refuses_or_is_held_stays() ->
 #[tokio::test(flavor = "multi_thread")]
 async fn a_package_that_somebody_removed_is_not_needed_for_ever() -> Result<()> {
     // It cannot be installed, so it stays needed.
-    let machine = Machine::with("pc-10", &[Sample::new("app", "1")]).await?;
-    let app = Sample::new("app", "2").with_field("Pre-Depends", "nowhere (>= 9)");
+    let machine = Machine::with("pc-10", &[Sample::new("app", "1")]).await?.with_shell().await?;
+    let app = Sample::new("app", "2").with_script("preinst", REFUSES);
     let vendor = Vendor::with_samples(&[app]).await?;
     let cluster = company().await?;
     cluster.add_source("vendor", &vendor, &[]).await?;

@@ -4,16 +4,19 @@
 //! with it: by its packages, or by the [`Rule`]s that its vendor states; what
 //! nobody can tell is *unknown*, never guessed. [`choose`] puts the verdicts
 //! on all open revisions together: the newest of what replaces each other, in an
-//! order that respects prerequisites, and for each of the rest why not.
+//! order that respects prerequisites, with what their packages need, and for each of
+//! the rest why not.
 //!
 //! What always holds: a revision whose verdict is *installed* or *not
-//! applicable* is never chosen, however it is offered; every verdict has its
-//! reason; the same arguments give the same outcome.
+//! applicable* is never chosen, however it is offered, unless a chosen one needs a
+//! package of it, which makes it *applicable*; every verdict has its reason; the same
+//! arguments give the same outcome.
 
 pub mod attempts;
 mod choose;
 mod evaluate;
 pub mod inventory;
+mod needs;
 mod packages;
 mod removal;
 pub mod rule;
@@ -28,6 +31,7 @@ use crate::revision::{Payload, Revision};
 pub use choose::{Candidate, Choice, Lack, Standing, choose};
 pub use evaluate::{Answer, ask};
 pub use inventory::Inventory;
+pub use needs::Part;
 pub use packages::{held, payloads_for};
 pub use removal::{Removal, Unwanted, removal};
 pub use rule::Rule;

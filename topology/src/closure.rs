@@ -21,8 +21,13 @@
 //! Each architecture that is native to machines of the baseline is judged for
 //! itself, together with `all`. Packages of other architectures are not judged.
 
+mod along;
+mod calls;
+mod company;
 mod ground;
+mod names;
 mod offered;
+mod package;
 mod universe;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,6 +36,8 @@ use crate::digest::Sha256;
 use crate::revision::{Payload, Revision, RevisionId};
 use crate::view::Withheld;
 
+pub(crate) use along::{Along, Goods, Hindrance, Shelf, Standing, along};
+pub(crate) use calls::needed_first;
 pub use ground::Ground;
 pub use offered::{Offered, offered};
 use universe::Universe;

@@ -1,7 +1,7 @@
 //! What Debian packages say of each other, as dpkg and apt read it.
 //!
 //! [`version`] compares versions, [`relation`] reads `Depends` and its kin,
-//! [`field`] finds a field of a stanza.
+//! [`field`] finds a field of a stanza, [`Relations`] those of an installed package.
 //!
 //! Format: Debian Policy, chapter 7, and deb-version(7).
 
@@ -33,9 +33,55 @@ pub fn field<'a>(stanza: &'a str, name: &str) -> Option<&'a str> {
     None
 }
 
+/// What an installed package says of others, as written.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Relations {
+    /// `Pre-Depends` and `Depends` together.
+    pub depends: String,
+    /// `Breaks` and `Conflicts` together.
+    pub negatives: String,
+    /// `Provides`.
+    pub provides: String,
+    /// Whether `Multi-Arch` is `allowed`.
+    pub is_allowed: bool,
+}
+
+impl Relations {
+    /// Those of a stanza of dpkg's.
+    #[must_use]
+    pub fn of(stanza: &str) -> Self {
+        let value = |name| field(stanza, name).unwrap_or_default();
+        Self {
+            depends: both(value("Pre-Depends"), value("Depends")),
+            negatives: both(value("Breaks"), value("Conflicts")),
+            provides: value("Provides").to_owned(),
+            is_allowed: value("Multi-Arch") == "allowed",
+        }
+    }
+}
+
+/// Two lists of relations as one.
+#[must_use]
+pub fn both(a: &str, b: &str) -> String {
+    match (a, b) {
+        ("", one) | (one, "") => one.to_owned(),
+        (a, b) => format!("{a}, {b}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::field;
+    use super::{Relations, field};
+
+    #[test]
+    fn relations_of_a_stanza_stand_together() {
+        let stanza =
+            "Package: a\nPre-Depends: b\nDepends: c,\n d\nConflicts: e\nMulti-Arch: allowed\n";
+        let relations = Relations::of(stanza);
+        assert_eq!(relations.depends, "b, c,\n d");
+        assert_eq!((relations.negatives.as_str(), relations.is_allowed), ("e", true));
+        assert_eq!(relations.provides, "");
+    }
 
     #[test]
     fn finds_fields_and_their_continuation() {

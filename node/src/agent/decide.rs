@@ -1,12 +1,13 @@
 //! What this machine does now: what is open to it ([`Offer`]) and what concerns
 //! it ([`choose`]), put together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use patchmesh_topology::applicability::attempts::Attempts;
 use patchmesh_topology::applicability::{
-    Candidate, Inventory, Lack, Removal, Standing, State, Unwanted, choose, payloads_for, removal,
+    Candidate, Choice, Inventory, Lack, Part, Removal, Standing, State, Unwanted, choose,
+    payloads_for, removal,
 };
 use patchmesh_topology::link::zone::Zone;
 use patchmesh_topology::name::{GroupName, MachineName, RolloutName, Site};
@@ -59,7 +60,9 @@ pub struct Item<'a> {
     /// Why.
     pub reason: String,
     /// The files to install, where it is to be installed now.
-    pub install: Option<Vec<&'a Payload>>,
+    pub install: Option<Vec<Part<'a>>>,
+    /// What has to be installed with it, or stays as it is.
+    pub needs: Vec<&'a RevisionId>,
     /// The files to fetch, where it is needed and waits for its time alone.
     pub ahead: Vec<&'a Payload>,
     /// What is to be removed of it, where a rollout says so.
@@ -127,7 +130,11 @@ pub fn decide<'a>(
                 .all(|payload| chain.bindings.contains_key(&payload.sha256)),
         });
     }
-    let (choices, order) = choose(&candidates, inventory);
+    let may_bring =
+        |payload: &Payload| chain.bindings.contains_key(&payload.sha256) && !unwanted.has(payload);
+    let (choices, order) = choose(&candidates, inventory, &may_bring);
+    let let_go = let_go(&choices, &order, asking);
+    let ids: Vec<&'a RevisionId> = chain.revisions.values().map(|one| &one.id).collect();
     let place: BTreeMap<usize, usize> =
         order.iter().enumerate().map(|(place, index)| (*index, place)).collect();
     let mut items: Vec<(usize, Item<'a>)> = choices
@@ -135,13 +142,17 @@ pub fn decide<'a>(
         .zip(opened)
         .enumerate()
         .map(|(index, (choice, Open { removed_by, hindrance }))| {
-            let is_let = asking.asked.lets(asking.mode, &choice.revision.id);
+            let is_let =
+                let_go.contains(&index) || asking.asked.lets(asking.mode, &choice.revision.id);
             let is_chosen = choice.standing == Standing::Chosen;
             let is_time = choice.standing == Standing::NotOffered
                 && removed_by.is_none()
                 && hindrance.as_ref().is_some_and(|one| one.is_time);
             let is_ahead = asking.mode.downloads() && (is_time || is_chosen && !is_let);
-            let files = || payloads_for(choice.revision, inventory);
+            let ahead = || match is_chosen {
+                true => choice.parts.iter().map(|part| part.payload).collect(),
+                false => payloads_for(choice.revision, inventory),
+            };
             let removal = removed_by.as_ref().map(|_| removal(choice.revision, inventory));
             let is_going = hindrance.is_none() && removal.as_ref().is_some_and(is_work);
             let is_for_person = !is_let && (is_chosen || is_going);
@@ -154,8 +165,9 @@ pub fn decide<'a>(
             };
             let item = Item {
                 revision: choice.revision,
-                install: (is_chosen && is_let).then(files),
-                ahead: if is_ahead { files() } else { Vec::new() },
+                ahead: if is_ahead { ahead() } else { Vec::new() },
+                install: (is_chosen && is_let).then_some(choice.parts),
+                needs: choice.needs.iter().map(|one| ids[*one]).collect(),
                 verdict: choice.verdict.state,
                 reason: choice.verdict.reason,
                 removal,
@@ -167,6 +179,20 @@ pub fn decide<'a>(
         .collect();
     items.sort_by_key(|(place, _)| *place);
     items.into_iter().map(|(_, item)| item).collect()
+}
+
+/// What is chosen and may go now: by the group's mode or since a person says so, and
+/// what has to go with that.
+fn let_go(choices: &[Choice<'_>], order: &[usize], asking: &Asking<'_>) -> BTreeSet<usize> {
+    let is_let = |index: &usize| asking.asked.lets(asking.mode, &choices[*index].revision.id);
+    let mut waiting: Vec<usize> = order.iter().copied().filter(is_let).collect();
+    let mut let_go = BTreeSet::new();
+    while let Some(index) = waiting.pop() {
+        if let_go.insert(index) {
+            waiting.extend(&choices[index].needs);
+        }
+    }
+    let_go
 }
 
 /// What is open of a revision, and why it may not be done here now, whether it is
@@ -255,6 +281,9 @@ fn waits_for(standing: &Standing<'_>, hindrance: Option<Hindrance>) -> String {
         }
         Standing::TemporarilyUnavailable(Lack::Prerequisite(one)) => {
             format!("temporarily unavailable: it needs {one} first")
+        }
+        Standing::TemporarilyUnavailable(Lack::Needs(why)) => {
+            format!("temporarily unavailable: {why}")
         }
         Standing::Held(packages) => keeps(packages),
     }

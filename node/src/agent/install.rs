@@ -130,8 +130,9 @@ pub async fn packages(root: &Path, files: &[PathBuf], limit: Duration) -> Outcom
     command
         .arg("--root")
         .arg(root)
-        // Settings that somebody changed stay as they are, and nobody is asked.
-        .args(["--force-confdef", "--force-confold", "--install"])
+        // Settings that somebody changed stay as they are, and nobody is asked. What a
+        // package breaks is installed anew in the same call, or this is not called.
+        .args(["--force-confdef", "--force-confold", "--auto-deconfigure", "--install"])
         .args(files);
     run(command, limit).await
 }

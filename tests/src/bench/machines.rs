@@ -5,6 +5,7 @@ use std::time::Instant;
 use anyhow::{Result, ensure};
 use patchmesh_topology::applicability::inventory::{Format, FoundFile, Inventory, Package};
 use patchmesh_topology::applicability::{Candidate, Detection, choose};
+use patchmesh_topology::debian::Relations;
 use patchmesh_topology::digest::Sha256;
 use patchmesh_topology::revision::{Facts, Payload, Revision};
 use patchmesh_topology::supersedence::Entry;
@@ -20,6 +21,13 @@ const TURNS: usize = 20;
 /// One in so many revisions is no package, but has rules and replaces the one
 /// before it.
 const RULES: usize = 5;
+
+/// One in so many revisions of packages needs a library that is not on the machine.
+const LIBRARIES: usize = 30;
+
+/// What every package says of others, as many as usual; all of it is on the machine.
+const DEPENDS: &str = "package-1 (>= 1:2.1-1), package-2, package-3 | debconf-2.0, \
+    package-4 (>= 1:2.0), package-6, package-7:any, package-8 (<< 2:0)";
 
 /// machines.5
 pub(super) fn applicability(scale: Scale) -> Result<Vec<Measurement>> {
@@ -37,15 +45,18 @@ pub(super) fn applicability(scale: Scale) -> Result<Vec<Measurement>> {
     let mut turns = Vec::new();
     for _ in 0..TURNS {
         let begun = Instant::now();
-        let (choices, order) = choose(&candidates, &machine);
+        let (choices, order) = choose(&candidates, &machine, &|_| true);
         turns.push(begun.elapsed().as_secs_f64() * 1000.0);
         ensure!(choices.len() == count, "each revision has its verdict");
         // Every second package that is there is older, and of the others the last one contains all.
         ensure!(order.len() > packages / 4, "only {} are to be installed", order.len());
+        let brought = choices.iter().filter(|one| !one.needs.is_empty() || one.parts.len() > 1);
+        ensure!(brought.count() >= packages / 100, "too few libraries come along");
     }
     let about = format!("{count} revisions compared with a machine of {packages} packages");
     let measured = Measurement::new("machines.5", &about, median(&turns), "ms");
-    Ok(vec![measured.turns(TURNS).required_below(MILLISECONDS)])
+    let note = "half of them replaced at once, seven relations each";
+    Ok(vec![measured.turns(TURNS).required_below(MILLISECONDS).note(note)])
 }
 
 /// A revision of two packages, or of rules.
@@ -53,23 +64,33 @@ fn revision(number: usize) -> Result<Revision> {
     if number.is_multiple_of(RULES) {
         return ruled(number);
     }
-    let payload = |package: String| Payload {
-        control: format!("Package: {package}\n"),
+    let version = format!("1:2.{number}-1+deb12u3");
+    let payload = |package: String, needs: &str| Payload {
+        control: format!(
+            "Package: {package}\nDepends: {DEPENDS}{needs}\nProvides: {package}-api\n"
+        ),
         filename: format!("pool/{package}.deb"),
         package,
-        version: format!("1:2.{number}-1+deb12u3"),
+        version: version.clone(),
         architecture: "amd64".to_owned(),
         component: "main".to_owned(),
         length: 1,
         sha256: Sha256::from_bytes([0; 32]),
         language: String::new(),
     };
+    let library = match number % LIBRARIES {
+        2 => format!(", library-{number} (= {version})"),
+        _ => String::new(),
+    };
     Ok(Revision {
         id: format!("debian:bookworm/source-{number}@1:2.{number}-1+deb12u3").parse()?,
         title: String::new(),
         description: String::new(),
         architectures: vec!["amd64".to_owned()],
-        payloads: vec![payload(format!("package-{number}")), payload(format!("library-{number}"))],
+        payloads: vec![
+            payload(format!("package-{number}"), &library),
+            payload(format!("library-{number}"), ""),
+        ],
         facts: Facts::default(),
     })
 }
@@ -114,6 +135,11 @@ fn machine(packages: usize) -> Inventory {
             version: format!("1:2.{number}-1+deb12u{update}"),
             fault: String::new(),
             held: false,
+            relations: Relations {
+                depends: DEPENDS.to_owned(),
+                is_allowed: true,
+                ..Relations::default()
+            },
         };
         machine.packages.insert(format!("package-{number}"), vec![package]);
     }

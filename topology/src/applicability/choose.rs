@@ -2,8 +2,10 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::needs::{self, Needs, Part};
 use super::{Inventory, State, Verdict, held, verdict};
-use crate::revision::{Reference, Revision, RevisionId, UpdateId};
+use crate::closure::Along;
+use crate::revision::{Payload, Reference, Revision, RevisionId, UpdateId};
 use crate::supersedence::{Entry, superseded};
 
 /// A revision that a machine knows of.
@@ -36,12 +38,15 @@ pub enum Standing<'a> {
 }
 
 /// What lacks for a revision.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Lack<'a> {
     /// Its files are not blobs of the mesh.
     Content,
     /// This has to be installed before, and is neither there nor chosen.
     Prerequisite(&'a Reference),
+    /// Its packages need, or exclude, what the machine would not, or would, have.
+    /// A sentence about it.
+    Needs(String),
 }
 
 /// A revision, what it is to the machine, and what comes of that.
@@ -53,28 +58,91 @@ pub struct Choice<'a> {
     pub verdict: Verdict,
     /// What comes of it.
     pub standing: Standing<'a>,
+    /// The files to install, where it is chosen.
+    pub parts: Vec<Part<'a>>,
+    /// Places of other choices that have to go with it, where it is chosen.
+    pub needs: Vec<usize>,
 }
+
+/// How often what cannot be had is left out and its predecessors come back.
+const MAX_TURNS: usize = 16;
 
 /// Looks at all candidates together: one choice for each, in their order, and
 /// the places of those that are chosen, what is needed first coming first.
+/// `may_bring` says whether a file may come along that is needed by others alone: its
+/// content is in the mesh, and nothing removes it.
 #[must_use]
 pub fn choose<'a>(
     candidates: &[Candidate<'a>],
     machine: &'a Inventory,
+    may_bring: &dyn Fn(&Payload) -> bool,
 ) -> (Vec<Choice<'a>>, Vec<usize>) {
     let mut choices: Vec<Choice<'a>> =
         candidates.iter().map(|one| first_look(*one, machine)).collect();
     let updates = by_update(candidates);
+    let needs = Needs::new(candidates, machine, may_bring);
+    for _ in 1..MAX_TURNS {
+        let (order, _) = newest(candidates, &mut choices, &updates);
+        let along = needs.along(&order);
+        if along.hindered.is_empty() {
+            let order = needs::enter(&along, candidates, &mut choices, machine, &order);
+            return (choices, order);
+        }
+        // What cannot be had replaces nothing, so what it replaced is looked at again.
+        let again = |one: &mut Choice<'a>| match one.standing {
+            Standing::Superseded(_) | Standing::TemporarilyUnavailable(Lack::Prerequisite(_)) => {
+                one.standing = Standing::Chosen;
+            }
+            _ => {}
+        };
+        leave(&along, &needs, &mut choices, &order);
+        choices.iter_mut().for_each(again);
+    }
+    // From here on what is replaced stays so, and each turn leaves something.
+    let (mut order, replaced) = newest(candidates, &mut choices, &updates);
+    loop {
+        let along = needs.along(&order);
+        if along.hindered.is_empty() {
+            let order = needs::enter(&along, candidates, &mut choices, machine, &order);
+            return (choices, order);
+        }
+        leave(&along, &needs, &mut choices, &order);
+        order = in_order(&mut choices, &updates, &replaced);
+    }
+}
+
+/// Makes what cannot be installed temporarily unavailable.
+fn leave<'a>(
+    along: &Along<'a>,
+    needs: &Needs<'a, '_>,
+    choices: &mut [Choice<'a>],
+    order: &[usize],
+) {
+    for index in order {
+        let revision = &choices[*index].revision.id;
+        if let Some(why) = along.hindered.get(revision) {
+            let lack = needs.lack(revision, why);
+            choices[*index].standing = Standing::TemporarilyUnavailable(lack);
+        }
+    }
+}
+
+/// Of what could be installed the newest, in an order that respects prerequisites;
+/// and what is replaced by what.
+fn newest<'a>(
+    candidates: &[Candidate<'a>],
+    choices: &mut [Choice<'a>],
+    updates: &Updates<'a>,
+) -> (Vec<usize>, HashMap<usize, usize>) {
     // What could be installed if nothing were replaced.
-    let ready = in_order(&mut choices, &updates, &HashMap::new());
-    let replaced = replaced(candidates, &choices, &ready);
+    let ready = in_order(choices, updates, &HashMap::new());
+    let replaced = replaced(candidates, choices, &ready);
     for (old, new) in &replaced {
         if choices[*old].standing == Standing::Chosen {
             choices[*old].standing = Standing::Superseded(&choices[*new].revision.id);
         }
     }
-    let order = in_order(&mut choices, &updates, &replaced);
-    (choices, order)
+    (in_order(choices, updates, &replaced), replaced)
 }
 
 /// What can be told of one revision by itself.
@@ -93,7 +161,7 @@ fn first_look<'a>(candidate: Candidate<'a>, machine: &'a Inventory) -> Choice<'a
             packages => Standing::Held(packages),
         }
     };
-    Choice { revision, verdict, standing }
+    Choice { revision, verdict, standing, parts: Vec::new(), needs: Vec::new() }
 }
 
 type Updates<'a> = HashMap<&'a UpdateId, Vec<usize>>;

@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::debian::Relations;
 use crate::digest::Sha256;
 use crate::subscription::{EVERY_ARCHITECTURE, are_related};
 use crate::{debian, rpm};
@@ -63,6 +64,8 @@ pub struct Package {
     pub fault: String,
     /// Whether the administrator keeps it as it is.
     pub held: bool,
+    /// What it says of other packages; nothing is known of that but for dpkg's.
+    pub relations: Relations,
 }
 
 /// What is at a path.

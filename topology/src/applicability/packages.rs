@@ -7,7 +7,7 @@ use crate::debian::version::compare;
 use crate::revision::{Payload, Revision};
 
 /// The architecture of packages for every machine.
-const ALL: &str = "all";
+pub(super) const ALL: &str = "all";
 
 /// A package of a revision beside what the machine has of it.
 struct Pair<'a> {

@@ -101,14 +101,22 @@ impl<'a> Unwanted<'a> {
         if self.by_name.is_empty() || !revision.has_packages() {
             return None;
         }
-        payloads_for(revision, machine).into_iter().find_map(|payload| {
-            let unwanted = self.by_name.get(payload.package.as_str())?;
-            let is_one = |one: &&&Payload| {
-                one.architecture == payload.architecture
-                    && Format::Deb.compare(&one.version, &payload.version).is_eq()
-            };
-            unwanted.iter().find(is_one).copied()
-        })
+        payloads_for(revision, machine).into_iter().find_map(|payload| self.like(payload))
+    }
+
+    /// Whether a package is one of them.
+    #[must_use]
+    pub fn has(&self, payload: &Payload) -> bool {
+        self.like(payload).is_some()
+    }
+
+    fn like(&self, payload: &Payload) -> Option<&'a Payload> {
+        let unwanted = self.by_name.get(payload.package.as_str())?;
+        let is_one = |one: &&&Payload| {
+            one.architecture == payload.architecture
+                && Format::Deb.compare(&one.version, &payload.version).is_eq()
+        };
+        unwanted.iter().find(is_one).copied()
     }
 }
 

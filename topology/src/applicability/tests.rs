@@ -27,6 +27,7 @@ pub(super) fn machine(packages: &[(&str, &str)]) -> Inventory {
             version: (*version).to_owned(),
             fault: String::new(),
             held: false,
+            relations: Default::default(),
         };
         machine.packages.entry((*name).to_owned()).or_default().push(package);
     }
@@ -229,7 +230,7 @@ fn chosen(revisions: &[Revision], there: &[&str], hidden: &[&str]) -> (Vec<Strin
             is_bound: !hidden.contains(&revision.id.to_string().as_str()),
         })
         .collect();
-    let (choices, order) = choose(&candidates, &machine);
+    let (choices, order) = choose(&candidates, &machine, &|_| true);
     let name = |revision: &Revision| revision.id.update.name.clone();
     let chosen = order.iter().map(|index| name(choices[*index].revision)).collect();
     let rest = choices.iter().filter_map(|choice| {
@@ -292,7 +293,7 @@ fn what_is_kept_as_it_is_is_not_chosen() {
     machine.packages.get_mut("nginx").expect("there")[0].held = true;
     let entry = Entry { revision: &revision, ordinal: 0 };
     let (choices, order) =
-        choose(&[Candidate { entry, is_offered: true, is_bound: true }], &machine);
+        choose(&[Candidate { entry, is_offered: true, is_bound: true }], &machine, &|_| true);
     assert_eq!((order.len(), &choices[0].standing), (0, &Standing::Held(vec!["nginx"])));
 }
 
@@ -395,7 +396,7 @@ proptest! {
                 is_bound: *bound,
             },
         ).collect();
-        let (choices, order) = choose(&candidates, &machine);
+        let (choices, order) = choose(&candidates, &machine, &|_| true);
         prop_assert_eq!(choices.len(), revisions.len());
         let stands = choices.iter().filter(|one| one.standing == Standing::Chosen).count();
         prop_assert_eq!(stands, order.len());

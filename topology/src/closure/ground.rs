@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::baseline::{Origin, Packages};
+use crate::debian::{Relations, both};
 
 /// A package of the baseline; relations as written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -10,10 +11,7 @@ pub(super) struct Standing {
     pub(super) name: String,
     pub(super) version: String,
     pub(super) architecture: String,
-    pub(super) is_allowed: bool,
-    pub(super) provides: String,
-    pub(super) depends: String,
-    pub(super) negatives: String,
+    pub(super) relations: Relations,
 }
 
 /// What the machines of a group have, or can get elsewhere.
@@ -40,20 +38,18 @@ impl Ground {
         } else {
             counts.keys().map(|name| (*name).to_owned()).collect()
         };
-        let both = |a: &str, b: &str| match (a, b) {
-            ("", one) | (one, "") => one.to_owned(),
-            (a, b) => format!("{a}, {b}"),
-        };
         let packages = packages
             .iter()
             .map(|(id, package)| Standing {
                 name: id.name.clone(),
                 version: id.version.clone(),
                 architecture: id.architecture.clone(),
-                is_allowed: package.multi_arch == "allowed",
-                provides: package.provides.clone(),
-                depends: package.depends.clone(),
-                negatives: both(&package.breaks, &package.conflicts),
+                relations: Relations {
+                    depends: package.depends.clone(),
+                    negatives: both(&package.breaks, &package.conflicts),
+                    provides: package.provides.clone(),
+                    is_allowed: package.multi_arch == "allowed",
+                },
             })
             .collect();
         Self { is_installed, natives, packages }

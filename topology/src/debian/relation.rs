@@ -105,7 +105,7 @@ impl fmt::Display for Relation<'_> {
 
 /// A clause as it is written, for people.
 #[must_use]
-pub fn clause_text(clause: &[Relation<'_>]) -> String {
+pub fn clause_text(clause: &[impl fmt::Display]) -> String {
     clause.iter().map(ToString::to_string).collect::<Vec<_>>().join(" | ")
 }
 

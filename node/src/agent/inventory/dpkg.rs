@@ -4,7 +4,7 @@
 
 use patchmesh_topology::applicability::Inventory;
 use patchmesh_topology::applicability::inventory::{Format, Package};
-use patchmesh_topology::debian::field;
+use patchmesh_topology::debian::{Relations, field};
 
 use super::rooted::Root;
 use super::{Error, add};
@@ -74,6 +74,7 @@ fn package(stanza: &str, line: usize) -> Result<Option<(String, Package)>, Error
         version: wanted("Version")?.to_owned(),
         fault: fault.to_owned(),
         held: want == "hold",
+        relations: Relations::of(stanza),
     };
     Ok(Some((name.to_owned(), package)))
 }

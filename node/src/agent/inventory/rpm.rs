@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use patchmesh_topology::applicability::Inventory;
 use patchmesh_topology::applicability::inventory::{Format, Package};
+use patchmesh_topology::debian::Relations;
 
 use super::rooted::Root;
 use super::{Error, add};
@@ -57,6 +58,7 @@ pub(super) fn read(root: &Root, inventory: &mut Inventory) -> Result<(), Error> 
             version,
             fault: String::new(),
             held: false,
+            relations: Relations::default(),
         };
         packages.push((name.to_owned(), package));
     }

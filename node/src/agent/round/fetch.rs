@@ -1,10 +1,11 @@
 //! What is to be installed is brought here, and what is needed no more is removed.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
-use patchmesh_topology::applicability::State as Verdict;
-use patchmesh_topology::revision::{Payload, Revision};
+use patchmesh_topology::applicability::{Part, State as Verdict};
+use patchmesh_topology::revision::{Revision, RevisionId};
 use patchmesh_topology::tally::{Outcome, Phase};
 
 use super::{Agent, Done, Error};
@@ -15,21 +16,47 @@ use crate::log::in_one_line;
 /// A revision that is to be installed, with its files.
 pub(super) struct Wanted<'a> {
     pub(super) revision: &'a Revision,
-    pub(super) payloads: Vec<&'a Payload>,
+    pub(super) parts: Vec<Part<'a>>,
+    /// What goes with it, or it does not go.
+    pub(super) needs: Vec<&'a RevisionId>,
 }
 
 impl<'a> Wanted<'a> {
     pub(super) fn of(item: &Item<'a>) -> Option<Self> {
-        let payloads = item.install.clone()?;
-        Some(Self { revision: item.revision, payloads })
+        let (parts, needs) = (item.install.clone()?, item.needs.clone());
+        Some(Self { revision: item.revision, parts, needs })
     }
 }
 
 /// A revision whose files are here.
 pub(super) struct Fetched<'a> {
     pub(super) revision: &'a Revision,
-    pub(super) payloads: Vec<&'a Payload>,
+    pub(super) parts: Vec<Part<'a>>,
     pub(super) files: Vec<PathBuf>,
+    pub(super) needs: Vec<&'a RevisionId>,
+}
+
+/// Without what needs something that is not here: it would be half installed.
+pub(super) fn together<'a>(mut fetched: Vec<Fetched<'a>>, done: &mut Done) -> Vec<Fetched<'a>> {
+    loop {
+        let here: BTreeSet<&RevisionId> = fetched.iter().map(|one| &one.revision.id).collect();
+        let lacking = |one: &Fetched<'a>| one.needs.iter().copied().find(|id| !here.contains(id));
+        let (whole, parts): (Vec<_>, Vec<_>) = fetched
+            .into_iter()
+            .map(|one| (lacking(&one), one))
+            .partition(|(lack, _)| lack.is_none());
+        for (lack, one) in &parts {
+            let why = format!(
+                "{} has to come with it",
+                lack.map(ToString::to_string).unwrap_or_default()
+            );
+            done.withheld.insert(one.revision.id.to_string(), why);
+        }
+        fetched = whole.into_iter().map(|(_, one)| one).collect();
+        if parts.is_empty() {
+            return fetched;
+        }
+    }
 }
 
 impl Agent {
@@ -42,11 +69,11 @@ impl Agent {
         let folder = self.state.part("downloads")?;
         let link = self.memory.cut_off.is_none().then(|| self.link.clone());
         let mut fetched = Vec::new();
-        for Wanted { revision, payloads } in wanted {
-            let mut files = Vec::with_capacity(payloads.len());
+        for Wanted { revision, parts, needs } in wanted {
+            let mut files = Vec::with_capacity(parts.len());
             let mut fault = None;
-            for payload in &payloads {
-                match download::fetch(link.as_ref(), payload, &folder).await {
+            for part in &parts {
+                match download::fetch(link.as_ref(), part.payload, &folder).await {
                     Ok(file) => files.push(file),
                     // What is wrong with it for good is told rather.
                     Err(error) if fault.is_none() || !error.is_passing() => {
@@ -58,7 +85,7 @@ impl Agent {
             let id = revision.id.to_string();
             match fault {
                 None => {
-                    fetched.push(Fetched { revision, payloads, files });
+                    fetched.push(Fetched { revision, parts, files, needs });
                 }
                 Some((true, why)) => {
                     done.withheld.insert(id, why);
@@ -69,7 +96,7 @@ impl Agent {
                 }
             }
         }
-        Ok(fetched)
+        Ok(together(fetched, done))
     }
 
     fn not_the_vendors(&mut self, id: &str, why: &str) -> Result<(), Error> {

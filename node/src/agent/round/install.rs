@@ -1,5 +1,6 @@
 //! Installers are run, and judged by what is found afterwards.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -74,14 +75,9 @@ impl Agent {
             // What comes of it is told, so that it is needed still is no news.
             self.memory.told.insert(id, Verdict::Applicable.as_str().to_owned());
         }
-        let packages: Vec<PathBuf> = fetched
-            .iter()
-            .filter(|one| one.revision.has_packages())
-            .flat_map(|one| one.files.iter().cloned())
-            .collect();
         let mut of_packages = Vec::new();
-        for files in packages.chunks(install::MAX_PACKAGES) {
-            of_packages.push(install::packages(&self.root, files, install::TIME_LIMIT).await);
+        for files in calls(fetched) {
+            of_packages.push(install::packages(&self.root, &files, install::TIME_LIMIT).await);
         }
         let of_packages = together(of_packages);
         let mut outcomes = Vec::with_capacity(fetched.len());
@@ -146,7 +142,7 @@ impl Agent {
                 continue;
             }
             let names: Vec<&str> =
-                one.payloads.iter().map(|payload| payload.package.as_str()).collect();
+                one.parts.iter().map(|part| part.payload.package.as_str()).collect();
             if meaning == Meaning::Reboot {
                 // Whether it is installed shows when the machine has restarted.
                 let why =
@@ -182,6 +178,20 @@ impl Agent {
             _ => format!("the installer {said}"),
         }
     }
+}
+
+/// The packages of each call of dpkg: those that others have to find configured come in
+/// an earlier one, and no call has too many.
+fn calls(fetched: &[Fetched<'_>]) -> Vec<Vec<PathBuf>> {
+    let of_packages = fetched.iter().filter(|one| one.revision.has_packages());
+    let mut calls: BTreeMap<usize, Vec<PathBuf>> = BTreeMap::new();
+    for (part, file) in of_packages.flat_map(|one| one.parts.iter().zip(&one.files)) {
+        calls.entry(part.call).or_default().push(file.clone());
+    }
+    let chunks = |files: &Vec<PathBuf>| -> Vec<Vec<PathBuf>> {
+        files.chunks(install::MAX_PACKAGES).map(<[_]>::to_vec).collect()
+    };
+    calls.values().flat_map(chunks).collect()
 }
 
 /// Several calls as one: the first that failed says how.

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use patchmesh_topology::applicability::attempts::{Attempts, Rest};
-use patchmesh_topology::applicability::{Inventory, Removal, State as Verdict, removal};
+use patchmesh_topology::applicability::{Inventory, Part, Removal, State as Verdict, removal};
 use patchmesh_topology::revision::Revision;
 use patchmesh_topology::tally::{Outcome, Phase};
 
@@ -127,6 +127,7 @@ fn wanted<'a>(item: &Item<'a>) -> Wanted<'a> {
         }
         _ => false,
     };
-    let payloads = if needs_file { item.revision.payloads.iter().collect() } else { Vec::new() };
-    Wanted { revision: item.revision, payloads }
+    let files = item.revision.payloads.iter().filter(|_| needs_file);
+    let parts = files.map(|payload| Part { payload, call: 0 }).collect();
+    Wanted { revision: item.revision, parts, needs: Vec::new() }
 }

@@ -1,6 +1,7 @@
 use axum::Router;
 use axum::routing::get;
 use patchmesh_proto::report as wire;
+use patchmesh_topology::applicability::Part;
 use patchmesh_topology::applicability::attempts::Rest;
 use patchmesh_topology::reboot::Policy;
 use patchmesh_topology::revision::{Facts, Installer, Payload, Revision, UpdateId};
@@ -64,12 +65,22 @@ fn nothing_done() -> Done {
     }
 }
 
+fn parts(revision: &Revision) -> Vec<Part<'_>> {
+    revision.payloads.iter().map(|payload| Part { payload, call: 0 }).collect()
+}
+
+/// As fetched, and what goes with it.
+fn here<'a>(revision: &'a Revision, needs: &[&'a RevisionId]) -> Fetched<'a> {
+    Fetched { revision, parts: parts(revision), files: Vec::new(), needs: needs.to_vec() }
+}
+
 fn needed(revision: &Revision) -> Item<'_> {
     Item {
         revision,
         verdict: Verdict::Applicable,
         reason: "it is older".to_owned(),
-        install: Some(revision.payloads.iter().collect()),
+        install: Some(parts(revision)),
+        needs: Vec::new(),
         ahead: Vec::new(),
         removal: None,
         waits_for: String::new(),
@@ -107,8 +118,7 @@ async fn what_was_tried_counts_though_the_round_does_not_end() {
     let (mesh, folder) = (TestMesh::new(), tempfile::tempdir().expect("a folder"));
     let mut agent = agent(&mesh, &folder, "https://127.0.0.1:1");
     let one = revision("a", b"a");
-    let payloads = one.payloads.iter().collect();
-    let fetched = [Fetched { revision: &one, payloads, files: Vec::new() }];
+    let fetched = [here(&one, &[])];
     let ended = [install::Outcome { ended: Ended::Code(0), output: String::new() }];
     let mut done = nothing_done();
     agent.judge(&fetched, &ended, &Inventory::default(), &mut done).expect("judged");
@@ -124,7 +134,7 @@ async fn a_file_that_is_not_the_vendors_is_a_failure_and_rests() {
     let node = Running::serving(&mesh, mesh.node("lyon"), app).await;
     let mut agent = agent(&mesh, &folder, node.url.as_str());
     let one = revision("a", b"abc");
-    let wanted = vec![Wanted { revision: &one, payloads: one.payloads.iter().collect() }];
+    let wanted = vec![Wanted { revision: &one, parts: parts(&one), needs: Vec::new() }];
     let mut done = nothing_done();
     let fetched = agent.fetch(wanted, &mut done).await.expect("asked");
     assert!(fetched.is_empty() && done.withheld.is_empty() && done.failed.len() == 1);
@@ -138,8 +148,7 @@ async fn what_a_restart_completes_is_no_failure() {
     let mut agent = agent(&mesh, &folder, "https://127.0.0.1:1");
     let mut one = revision("a", b"a");
     one.facts.installer.as_mut().expect("an installer").reboot = vec![10];
-    let payloads = one.payloads.iter().collect();
-    let fetched = [Fetched { revision: &one, payloads, files: Vec::new() }];
+    let fetched = [here(&one, &[])];
     let ended = [install::Outcome { ended: Ended::Code(10), output: String::new() }];
     let mut done = nothing_done();
     agent.judge(&fetched, &ended, &Inventory::default(), &mut done).expect("judged");
@@ -167,4 +176,22 @@ async fn a_command_that_does_not_restart_is_not_tried_again_at_once() {
     assert!(waits(&agent).contains("ended with 4: no power"), "{}", waits(&agent));
     assert!(!agent.plan_reboot(Policy::Unattended).expect("planned"), "not within the hour");
     assert!(waits(&agent).contains("no power"), "what went wrong stays to be seen");
+}
+
+#[test]
+fn what_needs_something_that_is_not_here_is_not_begun() {
+    let [a, b, c, d] = ["a", "b", "c", "d"].map(|name| revision(name, name.as_bytes()));
+    let mut done = nothing_done();
+    // `b` needs `a`, which is here; `d` needs `c`, which needs what is not.
+    let absent = revision("x", b"x");
+    let fetched =
+        vec![here(&a, &[]), here(&b, &[&a.id]), here(&c, &[&absent.id]), here(&d, &[&c.id])];
+    let whole = fetch::together(fetched, &mut done);
+    let names: Vec<&str> = whole.iter().map(|one| one.revision.title.as_str()).collect();
+    assert_eq!(names, ["a", "b"]);
+    assert_eq!(
+        done.withheld.keys().collect::<Vec<_>>(),
+        ["vendor:stable/c@1", "vendor:stable/d@1"]
+    );
+    assert_eq!(done.withheld["vendor:stable/d@1"], "vendor:stable/c@1 has to come with it");
 }
