@@ -34,6 +34,8 @@ mod hash;
 pub mod http;
 pub mod identity;
 #[cfg(feature = "server")]
+pub mod inventories;
+#[cfg(feature = "server")]
 pub mod legacy;
 pub mod log;
 #[cfg(feature = "server")]

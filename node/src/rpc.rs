@@ -7,6 +7,7 @@ pub mod backup;
 pub mod brakes;
 pub mod compliance;
 pub mod context;
+mod inventories;
 pub mod lab;
 mod legacy;
 pub mod links;

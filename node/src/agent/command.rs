@@ -8,7 +8,7 @@ use crate::agent::state::{DEFAULT_FOLDER, State};
 use crate::terminal::output::Output;
 
 mod install;
-mod inventory;
+pub(crate) mod inventory;
 mod join;
 mod ran;
 mod reboot;

@@ -9,6 +9,7 @@ mod dpkg;
 mod files;
 #[cfg(all(test, feature = "server"))]
 mod fuzz;
+pub mod listing;
 mod rooted;
 mod rpm;
 mod services;
@@ -16,16 +17,14 @@ mod sessions;
 mod stated;
 mod system;
 
+pub use listing::Listing;
 pub use sessions::{boot, people};
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use patchmesh_topology::applicability::inventory::{Inventory, Package};
 use patchmesh_topology::applicability::rule::Rule;
-use patchmesh_topology::digest::Digest;
-use serde::Serialize;
 
 use rooted::Root;
 
@@ -125,83 +124,6 @@ fn add(
         inventory.packages.entry(name).or_default().push(package);
     }
     Ok(())
-}
-
-/// An inventory as it is printed and digested.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Listing {
-    /// Such as `debian`.
-    pub os: String,
-    /// Such as `12`.
-    pub os_version: String,
-    /// What it is built for comes first.
-    pub architectures: Vec<String>,
-    /// BCP 47 tags.
-    pub languages: Vec<String>,
-    /// Such as `debian-12`.
-    pub products: Vec<String>,
-    /// What begins with the system.
-    pub services: Vec<String>,
-    /// By name, then as their manager has them.
-    pub packages: Vec<ListedPackage>,
-    /// What the machine's administrator states.
-    pub facts: BTreeMap<String, String>,
-    /// Whether it has to restart.
-    pub reboot_needed: bool,
-}
-
-/// A package as it is printed and digested.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ListedPackage {
-    /// Its name.
-    pub name: String,
-    /// `deb` or `rpm`.
-    pub format: &'static str,
-    /// Its architecture.
-    pub architecture: String,
-    /// Its version.
-    pub version: String,
-    /// What is wrong with it; empty where nothing is.
-    pub fault: String,
-    /// Whether it is kept as it is.
-    pub held: bool,
-}
-
-impl From<&Inventory> for Listing {
-    fn from(inventory: &Inventory) -> Self {
-        let listed = |(name, one): (&String, &Package)| ListedPackage {
-            name: name.clone(),
-            format: one.format.as_str(),
-            architecture: one.architecture.clone(),
-            version: one.version.clone(),
-            fault: one.fault.clone(),
-            held: one.held,
-        };
-        let packages = inventory
-            .packages
-            .iter()
-            .flat_map(|(name, all)| all.iter().map(move |one| (name, one)));
-        Self {
-            os: inventory.os.clone(),
-            os_version: inventory.os_version.clone(),
-            architectures: inventory.architectures.clone(),
-            languages: inventory.languages.clone(),
-            products: inventory.products.clone(),
-            services: inventory.services.clone(),
-            packages: packages.map(listed).collect(),
-            facts: inventory.facts.clone(),
-            reboot_needed: inventory.reboot_needed,
-        }
-    }
-}
-
-impl Listing {
-    /// A digest of all of it: equal digests, equal inventories.
-    #[must_use]
-    pub fn digest(&self) -> Digest {
-        // Texts, numbers and lists always become JSON.
-        Digest::of(&serde_json::to_vec(self).unwrap_or_default())
-    }
 }
 
 #[cfg(test)]

@@ -11,8 +11,8 @@ use patchmesh_proto::identity::RenewRequest;
 use patchmesh_proto::identity::identity_client::IdentityClient;
 use patchmesh_proto::report::reports_client::ReportsClient;
 use patchmesh_proto::report::{
-    GetBrakesRequest, GetDocumentsRequest, ReportRequest, ReportResponse, SignedBatch,
-    WatchRequest, WatchResponse,
+    GetBrakesRequest, GetDocumentsRequest, OfferInventoryRequest, PutInventoryRequest,
+    ReportRequest, ReportResponse, SignedBatch, WatchRequest, WatchResponse,
 };
 use patchmesh_topology::digest::Digest;
 use patchmesh_topology::name::{MachineName, NodeName};
@@ -23,6 +23,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Request, Status, Streaming};
 use tower::{Service, ServiceExt};
 
+use super::inventory::Listing;
 use super::state::KnownNode;
 use crate::identity::files::Identity;
 use crate::identity::tls::{self, Credentials, Expected};
@@ -266,6 +267,24 @@ impl Link {
             .await
             .map_err(|_| unreachable(format!("no answer within {} s", PATIENCE.as_secs())))?;
         Ok(answer.map_err(|status| self.refused(status))?.into_inner())
+    }
+
+    /// Makes the node hold this inventory, which is sent where it does not yet. A node that
+    /// is older than this is left alone.
+    ///
+    /// # Errors
+    /// The node cannot be reached or refuses.
+    pub async fn tell_inventory(&self, listing: Listing) -> Result<(), Error> {
+        let digest = listing.digest().as_bytes().to_vec().into();
+        match self.reports().offer_inventory(limited(OfferInventoryRequest { digest })).await {
+            Ok(answer) if answer.get_ref().is_held => return Ok(()),
+            Ok(_) => {}
+            Err(status) if status.code() == Code::Unimplemented => return Ok(()),
+            Err(status) => return Err(self.refused(status)),
+        }
+        let request = PutInventoryRequest { inventory: Some(listing.into()) };
+        let answer = self.reports().put_inventory(limited(request)).await;
+        answer.map(drop).map_err(|status| self.refused(status))
     }
 
     /// Hands batches over.

@@ -452,7 +452,12 @@ impl Agent {
             site: site.to_string(),
             facts: facts(inventory, &self.memory.inventory, self.memory.reboot.is_some()),
         };
-        Ok(reporter.send(&self.link, &mut self.queue).await?)
+        let sent = reporter.send(&self.link, &mut self.queue).await?;
+        // It is sent again by the next round; the digest is told.
+        if let Err(error) = self.link.tell_inventory(Listing::from(inventory)).await {
+            tracing::warn!(why = in_one_line(&error), "the node did not take the inventory");
+        }
+        Ok(sent)
     }
 
     /// The longest that a stable part of this machine's name moves a time by.

@@ -14,9 +14,11 @@ mod compliance;
 mod exceptions;
 mod failures;
 mod import_iis;
+mod inventory;
 mod legacy;
 mod machine;
 mod machines;
+mod package;
 mod patch_times;
 mod quarantine;
 mod vulnerable;
@@ -27,6 +29,8 @@ pub(crate) enum Report {
     Compliance(compliance::Compliance),
     Machines(machines::Machines),
     Machine(machine::Machine),
+    Inventory(inventory::Inventory),
+    Package(package::Package),
     Failures(failures::Failures),
     PatchTimes(patch_times::PatchTimes),
     Vulnerable(vulnerable::Vulnerable),
@@ -201,7 +205,11 @@ impl Report {
     pub(crate) const fn has_rows(&self) -> bool {
         !matches!(
             self,
-            Self::Machine(_) | Self::Quarantine(_) | Self::Legacy(_) | Self::ImportIis(_)
+            Self::Machine(_)
+                | Self::Inventory(_)
+                | Self::Quarantine(_)
+                | Self::Legacy(_)
+                | Self::ImportIis(_)
         )
     }
 
@@ -216,6 +224,8 @@ impl Report {
             Report::Vulnerable(command) => command.run(context).await,
             Report::Exceptions(command) => command.run(context).await,
             Report::Quarantine(command) => command.run(context).await,
+            Report::Inventory(command) => command.run(context).await,
+            Report::Package(command) => command.run(context).await,
             Report::Legacy(command) => command.run(context).await,
             Report::ImportIis(command) => command.run(context).await,
         }

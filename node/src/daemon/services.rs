@@ -53,6 +53,7 @@ use crate::identity::renewal::Renewal;
 use crate::identity::sealed::Verifier;
 use crate::identity::service::{self, Issuer};
 use crate::identity::tls::Credentials;
+use crate::inventories::Inventories;
 use crate::legacy::Legacy;
 use crate::primary::vendors::Vendors;
 use crate::replicate::follow::Follower;
@@ -133,7 +134,7 @@ impl Parts {
         tasks.spawn(alerts.clone().keep(store.clone(), stop.clone()));
         let (brakes, below) = (Brakes::open(&store)?, Below::open(&store)?);
         let awaited = watch::Sender::default();
-        let legacy = Legacy::open(&store)?;
+        let (legacy, inventories) = (Legacy::open(&store)?, Inventories::new(&store));
         let own = OwnStatus::new(
             name.clone(),
             current.clone(),
@@ -302,6 +303,7 @@ impl Parts {
             own,
             brakes,
             below,
+            inventories,
             legacy,
             alerts,
             scrub,

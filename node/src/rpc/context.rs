@@ -15,6 +15,7 @@ use crate::brakes::Brakes;
 use crate::brakes::below::Below;
 use crate::content::Content;
 use crate::generation::{Current, Generation};
+use crate::inventories::Inventories;
 use crate::legacy::Legacy;
 use crate::primary::payloads::Payloads;
 use crate::primary::planned::Plans;
@@ -50,6 +51,8 @@ pub struct Context {
     pub brakes: Brakes,
     /// What is held back at the sites of nodes below, as they said.
     pub below: Below,
+    /// What is on the machines that report here.
+    pub inventories: Inventories,
     /// What clients of the predecessor sent here.
     pub legacy: Legacy,
     /// What is wrong at this node.

@@ -12,6 +12,7 @@ use tonic::{Code, Request, Response, Status};
 
 use super::blocking;
 use super::context::Context;
+use super::inventories;
 use super::legacy;
 use super::status::{Refusal as _, check_comment, field, internal, some};
 use crate::identity::machine_token::MachineToken;
@@ -169,6 +170,20 @@ impl Machines for Service {
         let revoked = ledger.revoke(name, by.to_string(), comment).await;
         revoked.map_err(|refusal| refused(&refusal))?;
         Ok(Response::new(wire::RevokeMachineResponse {}))
+    }
+
+    async fn get_inventory(
+        &self,
+        request: Request<wire::GetInventoryRequest>,
+    ) -> Result<Response<wire::GetInventoryResponse>, Status> {
+        inventories::of(&self.node, &request.get_ref().name).await.map(Response::new)
+    }
+
+    async fn find_package(
+        &self,
+        request: Request<wire::FindPackageRequest>,
+    ) -> Result<Response<wire::FindPackageResponse>, Status> {
+        inventories::find(&self.node, request.into_inner().name).await.map(Response::new)
     }
 
     async fn list_legacy_status(

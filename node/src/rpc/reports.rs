@@ -23,12 +23,15 @@ use tonic_types::{ErrorDetails, StatusExt};
 use super::blocking;
 use super::context::Context;
 use super::status::{field, internal};
+use crate::agent::inventory::Listing;
+use crate::agent::inventory::listing::Unfit;
 use crate::brakes::Brakes;
 use crate::brakes::below::Below;
 use crate::generation::Current;
 use crate::identity::peer::Peer;
 use crate::identity::places::{Place, Places};
 use crate::identity::sealed::{Holder, Sealed, Verifier};
+use crate::inventories::Inventories;
 use crate::log::in_one_line;
 use crate::reports::intake::{Answer, COME_AGAIN, Error, Intake};
 use crate::reports::wake::Wake;
@@ -67,6 +70,7 @@ pub struct Service {
     store: Store,
     intake: Intake,
     verifier: Arc<Verifier>,
+    inventories: Inventories,
     brakes: Brakes,
     below: Below,
     checks: Semaphore,
@@ -89,6 +93,7 @@ impl Service {
             name: context.name.clone(),
             current: context.current.clone(),
             store: context.store.clone(),
+            inventories: context.inventories.clone(),
             brakes: context.brakes.clone(),
             below: context.below.clone(),
             checks: Semaphore::new(MAX_CHECKED_AT_ONCE),
@@ -266,6 +271,37 @@ impl Reports for Service {
         let store = self.store.clone();
         let documents = blocking(move || documents(&store, &digests)).await?;
         Ok(Response::new(wire::GetDocumentsResponse { documents }))
+    }
+
+    async fn offer_inventory(
+        &self,
+        request: Request<wire::OfferInventoryRequest>,
+    ) -> Result<Response<wire::OfferInventoryResponse>, Status> {
+        let Peer::Machine(machine) = Peer::of(&request) else {
+            return Err(Status::permission_denied("only machines have an inventory"));
+        };
+        let digest = request.into_inner().digest;
+        if digest.len() != size_of::<Digest>() {
+            return Err(field("digest", "has 32 bytes"));
+        }
+        let inventories = self.inventories.clone();
+        let is_held = blocking(move || inventories.holds(&machine, &digest)).await?;
+        Ok(Response::new(wire::OfferInventoryResponse { is_held }))
+    }
+
+    async fn put_inventory(
+        &self,
+        request: Request<wire::PutInventoryRequest>,
+    ) -> Result<Response<wire::PutInventoryResponse>, Status> {
+        let Peer::Machine(machine) = Peer::of(&request) else {
+            return Err(Status::permission_denied("only machines have an inventory"));
+        };
+        let _turn = turn(&self.turns, &machine)?;
+        let sent = request.into_inner().inventory.ok_or(Unfit::None);
+        let listing = sent.and_then(Listing::try_from).map_err(|why| field("inventory", &why))?;
+        let kept = self.inventories.keep(machine, listing, Timestamp::now()).await;
+        kept.map_err(|error| internal(&error))?;
+        Ok(Response::new(wire::PutInventoryResponse {}))
     }
 
     type WatchStream = Pin<Box<dyn Stream<Item = Result<wire::WatchResponse, Status>> + Send>>;

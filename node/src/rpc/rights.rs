@@ -106,6 +106,8 @@ const RIGHTS: &[(&str, Right)] = &[
     ("/patchmesh.report.v1.Reports/GetDocuments", Right::Machine),
     ("/patchmesh.report.v1.Reports/GetBrakes", Right::Machine),
     ("/patchmesh.report.v1.Reports/Watch", Right::Machine),
+    ("/patchmesh.report.v1.Reports/OfferInventory", Right::Machine),
+    ("/patchmesh.report.v1.Reports/PutInventory", Right::Machine),
     // The service checks besides that each batch is the caller's own.
     ("/patchmesh.report.v1.Reports/Report", Right::Machine),
     // What it brings counts by the machines' signatures.
@@ -113,6 +115,8 @@ const RIGHTS: &[(&str, Right)] = &[
     ("/patchmesh.admin.v1.Machines/CreateMachineToken", Right::Operate),
     ("/patchmesh.admin.v1.Machines/ListMachines", Right::Read),
     ("/patchmesh.admin.v1.Machines/GetMachine", Right::Read),
+    ("/patchmesh.admin.v1.Machines/GetInventory", Right::Read),
+    ("/patchmesh.admin.v1.Machines/FindPackage", Right::Read),
     ("/patchmesh.admin.v1.Machines/RevokeMachine", Right::Operate),
     ("/patchmesh.admin.v1.Machines/SummarizeReports", Right::Read),
     ("/patchmesh.admin.v1.Machines/ListLegacyStatus", Right::Read),
@@ -496,6 +500,8 @@ mod tests {
                     "/patchmesh.report.v1.Reports/GetDocuments",
                     "/patchmesh.report.v1.Reports/GetBrakes",
                     "/patchmesh.report.v1.Reports/Watch",
+                    "/patchmesh.report.v1.Reports/OfferInventory",
+                    "/patchmesh.report.v1.Reports/PutInventory",
                     "/patchmesh.report.v1.Reports/Report",
                 ]
             );

@@ -74,6 +74,8 @@ pub enum Tag {
     Brake = 44,
     /// What is held back at the sites of nodes below this one.
     BrakeBelow = 48,
+    /// What is on the machines that report here.
+    MachineInventory = 49,
     /// What a vendor's present release has.
     Release = 23,
     /// Tokens with which machines join a group.
@@ -133,6 +135,7 @@ impl Tag {
             Self::ReportOutbox => "report-outbox",
             Self::ReportHeld => "report-held",
             Self::Machine => "machine",
+            Self::MachineInventory => "machine-inventory",
             Self::MachineWord => "machine-word",
             Self::LegacyStatus => "legacy-status",
         }

@@ -29,11 +29,18 @@ pub(crate) struct Show {
     root: PathBuf,
 }
 
+/// An inventory with its digest.
 #[derive(Debug, Serialize)]
-struct Shown {
+pub(crate) struct Shown {
     digest: String,
     #[serde(flatten)]
     listing: Listing,
+}
+
+impl From<Listing> for Shown {
+    fn from(listing: Listing) -> Self {
+        Self { digest: listing.digest().to_string(), listing }
+    }
 }
 
 impl Answer for Shown {
@@ -75,7 +82,6 @@ impl Answer for Shown {
 impl Show {
     pub(crate) async fn run(self, output: Output) -> anyhow::Result<()> {
         let inventory = tokio::task::spawn_blocking(move || gather(&self.root, [])).await??;
-        let listing = Listing::from(&inventory);
-        output.print(&Shown { digest: listing.digest().to_string(), listing })
+        output.print(&Shown::from(Listing::from(&inventory)))
     }
 }
