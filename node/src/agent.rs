@@ -23,6 +23,7 @@ pub mod install;
 pub mod inventory;
 pub mod join;
 pub mod link;
+pub mod nearest;
 pub mod program;
 pub mod queue;
 pub mod renew;

@@ -198,6 +198,7 @@ mod tests {
             version: version.to_owned(),
             fault: String::new(),
             held: false,
+            relations: Default::default(),
         };
         let packages = [("nginx", version), ("dpkg", "1.22")];
         let packages = packages.map(|(name, version)| (name.to_owned(), vec![package(version)]));

@@ -17,6 +17,7 @@ use tokio::process::{Child, Command};
 use crate::authority::{self, Authority};
 use crate::binaries;
 use crate::cluster::{Cluster, PRIMARY};
+use crate::netns;
 use crate::run::{Outcome, run};
 use crate::vendor::Sample;
 use crate::wait::{PATIENCE, until};
@@ -29,6 +30,8 @@ pub struct Machine {
     pub folder: TempDir,
     /// Its system.
     pub root: PathBuf,
+    /// The network namespace that its agent runs in, where that is not this process's.
+    pub namespace: Option<String>,
 }
 
 impl Machine {
@@ -44,7 +47,7 @@ impl Machine {
         }
         fs::write(root.join("var/lib/dpkg/status"), "")?;
         fs::write(root.join("etc/os-release"), "ID=debian\nVERSION_ID=\"12\"\n")?;
-        let machine = Self { name: name.to_owned(), root, folder };
+        let machine = Self { name: name.to_owned(), root, folder, namespace: None };
         for package in packages {
             let built = package.build(machine.folder.path()).await?;
             machine.dpkg("dpkg", &["-i", &built.file.display().to_string()]).await?.success()?;
@@ -102,7 +105,7 @@ impl Machine {
     /// # Errors
     /// When it does not start.
     pub async fn agent(&self, arguments: &[&str]) -> Result<Outcome> {
-        let mut command = Command::new(binaries::agent()?);
+        let mut command = netns::command(self.namespace.as_deref(), binaries::agent()?);
         command.args(["--output", "json"]).args(arguments);
         command.arg("--state").arg(self.state());
         run(&mut command).await
@@ -148,7 +151,7 @@ impl Machine {
     /// # Errors
     /// When it does not start.
     pub fn start_as(&self, program: &Path, arguments: &[&str]) -> Result<Child> {
-        let mut command = Command::new(program);
+        let mut command = netns::command(self.namespace.as_deref(), program);
         command.args(["run", "--root"]).arg(&self.root).arg("--state").arg(self.state());
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         Ok(command.kill_on_drop(true).spawn()?)

@@ -267,7 +267,7 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// Invites, joins and starts a node at the far end.
+    /// Invites, joins and starts a node at the end that has this address.
     ///
     /// # Errors
     /// When one of these fails.
@@ -276,7 +276,9 @@ impl Cluster {
         let mut node = spec.node_in(&self.folder)?;
         node.listen = listen;
         node.url = format!("https://{listen}");
-        node.namespace = Some(pair.namespace(End::Far));
+        let ends = [End::Near, End::Far];
+        let end = ends.into_iter().find(|end| pair.address(*end, listen.port()) == listen);
+        node.namespace = Some(pair.namespace(end.context("no end has this address")?));
         command::join(&node, &token).await?.success()?;
         self.nodes.insert(spec.name.clone(), node);
         self.node_mut(&spec.name)?.start().await

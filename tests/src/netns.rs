@@ -169,9 +169,19 @@ impl Pair {
     /// `program` at an end, to be continued.
     #[must_use]
     pub fn command(&self, end: End, program: impl AsRef<std::ffi::OsStr>) -> Command {
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.namespace(end)]).arg(program).kill_on_drop(true);
+        let mut command = self::command(Some(&self.namespace(end)), program);
+        command.kill_on_drop(true);
         command
+    }
+
+    /// Gives the host at an end another address instead of those that it has: it moves.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub async fn readdress(&self, end: End, address: Ipv4Addr) -> Result<()> {
+        let (host, with_mask) = (self.namespace(end), format!("{address}/24"));
+        ip(&["-n", &host, "address", "flush", "dev", LINE]).await?;
+        ip(&["-n", &host, "address", "add", &with_mask, "dev", LINE]).await
     }
 
     /// Makes the line so narrow, both ways, Ethernet headers included.
@@ -236,6 +246,19 @@ impl Pair {
             Ok((self.received(port).await? >= bytes).then_some(()))
         })
         .await
+    }
+}
+
+/// `program` in a namespace, or in this process's own, to be continued.
+#[must_use]
+pub fn command(namespace: Option<&str>, program: impl AsRef<std::ffi::OsStr>) -> Command {
+    match namespace {
+        None => Command::new(program),
+        Some(namespace) => {
+            let mut command = Command::new("ip");
+            command.args(["netns", "exec", namespace]).arg(program);
+            command
+        }
     }
 }
 

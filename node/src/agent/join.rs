@@ -69,6 +69,7 @@ pub async fn run(state: &State, token: &str, name: &MachineName) -> Result<Joine
     // The primary counts who joins from nothing, so it is told everything again.
     let mut memory = state.memory()?;
     memory.told.clear();
+    memory.home = None;
     state.save_memory(&memory)?;
     answer.identity.save(&folder).map_err(state::Error::from)?;
     Ok(joined)

@@ -1,5 +1,6 @@
 //! The one connection to a node: gRPC, and HTTPS for what is open to all.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ use tonic::{Code, Request, Status, Streaming};
 use tower::{Service, ServiceExt};
 
 use super::inventory::Listing;
+use super::nearest;
 use super::state::KnownNode;
 use crate::identity::files::Identity;
 use crate::identity::tls::{self, Credentials, Expected};
@@ -126,6 +128,23 @@ impl Link {
         let tls = tls::client(identity.ca(), Some(Arc::clone(&credentials)), expected)?;
         let channel = channel::from_machine(&url, tls).map_err(Error::Url)?;
         Ok(Self { node, url, channel, credentials })
+    }
+
+    /// Whom it leads to.
+    #[must_use]
+    pub fn node(&self) -> &NodeName {
+        &self.node
+    }
+
+    /// Where that is.
+    #[must_use]
+    pub fn url(&self) -> &NodeUrl {
+        &self.url
+    }
+
+    /// The address that this machine has on its way there.
+    pub async fn own_address(&self) -> Option<IpAddr> {
+        nearest::address_towards(&self.url).await
     }
 
     /// Whether it leads to that node there.

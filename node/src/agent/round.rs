@@ -71,7 +71,7 @@ pub enum Error {
     #[error("the node did not take the reports; they are kept")]
     Report(#[from] report::Error),
     /// A name that the joining kept wrongly.
-    #[error("{0} of joined.json is no name; join again")]
+    #[error("{0} that the joining kept cannot be read; join again")]
     Name(&'static str),
     /// The node is not in the mesh.
     #[error("node {0} is not in the mesh any more; join again at another one")]
@@ -158,9 +158,10 @@ impl Agent {
     /// A machine that has not joined, or a folder that cannot be used.
     pub fn open(state: State, root: PathBuf) -> Result<Self, Error> {
         let root = std::path::absolute(&root).unwrap_or(root);
-        let (identity, joined) = (state.identity()?, state.joined()?);
-        let node: NodeName = joined.node.parse().map_err(|_| Error::Name("node"))?;
-        let url = joined.node_url.parse().map_err(|_| Error::Name("node_url"))?;
+        let (identity, joined, memory) = (state.identity()?, state.joined()?, state.memory()?);
+        let own = memory.home.clone().unwrap_or_else(|| joined.at());
+        let node: NodeName = own.node.parse().map_err(|_| Error::Name("node"))?;
+        let url = own.url.parse().map_err(|_| Error::Name("node_url"))?;
         let home = Link::new(&identity, node.clone(), url)?;
         Ok(Self {
             machine: joined.machine.parse().map_err(|_| Error::Name("machine"))?,
@@ -170,7 +171,7 @@ impl Agent {
             stand_in: None,
             home,
             queue: Queue::open(state.part("queue")?)?,
-            memory: state.memory()?,
+            memory,
             hooks: Hooks::default(),
             identity,
             joined,
@@ -212,7 +213,7 @@ impl Agent {
         let now = Timestamp::now();
         let chain = self.signed(now).await?;
         self.memory.mesh_epoch = chain.mesh.epoch;
-        self.memory.stand_ins = whom::stand_ins(&chain.mesh, &self.node, &self.joined.node_url);
+        self.memory.stand_ins = whom::stand_ins(&chain.mesh, &self.home);
         let brakes = self.look_for_brakes().await?;
         let (site, zone) = self.place(&chain)?;
         let inventory = self.look(&chain).await?;

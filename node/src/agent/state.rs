@@ -78,10 +78,18 @@ pub struct Joined {
     pub machine: String,
     /// Its group.
     pub group: String,
-    /// The node that it talks to.
+    /// The node that it joined at.
     pub node: String,
     /// Where that is.
     pub node_url: String,
+}
+
+impl Joined {
+    /// The node that it joined at.
+    #[must_use]
+    pub fn at(&self) -> KnownNode {
+        KnownNode { node: self.node.clone(), url: self.node_url.clone() }
+    }
 }
 
 /// What the agent remembers between rounds.
@@ -96,6 +104,9 @@ pub struct Memory {
     /// What the group's machines did by themselves then; empty before the first round.
     #[serde(default)]
     pub install_mode: String,
+    /// Its own node, where that is not the one that it joined at: it is nearer.
+    #[serde(default)]
+    pub home: Option<KnownNode>,
     /// Who stands in where its own node is not reached, in this order.
     #[serde(default)]
     pub stand_ins: Vec<KnownNode>,

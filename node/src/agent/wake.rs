@@ -58,7 +58,9 @@ impl Heard {
     #[must_use]
     pub fn within(self, looked_at: Option<u64>) -> Option<Duration> {
         match self {
-            Self::Word(word) => (looked_at != Some(word.state)).then_some(word.within),
+            Self::Word(word) => {
+                (word.has_moved || looked_at != Some(word.state)).then_some(word.within)
+            }
             Self::Gone => Some(GONE_WITHIN),
             Self::Nothing => None,
         }
@@ -72,12 +74,16 @@ pub struct Word {
     pub state: u64,
     /// Within which to come; each machine at a time of its own.
     pub within: Duration,
+    /// Whether it is the first one since this machine has another address: another node
+    /// may be nearer.
+    pub has_moved: bool,
 }
 
 impl From<WatchResponse> for Word {
     fn from(said: WatchResponse) -> Self {
         let within = said.within.and_then(|within| Duration::try_from(within).ok());
-        Self { state: said.state, within: within.unwrap_or_default().min(LONGEST_WITHIN) }
+        let within = within.unwrap_or_default().min(LONGEST_WITHIN);
+        Self { state: said.state, within, has_moved: false }
     }
 }
 
@@ -101,8 +107,12 @@ pub(super) async fn listen(
 /// The same to one node.
 async fn listen_to(link: &Link, part: f64, heard: &watch::Sender<Heard>) {
     let (mut wait, mut failures, mut was_there) = (FIRST_WAIT, 0, false);
+    let mut address = None;
     loop {
-        let why = match hear(link, heard).await {
+        let now = link.own_address().await;
+        let has_moved = address.is_some() && now.is_some() && address != now;
+        address = now.or(address);
+        let why = match hear(link, has_moved, heard).await {
             Ok(words) if words > 0 => {
                 (wait, failures, was_there) = (FIRST_WAIT, 0, true);
                 "the stream ended".to_owned()
@@ -128,12 +138,17 @@ async fn listen_to(link: &Link, part: f64, heard: &watch::Sender<Heard>) {
 }
 
 /// One stream to its end: how many words came.
-async fn hear(link: &Link, heard: &watch::Sender<Heard>) -> Result<usize, link::Error> {
+async fn hear(
+    link: &Link,
+    has_moved: bool,
+    heard: &watch::Sender<Heard>,
+) -> Result<usize, link::Error> {
     let mut stream = link.watch().await?;
     let mut words = 0;
     while let Ok(Some(said)) = stream.message().await {
+        let word = Word { has_moved: has_moved && words == 0, ..said.into() };
         words += 1;
-        heard.send_replace(Heard::Word(said.into()));
+        heard.send_replace(Heard::Word(word));
     }
     Ok(words)
 }
@@ -184,7 +199,9 @@ mod tests {
     #[test]
     fn what_was_looked_at_begins_nothing_and_a_node_that_is_gone_does() {
         let within = Duration::from_secs(5);
-        let word = Heard::Word(Word { state: 7, within });
+        let word = |has_moved| Heard::Word(Word { state: 7, within, has_moved });
+        assert_eq!(word(true).within(Some(7)), Some(within));
+        let word = word(false);
         assert_eq!(word.within(Some(7)), None);
         assert_eq!(word.within(Some(8)), Some(within));
         assert_eq!(word.within(None), Some(within));

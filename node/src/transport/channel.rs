@@ -276,7 +276,10 @@ async fn dial(
 }
 
 /// Connects to the first address that answers.
-async fn reach(url: &NodeUrl) -> Result<TcpStream, Error> {
+///
+/// # Errors
+/// A host that has none, or none that answers.
+pub async fn reach(url: &NodeUrl) -> Result<TcpStream, Error> {
     let address = url.authority();
     let host = match url.host() {
         Host::Name(name) => name,

@@ -15,6 +15,7 @@ use tokio::process::{Child, Command};
 use tonic::transport::{Channel, Endpoint, Uri};
 
 use crate::binaries;
+use crate::netns;
 use crate::wait::{PATIENCE, until};
 
 /// How long a node may take to end when asked kindly.
@@ -70,14 +71,7 @@ impl Node {
     /// When the program was not built.
     pub fn command(&self) -> Result<Command> {
         let program = binaries::patchmesh()?;
-        let mut command = match &self.namespace {
-            None => Command::new(program),
-            Some(namespace) => {
-                let mut command = Command::new("ip");
-                command.args(["netns", "exec", namespace]).arg(program);
-                command
-            }
-        };
+        let mut command = netns::command(self.namespace.as_deref(), program);
         command.arg("--data").arg(&self.data).kill_on_drop(true);
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("PATCHMESH_")) {
             command.env_remove(name);

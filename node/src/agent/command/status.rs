@@ -20,7 +20,7 @@ Examples:
   patchmesh agent status --all --output json
 
 JSON:
-  {\"machine\", \"group\", \"node\", \"url\", \"at\": NODE or null, \"site\", \"certificate_ends\",
+  {\"machine\", \"group\", \"node\", \"url\", \"joined_at\", \"at\": NODE or null, \"site\", \"certificate_ends\",
    \"looked_at\" or null, \"install_mode\", \"inventory\",
    \"cut_off\": {\"since\", \"why\",
    \"good_until\" or null} or null,
@@ -42,6 +42,7 @@ struct Shown {
     group: String,
     node: String,
     url: String,
+    joined_at: String,
     at: Option<String>,
     site: String,
     certificate_ends: String,
@@ -60,6 +61,7 @@ impl Answer for Shown {
         let head = fields([
             ("machine", Some(format!("{} of group {}", self.machine, self.group))),
             ("node", Some(format!("{} at {}", self.node, self.url))),
+            ("joined at", (self.joined_at != self.node).then(|| self.joined_at.clone())),
             ("asks", self.at.as_ref().map(|at| format!("{at}, which stands in for its own node"))),
             ("site", (!self.site.is_empty()).then(|| self.site.clone())),
             ("certificate", Some(format!("ends at {}", self.certificate_ends))),
@@ -104,6 +106,7 @@ impl Status {
     pub(crate) fn run(self, output: Output) -> anyhow::Result<()> {
         let state = self.folder.state();
         let (joined, memory) = (state.joined()?, state.memory()?);
+        let own = memory.home.clone().unwrap_or_else(|| joined.at());
         let all = memory.standings.len();
         let concerns =
             |one: &Standing| self.all || matches!(one.verdict.as_str(), "applicable" | "installed");
@@ -111,8 +114,9 @@ impl Status {
         output.print(&Shown {
             machine: joined.machine,
             group: joined.group,
-            node: joined.node,
-            url: joined.node_url,
+            node: own.node,
+            url: own.url,
+            joined_at: joined.node,
             at: memory.at,
             site: memory.site,
             certificate_ends: format!("{:.0}", state.identity()?.certificate().not_after),

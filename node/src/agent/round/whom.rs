@@ -1,5 +1,6 @@
-//! Who is asked in a round: the machine's own node, or else those above it. The
-//! machine stays where it is: its site is that of its own node.
+//! Who is asked in a round: the machine's own node, or else those above it, which stand in
+//! for it; the machine's site is that of its own node either way. Its own node is the one
+//! that it joined at, or one of the site where it is by its address.
 
 use jiff::Timestamp;
 use patchmesh_topology::name::NodeName;
@@ -10,6 +11,8 @@ use super::{Agent, Error};
 use crate::agent::brakes::{Remembered, together};
 use crate::agent::chain::{Chain, Follower};
 use crate::agent::documents::Documents;
+use crate::agent::link::Link;
+use crate::agent::nearest;
 use crate::agent::state::KnownNode;
 use crate::log::in_one_line;
 use crate::tuf::FolderStorage;
@@ -20,13 +23,13 @@ impl From<&Node> for KnownNode {
     }
 }
 
-/// Who stands in for `home`, which the machine knows at `url`, by the signed mesh: the
-/// same node where it has moved, and those above it, the nearest first.
-pub(super) fn stand_ins(mesh: &Mesh, home: &NodeName, url: &str) -> Vec<KnownNode> {
-    let moved = mesh.nodes.get(home).filter(|node| node.url != url);
-    let nodes = moved.into_iter().chain(mesh.ancestors(home));
+/// Who stands in for `home` by the signed mesh: the same node where it is somewhere else
+/// now, and those above it, the nearest first.
+pub(super) fn stand_ins(mesh: &Mesh, home: &Link) -> Vec<KnownNode> {
+    let same = mesh.nodes.get(home.node()).into_iter();
+    let nodes = same.chain(mesh.ancestors(home.node()));
     let joined = nodes.filter(|node| matches!(node.membership, Membership::Joined(_)));
-    joined.map(KnownNode::from).collect()
+    joined.map(KnownNode::from).filter(|known| !home.leads_to(known)).collect()
 }
 
 impl Agent {
@@ -51,61 +54,110 @@ impl Agent {
     }
 
     /// What headquarters signed, from the machine's own node, or else from the first one
-    /// above it that serves what is to be trusted. The rest of the round is with that one.
+    /// above it that serves what is to be trusted; where it is at another site by its
+    /// address, from a node there. The rest of the round is with that one.
     pub(super) async fn follow(
         &mut self,
         documents: &Documents,
         now: Timestamp,
     ) -> Result<Chain, Error> {
-        self.memory.at = None;
-        let of_home = match self.follow_at(documents, now, None).await {
-            Err(error) if error.is_withheld() => error,
-            other => return other,
+        let followed = self.follow_home(documents, now).await;
+        let held;
+        let known = match &followed {
+            Ok(chain) => chain,
+            Err(error) if error.is_withheld() => {
+                let Ok(chain) = self.follower(documents, now)?.held().await else {
+                    return followed;
+                };
+                held = chain;
+                &held
+            }
+            Err(_) => return followed,
         };
-        for stand_in in self.memory.stand_ins.clone() {
-            match self.follow_at(documents, now, Some(&stand_in)).await {
+        for nearer in self.nearer(known).await {
+            let link = self.link_to(&nearer)?;
+            match self.follower(documents, now)?.follow(&link).await {
                 Ok(chain) => {
-                    let (why, node) = (in_one_line(&of_home), &stand_in.node);
+                    tracing::info!(node = nearer.node, "this machine has another node from now on");
+                    self.settle(nearer, link)?;
+                    return Ok(chain);
+                }
+                Err(error) => {
+                    let (why, node) = (in_one_line(&error), nearer.node);
+                    tracing::warn!(why, node, "a node that is nearer is of no use now");
+                }
+            }
+        }
+        followed
+    }
+
+    /// The same from the machine's own node or one above it.
+    async fn follow_home(&mut self, documents: &Documents, now: Timestamp) -> Result<Chain, Error> {
+        (self.link, self.memory.at) = (self.home.clone(), None);
+        let of_home = match self.follower(documents, now)?.follow(&self.link).await {
+            Err(error) if error.is_withheld() => error,
+            other => return other.map_err(|error| Box::new(error).into()),
+        };
+        for known in self.memory.stand_ins.clone() {
+            let link = self.link_to(&known)?;
+            let node = known.node.clone();
+            match self.follower(documents, now)?.follow(&link).await {
+                Ok(chain) if node == self.node.as_str() => {
+                    self.settle(known, link)?;
+                    return Ok(chain);
+                }
+                Ok(chain) => {
+                    let why = in_one_line(&of_home);
                     tracing::warn!(why, node, "another node stands in for this machine's");
-                    self.memory.at = Some(stand_in.node);
+                    (self.memory.at, self.stand_in) = (Some(node), Some(link.clone()));
+                    self.link = link;
                     return Ok(chain);
                 }
                 Err(error) if error.is_withheld() => {
-                    tracing::warn!(
-                        why = in_one_line(&error),
-                        node = stand_in.node,
-                        "nor does it help"
-                    );
+                    tracing::warn!(why = in_one_line(&error), node, "nor does it help");
                 }
-                Err(error) => return Err(error),
+                Err(error) => return Err(Box::new(error).into()),
             }
         }
-        self.link = self.home.clone();
-        Err(of_home)
+        Err(Box::new(of_home).into())
     }
 
-    /// The same from one node: that one, or the machine's own.
-    async fn follow_at(
-        &mut self,
-        documents: &Documents,
-        now: Timestamp,
-        stand_in: Option<&KnownNode>,
-    ) -> Result<Chain, Error> {
-        match stand_in {
-            None => self.link = self.home.clone(),
-            // The connection of the round before goes on.
-            Some(known) if self.stand_in.as_ref().is_some_and(|link| link.leads_to(known)) => {
-                self.link.clone_from(self.stand_in.as_ref().unwrap_or(&self.home));
-            }
-            Some(KnownNode { node, url }) => {
-                let name = node.parse().map_err(|_| Error::Name("stand_ins"))?;
-                let url = url.parse().map_err(|_| Error::Name("stand_ins"))?;
-                self.link = self.home.to(&self.identity, name, url)?;
-                self.stand_in = Some(self.link.clone());
-            }
+    /// Nodes of where the machine is that are reached, the nearest first; none where its
+    /// own node is one of that site. Where nobody knows where it is, its own is the one
+    /// that it joined at.
+    async fn nearer(&self, chain: &Chain) -> Vec<KnownNode> {
+        let mesh = &chain.mesh;
+        let addresses = nearest::addresses(self.home.url()).await;
+        let site = addresses.into_iter().find_map(|address| mesh.site_at(address));
+        let mut nodes =
+            site.map_or_else(Vec::new, |site| mesh.nearest(site, chain.approvals.stage));
+        if nodes.is_empty() {
+            let joined_at = self.joined.node.parse().ok();
+            nodes.extend(joined_at.and_then(|name: NodeName| mesh.nodes.get(&name)));
         }
-        let followed = self.follower(documents, now)?.follow(&self.link).await;
-        followed.map_err(|error| Box::new(error).into())
+        if nodes.iter().any(|node| node.name == self.node) {
+            return Vec::new();
+        }
+        nearest::by_distance(&nodes.into_iter().map(KnownNode::from).collect::<Vec<_>>()).await
+    }
+
+    /// Makes the node that was just followed the machine's own.
+    fn settle(&mut self, own: KnownNode, link: Link) -> Result<(), Error> {
+        self.node = own.node.parse().map_err(|_| Error::Name("node"))?;
+        (self.home, self.link) = (link.clone(), link);
+        (self.memory.at, self.stand_in) = (None, None);
+        self.memory.home = (own != self.joined.at()).then_some(own);
+        Ok(self.state.save_memory(&self.memory)?)
+    }
+
+    /// To another node; the connection of the round before goes on.
+    fn link_to(&self, known: &KnownNode) -> Result<Link, Error> {
+        if let Some(link) = self.stand_in.as_ref().filter(|link| link.leads_to(known)) {
+            return Ok(link.clone());
+        }
+        let node = known.node.parse().map_err(|_| Error::Name("a node"))?;
+        let url = known.url.parse().map_err(|_| Error::Name("a node's URL"))?;
+        Ok(self.home.to(&self.identity, node, url)?)
     }
 
     /// What the site of the machine's own node holds back, as that one tells; where
