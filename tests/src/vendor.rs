@@ -7,6 +7,7 @@
 pub mod files;
 pub mod packages;
 pub mod repository;
+pub mod rpm;
 pub mod server;
 
 use std::path::{Path, PathBuf};

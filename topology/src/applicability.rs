@@ -101,7 +101,7 @@ pub fn verdict(revision: &Revision, machine: &Inventory) -> Verdict {
     }
     match &revision.facts.detection {
         Some(detection) => detected(detection, machine),
-        None if revision.has_packages() => packages::verdict(revision, machine),
+        None if revision.format().is_some() => packages::verdict(revision, machine),
         None => {
             Verdict::new(State::Unknown, "the vendor states no way to tell whether it is installed")
         }

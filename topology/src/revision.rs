@@ -7,13 +7,14 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use crate::applicability::inventory::Format;
 use crate::digest::{Digest, Sha256};
 use crate::name::SourceName;
 use crate::view::MAX_PATH;
 
 pub mod facts;
 
-pub use facts::{Classification, Facts, Installer, Reboot, Reference, Severity};
+pub use facts::{Classification, Facts, Installer, InstallerKind, Reboot, Reference, Severity};
 
 /// Names one revision: `SOURCE:SUITE/NAME@VERSION`, with `#N` behind it for
 /// the N-th content that a vendor released under one version (N ≥ 2).
@@ -315,6 +316,17 @@ impl Revision {
     #[must_use]
     pub fn has_packages(&self) -> bool {
         self.payloads.iter().any(|payload| !payload.control.is_empty())
+    }
+
+    /// Who manages its files where they are packages.
+    #[must_use]
+    pub fn format(&self) -> Option<Format> {
+        let kind = self.facts.installer.as_ref().map(|one| one.kind);
+        match kind {
+            _ if self.has_packages() => Some(Format::Deb),
+            Some(InstallerKind::Rpm) => Some(Format::Rpm),
+            Some(InstallerKind::Command) | None => None,
+        }
     }
 
     /// Whether it states that it contains or replaces `other`.

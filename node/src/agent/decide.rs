@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use patchmesh_topology::applicability::attempts::Attempts;
+use patchmesh_topology::applicability::inventory::Format;
 use patchmesh_topology::applicability::{
     Candidate, Choice, Inventory, Lack, Part, Removal, Standing, State, Unwanted, choose,
     payloads_for, removal,
@@ -130,8 +131,9 @@ pub fn decide<'a>(
                 .all(|payload| chain.bindings.contains_key(&payload.sha256)),
         });
     }
-    let may_bring =
-        |payload: &Payload| chain.bindings.contains_key(&payload.sha256) && !unwanted.has(payload);
+    let may_bring = |payload: &Payload| {
+        chain.bindings.contains_key(&payload.sha256) && !unwanted.has(Format::Deb, payload)
+    };
     let (choices, order) = choose(&candidates, inventory, &may_bring);
     let let_go = let_go(&choices, &order, asking);
     let ids: Vec<&'a RevisionId> = chain.revisions.values().map(|one| &one.id).collect();

@@ -1,6 +1,8 @@
 //! Running installers: bounded in time and output, in a process group of their
 //! own that ends as one.
 
+pub mod rpm;
+
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;

@@ -11,7 +11,7 @@ mod files;
 mod fuzz;
 pub mod listing;
 mod rooted;
-mod rpm;
+pub(super) mod rpm;
 mod services;
 mod sessions;
 mod stated;

@@ -32,7 +32,7 @@ JSON:
    \"states\": [{\"stage\", \"group\", \"state\"}], \"facts\": FACTS or null}], \"total\"}
   FACTS: what the vendor states: {\"classification\", \"severity\", \"products\": [TEXT],
    \"languages\": [TAG], \"cves\": [CVE], \"articles\": [TEXT], \"supersedes\": [NAME],
-   \"prerequisites\": [NAME], \"installer\": {\"install\": [TEXT], \"remove\": [TEXT],
+   \"prerequisites\": [NAME], \"installer\": {\"kind\", \"install\": [TEXT], \"remove\": [TEXT],
    \"success\": [CODE], \"reboot\": [CODE], \"retry\": [CODE], \"time_limit_seconds\"} or null,
    \"reboot\", \"detection\": {\"applies\": RULE or null, \"installed\": RULE} or null,
    \"unsigned\"}")]

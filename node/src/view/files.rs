@@ -278,6 +278,7 @@ struct Detect {
 
 #[derive(Serialize)]
 struct Install<'a> {
+    kind: &'static str,
     install: &'a [String],
     remove: &'a [String],
     success: &'a [i32],
@@ -338,6 +339,7 @@ fn entry<'a>((revision, files): &'a PlacedRevision<'a>) -> Entry<'a> {
 
 fn install(installer: &Installer) -> Install<'_> {
     Install {
+        kind: installer.kind.as_str(),
         install: &installer.install,
         remove: &installer.remove,
         success: &installer.success,

@@ -2,7 +2,9 @@
 
 use jiff::SignedDuration;
 use patchmesh_topology::applicability::{Detection, Rule};
-use patchmesh_topology::revision::{Classification, Facts, Installer, Reboot, Reference, Severity};
+use patchmesh_topology::revision::{
+    Classification, Facts, Installer, InstallerKind, Reboot, Reference, Severity,
+};
 
 use super::{At, Error, Fault, each};
 use crate::wire;
@@ -172,6 +174,23 @@ impl From<&Detection> for wire::Detection {
     }
 }
 
+fn installer_kind(value: i32) -> Result<InstallerKind, Error> {
+    match wire::InstallerKind::try_from(value) {
+        Ok(wire::InstallerKind::Unspecified) => Ok(InstallerKind::Command),
+        Ok(wire::InstallerKind::Rpm) => Ok(InstallerKind::Rpm),
+        Err(_) => Err(Fault::Word { kind: "kind of installer", value }.into()),
+    }
+}
+
+impl From<InstallerKind> for wire::InstallerKind {
+    fn from(one: InstallerKind) -> Self {
+        match one {
+            InstallerKind::Command => Self::Unspecified,
+            InstallerKind::Rpm => Self::Rpm,
+        }
+    }
+}
+
 impl TryFrom<wire::Installer> for Installer {
     type Error = Error;
 
@@ -184,7 +203,9 @@ impl TryFrom<wire::Installer> for Installer {
                 Some(SignedDuration::from_secs(seconds))
             }
         };
+        let kind = installer_kind(value.kind).at("kind")?;
         Ok(Self {
+            kind,
             install: value.install,
             remove: value.remove,
             success: value.success,
@@ -199,6 +220,7 @@ impl From<&Installer> for wire::Installer {
     fn from(installer: &Installer) -> Self {
         let seconds = installer.time_limit.map_or(0, |limit| limit.as_secs().unsigned_abs());
         Self {
+            kind: wire::InstallerKind::from(installer.kind).into(),
             install: installer.install.clone(),
             remove: installer.remove.clone(),
             success: installer.success.clone(),

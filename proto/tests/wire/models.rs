@@ -14,8 +14,8 @@ use patchmesh_topology::name::{GroupName, NodeName, RolloutName, Site};
 use patchmesh_topology::node::membership::Invitation;
 use patchmesh_topology::node::{Mesh, Role, Stage};
 use patchmesh_topology::revision::{
-    Binding, CatalogueEntry, Classification, DocumentRef, Facts, Installer, Payload, Reboot,
-    Reference, Revision, RevisionId, Severity,
+    Binding, CatalogueEntry, Classification, DocumentRef, Facts, Installer, InstallerKind, Payload,
+    Reboot, Reference, Revision, RevisionId, Severity,
 };
 use patchmesh_topology::subscription::Subscription;
 use patchmesh_topology::view::set::SetId;
@@ -213,8 +213,10 @@ fn references() -> impl Strategy<Value = Vec<Reference>> {
 fn installer() -> impl Strategy<Value = Installer> {
     let codes = || vec(any::<i32>(), 0..3);
     let limit = option::of((1..100_000i64).prop_map(SignedDuration::from_secs));
-    (vec(".{0,9}", 0..3), vec(".{0,9}", 0..3), codes(), codes(), codes(), limit).prop_map(
-        |(install, remove, success, reboot, retry, time_limit)| Installer {
+    let kind = select(InstallerKind::ALL);
+    (vec(".{0,9}", 0..3), vec(".{0,9}", 0..3), codes(), codes(), codes(), limit, kind).prop_map(
+        |(install, remove, success, reboot, retry, time_limit, kind)| Installer {
+            kind,
             install,
             remove,
             success,

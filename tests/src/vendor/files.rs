@@ -28,6 +28,12 @@ impl File {
         Self { path: path.to_owned(), bytes: content, language: None, architecture: None }
     }
 
+    /// A file with this content.
+    #[must_use]
+    pub fn of(path: &str, bytes: Vec<u8>) -> Self {
+        Self { path: path.to_owned(), bytes, language: None, architecture: None }
+    }
+
     /// For one language.
     #[must_use]
     pub fn in_language(mut self, tag: &str) -> Self {

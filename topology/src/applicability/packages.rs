@@ -1,16 +1,17 @@
-//! Revisions of Debian packages: whether a machine needs them follows from
+//! Revisions of packages, of dpkg or rpm: whether a machine needs them follows from
 //! which of their packages it has, and in which versions.
 
 use super::inventory::{Format, Inventory, Package};
 use super::{State, Verdict, named};
-use crate::debian::version::compare;
 use crate::revision::{Payload, Revision};
+use crate::subscription::EVERY_ARCHITECTURE;
 
-/// The architecture of packages for every machine.
+/// The architecture of dpkg's packages for every machine.
 pub(super) const ALL: &str = "all";
 
 /// A package of a revision beside what the machine has of it.
 struct Pair<'a> {
+    format: Format,
     offered: &'a Payload,
     present: &'a Package,
 }
@@ -18,40 +19,69 @@ struct Pair<'a> {
 impl Pair<'_> {
     /// Whether the machine's is older, or does not work.
     fn is_needed(&self) -> bool {
-        let order = compare(&self.present.version, &self.offered.version);
+        let order = self.format.compare(&self.present.version, &self.offered.version);
         order.is_lt() || (order.is_eq() && !self.present.fault.is_empty())
     }
 }
 
+/// The packages of the revision.
+pub(super) fn packages(revision: &Revision) -> impl Iterator<Item = (Format, &Payload)> {
+    let packages = revision
+        .format()
+        .into_iter()
+        .flat_map(|format| revision.payloads.iter().map(move |payload| (format, payload)));
+    packages.filter(|(format, one)| *format == Format::Rpm || !one.control.is_empty())
+}
+
 /// Packages of the revision that the machine has, for its architectures.
 fn pairs<'a>(revision: &'a Revision, machine: &'a Inventory) -> impl Iterator<Item = Pair<'a>> {
-    let packages = revision.payloads.iter().filter(|one| !one.control.is_empty());
-    packages.filter(|one| runs(one, machine)).flat_map(|offered| {
-        let instances = machine.instances(Format::Deb, &offered.package);
-        instances
-            .filter(|present| is_same(offered, present))
-            .map(move |present| Pair { offered, present })
+    let packages = packages(revision).filter(|(_, one)| runs(one, machine));
+    packages.flat_map(|(format, offered)| {
+        let instances = machine.instances(format, &offered.package);
+        instances.filter(|present| is_same(offered, present)).map(move |present| Pair {
+            format,
+            offered,
+            present,
+        })
     })
 }
 
 /// Whether the machine's is that of the revision, in whatever version: a package
 /// that was for one architecture may become one for all.
 pub(super) fn is_same(offered: &Payload, present: &Package) -> bool {
+    let is_all = |architecture: &String| EVERY_ARCHITECTURE.contains(&architecture.as_str());
     present.architecture == offered.architecture
-        || present.architecture == ALL
-        || offered.architecture == ALL
+        || is_all(&present.architecture)
+        || is_all(&offered.architecture)
 }
 
 pub(super) fn runs(payload: &Payload, machine: &Inventory) -> bool {
-    payload.architecture == ALL || machine.architectures.contains(&payload.architecture)
+    EVERY_ARCHITECTURE.contains(&payload.architecture.as_str())
+        || machine.architectures.contains(&payload.architecture)
+}
+
+/// The package that the machine keeps in several versions beside each other, as rpm
+/// does with kernels: nobody can tell which of them another one is to replace.
+fn kept_beside<'a>(revision: &'a Revision, machine: &Inventory) -> Option<&'a str> {
+    let rpms = packages(revision).filter(|(format, _)| *format == Format::Rpm);
+    let mut names = rpms.map(|(_, one)| one);
+    let several = |one: &&Payload| {
+        let instances = machine.instances(Format::Rpm, &one.package);
+        instances.filter(|present| is_same(one, present)).count() > 1
+    };
+    names.find(several).map(|one| one.package.as_str())
 }
 
 /// What a revision with packages is to the machine. It is needed where one of its
 /// packages is there in an older version, installed where none is older.
 pub(super) fn verdict(revision: &Revision, machine: &Inventory) -> Verdict {
+    if let Some(name) = kept_beside(revision, machine) {
+        let reason = format!("{name} is there in several versions");
+        return Verdict::new(State::Unknown, reason);
+    }
     let mut found = None;
     for pair in pairs(revision, machine) {
-        let Pair { offered, present } = &pair;
+        let Pair { offered, present, .. } = &pair;
         let name = &offered.package;
         if pair.is_needed() {
             let reason = if present.fault.is_empty() {
@@ -64,11 +94,11 @@ pub(super) fn verdict(revision: &Revision, machine: &Inventory) -> Verdict {
         found = found.or(Some(pair));
     }
     match found {
-        Some(Pair { offered, present }) if present.version == offered.version => Verdict::new(
+        Some(Pair { offered, present, .. }) if present.version == offered.version => Verdict::new(
             State::Installed,
             format!("{} {} is installed", offered.package, present.version),
         ),
-        Some(Pair { offered, present }) => Verdict::new(
+        Some(Pair { offered, present, .. }) => Verdict::new(
             State::Installed,
             format!(
                 "{} {} is installed, which is not older than {}",
@@ -94,7 +124,7 @@ pub(super) fn verdict(revision: &Revision, machine: &Inventory) -> Verdict {
 /// and languages.
 #[must_use]
 pub fn payloads_for<'a>(revision: &'a Revision, machine: &'a Inventory) -> Vec<&'a Payload> {
-    if !revision.has_packages() {
+    if revision.format().is_none() {
         return revision.payloads.iter().filter(|one| super::is_for(one, machine)).collect();
     }
     let mut wanted: Vec<&Payload> =

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::inventory::{Format, Inventory, Package};
-use super::packages::{is_same, runs};
+use super::packages::{is_same, packages, runs};
 use super::{State, payloads_for, verdict};
 use crate::revision::{Installer, Payload, Revision};
 
@@ -16,8 +16,9 @@ pub enum Removal<'a> {
     Impossible(String),
     /// The machine's administrator keeps these of its packages.
     Held(Vec<&'a str>),
-    /// These packages, as dpkg names them: `NAME`, or `NAME:ARCHITECTURE` where
-    /// the machine has several.
+    /// These packages, as their manager names them: for dpkg `NAME`, or
+    /// `NAME:ARCHITECTURE` where the machine has several; for rpm
+    /// `NAME-VERSION-RELEASE.ARCHITECTURE`.
     Packages(Vec<String>),
     /// What its vendor's installer put there.
     Vendor(&'a Installer),
@@ -27,7 +28,7 @@ pub enum Removal<'a> {
 /// packages those that it has in the revision's very version.
 #[must_use]
 pub fn removal<'a>(revision: &'a Revision, machine: &Inventory) -> Removal<'a> {
-    if revision.has_packages() {
+    if revision.format().is_some() {
         return of_packages(revision, machine);
     }
     let found = verdict(revision, machine);
@@ -46,15 +47,19 @@ pub fn removal<'a>(revision: &'a Revision, machine: &Inventory) -> Removal<'a> {
 
 fn of_packages<'a>(revision: &'a Revision, machine: &Inventory) -> Removal<'a> {
     let (mut names, mut held, mut other) = (Vec::new(), Vec::new(), None);
-    for payload in revision.payloads.iter().filter(|one| runs(one, machine)) {
-        let instances = || machine.instances(Format::Deb, &payload.package);
+    for (format, payload) in packages(revision).filter(|(_, one)| runs(one, machine)) {
+        let instances = || machine.instances(format, &payload.package);
         for present in instances().filter(|one| is_same(payload, one)) {
-            if !is_it(payload, present) {
+            if !format.compare(&payload.version, &present.version).is_eq() {
                 other = other.or(Some((&payload.package, &present.version)));
             } else if present.held {
                 held.push(payload.package.as_str());
             } else {
+                let Package { version, architecture, .. } = present;
                 names.push(match instances().count() {
+                    _ if format == Format::Rpm => {
+                        format!("{}-{version}.{architecture}", payload.package)
+                    }
                     1 => payload.package.clone(),
                     _ => format!("{}:{}", payload.package, present.architecture),
                 });
@@ -72,25 +77,19 @@ fn of_packages<'a>(revision: &'a Revision, machine: &Inventory) -> Removal<'a> {
     }
 }
 
-fn is_it(payload: &Payload, present: &Package) -> bool {
-    Format::Deb.compare(&payload.version, &present.version).is_eq()
-}
-
 /// The packages of revisions that are to go, which nothing else may bring back.
 #[derive(Debug, Clone, Default)]
 pub struct Unwanted<'a> {
-    by_name: HashMap<&'a str, Vec<&'a Payload>>,
+    by_name: HashMap<(Format, &'a str), Vec<&'a Payload>>,
 }
 
 impl<'a> Unwanted<'a> {
     /// Those of all these revisions.
     #[must_use]
     pub fn of(revisions: impl IntoIterator<Item = &'a Revision>) -> Self {
-        let mut by_name: HashMap<&str, Vec<&Payload>> = HashMap::new();
-        for payload in
-            revisions.into_iter().filter(|one| one.has_packages()).flat_map(|one| &one.payloads)
-        {
-            by_name.entry(&payload.package).or_default().push(payload);
+        let mut by_name: HashMap<(Format, &str), Vec<&Payload>> = HashMap::new();
+        for (format, payload) in revisions.into_iter().flat_map(packages) {
+            by_name.entry((format, &payload.package)).or_default().push(payload);
         }
         Self { by_name }
     }
@@ -98,23 +97,21 @@ impl<'a> Unwanted<'a> {
     /// The first of them that installing `revision` on the machine would bring.
     #[must_use]
     pub fn brought_by(&self, revision: &Revision, machine: &Inventory) -> Option<&'a Payload> {
-        if self.by_name.is_empty() || !revision.has_packages() {
-            return None;
-        }
-        payloads_for(revision, machine).into_iter().find_map(|payload| self.like(payload))
+        let format = revision.format().filter(|_| !self.by_name.is_empty())?;
+        payloads_for(revision, machine).into_iter().find_map(|payload| self.like(format, payload))
     }
 
     /// Whether a package is one of them.
     #[must_use]
-    pub fn has(&self, payload: &Payload) -> bool {
-        self.like(payload).is_some()
+    pub fn has(&self, format: Format, payload: &Payload) -> bool {
+        self.like(format, payload).is_some()
     }
 
-    fn like(&self, payload: &Payload) -> Option<&'a Payload> {
-        let unwanted = self.by_name.get(payload.package.as_str())?;
+    fn like(&self, format: Format, payload: &Payload) -> Option<&'a Payload> {
+        let unwanted = self.by_name.get(&(format, payload.package.as_str()))?;
         let is_one = |one: &&&Payload| {
             one.architecture == payload.architecture
-                && Format::Deb.compare(&one.version, &payload.version).is_eq()
+                && format.compare(&one.version, &payload.version).is_eq()
         };
         unwanted.iter().find(is_one).copied()
     }

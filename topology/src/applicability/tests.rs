@@ -7,7 +7,7 @@ use super::inventory::{Format, FoundFile, Package};
 use super::rule::{Bound, FileTest, Operator, Test};
 use super::*;
 use crate::digest::Sha256;
-use crate::revision::{Facts, Reference, RevisionId};
+use crate::revision::{Facts, Installer, InstallerKind, Reference, RevisionId};
 use crate::supersedence::Entry;
 
 pub(super) fn machine(packages: &[(&str, &str)]) -> Inventory {
@@ -104,6 +104,47 @@ fn packages_are_needed_where_they_are_there_and_older() {
     );
     assert_eq!(says(&[("ed", "1")]), "not-applicable: none of its packages is on this machine");
     assert_eq!(says(&[("nginx", "1:0")]).split(':').next(), Some("installed"), "epochs count");
+}
+
+#[test]
+fn packages_of_rpm_count_in_its_order_of_versions() {
+    let revision = rpm("v:s/app@2-1", "app", "2^git-1", "noarch");
+    let with = |versions: &[&str]| {
+        let mut machine = machine(&[]);
+        let package = |version: &&str| Package {
+            format: Format::Rpm,
+            architecture: "noarch".to_owned(),
+            version: (*version).to_owned(),
+            fault: String::new(),
+            held: false,
+            relations: Default::default(),
+        };
+        machine.packages.insert("app".to_owned(), versions.iter().map(package).collect());
+        machine
+    };
+    // For dpkg `2^git` would be no version at all; rpm has it between 2 and 2.1.
+    assert_eq!(says(&revision, &with(&["2-1"])), "applicable: app 2-1 is older than 2^git-1");
+    assert!(says(&revision, &with(&["2.1-1"])).starts_with("installed: app 2.1-1"));
+    let several = says(&revision, &with(&["1-1", "2-1"]));
+    assert_eq!(several, "unknown: app is there in several versions");
+    let dpkg = machine(&[("app", "1")]);
+    assert_eq!(says(&revision, &dpkg), "not-applicable: none of its packages is on this machine");
+    assert_eq!(payloads_for(&revision, &with(&["2-1"])).len(), 1);
+    // It goes in that very version.
+    let gone = |versions: &[&str]| removal(&revision, &with(versions));
+    assert_eq!(gone(&["2^git-1"]), Removal::Packages(vec!["app-2^git-1.noarch".to_owned()]));
+    assert!(matches!(gone(&["2-1"]), Removal::Gone(_)));
+    let other = rpm("v:s/app@2-1", "app", "2^git-1", "aarch64");
+    assert!(says(&other, &with(&["2-1"])).starts_with("not-applicable"));
+}
+
+/// A revision of one package of rpm.
+fn rpm(id: &str, package: &str, version: &str, architecture: &str) -> Revision {
+    let mut revision = debian(id, &[&format!("{package} {version} {architecture}")]);
+    revision.payloads[0].control = String::new();
+    let kind = InstallerKind::Rpm;
+    revision.facts.installer = Some(Installer { kind, ..Installer::default() });
+    revision
 }
 
 #[test]

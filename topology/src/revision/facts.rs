@@ -103,6 +103,15 @@ words! {
     Required = "required",
 }
 
+words! {
+    /// How the files of a revision are installed.
+    InstallerKind, "kind of installer", "command or rpm",
+    /// By a command of the vendor's.
+    Command = "command",
+    /// They are packages for rpm.
+    Rpm = "rpm",
+}
+
 /// Names an update, or one version of it: `SOURCE:SUITE/NAME[@VERSION]`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Reference {
@@ -144,8 +153,10 @@ impl FromStr for Reference {
 }
 
 /// How an installer is called, what its exit codes mean, and how to undo it.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Installer {
+    /// What it is; what follows is for commands.
+    pub kind: InstallerKind,
     /// The program and its arguments; `{payload}` stands for the path of the
     /// revision's file.
     pub install: Vec<String>,
@@ -159,6 +170,20 @@ pub struct Installer {
     pub retry: Vec<i32>,
     /// After this it is ended and has failed; `None`: the machine's own limit.
     pub time_limit: Option<SignedDuration>,
+}
+
+impl Default for Installer {
+    fn default() -> Self {
+        Self {
+            kind: InstallerKind::Command,
+            install: Vec::new(),
+            remove: Vec::new(),
+            success: Vec::new(),
+            reboot: Vec::new(),
+            retry: Vec::new(),
+            time_limit: None,
+        }
+    }
 }
 
 /// What a vendor states of a revision beyond its files. Every list is sorted
@@ -259,6 +284,10 @@ impl Facts {
                 codes(&installer.retry),
                 installer.time_limit.iter().map(|one| one.as_millis().to_string()).collect(),
             ]);
+            // Commands keep the digest that they always had.
+            if installer.kind != InstallerKind::Command {
+                texts.push(vec!["kind".to_owned(), installer.kind.to_string()]);
+            }
         }
         if let Some(Detection { applies, installed }) = detection {
             let applies = applies.iter().map(ToString::to_string);

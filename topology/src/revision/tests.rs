@@ -149,6 +149,10 @@ fn what_the_vendor_states_is_part_of_the_fingerprint() {
         with(Facts { languages: words(&["a", "b"]), ..Facts::default() }),
         with(Facts { unsigned: true, ..Facts::default() }),
         with(Facts { installer: Some(Installer::default()), ..Facts::default() }),
+        with(Facts {
+            installer: Some(Installer { kind: InstallerKind::Rpm, ..Installer::default() }),
+            ..Facts::default()
+        }),
         with(Facts { detection: Some(detection(None)), ..Facts::default() }),
         with(Facts { detection: Some(detection(Some("os a"))), ..Facts::default() }),
     ];

@@ -2,6 +2,7 @@
 //! formats of it, and all are rpm's own business.
 
 use std::io::Read;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -21,7 +22,13 @@ const DATABASES: [&str; 5] = [
     "usr/lib/sysimage/rpm/Packages.db",
 ];
 
-const QUERY: &str = "%{NAME}\\t%{EPOCHNUM}\\t%{VERSION}-%{RELEASE}\\t%{ARCH}\\n";
+/// What stands for the architecture of packages that are for every machine, or that
+/// are none.
+pub(in crate::agent) const NO_ARCHITECTURE: [&str; 2] = ["noarch", "(none)"];
+
+/// A package in a line.
+pub(in crate::agent) const QUERY: &str =
+    "%{NAME}\\t%{EPOCHNUM}\\t%{VERSION}-%{RELEASE}\\t%{ARCH}\\n";
 
 /// Names and versions of 100,000 packages have less.
 const MAX_ANSWER: u64 = 32 << 20;
@@ -34,11 +41,10 @@ const LOOK: Duration = Duration::from_millis(20);
 /// Reads packages, and which architecture they are for.
 pub(super) fn read(root: &Root, inventory: &mut Inventory) -> Result<(), Error> {
     let Some(database) = DATABASES.into_iter().find(|path| root.has(path)) else { return Ok(()) };
-    let answer = ask(root)?;
+    let answer = ask(root, database)?;
     let mut packages = Vec::new();
     for (index, line) in answer.lines().enumerate() {
-        let parts: Vec<&str> = line.split('\t').collect();
-        let [name, epoch, version, architecture] = parts[..] else {
+        let Some((name, package)) = parsed(line) else {
             let what = "rpm answered what cannot be understood".to_owned();
             return Err(Error::Content { path: database.into(), line: index + 1, what });
         };
@@ -46,29 +52,49 @@ pub(super) fn read(root: &Root, inventory: &mut Inventory) -> Result<(), Error> 
         if name == "gpg-pubkey" {
             continue;
         }
-        if !matches!(architecture, "noarch" | "(none)")
-            && !inventory.architectures.iter().any(|one| one == architecture)
+        let architecture = &package.architecture;
+        if !NO_ARCHITECTURE.contains(&architecture.as_str())
+            && !inventory.architectures.contains(architecture)
         {
-            inventory.architectures.push(architecture.to_owned());
+            inventory.architectures.push(architecture.clone());
         }
-        let version = if epoch == "0" { version.to_owned() } else { format!("{epoch}:{version}") };
-        let package = Package {
-            format: Format::Rpm,
-            architecture: architecture.to_owned(),
-            version,
-            fault: String::new(),
-            held: false,
-            relations: Relations::default(),
-        };
-        packages.push((name.to_owned(), package));
+        packages.push((name, package));
     }
     add(inventory, packages, database.as_ref())
 }
 
-fn ask(root: &Root) -> Result<String, Error> {
+/// The package of a line as [`QUERY`] makes it.
+pub(in crate::agent) fn parsed(line: &str) -> Option<(String, Package)> {
+    let parts: Vec<&str> = line.split('\t').collect();
+    let [name, epoch, version, architecture] = parts[..] else { return None };
+    let version = if epoch == "0" { version.to_owned() } else { format!("{epoch}:{version}") };
+    let package = Package {
+        format: Format::Rpm,
+        architecture: architecture.to_owned(),
+        version,
+        fault: String::new(),
+        held: false,
+        relations: Relations::default(),
+    };
+    Some((name.to_owned(), package))
+}
+
+/// The folder of the database below a root, as `rpm --dbpath` takes it.
+pub(in crate::agent) fn database(root: &Path) -> Option<String> {
+    let root = Root::open(root).ok()?;
+    DATABASES.into_iter().find(|path| root.has(path)).map(folder)
+}
+
+fn folder(database: &str) -> String {
+    format!("/{}", database.rsplit_once('/').map_or(database, |(folder, _)| folder))
+}
+
+fn ask(root: &Root, database: &str) -> Result<String, Error> {
     let mut child = Command::new("rpm")
         .arg("--root")
         .arg(std::path::absolute(root.path()).unwrap_or_else(|_| root.path().to_owned()))
+        // This host may keep its own elsewhere.
+        .args(["--dbpath", &folder(database)])
         .args(["-qa", "--qf", QUERY])
         .env("LC_ALL", "C")
         .stdin(Stdio::null())

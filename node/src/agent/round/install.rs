@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use patchmesh_topology::applicability::attempts::Rest;
+use patchmesh_topology::applicability::inventory::Format;
 use patchmesh_topology::applicability::{Inventory, State as Verdict, verdict};
 use patchmesh_topology::revision::Installer;
 use patchmesh_topology::tally::{Outcome, Phase};
@@ -26,7 +27,7 @@ pub struct Hooks {
 impl Fetched<'_> {
     pub(super) fn meaning(&self, outcome: &install::Outcome) -> Meaning {
         match &self.revision.facts.installer {
-            Some(installer) if !self.revision.has_packages() => outcome.meaning(installer),
+            Some(installer) if self.revision.format().is_none() => outcome.meaning(installer),
             _ if outcome.ended == Ended::Code(0) => Meaning::Success,
             _ => Meaning::Failure,
         }
@@ -80,14 +81,32 @@ impl Agent {
             of_packages.push(install::packages(&self.root, &files, install::TIME_LIMIT).await);
         }
         let of_packages = together(of_packages);
+        let mut of_rpm = self.rpms(fetched).await.into_iter();
         let mut outcomes = Vec::with_capacity(fetched.len());
         for one in fetched {
-            outcomes.push(match (&of_packages, one.revision.has_packages()) {
-                (Some(outcome), true) => outcome.clone(),
-                _ => self.vendor(one, |installer| &installer.install).await,
+            let done = match one.revision.format() {
+                Some(Format::Deb) => of_packages.clone(),
+                Some(Format::Rpm) => of_rpm.next(),
+                None => None,
+            };
+            outcomes.push(match done {
+                Some(outcome) => outcome,
+                None => self.vendor(one, |installer| &installer.install).await,
             });
         }
         Ok(outcomes)
+    }
+
+    /// Installs the packages of rpm: an outcome for each revision of such.
+    async fn rpms(&self, fetched: &[Fetched<'_>]) -> Vec<install::Outcome> {
+        let of_rpm = fetched.iter().filter(|one| one.revision.format() == Some(Format::Rpm));
+        let revisions: Vec<Vec<_>> = of_rpm
+            .map(|one| {
+                let files = one.parts.iter().zip(&one.files);
+                files.map(|(part, file)| (part.payload, file.clone())).collect()
+            })
+            .collect();
+        install::rpm::install(&self.root, &revisions, install::TIME_LIMIT).await
     }
 
     /// Runs a vendor's installer with the words that `which` takes of it.

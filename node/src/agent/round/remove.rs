@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use patchmesh_topology::applicability::attempts::{Attempts, Rest};
+use patchmesh_topology::applicability::inventory::Format;
 use patchmesh_topology::applicability::{Inventory, Part, Removal, State as Verdict, removal};
 use patchmesh_topology::revision::Revision;
 use patchmesh_topology::tally::{Outcome, Phase};
@@ -39,31 +40,51 @@ impl Agent {
         }
         let is_here =
             |revision: &Revision| fetched.iter().any(|one| one.revision.id == revision.id);
+        let of_debs = self.remove_packages(Format::Deb, &due, is_here).await;
+        let of_rpms = self.remove_packages(Format::Rpm, &due, is_here).await;
+        let mut outcomes = Vec::with_capacity(fetched.len());
+        for one in fetched {
+            let done = match one.revision.format() {
+                Some(Format::Deb) => of_debs.clone(),
+                Some(Format::Rpm) => of_rpms.clone(),
+                None => None,
+            };
+            let outcome = match done {
+                Some(outcome) => outcome,
+                None => self.vendor(&one, |installer| &installer.remove).await,
+            };
+            outcomes.push((one, outcome));
+        }
+        self.finish().await;
+        Ok(outcomes)
+    }
+
+    /// Removes the packages of a manager; `None` where there are none.
+    async fn remove_packages(
+        &self,
+        format: Format,
+        due: &[&Item<'_>],
+        is_here: impl Fn(&Revision) -> bool,
+    ) -> Option<install::Outcome> {
         let names: Vec<String> = due
             .iter()
-            .filter(|item| is_here(item.revision))
+            .filter(|item| item.revision.format() == Some(format) && is_here(item.revision))
             .filter_map(|item| match &item.removal {
                 Some(Removal::Packages(names)) => Some(names.clone()),
                 _ => None,
             })
             .flatten()
             .collect();
-        let mut of_packages = Vec::new();
+        let mut outcomes = Vec::new();
         for names in names.chunks(install::MAX_PACKAGES) {
-            of_packages
-                .push(install::remove_packages(&self.root, names, install::TIME_LIMIT).await);
+            outcomes.push(match format {
+                Format::Deb => {
+                    install::remove_packages(&self.root, names, install::TIME_LIMIT).await
+                }
+                Format::Rpm => install::rpm::remove(&self.root, names, install::TIME_LIMIT).await,
+            });
         }
-        let of_packages = together(of_packages);
-        let mut outcomes = Vec::with_capacity(fetched.len());
-        for one in fetched {
-            let outcome = match (&of_packages, one.revision.has_packages()) {
-                (Some(outcome), true) => outcome.clone(),
-                _ => self.vendor(&one, |installer| &installer.remove).await,
-            };
-            outcomes.push((one, outcome));
-        }
-        self.finish().await;
-        Ok(outcomes)
+        together(outcomes)
     }
 
     /// What became of each revision that was to go, by detection.

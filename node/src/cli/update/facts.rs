@@ -1,6 +1,7 @@
 //! What a vendor states of a revision beyond its files, in JSON and for people.
 
 use patchmesh_proto::wire;
+use patchmesh_topology::revision::InstallerKind;
 use serde::Serialize;
 
 use crate::cli::answer;
@@ -32,6 +33,7 @@ struct Detection {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 struct Installer {
+    kind: &'static str,
     install: Vec<String>,
     remove: Vec<String>,
     success: Vec<i32>,
@@ -71,7 +73,12 @@ impl From<wire::Facts> for Facts {
 
 impl From<wire::Installer> for Installer {
     fn from(one: wire::Installer) -> Self {
+        let kind = match one.kind() {
+            wire::InstallerKind::Unspecified => InstallerKind::Command,
+            wire::InstallerKind::Rpm => InstallerKind::Rpm,
+        };
         Self {
+            kind: kind.as_str(),
             install: one.install,
             remove: one.remove,
             success: one.success,
@@ -98,6 +105,7 @@ impl Facts {
             ("articles", list(&self.articles)),
             ("supersedes", list(&self.supersedes)),
             ("needs", list(&self.prerequisites)),
+            ("installer", installer.map(|one| one.kind.to_owned())),
             ("install", installer.and_then(|one| call(&one.install))),
             ("remove", installer.and_then(|one| call(&one.remove))),
             ("applies", self.detection.as_ref().and_then(|one| one.applies.clone())),

@@ -86,7 +86,7 @@ impl Case<'_> {
                 is_bound: true,
             })
             .collect();
-        let may_bring = |payload: &Payload| !unwanted.has(payload);
+        let may_bring = |payload: &Payload| !unwanted.has(Format::Deb, payload);
         let (choices, order) = choose(&candidates, &self.machine, &may_bring);
         look(&choices, &order)
     }

@@ -7,7 +7,7 @@ use patchmesh_topology::digest::Sha256;
 use patchmesh_topology::name::SourceName;
 use patchmesh_topology::node::UnknownWord;
 use patchmesh_topology::revision::{
-    Facts, Installer, Payload, Reboot, Reference, RevisionId, UpdateId,
+    Facts, Installer, InstallerKind, Payload, Reboot, Reference, RevisionId, UpdateId,
 };
 use patchmesh_topology::view::is_inner_path;
 use toml::de::DeTable;
@@ -146,8 +146,13 @@ fn entry(
     if tables.is_empty() {
         notes.fault(line, "[[revision]] has no file", "add a [[revision.payload]]");
     }
+    let is_rpm = facts.installer.as_ref().is_some_and(|one| one.kind == InstallerKind::Rpm);
+    if is_rpm && facts.detection.is_some() {
+        let what = "[revision.detection] is not for packages of rpm";
+        notes.fault(line, what, "leave it out: their versions tell");
+    }
     for table in tables {
-        let file = file(table, id.as_ref(), notes);
+        let file = file(table, id.as_ref(), is_rpm, notes);
         if let Some(file) = &file {
             check_stated(file, &architectures, &facts.languages, notes);
         }
@@ -306,6 +311,7 @@ fn installer(fields: &mut Fields<'_, '_>, notes: &mut Notes) -> Option<Installer
         texts.into_iter().map(|(_, text)| text.to_owned()).collect()
     };
     let installer = Installer {
+        kind: word(&mut fields, "kind", notes).unwrap_or(InstallerKind::Command),
         install: arguments(&mut fields, "install", notes),
         remove: arguments(&mut fields, "remove", notes),
         success: fields.numbers(notes, "success"),
@@ -313,7 +319,13 @@ fn installer(fields: &mut Fields<'_, '_>, notes: &mut Notes) -> Option<Installer
         retry: fields.numbers(notes, "retry"),
         time_limit: time_limit(&mut fields, notes),
     };
-    if installer.install.is_empty() {
+    let bare = Installer { kind: installer.kind, ..Installer::default() };
+    if installer.kind == InstallerKind::Rpm {
+        if installer != bare {
+            let what = "[revision.installer] of the kind rpm says how it is called";
+            notes.fault(fields.line, what, "leave all but the kind out: rpm is called by itself");
+        }
+    } else if installer.install.is_empty() {
         let remedy = "add `install = [\"PROGRAM\", \"{payload}\", …]`, or leave the installer out";
         notes.fault(fields.line, "[revision.installer] has no install", remedy);
     }
@@ -354,7 +366,12 @@ fn time_limit(fields: &mut Fields<'_, '_>, notes: &mut Notes) -> Option<SignedDu
     }
 }
 
-fn file(mut fields: Fields<'_, '_>, id: Option<&RevisionId>, notes: &mut Notes) -> Option<File> {
+fn file(
+    mut fields: Fields<'_, '_>,
+    id: Option<&RevisionId>,
+    is_rpm: bool,
+    notes: &mut Notes,
+) -> Option<File> {
     let line = fields.line;
     let filename = filename(&mut fields, notes);
     let sha256 = fields.required_text(notes, "sha256", MAX_WORD).and_then(|(line, text)| {
@@ -376,13 +393,15 @@ fn file(mut fields: Fields<'_, '_>, id: Option<&RevisionId>, notes: &mut Notes) 
         None | Some((_, "")) => String::new(),
         Some((line, text)) => tag(line, text, notes)?,
     };
-    fields.finish(notes);
     let id = id?;
+    let own = (id.update.name.clone(), id.version.clone());
+    let (package, version) = if is_rpm { rpm(&mut fields, own, notes)? } else { own };
+    fields.finish(notes);
     Some(File {
         line,
         payload: Payload {
-            package: id.update.name.clone(),
-            version: id.version.clone(),
+            package,
+            version,
             architecture: architecture.to_owned(),
             component: String::new(),
             filename: filename?,
@@ -392,6 +411,29 @@ fn file(mut fields: Fields<'_, '_>, id: Option<&RevisionId>, notes: &mut Notes) 
             language,
         },
     })
+}
+
+/// Name and version of a package of rpm, as its header has them; those of the revision
+/// where the file states none.
+fn rpm(
+    fields: &mut Fields<'_, '_>,
+    own: (String, String),
+    notes: &mut Notes,
+) -> Option<(String, String)> {
+    let package = fields.text(notes, "package", MAX_WORD).map_or(own.0, |(_, text)| text.into());
+    let stated = fields.text(notes, "version", MAX_WORD);
+    let (line, version) = stated.map_or((fields.line, own.1), |(line, text)| (line, text.into()));
+    let parts: Vec<&str> = version.split('-').collect();
+    if let [version, release] = parts[..]
+        && !version.is_empty()
+        && !release.is_empty()
+    {
+        return Some((package, format!("{version}-{release}")));
+    }
+    let what = format!("{version:?} is no version of an RPM package");
+    let remedy = "write VERSION-RELEASE or EPOCH:VERSION-RELEASE, as `rpm -qp FILE` says";
+    notes.fault(line, what, remedy);
+    None
 }
 
 fn filename(fields: &mut Fields<'_, '_>, notes: &mut Notes) -> Option<String> {

@@ -272,3 +272,24 @@ proptest::proptest! {
         }
     }
 }
+
+#[tokio::test]
+async fn packages_of_rpm_say_what_they_are_and_no_more() {
+    let rpm = |version: &str, more: &str| {
+        let lines = format!("[revision.installer]\nkind = \"rpm\"\n{more}");
+        manifest(&[revision("app", version, &lines)])
+    };
+    let fault = only(&rpm("1-1", "install = [\"x\"]")).await;
+    assert!(fault.contains("of the kind rpm says how it is called; leave all but"), "{fault}");
+    let fault = only(&rpm("1-1", "[revision.detection]\ninstalled = 'rpm app'")).await;
+    assert!(fault.contains("is not for packages of rpm; leave it out"), "{fault}");
+    for version in ["1", "1-", "-1", "1-2-3"] {
+        let fault = only(&rpm(version, "")).await;
+        assert!(
+            fault.contains("is no version of an RPM package; write VERSION-RELEASE"),
+            "{fault}"
+        );
+    }
+    let fault = only(&rpm("1-1", "").replace("kind = \"rpm\"", "kind = \"msi\"")).await;
+    assert!(fault.contains("\"msi\" is not a kind of installer"), "{fault}");
+}

@@ -1,6 +1,7 @@
 //! What a good folder yields.
 
-use patchmesh_topology::revision::{Classification, Reboot, Severity};
+use patchmesh_topology::applicability::inventory::Format;
+use patchmesh_topology::revision::{Classification, Reboot, Revision, Severity};
 
 use super::*;
 use crate::source::files::template;
@@ -189,4 +190,23 @@ async fn everything_commented_out_in_a_template_can_be_used() {
     vendor.release(&format!("{head}[[revision]]{used}"));
     let revisions = vendor.revisions().await;
     assert!(revisions[0].facts.installer.is_some() && !revisions[0].facts.products.is_empty());
+}
+
+#[tokio::test]
+async fn packages_of_rpm_are_named_by_their_files_or_else_by_their_revision() {
+    let lines = "[revision.installer]\nkind = \"rpm\"";
+    let text = manifest(&[revision("app", "2-1.el9", lines)]);
+    let vendor = Vendor::new(&text);
+    assert_eq!(vendor.check(), Vec::<String>::new());
+    let plain = &vendor.revisions().await[0];
+    assert_eq!(plain.format(), Some(Format::Rpm));
+    let named = |revision: &Revision| {
+        let payload = &revision.payloads[0];
+        (payload.package.clone(), payload.version.clone())
+    };
+    assert_eq!(named(plain), ("app".to_owned(), "2-1.el9".to_owned()));
+    let own = "\npackage = \"app-server\"\nversion = \"1:2-3\"\nlength = 12";
+    let stated = Vendor::new(&text.replace("\nlength = 12", own));
+    assert_eq!(stated.check(), Vec::<String>::new());
+    assert_eq!(named(&stated.revisions().await[0]), ("app-server".to_owned(), "1:2-3".to_owned()));
 }
