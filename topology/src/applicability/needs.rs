@@ -131,8 +131,9 @@ impl<'a, 'c> Needs<'a, 'c> {
     fn keeper(&self, clause: &str, but: &RevisionId) -> Option<&'a RevisionId> {
         let clauses = relation::parse(clause, self.native()).ok()?;
         clauses.iter().flatten().find_map(|one| {
-            let mut named = self.by_name().get(one.name).map(|number| self.shelf()[number]);
-            let found = named.find(|(_, payload)| one.takes(&payload.version))?;
+            let named = self.by_name().get(one.name).map(|number| self.shelf()[number]);
+            // The first of the candidates, which comes last.
+            let found = named.filter(|(_, payload)| one.takes(&payload.version)).last()?;
             let id = &self.candidates[found.0].entry.revision.id;
             (id != but).then_some(id)
         })

@@ -290,6 +290,6 @@ async fn packages_of_rpm_say_what_they_are_and_no_more() {
             "{fault}"
         );
     }
-    let fault = only(&rpm("1-1", "").replace("kind = \"rpm\"", "kind = \"msi\"")).await;
+    let fault = only(&rpm("1-1", "install = [\"x\"]").replace("\"rpm\"", "\"msi\"")).await;
     assert!(fault.contains("\"msi\" is not a kind of installer"), "{fault}");
 }
