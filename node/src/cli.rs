@@ -46,6 +46,7 @@ mod nodes;
 mod pending;
 pub(crate) mod progress;
 mod promote;
+mod reboot_lock;
 #[cfg(test)]
 mod reference;
 mod remote;
@@ -195,6 +196,9 @@ pub(crate) enum Command {
     /// Plans that open approvals wave by wave
     #[command(subcommand)]
     Rollout(rollout::Rollout),
+    /// Machines that restart, so many of a group at once
+    #[command(subcommand)]
+    RebootLock(reboot_lock::RebootLock),
     /// What a site holds back
     #[command(subcommand)]
     Brake(brake::Brake),
@@ -386,6 +390,7 @@ async fn dispatch(context: &Context, command: Command) -> anyhow::Result<()> {
         Command::Lab(command) => command.run(context).await,
         Command::Link(command) => command.run(context).await,
         Command::Network(command) => command.run(context).await,
+        Command::RebootLock(command) => command.run(context).await,
         Command::Machine(command) => command.run(context).await,
         Command::Agent(command) => command.run(context.output).await,
         Command::Report(command) => command.run(context).await,

@@ -7,6 +7,7 @@
 //! /content/blake3/HEX, /content/sha256/HEX
 //! /keys/STAGE.asc, /ca.pem, /
 //! /wutrack.bin?…                status of clients of the predecessor, see [`legacy()`]
+//! /v1/pre-reboot, /v1/steady-state   for machines, see [`fleet_lock()`]
 //! ```
 //!
 //! They need no certificate, since all that they serve proves itself; what is
@@ -20,6 +21,7 @@
 //! one request sees one snapshot; a body is whole or the connection breaks.
 
 mod conditional;
+mod fleet_lock;
 mod legacy;
 mod path;
 mod refusal;
@@ -40,6 +42,7 @@ use refusal::Refusal;
 
 use crate::identity::peer::Peer;
 
+pub use fleet_lock::route as fleet_lock;
 pub use legacy::route as legacy;
 pub use served::{BlobRead, ByteStream, Served, Snapshot, Stored, Unavailable};
 

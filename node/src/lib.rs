@@ -45,6 +45,8 @@ pub mod primary;
 #[cfg(feature = "server")]
 pub mod quarantine;
 #[cfg(feature = "server")]
+pub mod reboots;
+#[cfg(feature = "server")]
 pub mod replicate;
 #[cfg(feature = "server")]
 pub mod reports;

@@ -17,6 +17,7 @@ pub mod parents;
 pub mod people;
 pub mod plans;
 pub mod policies;
+pub mod reboot_locks;
 pub mod reports;
 pub mod rights;
 pub mod roles;

@@ -13,6 +13,7 @@ pub mod tree;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::num::NonZeroU16;
 use std::str::FromStr;
 
 use crate::digest::Sha256;
@@ -229,6 +230,8 @@ pub struct Group {
     pub baseline: Option<BaselineName>,
     /// Who answers for its machines, in words; empty: nobody is named.
     pub owner: String,
+    /// How many of its machines restart at once at one node; `None`: any number.
+    pub reboot_slots: Option<NonZeroU16>,
 }
 
 /// The tree and the groups: what the `mesh` role signs.

@@ -1,5 +1,7 @@
 //! When a machine restarts that has to.
 
+pub mod slots;
+
 use std::fmt;
 use std::str::FromStr;
 

@@ -1,5 +1,7 @@
 //! The one connection to a node: gRPC, and HTTPS for what is open to all.
 
+pub mod fleet_lock;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -79,6 +81,14 @@ pub enum Error {
         path: String,
         /// The bound.
         most: u64,
+    },
+    /// No slot to restart.
+    #[error("{node} says: {why}")]
+    NoSlot {
+        /// Who.
+        node: NodeName,
+        /// Its words.
+        why: String,
     },
     /// A gRPC answer.
     #[error("{url} refused: {why}")]

@@ -39,6 +39,7 @@ mod fetch;
 mod install;
 mod reboot;
 mod remove;
+mod slot;
 mod whom;
 
 pub use install::Hooks;
@@ -284,10 +285,13 @@ impl Agent {
             }
         }
         self.memory.install_mode = chain.mode.to_string();
+        self.memory.reboot_slots =
+            chain.mesh.group(&self.group).and_then(|group| group.reboot_slots);
         self.remember(&done, &site, after)?;
         if done.cut_off.is_none() {
             done.reported = self.tell(&site, after).await?;
             self.fetch_ahead(&items).await?;
+            self.give_slot_back().await?;
         }
         Ok(done)
     }

@@ -7,6 +7,7 @@
 //! documents/    signed documents by digest
 //! downloads/    payloads, whole or in part
 //! queue/        events that no node is known to hold
+//! reboot-slot.json   the slot that a node was asked for to restart
 //! memory.json   what was tried and told, and how things stood last
 //! lock          held by the one agent that runs
 //! work          held by the process whose round is under way
@@ -14,6 +15,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
+use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -107,6 +109,9 @@ pub struct Memory {
     /// Its own node, where that is not the one that it joined at: it is nearer.
     #[serde(default)]
     pub home: Option<KnownNode>,
+    /// How many of its group restart at once, where that was limited then.
+    #[serde(default)]
+    pub reboot_slots: Option<NonZeroU16>,
     /// Who stands in where its own node is not reached, in this order.
     #[serde(default)]
     pub stand_ins: Vec<KnownNode>,
@@ -140,6 +145,17 @@ pub struct KnownNode {
     pub node: String,
     /// Where it is.
     pub url: String,
+}
+
+/// A slot that a node was asked for, so that the machine may restart.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RebootSlot {
+    /// The node.
+    pub node: KnownNode,
+    /// The boot of then.
+    pub boot: Option<String>,
+    /// Whether it was given for a restart that comes.
+    pub is_restarting: bool,
 }
 
 /// A restart that is due.
@@ -323,6 +339,22 @@ impl State {
     /// A failing disk.
     pub fn save_memory(&self, memory: &Memory) -> Result<(), Error> {
         self.write("memory.json", memory)
+    }
+
+    /// The slot that a node was asked for and that is not given back.
+    ///
+    /// # Errors
+    /// A file that cannot be used.
+    pub fn reboot_slot(&self) -> Result<Option<RebootSlot>, Error> {
+        Ok(self.read::<Option<RebootSlot>>("reboot-slot.json")?.flatten())
+    }
+
+    /// Keeps that slot.
+    ///
+    /// # Errors
+    /// A failing disk.
+    pub fn save_reboot_slot(&self, slot: Option<&RebootSlot>) -> Result<(), Error> {
+        self.write("reboot-slot.json", &slot)
     }
 
     fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, Error> {

@@ -22,6 +22,7 @@ use patchmesh_proto::admin::parents_client::ParentsClient;
 use patchmesh_proto::admin::people_client::PeopleClient;
 use patchmesh_proto::admin::plans_client::PlansClient;
 use patchmesh_proto::admin::policies_client::PoliciesClient;
+use patchmesh_proto::admin::reboot_locks_client::RebootLocksClient;
 use patchmesh_proto::admin::roles_client::RolesClient;
 use patchmesh_proto::admin::rollouts_client::RolloutsClient;
 use patchmesh_proto::admin::signatures_client::SignaturesClient;
@@ -229,6 +230,14 @@ pub(crate) fn links(
     target: &Target,
 ) -> anyhow::Result<LinksClient<InterceptedService<Channel, Deadline>>> {
     Ok(LinksClient::with_interceptor(channel(target)?, Deadline))
+}
+
+/// A client for slots of machines that restart.
+pub(crate) fn reboot_locks(
+    target: &Target,
+) -> anyhow::Result<RebootLocksClient<InterceptedService<Channel, Deadline>>> {
+    Ok(RebootLocksClient::with_interceptor(channel(target)?, Deadline)
+        .max_decoding_message_size(MAX_ANSWER_BYTES))
 }
 
 /// A client for networks.

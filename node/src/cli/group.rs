@@ -1,5 +1,7 @@
 //! `patchmesh group`: classes of machines.
 
+use std::num::NonZeroU16;
+
 use clap::{Args, Subcommand};
 use patchmesh_proto::{admin, wire};
 use patchmesh_topology::name::{BaselineName, GroupName};
@@ -29,7 +31,7 @@ Example:
 
 JSON:
   {\"groups\": [{\"name\", \"stage\", \"install_mode\", \"baseline\" or null, \"baseline_packages\",
-   \"owner\" or null, \"decisions\", \"withheld\"}]}")]
+   \"owner\" or null, \"reboot_slots\" or null, \"decisions\", \"withheld\"}]}")]
 pub(crate) struct List {}
 
 /// Add a group
@@ -57,6 +59,9 @@ pub(crate) struct Add {
     /// Who answers for its machines
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     owner: String,
+    /// How many of its machines restart at once at one node [default: any number]
+    #[arg(long, value_name = "COUNT")]
+    reboot_slots: Option<NonZeroU16>,
 }
 
 /// Change a group
@@ -69,6 +74,7 @@ Examples:
   patchmesh group set servers --baseline bookworm
   patchmesh group set servers --no-baseline
   patchmesh group set servers --owner 'infrastructure, Ada Byron'
+  patchmesh group set servers --reboot-slots 2
 
 JSON:
   {\"group\", \"generation\"}")]
@@ -90,6 +96,12 @@ pub(crate) struct Set {
     /// Who answers for its machines; empty: nobody is named
     #[arg(long, value_name = "TEXT")]
     owner: Option<String>,
+    /// How many of its machines restart at once at one node
+    #[arg(long, value_name = "COUNT")]
+    reboot_slots: Option<NonZeroU16>,
+    /// Let any number of its machines restart at once
+    #[arg(long, conflicts_with = "reboot_slots")]
+    no_reboot_slots: bool,
 }
 
 /// Remove a group that no decision names
@@ -121,6 +133,7 @@ struct Row {
     baseline: Option<String>,
     baseline_packages: u64,
     owner: Option<String>,
+    reboot_slots: Option<u32>,
     decisions: u64,
     withheld: u64,
 }
@@ -153,6 +166,7 @@ impl From<admin::GroupRow> for Row {
             baseline: answer::some(group.baseline),
             baseline_packages: row.baseline_packages,
             owner: answer::some(group.owner),
+            reboot_slots: (group.reboot_slots > 0).then_some(group.reboot_slots),
             decisions: row.decisions,
             withheld: row.withheld,
         }
@@ -162,7 +176,16 @@ impl From<admin::GroupRow> for Row {
 impl Answer for Groups {
     fn text(&self) -> String {
         table(
-            ["group", "stage", "install mode", "baseline", "owner", "decisions", "withheld"],
+            [
+                "group",
+                "stage",
+                "install mode",
+                "baseline",
+                "owner",
+                "restart at once",
+                "decisions",
+                "withheld",
+            ],
             self.groups.iter().map(|row| {
                 let (baseline, withheld) = match &row.baseline {
                     None => ("none".to_owned(), "not checked".to_owned()),
@@ -177,6 +200,7 @@ impl Answer for Groups {
                     row.install_mode.to_owned(),
                     baseline,
                     answer::or_dash(row.owner.as_deref()),
+                    row.reboot_slots.map_or_else(|| "any".to_owned(), |most| most.to_string()),
                     row.decisions.to_string(),
                     withheld,
                 ]
@@ -215,6 +239,7 @@ impl Add {
             install_mode: mode(self.install_mode),
             baseline: self.baseline.map(|name| name.to_string()).unwrap_or_default(),
             owner: self.owner,
+            reboot_slots: self.reboot_slots.map_or(0, |most| most.get().into()),
         };
         let request = admin::AddGroupRequest { group: Some(group) };
         let response = context.policies()?.add_group(request).await.map_err(grpc::failure)?;
@@ -235,6 +260,10 @@ impl Set {
             install_mode: self.install_mode.map_or(0, mode),
             baseline,
             owner: self.owner,
+            reboot_slots: match self.no_reboot_slots {
+                true => Some(0),
+                false => self.reboot_slots.map(|most| most.get().into()),
+            },
         };
         let response = context.policies()?.set_group(request).await.map_err(grpc::failure)?;
         let generation = response.into_inner().generation;

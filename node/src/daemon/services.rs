@@ -19,6 +19,7 @@ use patchmesh_proto::admin::parents_server::ParentsServer;
 use patchmesh_proto::admin::people_server::PeopleServer;
 use patchmesh_proto::admin::plans_server::PlansServer;
 use patchmesh_proto::admin::policies_server::PoliciesServer;
+use patchmesh_proto::admin::reboot_locks_server::RebootLocksServer;
 use patchmesh_proto::admin::roles_server::RolesServer;
 use patchmesh_proto::admin::rollouts_server::RolloutsServer;
 use patchmesh_proto::admin::signatures_server::SignaturesServer;
@@ -56,6 +57,7 @@ use crate::identity::tls::Credentials;
 use crate::inventories::Inventories;
 use crate::legacy::Legacy;
 use crate::primary::vendors::Vendors;
+use crate::reboots::Reboots;
 use crate::replicate::follow::Follower;
 use crate::replicate::history::History;
 use crate::replicate::own::OwnStatus;
@@ -70,7 +72,7 @@ use crate::rpc::context::Context;
 use crate::rpc::rights::Guard;
 use crate::rpc::{
     admin, alerts, assessments, backup, brakes, compliance, lab, links, machines, networks,
-    parents, people, plans, policies, reports, roles, rollouts, signatures, standbys,
+    parents, people, plans, policies, reboot_locks, reports, roles, rollouts, signatures, standbys,
     subscriptions,
 };
 use crate::scrub;
@@ -135,6 +137,7 @@ impl Parts {
         let (brakes, below) = (Brakes::open(&store)?, Below::open(&store)?);
         let awaited = watch::Sender::default();
         let (legacy, inventories) = (Legacy::open(&store)?, Inventories::new(&store));
+        let reboots = Reboots::open(&store)?;
         let own = OwnStatus::new(
             name.clone(),
             current.clone(),
@@ -304,6 +307,7 @@ impl Parts {
             brakes,
             below,
             inventories,
+            reboots,
             legacy,
             alerts,
             scrub,
@@ -369,7 +373,10 @@ impl Parts {
     /// Everything: gRPC and the open routes.
     pub(super) async fn router(&self) -> Result<Router, Error> {
         let quarantine = compliance::quarantine::route(self.standing.clone(), self.guard());
-        Ok(self.services().await?.merge(self.open_routes()).merge(quarantine))
+        let context = &self.context;
+        let locks = http::fleet_lock(context.reboots.clone(), context.current.clone());
+        let routes = self.services().await?.merge(self.open_routes());
+        Ok(routes.merge(quarantine).merge(locks))
     }
 
     fn guard(&self) -> Guard {
@@ -434,6 +441,7 @@ impl Parts {
             .add_service(BrakesServer::new(brakes::Service::new(context.clone())))
             .add_service(AlertsServer::new(alerts::Service::new(context.clone())))
             .add_service(LinksServer::new(links::Service::new(context.clone())))
+            .add_service(RebootLocksServer::new(reboot_locks::Service::new(context.clone())))
             .add_service(NetworksServer::new(networks::Service::new(context.clone())))
             .add_service(MachinesServer::new(machines::Service::new(context.clone())))
             .add_service(

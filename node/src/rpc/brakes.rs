@@ -12,7 +12,7 @@ use patchmesh_topology::rollout::brake::ask::{self, Ask, Asks, Refused, Whom, as
 use tonic::{Code, Request, Response, Status};
 
 use super::context::Context;
-use super::rights::check_site;
+use super::reboot_locks::check_own_site;
 use super::rollouts;
 use super::status::{Refusal, field, internal};
 use crate::brakes::Error;
@@ -33,12 +33,7 @@ impl Service {
 
     /// Refuses who does not administer this node's site.
     fn check<T>(&self, request: &Request<T>) -> Result<(), Status> {
-        let peer = Peer::of(request);
-        let mesh = &self.node.generation().mesh;
-        match mesh.node(&self.node.name) {
-            Some(own) => check_site(mesh, &peer, &own.site),
-            None => Err(Status::failed_precondition("this node is no member of the mesh")),
-        }
+        check_own_site(&self.node, &Peer::of(request))
     }
 
     fn list(&self) -> Vec<wire::NodeBrake> {

@@ -22,6 +22,7 @@ use crate::primary::planned::Plans;
 use crate::primary::publisher::Publisher;
 use crate::primary::rollouts::Rollouts;
 use crate::primary::sources::Sources;
+use crate::reboots::Reboots;
 use crate::replicate::history::History;
 use crate::replicate::own::OwnStatus;
 use crate::replicate::status::Statuses;
@@ -53,6 +54,8 @@ pub struct Context {
     pub below: Below,
     /// What is on the machines that report here.
     pub inventories: Inventories,
+    /// Which of its machines may restart.
+    pub reboots: Reboots,
     /// What clients of the predecessor sent here.
     pub legacy: Legacy,
     /// What is wrong at this node.

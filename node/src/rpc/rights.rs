@@ -185,6 +185,8 @@ const RIGHTS: &[(&str, Right)] = &[
     ("/patchmesh.admin.v1.Networks/RemoveNetwork", Right::Administer),
     ("/patchmesh.admin.v1.Networks/ListNetworks", Right::Read),
     // The service checks besides that this node's site is theirs.
+    ("/patchmesh.admin.v1.RebootLocks/ListRebootSlots", Right::Read),
+    ("/patchmesh.admin.v1.RebootLocks/ReleaseRebootSlot", Right::Sites),
     ("/patchmesh.admin.v1.Brakes/PullBrake", Right::Sites),
     ("/patchmesh.admin.v1.Brakes/ReleaseBrake", Right::Sites),
     ("/patchmesh.admin.v1.Brakes/ListBrakes", Right::Read),

@@ -94,6 +94,8 @@ pub enum Tag {
     LegacyStatus = 45,
     /// When sites came to the content of rollouts.
     ContentArrival = 46,
+    /// Slots of machines that restart.
+    RebootSlot = 49,
 }
 
 impl Tag {
@@ -138,6 +140,7 @@ impl Tag {
             Self::MachineInventory => "machine-inventory",
             Self::MachineWord => "machine-word",
             Self::LegacyStatus => "legacy-status",
+            Self::RebootSlot => "reboot-slot",
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The tree of nodes and the groups.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU16;
 
 use patchmesh_topology::name::NodeName;
 use patchmesh_topology::node::{Group, InstallMode, Membership, Mesh, Node, Role, Stage};
@@ -164,6 +165,7 @@ impl TryFrom<wire::Group> for Group {
                 .transpose()
                 .at("baseline")?,
             owner: value.owner,
+            reboot_slots: reboot_slots(value.reboot_slots).at("reboot_slots")?,
         })
     }
 }
@@ -176,8 +178,17 @@ impl From<&Group> for wire::Group {
             install_mode: wire::InstallMode::from(group.install_mode).into(),
             baseline: group.baseline.as_ref().map(ToString::to_string).unwrap_or_default(),
             owner: group.owner.clone(),
+            reboot_slots: group.reboot_slots.map_or(0, |most| most.get().into()),
         }
     }
+}
+
+/// How many machines of a group restart at once, from a field's number; 0 is any.
+///
+/// # Errors
+/// It is too great.
+pub fn reboot_slots(value: u32) -> Result<Option<NonZeroU16>, Error> {
+    Ok(NonZeroU16::new(u16::try_from(value).map_err(|_| Fault::Range)?))
 }
 
 fn standbys(names: Vec<String>) -> Result<BTreeSet<NodeName>, Error> {

@@ -95,7 +95,14 @@ impl World {
         for name in GROUPS {
             let name: GroupName = name.parse()?;
             let (install_mode, owner) = (InstallMode::Automatic, String::new());
-            let group = Group { name: name.clone(), stage, install_mode, baseline: None, owner };
+            let group = Group {
+                name: name.clone(),
+                stage,
+                install_mode,
+                baseline: None,
+                owner,
+                reboot_slots: None,
+            };
             world.groups.insert(name, group);
         }
         let open = Progress::Open { since: now - SignedDuration::from_hours(48) };

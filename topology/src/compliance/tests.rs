@@ -72,6 +72,7 @@ impl World {
                 stage,
                 install_mode,
                 baseline: None,
+                reboot_slots: None,
                 owner: String::new(),
             },
         )];

@@ -3,6 +3,8 @@
 //! A group's stage is part of every decision on it, so it changes only while
 //! no decision names the group; the same holds for removing it.
 
+use std::num::NonZeroU16;
+
 use super::{Group, InstallMode, Mesh, Stage, tree};
 use crate::name::{BaselineName, GroupName};
 
@@ -64,6 +66,8 @@ pub struct Change {
     pub baseline: Option<Option<BaselineName>>,
     /// Another owner; empty: none.
     pub owner: Option<String>,
+    /// Another number of machines that restart at once, or any.
+    pub reboot_slots: Option<Option<NonZeroU16>>,
 }
 
 impl Mesh {
@@ -104,6 +108,7 @@ impl Mesh {
         group.install_mode = change.install_mode.unwrap_or(group.install_mode);
         group.baseline = change.baseline.unwrap_or(group.baseline);
         group.owner = change.owner.unwrap_or(group.owner);
+        group.reboot_slots = change.reboot_slots.unwrap_or(group.reboot_slots);
         self.with_group(group, has_baseline)
     }
 
@@ -185,6 +190,12 @@ mod tests {
         assert_eq!(mesh.groups[&name].owner, "ada");
         let garbled = mesh.set_group(&name, owner("a\u{1b}b"), 9, |_| true);
         assert!(matches!(garbled, Err(Rejection::Invalid(tree::Error::Owner(_)))), "{garbled:?}");
+        let slots =
+            |most| Change { reboot_slots: Some(NonZeroU16::new(most)), ..Change::default() };
+        let mesh = mesh.set_group(&name, slots(2), 9, |_| true).expect("changed");
+        assert_eq!(mesh.groups[&name].reboot_slots, NonZeroU16::new(2));
+        let free = mesh.set_group(&name, slots(0), 9, |_| true).expect("changed");
+        assert_eq!(free.groups[&name].reboot_slots, None);
         let none = Change { baseline: Some(None), ..Change::default() };
         let mesh = mesh.set_group(&name, none, 9, |_| true).expect("changed");
         assert_eq!(mesh.groups[&name].baseline, None);

@@ -255,7 +255,14 @@ pub fn default_groups() -> BTreeMap<GroupName, Group> {
         let name: GroupName = name.parse().ok()?;
         Some((
             name.clone(),
-            Group { name, stage, install_mode, baseline: None, owner: String::new() },
+            Group {
+                name,
+                stage,
+                install_mode,
+                baseline: None,
+                owner: String::new(),
+                reboot_slots: None,
+            },
         ))
     })
     .collect()

@@ -8,6 +8,7 @@ use patchmesh_topology::reboot::Policy;
 use serde::{Deserialize, Serialize};
 
 use super::Folder;
+use crate::agent::round::Agent;
 use crate::agent::{install, inventory, state};
 use crate::terminal::exit::Exit;
 use crate::terminal::output::{Answer, Output};
@@ -18,7 +19,8 @@ const COMMAND: &str = "systemctl reboot";
 /// Restart this machine now, where that is due
 ///
 /// For somebody at the machine whom the agent asks (`agent run --reboot ask`), or
-/// who does not want to wait. Not while a round is under way.
+/// who does not want to wait. Not while a round is under way, nor where as many of the
+/// group restart as may at once.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
@@ -99,9 +101,18 @@ impl Restart {
         if due.boot.is_some() && inventory::boot(&due.root)? != due.boot {
             return Err(Exit::Refused.error("the restart has come; the next round looks after it"));
         }
+        let agent = Agent::open(state, due.root.clone())?;
+        if let Some(why) = agent.ask_for_slot().await? {
+            return Err(Exit::Refused.error(format!(
+                "only so many of this machine's group restart at once: {why}; try again, or see `patchmesh reboot-lock list` at its node"
+            )));
+        }
         let shown = Due { waits_for: String::new(), ..Due::from(&due) };
         output.print(&shown)?;
         let restarted = install::restart(command).await;
+        if restarted.is_err() {
+            agent.needs_no_slot()?;
+        }
         restarted.map_err(|said| Exit::Failed.error(format!("{command:?} {said}")))
     }
 }

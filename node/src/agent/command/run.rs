@@ -104,7 +104,7 @@ impl Run {
         let command = self.command.of(&self.root, self.reboot)?;
         if self.once {
             let mut ran = Ran::from(agent.round(&Asked::Nothing).await?);
-            let restarts = agent.plan_reboot(self.reboot)?;
+            let restarts = agent.plan_reboot(self.reboot)? && agent.has_slot().await?;
             ran.reboot = agent.reboot_due().map(Due::from);
             output.print(&ran)?;
             if restarts {
@@ -184,8 +184,8 @@ impl Run {
 
     async fn restart(&self, agent: &mut Agent, command: &str) -> Result<(), round::Error> {
         match agent.plan_reboot(self.reboot)? {
-            true => agent.reboot(command).await,
-            false => Ok(()),
+            true if agent.has_slot().await? => agent.reboot(command).await,
+            _ => Ok(()),
         }
     }
 

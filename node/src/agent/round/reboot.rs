@@ -140,6 +140,7 @@ impl Agent {
         let Err(said) = install::restart(command).await else { return Ok(()) };
         let why = format!("the command that restarts {said}");
         tracing::warn!(why, "this machine does not restart");
+        self.needs_no_slot()?;
         self.said_of_reboot(&why)
     }
 

@@ -73,6 +73,11 @@ pub(super) async fn set(
             Some(name) => Some(Some(name.parse().map_err(|error| field("baseline", &error))?)),
         },
         owner: request.owner,
+        reboot_slots: request
+            .reboot_slots
+            .map(convert::reboot_slots)
+            .transpose()
+            .map_err(|error| field("reboot_slots", &error))?,
     };
     let generation = change(node, move |draft| {
         let decisions = decisions(draft, &name);
