@@ -39,7 +39,7 @@ mod fetch;
 mod install;
 mod reboot;
 mod remove;
-mod slot;
+pub mod slot;
 mod whom;
 
 pub use install::Hooks;

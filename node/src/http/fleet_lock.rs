@@ -13,6 +13,7 @@
 
 use std::sync::Arc;
 
+use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
@@ -102,9 +103,9 @@ async fn pre_reboot(
     State(locks): State<Locks>,
     certificate: Option<Extension<Arc<Certificate>>>,
     headers: HeaderMap,
-    body: Bytes,
+    body: Result<Bytes, BytesRejection>,
 ) -> Result<StatusCode, Refusal> {
-    let (machine, group) = asks(certificate, &headers, &body)?;
+    let (machine, group) = asks(certificate, &headers, body)?;
     let mesh = locks.current.get().mesh.clone();
     let known = mesh.group(&group).ok_or_else(|| {
         let why = format!("this node's mesh document knows no group {group}");
@@ -118,9 +119,9 @@ async fn steady_state(
     State(locks): State<Locks>,
     certificate: Option<Extension<Arc<Certificate>>>,
     headers: HeaderMap,
-    body: Bytes,
+    body: Result<Bytes, BytesRejection>,
 ) -> Result<StatusCode, Refusal> {
-    let (machine, _) = asks(certificate, &headers, &body)?;
+    let (machine, _) = asks(certificate, &headers, body)?;
     locks.reboots.release(&machine).await.map_err(|error| failed(&error))?;
     Ok(StatusCode::OK)
 }
@@ -129,13 +130,16 @@ async fn steady_state(
 fn asks(
     certificate: Option<Extension<Arc<Certificate>>>,
     headers: &HeaderMap,
-    body: &[u8],
+    body: Result<Bytes, BytesRejection>,
 ) -> Result<(MachineName, GroupName), Refusal> {
     if headers.get(HEADER).is_none_or(|value| value != "true") {
         let why = format!("the header `{HEADER}: true` is missing");
         return Err(Refusal::new(StatusCode::BAD_REQUEST, "no_protocol", why));
     }
-    let asked: Asked = serde_json::from_slice(body).map_err(|error| {
+    let body = body.map_err(|rejection| {
+        Refusal::new(rejection.status(), "bad_request", rejection.body_text())
+    })?;
+    let asked: Asked = serde_json::from_slice(&body).map_err(|error| {
         let why =
             format!("the body is not {{\"client_params\":{{\"id\":…,\"group\":…}}}}: {error}");
         Refusal::new(StatusCode::BAD_REQUEST, "bad_request", why)

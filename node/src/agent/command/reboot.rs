@@ -8,7 +8,9 @@ use patchmesh_topology::reboot::Policy;
 use serde::{Deserialize, Serialize};
 
 use super::Folder;
-use crate::agent::round::Agent;
+use crate::agent::link::Link;
+use crate::agent::round::{self, slot};
+use crate::agent::state::State;
 use crate::agent::{install, inventory, state};
 use crate::terminal::exit::Exit;
 use crate::terminal::output::{Answer, Output};
@@ -89,6 +91,19 @@ impl Answer for Due {
     }
 }
 
+/// Why the machine gets no slot to restart, where its group has so many.
+async fn refusal(state: &State, due: &state::Reboot) -> Result<Option<String>, round::Error> {
+    let (memory, joined) = (state.memory()?, state.joined()?);
+    if memory.reboot_slots.is_none() {
+        return Ok(None);
+    }
+    let own = memory.home.unwrap_or_else(|| joined.at());
+    let node = own.node.parse().map_err(|_| round::Error::Name("node"))?;
+    let url = own.url.parse().map_err(|_| round::Error::Name("node_url"))?;
+    let home = Link::new(&state.identity()?, node, url)?;
+    slot::ask(state, &due.root, &home, &joined).await
+}
+
 impl Restart {
     pub(crate) async fn run(self, output: Output) -> anyhow::Result<()> {
         let state = self.folder.state();
@@ -101,8 +116,7 @@ impl Restart {
         if due.boot.is_some() && inventory::boot(&due.root)? != due.boot {
             return Err(Exit::Refused.error("the restart has come; the next round looks after it"));
         }
-        let agent = Agent::open(state, due.root.clone())?;
-        if let Some(why) = agent.ask_for_slot().await? {
+        if let Some(why) = refusal(&state, &due).await? {
             return Err(Exit::Refused.error(format!(
                 "only so many of this machine's group restart at once: {why}; try again, or see `patchmesh reboot-lock list` at its node"
             )));
@@ -111,7 +125,7 @@ impl Restart {
         output.print(&shown)?;
         let restarted = install::restart(command).await;
         if restarted.is_err() {
-            agent.needs_no_slot()?;
+            slot::is_not_needed(&state)?;
         }
         restarted.map_err(|said| Exit::Failed.error(format!("{command:?} {said}")))
     }

@@ -2,7 +2,6 @@
 
 use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
-use patchmesh_topology::name::{GroupName, MachineName};
 use serde::Deserialize;
 use tokio::time::timeout;
 use tonic::Status;
@@ -44,15 +43,9 @@ impl Link {
     ///
     /// # Errors
     /// The node cannot be reached, or [`Error::NoSlot`].
-    pub async fn fleet_lock(
-        &self,
-        step: Step,
-        machine: &MachineName,
-        group: &GroupName,
-    ) -> Result<(), Error> {
+    pub async fn fleet_lock(&self, step: Step, machine: &str, group: &str) -> Result<(), Error> {
         let unreachable = |why: String| Error::Unreachable { url: self.url.to_string(), why };
-        let params =
-            serde_json::json!({"client_params": {"id": machine.as_str(), "group": group.as_str()}});
+        let params = serde_json::json!({"client_params": {"id": machine, "group": group}});
         let request = Request::post(step.path())
             .header("fleet-lock-protocol", "true")
             .header(header::CONTENT_TYPE, "application/json")

@@ -12,7 +12,7 @@ use patchmesh_topology::reboot::Policy;
 use patchmesh_topology::revision::RevisionId;
 use patchmesh_topology::tally::{Outcome, Phase};
 
-use super::{Agent, Done, Error};
+use super::{Agent, Done, Error, slot};
 use crate::agent::chain::Chain;
 use crate::agent::install;
 use crate::agent::inventory;
@@ -140,7 +140,7 @@ impl Agent {
         let Err(said) = install::restart(command).await else { return Ok(()) };
         let why = format!("the command that restarts {said}");
         tracing::warn!(why, "this machine does not restart");
-        self.needs_no_slot()?;
+        slot::is_not_needed(&self.state)?;
         self.said_of_reboot(&why)
     }
 

@@ -151,7 +151,7 @@ impl Agent {
     }
 
     /// To another node; the connection of the round before goes on.
-    fn link_to(&self, known: &KnownNode) -> Result<Link, Error> {
+    pub(super) fn link_to(&self, known: &KnownNode) -> Result<Link, Error> {
         if let Some(link) = self.stand_in.as_ref().filter(|link| link.leads_to(known)) {
             return Ok(link.clone());
         }
