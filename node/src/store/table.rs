@@ -95,7 +95,7 @@ pub enum Tag {
     /// When sites came to the content of rollouts.
     ContentArrival = 46,
     /// Slots of machines that restart.
-    RebootSlot = 49,
+    RebootSlot = 51,
 }
 
 impl Tag {
