@@ -12,7 +12,6 @@ use patchmesh_topology::rollout::brake::ask::{self, Ask, Asks, Refused, Whom, as
 use tonic::{Code, Request, Response, Status};
 
 use super::context::Context;
-use super::reboot_locks::check_own_site;
 use super::rollouts;
 use super::status::{Refusal, field, internal};
 use crate::brakes::Error;
@@ -33,7 +32,7 @@ impl Service {
 
     /// Refuses who does not administer this node's site.
     fn check<T>(&self, request: &Request<T>) -> Result<(), Status> {
-        check_own_site(&self.node, &Peer::of(request))
+        self.node.check_own_site(&Peer::of(request))
     }
 
     fn list(&self) -> Vec<wire::NodeBrake> {

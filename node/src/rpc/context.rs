@@ -8,13 +8,17 @@ use jiff::Timestamp;
 use patchmesh_proto::replication::NodeStatus;
 use patchmesh_topology::digest::Sha256;
 use patchmesh_topology::name::NodeName;
+use patchmesh_topology::node::Mesh;
 
+use super::rights::check_site;
+use super::status::{Refusal, published};
 use crate::alerts::Alerts;
 use crate::assess::feeds::Feeds;
 use crate::brakes::Brakes;
 use crate::brakes::below::Below;
 use crate::content::Content;
 use crate::generation::{Current, Generation};
+use crate::identity::peer::Peer;
 use crate::inventories::Inventories;
 use crate::legacy::Legacy;
 use crate::primary::payloads::Payloads;
@@ -112,6 +116,39 @@ impl Context {
                 self.name
             ))
         })
+    }
+
+    /// Changes what the mesh document says, at the primary: the generation that says so.
+    /// What changes nothing makes no other one.
+    ///
+    /// # Errors
+    /// The refusal's, what publishing came to, or `FAILED_PRECONDITION` at any other node.
+    pub async fn change_mesh<R: Refusal>(
+        &self,
+        change: impl FnOnce(&Mesh) -> Result<Mesh, R> + Send + 'static,
+    ) -> Result<Arc<Generation>, tonic::Status> {
+        let publisher = &self.primary()?.publisher;
+        let publishing = publisher.publish(move |draft| {
+            let mesh = change(&draft.mesh)?;
+            if mesh != *draft.mesh {
+                draft.mesh = Arc::new(mesh);
+            }
+            Ok::<_, R>(())
+        });
+        let ((), generation) = publishing.await.map_err(published)?;
+        Ok(generation)
+    }
+
+    /// Refuses who does not administer this node's site.
+    ///
+    /// # Errors
+    /// `PERMISSION_DENIED`, or `FAILED_PRECONDITION` at a node that is no member.
+    pub fn check_own_site(&self, peer: &Peer) -> Result<(), tonic::Status> {
+        let mesh = &self.generation().mesh;
+        match mesh.node(&self.name) {
+            Some(own) => check_site(mesh, peer, &own.site),
+            None => Err(tonic::Status::failed_precondition("this node is no member of the mesh")),
+        }
     }
 
     /// The generation now.

@@ -1,17 +1,14 @@
 //! Link profiles: setting, taking away, listing.
 
-use std::sync::Arc;
-
 use patchmesh_proto::admin as wire;
 use patchmesh_proto::admin::links_server::Links;
 use patchmesh_proto::convert;
 use patchmesh_topology::link::mesh::Rejection;
 use patchmesh_topology::name::NodeName;
-use patchmesh_topology::node::Mesh;
 use tonic::{Code, Request, Response, Status};
 
 use super::context::Context;
-use super::status::{Refusal, field, published};
+use super::status::{Refusal, field};
 
 /// Over the node's parts.
 #[derive(Debug, Clone)]
@@ -25,22 +22,6 @@ impl Service {
     pub const fn new(node: Context) -> Self {
         Self { node }
     }
-
-    async fn change(
-        &self,
-        change: impl FnOnce(&Mesh) -> Result<Mesh, Rejection> + Send + 'static,
-    ) -> Result<u64, Status> {
-        let publisher = &self.node.primary()?.publisher;
-        let publishing = publisher.publish(move |draft| {
-            let mesh = change(&draft.mesh)?;
-            if mesh != *draft.mesh {
-                draft.mesh = Arc::new(mesh);
-            }
-            Ok::<_, Rejection>(())
-        });
-        let ((), generation) = publishing.await.map_err(published)?;
-        Ok(generation.number)
-    }
 }
 
 #[tonic::async_trait]
@@ -53,7 +34,8 @@ impl Links for Service {
         let link = link.ok_or_else(|| field("link", "is missing"))?;
         let (node, profile) = convert::link(link)
             .map_err(|error| field(&format!("link.{}", error.path()), error.fault()))?;
-        let generation = self.change(move |mesh| mesh.set_link(&node, profile)).await?;
+        let generation =
+            self.node.change_mesh(move |mesh| mesh.set_link(&node, profile)).await?.number;
         Ok(Response::new(wire::SetLinkResponse { generation }))
     }
 
@@ -63,7 +45,7 @@ impl Links for Service {
     ) -> Result<Response<wire::UnsetLinkResponse>, Status> {
         let node: NodeName =
             request.into_inner().node.parse().map_err(|error| field("node", &error))?;
-        let generation = self.change(move |mesh| mesh.unset_link(&node)).await?;
+        let generation = self.node.change_mesh(move |mesh| mesh.unset_link(&node)).await?.number;
         Ok(Response::new(wire::UnsetLinkResponse { generation }))
     }
 

@@ -1,7 +1,5 @@
 //! Networks: setting, removing, listing.
 
-use std::sync::Arc;
-
 use patchmesh_proto::admin as wire;
 use patchmesh_proto::admin::networks_server::Networks;
 use patchmesh_proto::convert;
@@ -11,7 +9,7 @@ use patchmesh_topology::node::{Mesh, Stage};
 use tonic::{Code, Request, Response, Status};
 
 use super::context::Context;
-use super::status::{Refusal, field, published};
+use super::status::{Refusal, field};
 
 /// How many nodes a network is listed with.
 const SHOWN: usize = 16;
@@ -28,23 +26,6 @@ impl Service {
     pub const fn new(node: Context) -> Self {
         Self { node }
     }
-
-    /// What changes nothing makes no generation.
-    async fn change(
-        &self,
-        change: impl FnOnce(&Mesh) -> Result<Mesh, Rejection> + Send + 'static,
-    ) -> Result<u64, Status> {
-        let publisher = &self.node.primary()?.publisher;
-        let publishing = publisher.publish(move |draft| {
-            let mesh = change(&draft.mesh)?;
-            if mesh != *draft.mesh {
-                draft.mesh = Arc::new(mesh);
-            }
-            Ok::<_, Rejection>(())
-        });
-        let ((), generation) = publishing.await.map_err(published)?;
-        Ok(generation.number)
-    }
 }
 
 #[tonic::async_trait]
@@ -57,7 +38,8 @@ impl Networks for Service {
         let network = network.ok_or_else(|| field("network", "is missing"))?;
         let (network, site) = convert::network(&network)
             .map_err(|error| field(&format!("network.{}", error.path()), error.fault()))?;
-        let generation = self.change(move |mesh| mesh.set_network(network, site)).await?;
+        let generation =
+            self.node.change_mesh(move |mesh| mesh.set_network(network, site)).await?.number;
         Ok(Response::new(wire::SetNetworkResponse { generation }))
     }
 
@@ -67,7 +49,8 @@ impl Networks for Service {
     ) -> Result<Response<wire::RemoveNetworkResponse>, Status> {
         let network: Network =
             request.into_inner().prefix.parse().map_err(|error| field("prefix", &error))?;
-        let generation = self.change(move |mesh| mesh.remove_network(network)).await?;
+        let generation =
+            self.node.change_mesh(move |mesh| mesh.remove_network(network)).await?.number;
         Ok(Response::new(wire::RemoveNetworkResponse { generation }))
     }
 

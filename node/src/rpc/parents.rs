@@ -1,16 +1,14 @@
 //! Fallback parents: setting who stands in for a node's parent.
 
-use std::sync::Arc;
-
 use patchmesh_proto::admin as wire;
 use patchmesh_proto::admin::parents_server::Parents;
 use patchmesh_topology::name::NodeName;
-use patchmesh_topology::node::membership::Rejection;
+use patchmesh_topology::node::Mesh;
 use tonic::{Request, Response, Status};
 
 use super::context::Context;
 use super::rights::check_site;
-use super::status::{field, published};
+use super::status::field;
 use crate::identity::peer::Peer;
 
 /// Over the node's parts.
@@ -34,7 +32,8 @@ impl Parents for Service {
         request: Request<wire::SetFallbackParentsRequest>,
     ) -> Result<Response<wire::SetFallbackParentsResponse>, Status> {
         let peer = Peer::of(&request);
-        let primary = self.node.primary()?;
+        // At any other node nothing is looked at.
+        self.node.primary()?;
         let request = request.into_inner();
         let name: NodeName = request.node.parse().map_err(|error| field("node", &error))?;
         let parents: Vec<NodeName> = request
@@ -47,14 +46,8 @@ impl Parents for Service {
         if let Some(target) = mesh.node(&name) {
             check_site(&mesh, &peer, &target.site)?;
         }
-        let publishing = primary.publisher.publish(move |draft| {
-            let mesh = draft.mesh.set_fallback_parents(&name, parents)?;
-            if mesh != *draft.mesh {
-                draft.mesh = Arc::new(mesh);
-            }
-            Ok::<_, Rejection>(())
-        });
-        let ((), generation) = publishing.await.map_err(published)?;
+        let set = move |mesh: &Mesh| mesh.set_fallback_parents(&name, parents);
+        let generation = self.node.change_mesh(set).await?;
         Ok(Response::new(wire::SetFallbackParentsResponse { generation: generation.number }))
     }
 }

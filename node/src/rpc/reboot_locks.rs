@@ -6,7 +6,6 @@ use patchmesh_topology::name::MachineName;
 use tonic::{Request, Response, Status};
 
 use super::context::Context;
-use super::rights::check_site;
 use super::status::{field, internal};
 use crate::identity::peer::Peer;
 use crate::reboots::to_wire;
@@ -40,7 +39,7 @@ impl RebootLocks for Service {
         &self,
         request: Request<wire::ReleaseRebootSlotRequest>,
     ) -> Result<Response<wire::ReleaseRebootSlotResponse>, Status> {
-        check_own_site(&self.node, &Peer::of(&request))?;
+        self.node.check_own_site(&Peer::of(&request))?;
         let machine: MachineName =
             request.into_inner().machine.parse().map_err(|error| field("machine", &error))?;
         let released = self.node.reboots.release(&machine).await;
@@ -51,17 +50,5 @@ impl RebootLocks for Service {
                 self.node.name
             ))),
         }
-    }
-}
-
-/// Refuses who does not administer this node's site.
-///
-/// # Errors
-/// `PERMISSION_DENIED`, or `FAILED_PRECONDITION` at a node that is no member.
-pub(super) fn check_own_site(node: &Context, peer: &Peer) -> Result<(), Status> {
-    let mesh = &node.generation().mesh;
-    match mesh.node(&node.name) {
-        Some(own) => check_site(mesh, peer, &own.site),
-        None => Err(Status::failed_precondition("this node is no member of the mesh")),
     }
 }

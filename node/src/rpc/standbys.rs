@@ -1,15 +1,13 @@
 //! Standbys: making a node one, or no longer.
 
-use std::sync::Arc;
-
 use patchmesh_proto::admin as wire;
 use patchmesh_proto::admin::standbys_server::Standbys;
 use patchmesh_topology::name::NodeName;
-use patchmesh_topology::node::membership::Rejection;
+use patchmesh_topology::node::Mesh;
 use tonic::{Request, Response, Status};
 
 use super::context::Context;
-use super::status::{field, published};
+use super::status::field;
 
 /// Over the node's parts.
 #[derive(Debug, Clone)]
@@ -31,20 +29,10 @@ impl Standbys for Service {
         &self,
         request: Request<wire::SetStandbyRequest>,
     ) -> Result<Response<wire::SetStandbyResponse>, Status> {
-        let primary = self.node.primary()?;
         let request = request.into_inner();
         let name: NodeName = request.node.parse().map_err(|error| field("node", &error))?;
-        let (_, generation) = primary
-            .publisher
-            .publish(move |draft| {
-                let mesh = draft.mesh.set_standby(&name, request.standby)?;
-                if mesh != *draft.mesh {
-                    draft.mesh = Arc::new(mesh);
-                }
-                Ok::<_, Rejection>(())
-            })
-            .await
-            .map_err(published)?;
+        let set = move |mesh: &Mesh| mesh.set_standby(&name, request.standby);
+        let generation = self.node.change_mesh(set).await?;
         Ok(Response::new(wire::SetStandbyResponse {
             generation: generation.number,
             standbys: generation.mesh.standbys.iter().map(ToString::to_string).collect(),
