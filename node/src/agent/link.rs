@@ -17,6 +17,7 @@ use patchmesh_proto::report::{
     GetBrakesRequest, GetDocumentsRequest, OfferInventoryRequest, PutInventoryRequest,
     ReportRequest, ReportResponse, SignedBatch, WatchRequest, WatchResponse,
 };
+use patchmesh_topology::applicability::Inventory;
 use patchmesh_topology::digest::Digest;
 use patchmesh_topology::name::{MachineName, NodeName};
 use patchmesh_topology::rollout::Brakes;
@@ -298,20 +299,24 @@ impl Link {
         Ok(answer.map_err(|status| self.refused(status))?.into_inner())
     }
 
-    /// Makes the node hold this inventory, which is sent where it does not yet. A node that
+    /// Makes the node hold this inventory of that digest, which is sent where it does not yet. A node that
     /// is older than this is left alone.
     ///
     /// # Errors
     /// The node cannot be reached or refuses.
-    pub async fn tell_inventory(&self, listing: Listing) -> Result<(), Error> {
-        let digest = listing.digest().as_bytes().to_vec().into();
+    pub async fn tell_inventory(
+        &self,
+        inventory: &Inventory,
+        digest: &Digest,
+    ) -> Result<(), Error> {
+        let digest = digest.as_bytes().to_vec().into();
         match self.reports().offer_inventory(limited(OfferInventoryRequest { digest })).await {
             Ok(answer) if answer.get_ref().is_held => return Ok(()),
             Ok(_) => {}
             Err(status) if status.code() == Code::Unimplemented => return Ok(()),
             Err(status) => return Err(self.refused(status)),
         }
-        let request = PutInventoryRequest { inventory: Some(listing.into()) };
+        let request = PutInventoryRequest { inventory: Some(Listing::from(inventory).into()) };
         let answer = self.reports().put_inventory(limited(request)).await;
         answer.map(drop).map_err(|status| self.refused(status))
     }

@@ -13,6 +13,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use patchmesh_topology::applicability::attempts::Attempts;
 use patchmesh_topology::applicability::{Inventory, State as Verdict};
+use patchmesh_topology::digest::Digest;
 use patchmesh_topology::link::zone::Zone;
 use patchmesh_topology::name::{GroupName, MachineName, NodeName, Site};
 use patchmesh_topology::node::mode::Asked;
@@ -40,7 +41,7 @@ mod install;
 mod reboot;
 mod remove;
 pub mod slot;
-mod whom;
+pub mod whom;
 
 pub use install::Hooks;
 
@@ -127,7 +128,6 @@ pub struct Agent {
     joined: Joined,
     machine: MachineName,
     group: GroupName,
-    node: NodeName,
     /// To its own node.
     home: Link,
     /// To the one that stood in for it last.
@@ -160,10 +160,7 @@ impl Agent {
     pub fn open(state: State, root: PathBuf) -> Result<Self, Error> {
         let root = std::path::absolute(&root).unwrap_or(root);
         let (identity, joined, memory) = (state.identity()?, state.joined()?, state.memory()?);
-        let own = memory.home.clone().unwrap_or_else(|| joined.at());
-        let node: NodeName = own.node.parse().map_err(|_| Error::Name("node"))?;
-        let url = own.url.parse().map_err(|_| Error::Name("node_url"))?;
-        let home = Link::new(&identity, node.clone(), url)?;
+        let home = whom::link_home(&identity, &memory.own_node(&joined))?;
         Ok(Self {
             machine: joined.machine.parse().map_err(|_| Error::Name("machine"))?,
             group: joined.group.parse().map_err(|_| Error::Name("group"))?,
@@ -176,7 +173,6 @@ impl Agent {
             hooks: Hooks::default(),
             identity,
             joined,
-            node,
             state,
             root,
         })
@@ -287,9 +283,10 @@ impl Agent {
         self.memory.install_mode = chain.mode.to_string();
         self.memory.reboot_slots =
             chain.mesh.group(&self.group).and_then(|group| group.reboot_slots);
-        self.remember(&done, &site, after)?;
+        let digest = Listing::from(after).digest();
+        self.remember(&done, &site, &digest)?;
         if done.cut_off.is_none() {
-            done.reported = self.tell(&site, after).await?;
+            done.reported = self.tell(&site, after, &digest).await?;
             self.fetch_ahead(&items).await?;
             self.give_slot_back().await?;
         }
@@ -356,9 +353,9 @@ impl Agent {
     /// Where the machine is: where its own node is, by the signed mesh, also while
     /// another one stands in for it.
     fn place(&self, chain: &Chain) -> Result<(Site, Zone), Error> {
-        let node =
-            chain.mesh.nodes.get(&self.node).ok_or_else(|| Error::Node(self.node.clone()))?;
-        Ok((node.site.clone(), chain.mesh.link(&self.node).zone))
+        let own = self.home.node();
+        let node = chain.mesh.nodes.get(own).ok_or_else(|| Error::Node(own.clone()))?;
+        Ok((node.site.clone(), chain.mesh.link(own).zone))
     }
 
     async fn look(&self, chain: &Chain) -> Result<Inventory, Error> {
@@ -436,10 +433,10 @@ impl Agent {
         Ok(self.queue.push(vec![event])?)
     }
 
-    fn remember(&mut self, done: &Done, site: &Site, inventory: &Inventory) -> Result<(), Error> {
+    fn remember(&mut self, done: &Done, site: &Site, digest: &Digest) -> Result<(), Error> {
         self.memory.looked_at = Some(Timestamp::now());
         self.memory.site = site.to_string();
-        self.memory.inventory = Listing::from(inventory).digest().to_string();
+        self.memory.inventory = digest.to_string();
         self.memory.standings.clone_from(&done.standings);
         // What is not approved any more is forgotten.
         let known: std::collections::BTreeSet<&str> =
@@ -450,7 +447,12 @@ impl Agent {
         Ok(self.state.save_memory(&self.memory)?)
     }
 
-    async fn tell(&mut self, site: &Site, inventory: &Inventory) -> Result<usize, Error> {
+    async fn tell(
+        &mut self,
+        site: &Site,
+        inventory: &Inventory,
+        digest: &Digest,
+    ) -> Result<usize, Error> {
         let reporter = Reporter {
             identity: &self.identity,
             joined: &self.joined,
@@ -459,7 +461,7 @@ impl Agent {
         };
         let sent = reporter.send(&self.link, &mut self.queue).await?;
         // It is sent again by the next round; the digest is told.
-        if let Err(error) = self.link.tell_inventory(Listing::from(inventory)).await {
+        if let Err(error) = self.link.tell_inventory(inventory, digest).await {
             tracing::warn!(why = in_one_line(&error), "the node did not take the inventory");
         }
         Ok(sent)

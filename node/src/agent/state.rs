@@ -138,6 +138,14 @@ pub struct Memory {
     pub standings: Vec<Standing>,
 }
 
+impl Memory {
+    /// The machine's own node.
+    #[must_use]
+    pub fn own_node(&self, joined: &Joined) -> KnownNode {
+        self.home.clone().unwrap_or_else(|| joined.at())
+    }
+}
+
 /// A node as the mesh was last signed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KnownNode {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
+use crate::agent::inventory::listing::state_of;
 use crate::agent::inventory::{Listing, gather};
 use crate::terminal::output::{Answer, Output, fields, table};
 
@@ -60,11 +61,7 @@ impl Answer for Shown {
             ("digest", Some(self.digest.clone())),
         ]);
         let rows = one.packages.iter().map(|package| {
-            let state = match (package.fault.as_str(), package.held) {
-                ("", false) => "installed".to_owned(),
-                ("", true) => "held".to_owned(),
-                (fault, _) => fault.to_owned(),
-            };
+            let state = state_of(&package.fault, package.held).to_owned();
             let name = package.name.clone();
             [
                 name,

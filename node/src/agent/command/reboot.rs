@@ -8,8 +8,7 @@ use patchmesh_topology::reboot::Policy;
 use serde::{Deserialize, Serialize};
 
 use super::Folder;
-use crate::agent::link::Link;
-use crate::agent::round::{self, slot};
+use crate::agent::round::{self, slot, whom};
 use crate::agent::state::State;
 use crate::agent::{install, inventory, state};
 use crate::terminal::exit::Exit;
@@ -97,10 +96,7 @@ async fn refusal(state: &State, due: &state::Reboot) -> Result<Option<String>, r
     if memory.reboot_slots.is_none() {
         return Ok(None);
     }
-    let own = memory.home.unwrap_or_else(|| joined.at());
-    let node = own.node.parse().map_err(|_| round::Error::Name("node"))?;
-    let url = own.url.parse().map_err(|_| round::Error::Name("node_url"))?;
-    let home = Link::new(&state.identity()?, node, url)?;
+    let home = whom::link_home(&state.identity()?, &memory.own_node(&joined))?;
     slot::ask(state, &due.root, &home, &joined).await
 }
 

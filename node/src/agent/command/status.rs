@@ -106,7 +106,7 @@ impl Status {
     pub(crate) fn run(self, output: Output) -> anyhow::Result<()> {
         let state = self.folder.state();
         let (joined, memory) = (state.joined()?, state.memory()?);
-        let own = memory.home.clone().unwrap_or_else(|| joined.at());
+        let own = memory.own_node(&joined);
         let all = memory.standings.len();
         let concerns =
             |one: &Standing| self.all || matches!(one.verdict.as_str(), "applicable" | "installed");

@@ -175,6 +175,16 @@ impl TryFrom<wire::InstalledPackage> for ListedPackage {
     }
 }
 
+/// How a package is there, in a word.
+#[must_use]
+pub fn state_of(fault: &str, held: bool) -> &str {
+    match (fault, held) {
+        ("", false) => "installed",
+        ("", true) => "held",
+        (fault, _) => fault,
+    }
+}
+
 fn is_fit(text: &str) -> bool {
     text.chars().count() <= MAX_TEXT && !text.chars().any(char::is_control)
 }

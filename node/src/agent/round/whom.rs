@@ -14,7 +14,9 @@ use crate::agent::documents::Documents;
 use crate::agent::link::Link;
 use crate::agent::nearest;
 use crate::agent::state::KnownNode;
+use crate::identity::files::Identity;
 use crate::log::in_one_line;
+use crate::transport::address::NodeUrl;
 use crate::tuf::FolderStorage;
 
 impl From<&Node> for KnownNode {
@@ -30,6 +32,20 @@ pub(super) fn stand_ins(mesh: &Mesh, home: &Link) -> Vec<KnownNode> {
     let nodes = same.chain(mesh.ancestors(home.node()));
     let joined = nodes.filter(|node| matches!(node.membership, Membership::Joined(_)));
     joined.map(KnownNode::from).filter(|known| !home.leads_to(known)).collect()
+}
+
+fn parsed(known: &KnownNode) -> Result<(NodeName, NodeUrl), Error> {
+    let node = known.node.parse().map_err(|_| Error::Name("node"))?;
+    Ok((node, known.url.parse().map_err(|_| Error::Name("node_url"))?))
+}
+
+/// To the machine's own node.
+///
+/// # Errors
+/// A name, URL or certificate that cannot be used.
+pub fn link_home(identity: &Identity, own: &KnownNode) -> Result<Link, Error> {
+    let (node, url) = parsed(own)?;
+    Ok(Link::new(identity, node, url)?)
 }
 
 impl Agent {
@@ -102,7 +118,7 @@ impl Agent {
             let link = self.link_to(&known)?;
             let node = known.node.clone();
             match self.follower(documents, now)?.follow(&link).await {
-                Ok(chain) if node == self.node.as_str() => {
+                Ok(chain) if node == self.home.node().as_str() => {
                     self.settle(known, link)?;
                     return Ok(chain);
                 }
@@ -127,7 +143,10 @@ impl Agent {
     /// that it joined at.
     async fn nearer(&self, chain: &Chain) -> Vec<KnownNode> {
         let mesh = &chain.mesh;
-        let addresses = nearest::addresses(self.home.url()).await;
+        let addresses = match mesh.networks.is_empty() {
+            true => Vec::new(),
+            false => nearest::addresses(self.home.url()).await,
+        };
         let site = addresses.into_iter().find_map(|address| mesh.site_at(address));
         let mut nodes =
             site.map_or_else(Vec::new, |site| mesh.nearest(site, chain.approvals.stage));
@@ -135,7 +154,7 @@ impl Agent {
             let joined_at = self.joined.node.parse().ok();
             nodes.extend(joined_at.and_then(|name: NodeName| mesh.nodes.get(&name)));
         }
-        if nodes.iter().any(|node| node.name == self.node) {
+        if nodes.iter().any(|node| node.name == *self.home.node()) {
             return Vec::new();
         }
         nearest::by_distance(&nodes.into_iter().map(KnownNode::from).collect::<Vec<_>>()).await
@@ -143,7 +162,6 @@ impl Agent {
 
     /// Makes the node that was just followed the machine's own.
     fn settle(&mut self, own: KnownNode, link: Link) -> Result<(), Error> {
-        self.node = own.node.parse().map_err(|_| Error::Name("node"))?;
         (self.home, self.link) = (link.clone(), link);
         (self.memory.at, self.stand_in) = (None, None);
         self.memory.home = (own != self.joined.at()).then_some(own);
@@ -155,21 +173,20 @@ impl Agent {
         if let Some(link) = self.stand_in.as_ref().filter(|link| link.leads_to(known)) {
             return Ok(link.clone());
         }
-        let node = known.node.parse().map_err(|_| Error::Name("a node"))?;
-        let url = known.url.parse().map_err(|_| Error::Name("a node's URL"))?;
+        let (node, url) = parsed(known)?;
         Ok(self.home.to(&self.identity, node, url)?)
     }
 
     /// What the site of the machine's own node holds back, as that one tells; where
     /// another one is asked, what it heard of it and what is remembered, together.
     pub(super) async fn look_for_brakes(&mut self) -> Result<Brakes, Error> {
-        let (known, at) = (self.memory.brakes.known(self.node.as_str()), &self.memory.at);
+        let (known, at) = (self.memory.brakes.known(self.home.node().as_str()), &self.memory.at);
         if self.memory.cut_off.is_some() {
             return Ok(known);
         }
-        let told = self.link.brakes(at.as_ref().map(|_| &self.node)).await?;
+        let told = self.link.brakes(at.as_ref().map(|_| self.home.node())).await?;
         let held = if at.is_some() { together(known, told) } else { told };
-        let remembered = Remembered::of(self.node.as_str(), &held);
+        let remembered = Remembered::of(self.home.node().as_str(), &held);
         if self.memory.brakes != remembered {
             self.memory.brakes = remembered;
             self.state.save_memory(&self.memory)?;

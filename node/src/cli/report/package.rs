@@ -4,6 +4,7 @@ use clap::Args;
 use patchmesh_proto::admin;
 use serde::Serialize;
 
+use crate::agent::inventory::listing::state_of;
 use crate::cli::output::{Answer, table};
 use crate::cli::{Context, answer, grpc};
 use crate::terminal::sheet::Sheet;
@@ -65,17 +66,12 @@ const HEADER: [&str; 6] = ["machine", "version", "architecture", "format", "stat
 
 impl Row {
     fn cells(&self) -> [String; 6] {
-        let state = match (self.fault.as_str(), self.held) {
-            ("", false) => "installed",
-            ("", true) => "held",
-            (fault, _) => fault,
-        };
         [
             self.machine.clone(),
             self.version.clone(),
             self.architecture.clone(),
             self.format.clone(),
-            state.to_owned(),
+            state_of(&self.fault, self.held).to_owned(),
             answer::or_dash(self.told_at.as_deref()),
         ]
     }
