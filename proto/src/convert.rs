@@ -43,7 +43,7 @@ pub use awaited::{awaited, awaited_to_wire};
 pub use facts::{classification, severity};
 pub use lab::{outcome as lab_outcome, override_to_wire, result_to_wire};
 pub use link::{link, link_to_wire};
-pub use mesh::{install_mode, reboot_slots, role, stage, stages};
+pub use mesh::{install_mode, reboot_slots, role, stage, stages, stated};
 pub use network::{network, network_to_wire};
 pub use person::user_roles;
 pub use policy::rule;
@@ -98,6 +98,12 @@ pub enum Fault {
     /// round.
     #[error("does not go with {0}")]
     Contradiction(&'static str),
+    /// Not a time to install at.
+    #[error("is no time to install at")]
+    InstallTime(#[from] node::install_time::NoInstallTime),
+    /// Not a policy of restarts.
+    #[error("is no policy of restarts")]
+    Reboot(#[from] patchmesh_topology::reboot::NoPolicy),
     /// Not a subscription.
     #[error("cannot be subscribed to")]
     Subscription(#[from] patchmesh_topology::subscription::Error),

@@ -39,3 +39,4 @@ pub mod subscription;
 pub mod supersedence;
 pub mod tally;
 pub mod view;
+mod week;

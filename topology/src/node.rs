@@ -5,6 +5,7 @@
 
 pub mod fallback;
 pub mod groups;
+pub mod install_time;
 pub mod membership;
 pub mod mode;
 pub mod network;
@@ -20,7 +21,9 @@ use crate::digest::Sha256;
 use crate::link::profile::Profile;
 use crate::name::{BaselineName, GroupName, NodeName, Site, SourceName, UserName};
 use crate::person::User;
+use crate::reboot;
 use crate::subscription::Subscription;
+use install_time::InstallTime;
 use network::Network;
 
 /// A step of promotion. Every update passes them in this order.
@@ -232,6 +235,20 @@ pub struct Group {
     pub owner: String,
     /// How many of its machines restart at once at one node; `None`: any number.
     pub reboot_slots: Option<NonZeroU16>,
+    /// What its machines do where their own administrators say nothing else.
+    pub policy: MachinePolicy,
+}
+
+/// What headquarters wants of the machines of a group. What is absent is left to each
+/// machine.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct MachinePolicy {
+    /// When they install and remove by themselves; absent: whenever something is open.
+    pub install_at: Option<InstallTime>,
+    /// Who decides when they restart.
+    pub reboot: Option<reboot::Policy>,
+    /// Whom they tell what they did and have; absent: their own node.
+    pub statistics_node: Option<NodeName>,
 }
 
 /// The tree and the groups: what the `mesh` role signs.

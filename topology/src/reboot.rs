@@ -85,6 +85,25 @@ impl FromStr for Policy {
     }
 }
 
+impl fmt::Display for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Leave => f.pad("leave"),
+            Self::Ask => f.pad("ask"),
+            Self::Unattended => f.pad("unattended"),
+            Self::At(at) => f.pad(&clock(*at)),
+        }
+    }
+}
+
+/// As [`Policy::from_str`] reads it; seconds are shown where there are some.
+fn clock(at: Time) -> String {
+    match at.second() {
+        0 => format!("{:02}:{:02}", at.hour(), at.minute()),
+        second => format!("{:02}:{:02}:{second:02}", at.hour(), at.minute()),
+    }
+}
+
 impl fmt::Display for Wait {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -93,7 +112,7 @@ impl fmt::Display for Wait {
             Self::People(1) => f.write_str("somebody is logged on"),
             Self::People(people) => write!(f, "{people} people are logged on"),
             Self::Unknown => f.write_str("nobody can tell whether somebody is logged on"),
-            Self::Until(at) => write!(f, "it comes at {:02}:{:02}", at.hour(), at.minute()),
+            Self::Until(at) => write!(f, "it comes at {}", clock(*at)),
         }
     }
 }
@@ -136,6 +155,9 @@ mod tests {
         assert!(wait("leave", Some(0), "03:30").is_some());
         assert!(wait("ask", Some(0), "03:30").is_some());
         assert_eq!(Policy::default(), Policy::Leave);
+        for text in ["leave", "ask", "unattended", "03:30", "23:59:30"] {
+            assert_eq!(text.parse::<Policy>().unwrap().to_string(), text);
+        }
         for wrong in ["", "now", "25:00", "3"] {
             assert!(wrong.parse::<Policy>().is_err(), "{wrong}");
         }

@@ -13,6 +13,7 @@ use patchmesh_topology::applicability::{
 use patchmesh_topology::link::zone::Zone;
 use patchmesh_topology::name::{GroupName, MachineName, RolloutName, Site};
 use patchmesh_topology::node::InstallMode;
+use patchmesh_topology::node::install_time::InstallTime;
 use patchmesh_topology::node::mode::Asked;
 use patchmesh_topology::offer::{Machine, Offer, Offered};
 use patchmesh_topology::revision::{Payload, Revision, RevisionId};
@@ -45,10 +46,44 @@ pub struct Asking<'a> {
     pub brakes: &'a Brakes,
     /// What the group's machines do by themselves.
     pub mode: InstallMode,
+    /// The time that all that waits for, where it has one and that has not come.
+    pub planned: Option<Planned>,
     /// What a person at the machine said.
     pub asked: &'a Asked,
     /// When.
     pub now: Timestamp,
+}
+
+/// When the machine goes on by itself.
+#[derive(Debug, Clone, Copy)]
+pub struct Planned {
+    /// The time, as it is stated.
+    pub at: InstallTime,
+    /// When that comes next for this machine.
+    pub from: Timestamp,
+}
+
+impl Asking<'_> {
+    /// Whether what is open is done now.
+    fn lets(&self, revision: &RevisionId) -> bool {
+        match self.planned {
+            None => self.asked.lets(self.mode, revision),
+            Some(_) => self.asked.names(revision),
+        }
+    }
+
+    /// Why it is not, where it is open and nothing else hinders it.
+    fn waits(&self) -> String {
+        let Self { group, mode, .. } = self;
+        match self.planned {
+            Some(Planned { at, from }) if mode.installs() => {
+                format!("this machine installs and removes by itself at {at}: from {from:.0} on")
+            }
+            _ => format!(
+                "group {group} is {mode}: it waits for a person to say `patchmesh agent install`"
+            ),
+        }
+    }
 }
 
 /// A revision and what comes of it.
@@ -144,8 +179,7 @@ pub fn decide<'a>(
         .zip(opened)
         .enumerate()
         .map(|(index, (choice, Open { removed_by, hindrance }))| {
-            let is_let =
-                let_go.contains(&index) || asking.asked.lets(asking.mode, &choice.revision.id);
+            let is_let = let_go.contains(&index) || asking.lets(&choice.revision.id);
             let is_chosen = choice.standing == Standing::Chosen;
             let is_time = choice.standing == Standing::NotOffered
                 && removed_by.is_none()
@@ -157,9 +191,9 @@ pub fn decide<'a>(
             };
             let removal = removed_by.as_ref().map(|_| removal(choice.revision, inventory));
             let is_going = hindrance.is_none() && removal.as_ref().is_some_and(is_work);
-            let is_for_person = !is_let && (is_chosen || is_going);
+            let is_kept = !is_let && (is_chosen || is_going);
             let waits_for = match (&removal, &removed_by) {
-                _ if is_for_person => person(asking),
+                _ if is_kept => asking.waits(),
                 (Some(removal), Some(by)) => {
                     stays_for(removal, choice.verdict.state, by, hindrance)
                 }
@@ -174,7 +208,7 @@ pub fn decide<'a>(
                 reason: choice.verdict.reason,
                 removal,
                 waits_for,
-                is_for_person,
+                is_for_person: is_kept && !asking.mode.installs(),
             };
             (place.get(&index).copied().unwrap_or(usize::MAX), item)
         })
@@ -183,10 +217,10 @@ pub fn decide<'a>(
     items.into_iter().map(|(_, item)| item).collect()
 }
 
-/// What is chosen and may go now: by the group's mode or since a person says so, and
-/// what has to go with that.
+/// What is chosen and may go now: by the group's mode and the machine's time or since a
+/// person says so, and what has to go with that.
 fn let_go(choices: &[Choice<'_>], order: &[usize], asking: &Asking<'_>) -> BTreeSet<usize> {
-    let is_let = |index: &usize| asking.asked.lets(asking.mode, &choices[*index].revision.id);
+    let is_let = |index: &usize| asking.lets(&choices[*index].revision.id);
     let mut waiting: Vec<usize> = order.iter().copied().filter(is_let).collect();
     let mut let_go = BTreeSet::new();
     while let Some(index) = waiting.pop() {
@@ -261,12 +295,6 @@ fn stays_for(
 /// Whether something is to be done to remove it.
 fn is_work(removal: &Removal<'_>) -> bool {
     matches!(removal, Removal::Packages(_) | Removal::Vendor(_))
-}
-
-/// What waits for a person waits for this.
-fn person(asking: &Asking<'_>) -> String {
-    let Asking { group, mode, .. } = asking;
-    format!("group {group} is {mode}: it waits for a person to say `patchmesh agent install`")
 }
 
 fn keeps(packages: &[&str]) -> String {

@@ -38,6 +38,7 @@ use crate::log::in_one_line;
 
 mod fetch;
 mod install;
+pub mod policy;
 mod reboot;
 mod remove;
 pub mod slot;
@@ -139,6 +140,8 @@ pub struct Agent {
     queue: Queue,
     memory: Memory,
     hooks: Hooks,
+    /// Whether it is known what restarts the machine.
+    is_restartable: bool,
 }
 
 impl Error {
@@ -171,6 +174,7 @@ impl Agent {
             queue: Queue::open(state.part("queue")?)?,
             memory,
             hooks: Hooks::default(),
+            is_restartable: false,
             identity,
             joined,
             state,
@@ -211,6 +215,8 @@ impl Agent {
         let chain = self.signed(now).await?;
         self.memory.mesh_epoch = chain.mesh.epoch;
         self.memory.stand_ins = whom::stand_ins(&chain.mesh, &self.home);
+        self.heed(&chain);
+        let planned = self.planned(now);
         let brakes = self.look_for_brakes().await?;
         let (site, zone) = self.place(&chain)?;
         let inventory = self.look(&chain).await?;
@@ -232,6 +238,7 @@ impl Agent {
             zone: &zone,
             brakes: &brakes,
             mode: chain.mode,
+            planned,
             asked,
             now,
         };
@@ -283,6 +290,7 @@ impl Agent {
         self.memory.install_mode = chain.mode.to_string();
         self.memory.reboot_slots =
             chain.mesh.group(&self.group).and_then(|group| group.reboot_slots);
+        self.has_let_go(planned, now);
         let digest = Listing::from(after).digest();
         self.remember(&done, &site, &digest)?;
         if done.cut_off.is_none() {
@@ -459,11 +467,35 @@ impl Agent {
             site: site.to_string(),
             facts: facts(inventory, &self.memory.inventory, self.memory.reboot.is_some()),
         };
-        let sent = reporter.send(&self.link, &mut self.queue).await?;
+        // Whoever takes the reports of its group, or else the node of this round: nothing is
+        // lost by that, and nothing counts twice.
+        let mut taken = None;
+        if let Some(known) =
+            self.memory.statistics_node.clone().filter(|one| !self.link.leads_to(one))
+        {
+            let link = self.link_to(&known)?;
+            match reporter.send(&link, &mut self.queue).await {
+                Ok(sent) => taken = Some((link, sent)),
+                Err(report::Error::Link(error)) => {
+                    let (why, node) = (in_one_line(&error), known.node);
+                    tracing::warn!(
+                        why,
+                        node,
+                        "the node that takes the reports did not; this one has to"
+                    );
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let (link, sent) = match taken {
+            Some(taken) => taken,
+            None => (self.link.clone(), reporter.send(&self.link, &mut self.queue).await?),
+        };
         // It is sent again by the next round; the digest is told.
-        if let Err(error) = self.link.tell_inventory(inventory, digest).await {
+        if let Err(error) = link.tell_inventory(inventory, digest).await {
             tracing::warn!(why = in_one_line(&error), "the node did not take the inventory");
         }
+        self.memory.reported_to = Some(link.node().to_string());
         Ok(sent)
     }
 

@@ -112,6 +112,21 @@ pub struct Memory {
     /// How many of its group restart at once, where that was limited then.
     #[serde(default)]
     pub reboot_slots: Option<NonZeroU16>,
+    /// What headquarters wanted of the group's machines then.
+    #[serde(default)]
+    pub group_wants: Wishes,
+    /// What the machine's administrator wanted instead.
+    #[serde(default)]
+    pub own_wants: Wishes,
+    /// The last round in which what waits for the time to install went on.
+    #[serde(default)]
+    pub let_go_at: Option<Timestamp>,
+    /// Whom the group's machines report to, where that is not each one's own node.
+    #[serde(default)]
+    pub statistics_node: Option<KnownNode>,
+    /// Who took the last reports.
+    #[serde(default)]
+    pub reported_to: Option<String>,
     /// Who stands in where its own node is not reached, in this order.
     #[serde(default)]
     pub stand_ins: Vec<KnownNode>,
@@ -144,6 +159,20 @@ impl Memory {
     pub fn own_node(&self, joined: &Joined) -> KnownNode {
         self.home.clone().unwrap_or_else(|| joined.at())
     }
+
+    /// What the machine's administrator wants, or else headquarters.
+    pub fn wish(&self, of: impl Fn(&Wishes) -> Option<&String>) -> Option<&String> {
+        of(&self.own_wants).or_else(|| of(&self.group_wants))
+    }
+}
+
+/// When a machine installs and restarts, as somebody states it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Wishes {
+    /// An [`InstallTime`](patchmesh_topology::node::install_time::InstallTime).
+    pub install_at: Option<String>,
+    /// A [`Policy`](patchmesh_topology::reboot::Policy).
+    pub reboot: Option<String>,
 }
 
 /// A node as the mesh was last signed.

@@ -4,8 +4,10 @@ use std::num::NonZeroU16;
 
 use clap::{Args, Subcommand};
 use patchmesh_proto::{admin, wire};
-use patchmesh_topology::name::{BaselineName, GroupName};
+use patchmesh_topology::name::{BaselineName, GroupName, NodeName};
+use patchmesh_topology::node::install_time::InstallTime;
 use patchmesh_topology::node::{InstallMode, Stage};
+use patchmesh_topology::reboot;
 use serde::Serialize;
 
 use super::output::{Answer, table};
@@ -31,7 +33,8 @@ Example:
 
 JSON:
   {\"groups\": [{\"name\", \"stage\", \"install_mode\", \"baseline\" or null, \"baseline_packages\",
-   \"owner\" or null, \"reboot_slots\" or null, \"decisions\", \"withheld\"}]}")]
+   \"owner\" or null, \"reboot_slots\" or null, \"install_at\" or null, \"reboot\" or null,
+   \"statistics_node\" or null, \"decisions\", \"withheld\"}]}")]
 pub(crate) struct List {}
 
 /// Add a group
@@ -62,6 +65,23 @@ pub(crate) struct Add {
     /// How many of its machines restart at once at one node [default: any number]
     #[arg(long, value_name = "COUNT")]
     reboot_slots: Option<NonZeroU16>,
+    #[command(flatten)]
+    policy: Policy,
+}
+
+// What headquarters wants of the machines. No doc comment: clap would take it for the
+// description of the command that this is flattened into.
+#[derive(Debug, Args)]
+struct Policy {
+    /// When its machines install by themselves, by their own clocks: HH:MM or such as 'Sun 03:00'
+    #[arg(long, value_name = "TIME")]
+    install_at: Option<InstallTime>,
+    /// When its machines restart, where that is due: leave, ask, unattended or HH:MM
+    #[arg(long, value_name = "POLICY")]
+    reboot: Option<reboot::Policy>,
+    /// The node that its machines report to
+    #[arg(long, value_name = "NODE")]
+    statistics_node: Option<NodeName>,
 }
 
 /// Change a group
@@ -75,6 +95,8 @@ Examples:
   patchmesh group set servers --no-baseline
   patchmesh group set servers --owner 'infrastructure, Ada Byron'
   patchmesh group set servers --reboot-slots 2
+  patchmesh group set servers --install-at 'Sun 03:00' --reboot unattended
+  patchmesh group set servers --statistics-node hq
 
 JSON:
   {\"group\", \"generation\"}")]
@@ -102,6 +124,17 @@ pub(crate) struct Set {
     /// Let any number of its machines restart at once
     #[arg(long, conflicts_with = "reboot_slots")]
     no_reboot_slots: bool,
+    #[command(flatten)]
+    policy: Policy,
+    /// Let its machines install whenever something is open
+    #[arg(long, conflicts_with = "install_at")]
+    no_install_at: bool,
+    /// Let each machine's administrator say when it restarts
+    #[arg(long, conflicts_with = "reboot")]
+    no_reboot: bool,
+    /// Let each machine report to its own node
+    #[arg(long, conflicts_with = "statistics_node")]
+    no_statistics_node: bool,
 }
 
 /// Remove a group that no decision names
@@ -134,6 +167,9 @@ struct Row {
     baseline_packages: u64,
     owner: Option<String>,
     reboot_slots: Option<u32>,
+    install_at: Option<String>,
+    reboot: Option<String>,
+    statistics_node: Option<String>,
     decisions: u64,
     withheld: u64,
 }
@@ -167,6 +203,9 @@ impl From<admin::GroupRow> for Row {
             baseline_packages: row.baseline_packages,
             owner: answer::some(group.owner),
             reboot_slots: (group.reboot_slots > 0).then_some(group.reboot_slots),
+            install_at: answer::some(group.install_at),
+            reboot: answer::some(group.reboot),
+            statistics_node: answer::some(group.statistics_node),
             decisions: row.decisions,
             withheld: row.withheld,
         }
@@ -182,7 +221,10 @@ impl Answer for Groups {
                 "install mode",
                 "baseline",
                 "owner",
+                "installs at",
+                "restarts",
                 "restart at once",
+                "reports to",
                 "decisions",
                 "withheld",
             ],
@@ -200,7 +242,10 @@ impl Answer for Groups {
                     row.install_mode.to_owned(),
                     baseline,
                     answer::or_dash(row.owner.as_deref()),
+                    row.install_at.clone().unwrap_or_else(|| "any time".to_owned()),
+                    answer::or_dash(row.reboot.as_deref()),
                     row.reboot_slots.map_or_else(|| "any".to_owned(), |most| most.to_string()),
+                    row.statistics_node.clone().unwrap_or_else(|| "its own node".to_owned()),
                     row.decisions.to_string(),
                     withheld,
                 ]
@@ -211,6 +256,15 @@ impl Answer for Groups {
 
 fn mode(mode: InstallMode) -> i32 {
     wire::InstallMode::from(mode).into()
+}
+
+fn text(value: Option<&impl ToString>) -> Option<String> {
+    value.map(ToString::to_string)
+}
+
+/// What is to change; empty takes away what there is.
+fn text_or_none(is_none: bool, value: Option<&impl ToString>) -> Option<String> {
+    if is_none { Some(String::new()) } else { text(value) }
 }
 
 impl Group {
@@ -240,6 +294,9 @@ impl Add {
             baseline: self.baseline.map(|name| name.to_string()).unwrap_or_default(),
             owner: self.owner,
             reboot_slots: self.reboot_slots.map_or(0, |most| most.get().into()),
+            install_at: text(self.policy.install_at.as_ref()).unwrap_or_default(),
+            reboot: text(self.policy.reboot.as_ref()).unwrap_or_default(),
+            statistics_node: text(self.policy.statistics_node.as_ref()).unwrap_or_default(),
         };
         let request = admin::AddGroupRequest { group: Some(group) };
         let response = context.policies()?.add_group(request).await.map_err(grpc::failure)?;
@@ -250,20 +307,22 @@ impl Add {
 
 impl Set {
     async fn run(self, context: &Context) -> anyhow::Result<()> {
-        let baseline = match self.no_baseline {
-            true => Some(String::new()),
-            false => self.baseline.map(|name| name.to_string()),
-        };
         let request = admin::SetGroupRequest {
             name: self.name.to_string(),
             stage: self.stage.map_or(0, |stage| stage::to_wire(stage).into()),
             install_mode: self.install_mode.map_or(0, mode),
-            baseline,
+            baseline: text_or_none(self.no_baseline, self.baseline.as_ref()),
             owner: self.owner,
             reboot_slots: match self.no_reboot_slots {
                 true => Some(0),
                 false => self.reboot_slots.map(|most| most.get().into()),
             },
+            install_at: text_or_none(self.no_install_at, self.policy.install_at.as_ref()),
+            reboot: text_or_none(self.no_reboot, self.policy.reboot.as_ref()),
+            statistics_node: text_or_none(
+                self.no_statistics_node,
+                self.policy.statistics_node.as_ref(),
+            ),
         };
         let response = context.policies()?.set_group(request).await.map_err(grpc::failure)?;
         let generation = response.into_inner().generation;

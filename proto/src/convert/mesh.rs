@@ -2,9 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU16;
+use std::str::FromStr;
 
 use patchmesh_topology::name::NodeName;
-use patchmesh_topology::node::{Group, InstallMode, Membership, Mesh, Node, Role, Stage};
+use patchmesh_topology::node::{
+    Group, InstallMode, MachinePolicy, Membership, Mesh, Node, Role, Stage,
+};
 use patchmesh_topology::person::User;
 
 use super::link::{link_to_wire, links};
@@ -113,11 +116,10 @@ impl TryFrom<wire::Node> for Node {
     type Error = Error;
 
     fn try_from(value: wire::Node) -> Result<Self, Error> {
-        let parent = (!value.parent.is_empty()).then(|| value.parent.parse()).transpose();
         Ok(Self {
             name: value.name.parse().at("name")?,
             role: role(value.role).at("role")?,
-            parent: parent.at("parent")?,
+            parent: stated(&value.parent).at("parent")?,
             fallback_parents: each("fallback_parents", value.fallback_parents, |name| {
                 Ok(name.parse()?)
             })?,
@@ -140,7 +142,7 @@ impl From<&Node> for wire::Node {
         Self {
             name: node.name.to_string(),
             role: wire::Role::from(node.role).into(),
-            parent: node.parent.as_ref().map(ToString::to_string).unwrap_or_default(),
+            parent: stated_to_wire(node.parent.as_ref()),
             fallback_parents: node.fallback_parents.iter().map(ToString::to_string).collect(),
             site: node.site.to_string(),
             url: node.url.clone(),
@@ -160,12 +162,14 @@ impl TryFrom<wire::Group> for Group {
             name: value.name.parse().at("name")?,
             stage: stage(value.stage).at("stage")?,
             install_mode: install_mode(value.install_mode).at("install_mode")?,
-            baseline: (!value.baseline.is_empty())
-                .then(|| value.baseline.parse())
-                .transpose()
-                .at("baseline")?,
+            baseline: stated(&value.baseline).at("baseline")?,
             owner: value.owner,
             reboot_slots: reboot_slots(value.reboot_slots).at("reboot_slots")?,
+            policy: MachinePolicy {
+                install_at: stated(&value.install_at).at("install_at")?,
+                reboot: stated(&value.reboot).at("reboot")?,
+                statistics_node: stated(&value.statistics_node).at("statistics_node")?,
+            },
         })
     }
 }
@@ -176,11 +180,30 @@ impl From<&Group> for wire::Group {
             name: group.name.to_string(),
             stage: wire::Stage::from(group.stage).into(),
             install_mode: wire::InstallMode::from(group.install_mode).into(),
-            baseline: group.baseline.as_ref().map(ToString::to_string).unwrap_or_default(),
+            baseline: stated_to_wire(group.baseline.as_ref()),
             owner: group.owner.clone(),
             reboot_slots: group.reboot_slots.map_or(0, |most| most.get().into()),
+            install_at: stated_to_wire(group.policy.install_at.as_ref()),
+            reboot: stated_to_wire(group.policy.reboot.as_ref()),
+            statistics_node: stated_to_wire(group.policy.statistics_node.as_ref()),
         }
     }
+}
+
+/// What a text states; `None` where it is empty.
+///
+/// # Errors
+/// It states no such thing.
+pub fn stated<T: FromStr>(text: &str) -> Result<Option<T>, Error>
+where
+    Fault: From<T::Err>,
+{
+    let read = (!text.is_empty()).then(|| text.parse()).transpose();
+    Ok(read.map_err(Fault::from)?)
+}
+
+fn stated_to_wire(value: Option<&impl ToString>) -> String {
+    value.map(ToString::to_string).unwrap_or_default()
 }
 
 /// How many machines of a group restart at once, from a field's number; 0 is any.

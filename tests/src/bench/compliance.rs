@@ -9,7 +9,7 @@ use patchmesh_topology::approval::{Approval, ApprovalSet, Decision};
 use patchmesh_topology::compliance::survey::STALE_AFTER;
 use patchmesh_topology::compliance::{Census, Demands, Register, Scope, Survey, Told, census};
 use patchmesh_topology::name::{GroupName, MachineName, Site};
-use patchmesh_topology::node::{Group, InstallMode, Stage};
+use patchmesh_topology::node::{Group, InstallMode, MachinePolicy, Stage};
 use patchmesh_topology::offer::Offer;
 use patchmesh_topology::revision::{RevisionId, Severity};
 use patchmesh_topology::rollout::deadline::Facts;
@@ -102,6 +102,7 @@ impl World {
                 baseline: None,
                 owner,
                 reboot_slots: None,
+                policy: MachinePolicy::default(),
             };
             world.groups.insert(name, group);
         }

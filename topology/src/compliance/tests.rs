@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::approval::{Approval, ApprovalSet, Decision};
 use crate::name::{GroupName, MachineName};
-use crate::node::{Group, InstallMode, Stage};
+use crate::node::{Group, InstallMode, MachinePolicy, Stage};
 use crate::offer::Offer;
 use crate::revision::{RevisionId, Severity};
 use crate::rollout::deadline::Facts;
@@ -73,6 +73,7 @@ impl World {
                 install_mode,
                 baseline: None,
                 reboot_slots: None,
+                policy: MachinePolicy::default(),
                 owner: String::new(),
             },
         )];

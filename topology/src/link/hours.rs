@@ -10,16 +10,12 @@ use std::str::FromStr;
 
 use jiff::civil::DateTime;
 
-/// Minutes of a day.
-pub(super) const DAY: u16 = 24 * 60;
+use crate::week::{self, DAILY};
+
+pub(super) use crate::week::DAY;
 
 /// Minutes of a week.
 pub(super) const WEEK: u16 = 7 * DAY;
-
-const NAMES: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
-
-/// All days, one bit each, Monday the lowest.
-const DAILY: u8 = 0x7f;
 
 /// Some hours on some days of the week; never none.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -114,37 +110,12 @@ impl fmt::Debug for Hours {
 
 impl fmt::Display for Hours {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let time = |minutes: u16| format!("{:02}:{:02}", minutes / 60, minutes % 60);
-        let times = format!("{}-{}", time(self.from), time(self.to));
+        let times = format!("{}-{}", week::time(self.from), week::time(self.to));
         if self.days == DAILY {
             return f.pad(&times);
         }
-        f.pad(&format!("{} {times}", days(self.days)))
+        f.pad(&format!("{} {times}", week::days(self.days)))
     }
-}
-
-/// `Mon-Fri`, `Mon,Wed`, `Fri-Mon`: runs of three and more are drawn together.
-fn days(bits: u8) -> String {
-    let is_on = |day: usize| bits >> (day % 7) & 1 == 1;
-    // A run over Sunday begins where the day before it is off.
-    let start = (0..7).find(|&day| is_on(day) && !is_on(day + 6)).unwrap_or(0);
-    let mut words: Vec<String> = Vec::new();
-    let mut day = start;
-    while day < start + 7 {
-        if !is_on(day) {
-            day += 1;
-            continue;
-        }
-        let length = (0..7).take_while(|&step| day + step < start + 7 && is_on(day + step)).count();
-        let name = |day: usize| NAMES[day % 7];
-        match length {
-            1 => words.push(name(day).to_owned()),
-            2 => words.extend([name(day).to_owned(), name(day + 1).to_owned()]),
-            _ => words.push(format!("{}-{}", name(day), name(day + length - 1))),
-        }
-        day += length;
-    }
-    words.join(",")
 }
 
 impl FromStr for Hours {
@@ -159,10 +130,11 @@ impl FromStr for Hours {
         }
         let (days, times) = match second {
             None => (DAILY, first),
-            Some(times) => (read_days(first).ok_or_else(form)?, times),
+            Some(times) => (week::read_days(first).ok_or_else(form)?, times),
         };
         let (from, to) = times.split_once('-').ok_or_else(form)?;
-        let (from, to) = (minutes(from).ok_or_else(form)?, minutes(to).ok_or_else(form)?);
+        let (from, to) =
+            (week::minutes(from).ok_or_else(form)?, week::minutes(to).ok_or_else(form)?);
         if from >= DAY || to > DAY {
             return Err(form());
         }
@@ -171,34 +143,6 @@ impl FromStr for Hours {
         }
         Self::new(days, from, to)
     }
-}
-
-fn read_days(text: &str) -> Option<u8> {
-    let mut bits = 0_u8;
-    if text.eq_ignore_ascii_case("daily") {
-        return Some(DAILY);
-    }
-    for part in text.split(',') {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let (first, last) = (day(first)?, day(last)?);
-        let length = (last + 7 - first) % 7;
-        bits |= (first..=first + length).fold(0, |bits, day| bits | 1 << (day % 7));
-    }
-    Some(bits)
-}
-
-fn day(text: &str) -> Option<usize> {
-    NAMES.iter().position(|name| name.eq_ignore_ascii_case(text))
-}
-
-fn minutes(text: &str) -> Option<u16> {
-    let (hours, minutes) = text.split_once(':')?;
-    let number = |text: &str| {
-        let is_plain = text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit());
-        is_plain.then(|| text.parse::<u16>().ok()).flatten()
-    };
-    let (hours, minutes) = (number(hours)?, number(minutes)?);
-    (hours <= 24 && minutes < 60 && hours * 60 + minutes <= DAY).then_some(hours * 60 + minutes)
 }
 
 #[cfg(test)]

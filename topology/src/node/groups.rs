@@ -5,8 +5,10 @@
 
 use std::num::NonZeroU16;
 
+use super::install_time::InstallTime;
 use super::{Group, InstallMode, Mesh, Stage, tree};
-use crate::name::{BaselineName, GroupName};
+use crate::name::{BaselineName, GroupName, NodeName};
+use crate::reboot;
 
 /// Why groups cannot change so.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -68,6 +70,12 @@ pub struct Change {
     pub owner: Option<String>,
     /// Another number of machines that restart at once, or any.
     pub reboot_slots: Option<Option<NonZeroU16>>,
+    /// Another time to install at, or any time.
+    pub install_at: Option<Option<InstallTime>>,
+    /// Another policy of restarts, or each machine's own.
+    pub reboot: Option<Option<reboot::Policy>>,
+    /// Another node to tell, or each machine's own.
+    pub statistics_node: Option<Option<NodeName>>,
 }
 
 impl Mesh {
@@ -109,6 +117,12 @@ impl Mesh {
         group.baseline = change.baseline.unwrap_or(group.baseline);
         group.owner = change.owner.unwrap_or(group.owner);
         group.reboot_slots = change.reboot_slots.unwrap_or(group.reboot_slots);
+        let policy = &mut group.policy;
+        policy.install_at = change.install_at.unwrap_or(policy.install_at);
+        policy.reboot = change.reboot.unwrap_or(policy.reboot);
+        if let Some(node) = change.statistics_node {
+            policy.statistics_node = node;
+        }
         self.with_group(group, has_baseline)
     }
 
@@ -196,6 +210,20 @@ mod tests {
         assert_eq!(mesh.groups[&name].reboot_slots, NonZeroU16::new(2));
         let free = mesh.set_group(&name, slots(0), 9, |_| true).expect("changed");
         assert_eq!(free.groups[&name].reboot_slots, None);
+        let policy = |node: &str| Change {
+            install_at: Some("Sun 03:00".parse().ok()),
+            reboot: Some(Some(reboot::Policy::Unattended)),
+            statistics_node: Some(node.parse().ok()),
+            ..Change::default()
+        };
+        let unknown = mesh.set_group(&name, policy("nobody"), 9, |_| true);
+        let why = "the machines of group lab are to report to nobody, which is not in the mesh";
+        let Err(Rejection::Invalid(error)) = unknown else { panic!("{unknown:?}") };
+        assert_eq!(error.to_string(), why);
+        let mesh = mesh.set_group(&name, policy("hq"), 9, |_| true).expect("changed");
+        let has = &mesh.groups[&name].policy;
+        assert_eq!(has.reboot, Some(reboot::Policy::Unattended));
+        assert!(has.install_at.is_some() && has.statistics_node.is_some());
         let none = Change { baseline: Some(None), ..Change::default() };
         let mesh = mesh.set_group(&name, none, 9, |_| true).expect("changed");
         assert_eq!(mesh.groups[&name].baseline, None);

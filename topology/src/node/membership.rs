@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Group, InstallMode, Membership, Mesh, Node, Role, Stage, tree};
+use super::{Group, InstallMode, MachinePolicy, Membership, Mesh, Node, Role, Stage, tree};
 use crate::digest::Sha256;
 use crate::name::{GroupName, NodeName, Site};
 use crate::subscription::Subscription;
@@ -262,6 +262,7 @@ pub fn default_groups() -> BTreeMap<GroupName, Group> {
                 baseline: None,
                 owner: String::new(),
                 reboot_slots: None,
+                policy: MachinePolicy::default(),
             },
         ))
     })

@@ -21,12 +21,17 @@ impl Asked {
     /// Whether what is open is done now: the mode lets it, or a person asked for it.
     #[must_use]
     pub fn lets(&self, mode: InstallMode, revision: &RevisionId) -> bool {
-        mode.installs()
-            || match self {
-                Self::Nothing => false,
-                Self::All => true,
-                Self::These(revisions) => revisions.contains(revision),
-            }
+        mode.installs() || self.names(revision)
+    }
+
+    /// Whether a person asked for it.
+    #[must_use]
+    pub fn names(&self, revision: &RevisionId) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::All => true,
+            Self::These(revisions) => revisions.contains(revision),
+        }
     }
 }
 

@@ -33,6 +33,14 @@ pub enum Error {
         "the owner of group {0} has more than {MAX_OWNER} bytes, or characters that are not shown"
     )]
     Owner(GroupName),
+    /// Machines are to report to a node that is not in the mesh.
+    #[error("the machines of group {group} are to report to {node}, which is not in the mesh")]
+    UnknownStatisticsNode {
+        /// Their group.
+        group: GroupName,
+        /// What it names.
+        node: NodeName,
+    },
     /// The primary hangs below another node.
     #[error("primary {primary} has the parent {parent}; the primary is the top of the tree")]
     PrimaryWithParent {
@@ -268,6 +276,13 @@ impl Mesh {
         let is_garbled = |group: &&Group| !is_plain(&group.owner, MAX_OWNER);
         if let Some(group) = self.groups.values().find(is_garbled) {
             return Err(Error::Owner(group.name.clone()));
+        }
+        for group in self.groups.values() {
+            let node = group.policy.statistics_node.as_ref();
+            if let Some(node) = node.filter(|node| !self.nodes.contains_key(*node)) {
+                let (group, node) = (group.name.clone(), node.clone());
+                return Err(Error::UnknownStatisticsNode { group, node });
+            }
         }
         if self.groups.len() > MAX_GROUPS {
             return Err(Error::TooManyGroups(self.groups.len()));

@@ -4,7 +4,6 @@ use std::path::Path;
 
 use clap::Args;
 use jiff::Timestamp;
-use patchmesh_topology::reboot::Policy;
 use serde::{Deserialize, Serialize};
 
 use super::Folder;
@@ -46,14 +45,17 @@ pub(crate) struct RebootCommand {
 }
 
 impl RebootCommand {
-    /// The command for a root. This host is not restarted for another system.
-    pub(crate) fn of(&self, root: &Path, policy: Policy) -> anyhow::Result<&str> {
-        let is_left = matches!(policy, Policy::Leave | Policy::Ask);
-        match &self.reboot_command {
-            Some(command) => Ok(command),
-            None if root == Path::new("/") || is_left => Ok(COMMAND),
-            None => Err(Exit::Usage.error("name what restarts that root, with --reboot-command")),
-        }
+    /// The command for a root, where one is known: this host is not restarted for
+    /// another system.
+    pub(crate) fn of(&self, root: &Path) -> Option<&str> {
+        let own = (root == Path::new("/")).then_some(COMMAND);
+        self.reboot_command.as_deref().or(own)
+    }
+
+    /// The same where one is needed.
+    pub(crate) fn named(&self, root: &Path) -> anyhow::Result<&str> {
+        let unnamed = || Exit::Usage.error("name what restarts that root, with --reboot-command");
+        self.of(root).ok_or_else(unnamed)
     }
 }
 
@@ -108,7 +110,7 @@ impl Restart {
         let Some(due) = state.memory()?.reboot else {
             return Err(Exit::Refused.error("no restart is due"));
         };
-        let command = self.command.of(&due.root, Policy::Unattended)?;
+        let command = self.command.named(&due.root)?;
         if due.boot.is_some() && inventory::boot(&due.root)? != due.boot {
             return Err(Exit::Refused.error("the restart has come; the next round looks after it"));
         }
@@ -133,13 +135,12 @@ mod tests {
 
     #[test]
     fn this_host_is_not_restarted_for_another_root() {
-        let of = |command: Option<&str>, root: &str, policy| {
+        let of = |command: Option<&str>, root: &str| {
             let command = RebootCommand { reboot_command: command.map(str::to_owned) };
-            command.of(Path::new(root), policy).map(str::to_owned).ok()
+            command.named(Path::new(root)).map(str::to_owned).ok()
         };
-        assert_eq!(of(None, "/", Policy::Unattended).as_deref(), Some(COMMAND));
-        assert_eq!(of(None, "/srv/till", Policy::Unattended), None);
-        assert_eq!(of(Some("x"), "/srv/till", Policy::Unattended).as_deref(), Some("x"));
-        assert!(of(None, "/srv/till", Policy::Leave).is_some(), "nothing restarts there anyway");
+        assert_eq!(of(None, "/").as_deref(), Some(COMMAND));
+        assert_eq!(of(None, "/srv/till"), None);
+        assert_eq!(of(Some("x"), "/srv/till").as_deref(), Some("x"));
     }
 }

@@ -6,8 +6,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use jiff::Timestamp;
-use jiff::civil::Time;
-use jiff::tz::TimeZone;
+use patchmesh_topology::node::install_time::InstallTime;
 use patchmesh_topology::node::mode::Asked;
 use patchmesh_topology::reboot::Policy;
 
@@ -16,15 +15,13 @@ use super::install;
 use super::ran::Ran;
 use super::reboot::{Due, RebootCommand};
 use crate::agent::ask::{Asker, Door};
+use crate::agent::round::policy::Own;
 use crate::agent::round::{self, Agent, Hooks};
 use crate::agent::wake::Pace;
 use crate::duration;
 use crate::log::in_one_line;
 use crate::terminal::output::Output;
 use crate::terminal::signals;
-
-/// The most that a planned time moves by from machine to machine.
-const SPREAD: Duration = Duration::from_secs(30 * 60);
 
 /// How often a restart that is due is looked after.
 const CHECK: Duration = Duration::from_secs(10 * 60);
@@ -46,15 +43,19 @@ const SHORTEST: Duration = Duration::from_secs(60);
 /// could not be installed or removed, or else (exit 69) where no node was reached. Otherwise rounds go on, the first at once.
 /// A signal ends the agent after the installation that is under way.
 ///
-/// Installers are chained without restarts. Where one is due then, --reboot says
-/// who decides: `leave` it to whoever switches the machine off, `ask` for
+/// With a time to install at, by --at or by the policy of the machine's group, rounds fetch
+/// and report as ever, and what would be installed or removed by itself waits for that time;
+/// where the machine was off then, for its next round.
+///
+/// Installers are chained without restarts. Where one is due then, --reboot or the policy of the
+/// group says who decides: `leave` it to whoever switches the machine off, `ask` for
 /// `agent reboot`, `unattended` when nobody is logged on, or HH:MM, a local time,
 /// within an hour from then.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   patchmesh agent run --once
-  patchmesh agent run --at 03:00 --reboot unattended
+  patchmesh agent run --at 'Sun 03:00' --reboot unattended
   patchmesh agent run --pre-hook 'systemctl stop till' --post-hook 'systemctl start till'
   patchmesh agent run --once --root /srv/images/till --state /srv/images/till.agent
 
@@ -70,15 +71,17 @@ pub(crate) struct Run {
     /// From one round to the next, moved by up to a tenth from machine to machine
     #[arg(long, value_name = "DURATION", default_value = "4h", value_parser = duration::parse, conflicts_with = "once")]
     every: Duration,
-    /// Once a day at this local time instead, up to 30 minutes later from machine to machine
-    #[arg(long, value_name = "HH:MM", conflicts_with_all = ["once", "every"])]
-    at: Option<Time>,
+    /// Install at this local time, HH:MM or such as 'Sun 03:00', up to 30 minutes later from machine
+    /// to machine [default: what the group's policy says]
+    #[arg(long, value_name = "TIME", conflicts_with = "once")]
+    at: Option<InstallTime>,
     /// A system that is unpacked elsewhere
     #[arg(long, value_name = "FOLDER", default_value = "/")]
     root: PathBuf,
-    /// When to restart, where that is due: leave, ask, unattended or HH:MM
-    #[arg(long, value_name = "POLICY", default_value = "leave")]
-    reboot: Policy,
+    /// When to restart, where that is due: leave, ask, unattended or HH:MM [default: what
+    /// the group's policy says, or else leave]
+    #[arg(long, value_name = "POLICY")]
+    reboot: Option<Policy>,
     #[command(flatten)]
     command: RebootCommand,
     /// Command for `sh -c` before the installers of a round; where it fails none is run
@@ -100,14 +103,20 @@ impl Run {
         state.joined()?;
         let _lock = state.lock()?;
         let hooks = Hooks { before: self.pre_hook.clone(), after: self.post_hook.clone() };
-        let mut agent = Agent::open(state.clone(), self.root.clone())?.with_hooks(hooks);
-        let command = self.command.of(&self.root, self.reboot)?;
+        let command = match self.reboot {
+            None | Some(Policy::Leave | Policy::Ask) => self.command.of(&self.root),
+            Some(_) => Some(self.command.named(&self.root)?),
+        };
+        let own =
+            Own { install_at: self.at, reboot: self.reboot, is_restartable: command.is_some() };
+        let agent = Agent::open(state.clone(), self.root.clone())?.with_hooks(hooks);
+        let mut agent = agent.with_own(own);
         if self.once {
             let mut ran = Ran::from(agent.round(&Asked::Nothing).await?);
-            let restarts = agent.plan_reboot(self.reboot)? && agent.has_slot().await?;
+            let restarts = agent.plan_reboot()? && agent.has_slot().await?;
             ran.reboot = agent.reboot_due().map(Due::from);
             output.print(&ran)?;
-            if restarts {
+            if let Some(command) = command.filter(|_| restarts) {
                 agent.reboot(command).await?;
             }
             return ran.end();
@@ -146,7 +155,7 @@ impl Run {
             let mut next = Instant::now() + self.wait(&agent, Timestamp::now());
             let mut is_woken = false;
             loop {
-                if let Err(error) = self.restart(&mut agent, command).await {
+                if let Err(error) = restart(&mut agent, command).await {
                     tracing::warn!(why = in_one_line(&error), "cannot restart this machine");
                 }
                 let left = next.saturating_duration_since(Instant::now());
@@ -165,8 +174,7 @@ impl Run {
                             break;
                         }
                     }
-                    // With a time of its own it installs nothing before.
-                    Ok(()) = heard.changed(), if self.at.is_none() => {
+                    Ok(()) = heard.changed() => {
                         let said = *heard.borrow_and_update();
                         let Some(within) = said.within(looked_at) else { continue };
                         let at = pace.earliest(Instant::now() + agent.jitter(within));
@@ -182,49 +190,22 @@ impl Run {
         }
     }
 
-    async fn restart(&self, agent: &mut Agent, command: &str) -> Result<(), round::Error> {
-        match agent.plan_reboot(self.reboot)? {
-            true if agent.has_slot().await? => agent.reboot(command).await,
-            _ => Ok(()),
-        }
-    }
-
     /// How long to wait for the next round.
     fn wait(&self, agent: &Agent, now: Timestamp) -> Duration {
-        let until = |at| until(at, &TimeZone::system(), now);
-        let planned = self.at.and_then(until).map(|wait| wait + agent.jitter(SPREAD));
         let every = if agent.has_stand_in() { self.every.min(HOME_AGAIN) } else { self.every };
-        planned.unwrap_or_else(|| every + agent.jitter(every / 10)).max(SHORTEST)
+        let every = every + agent.jitter(every / 10);
+        let planned = agent.planned(now).map(|one| one.from.duration_since(now));
+        let planned = planned.and_then(|wait| Duration::try_from(wait).ok());
+        planned.map_or(every, |planned| planned.min(every)).max(SHORTEST)
     }
 }
 
-/// How long it is until that time of day, today or tomorrow.
-fn until(at: Time, zone: &TimeZone, now: Timestamp) -> Option<Duration> {
-    let today = zone.to_datetime(now).date();
-    let on = |date: jiff::civil::Date| {
-        zone.to_ambiguous_timestamp(date.to_datetime(at)).compatible().ok()
-    };
-    let first = on(today)?;
-    let next = if first > now { first } else { on(today.tomorrow().ok()?)? };
-    Duration::try_from(next.duration_since(now)).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_planned_time_is_today_or_tomorrow_by_the_wall_clock() {
-        let at = jiff::civil::time(3, 0, 0, 0);
-        let zone = TimeZone::get("Europe/Paris").expect("a zone");
-        let hours = |now: &str| {
-            let now: Timestamp = now.parse().expect("a time");
-            until(at, &zone, now).expect("a wait").as_secs() / 3600
-        };
-        assert_eq!(hours("2026-11-27T00:00:00Z"), 2);
-        assert_eq!(hours("2026-11-27T02:00:00Z"), 24);
-        assert_eq!(hours("2026-11-27T21:00:00Z"), 5);
-        // The night in which clocks are put back has an hour more.
-        assert_eq!(hours("2026-10-24T20:00:00Z"), 6);
+async fn restart(agent: &mut Agent, command: Option<&str>) -> Result<(), round::Error> {
+    match command {
+        Some(command) if agent.plan_reboot()? && agent.has_slot().await? => {
+            agent.reboot(command).await
+        }
+        Some(_) => Ok(()),
+        None => agent.plan_reboot().map(drop),
     }
 }

@@ -1,6 +1,7 @@
 //! `patchmesh agent status`.
 
 use clap::Args;
+use patchmesh_topology::reboot::Policy;
 use serde::Serialize;
 
 use super::Folder;
@@ -21,7 +22,8 @@ Examples:
 
 JSON:
   {\"machine\", \"group\", \"node\", \"url\", \"joined_at\", \"at\": NODE or null, \"site\", \"certificate_ends\",
-   \"looked_at\" or null, \"install_mode\", \"inventory\",
+   \"reported_to\" or null, \"looked_at\" or null, \"install_mode\", \"install_at\" or null, \"reboot_policy\",
+   \"inventory\",
    \"cut_off\": {\"since\", \"why\",
    \"good_until\" or null} or null,
    \"reboot\": {\"since\", \"revisions\": [REVISION], \"waits_for\"} or null, \"unreported\": EVENTS, \"others\", \"revisions\": [{\"revision\", \"title\", \"verdict\", \"reason\",
@@ -47,7 +49,10 @@ struct Shown {
     site: String,
     certificate_ends: String,
     looked_at: Option<String>,
+    reported_to: Option<String>,
     install_mode: String,
+    install_at: Option<String>,
+    reboot_policy: String,
     inventory: String,
     cut_off: Option<CutOff>,
     reboot: Option<Due>,
@@ -69,6 +74,8 @@ impl Answer for Shown {
             ("cut off", self.cut_off.as_ref().map(cut_off)),
             ("restart", self.reboot.as_ref().map(Due::sentence)),
             ("installs", self.installs()),
+            ("restarts", Some(self.reboot_policy.clone())),
+            ("reports to", self.reported_to.clone().filter(|node| *node != self.node)),
             ("unreported", Some(format!("{} events", self.unreported))),
             ("others", Some(format!("{} revisions do not concern this machine", self.others))),
         ]);
@@ -86,7 +93,10 @@ impl Shown {
         let waiting = self.revisions.iter().filter(|one| one.for_person).count();
         let text = match self.install_mode.as_str() {
             "" => return None,
-            "automatic" => "by itself".to_owned(),
+            "automatic" => match &self.install_at {
+                Some(at) => format!("by itself, at {at}"),
+                None => "by itself".to_owned(),
+            },
             _ => format!("by `agent install` ({}); {waiting} wait for that", self.install_mode),
         };
         Some(text)
@@ -107,6 +117,9 @@ impl Status {
         let state = self.folder.state();
         let (joined, memory) = (state.joined()?, state.memory()?);
         let own = memory.own_node(&joined);
+        let install_at = memory.wish(|one| one.install_at.as_ref()).cloned();
+        let reboot_policy = memory.wish(|one| one.reboot.as_ref()).cloned();
+        let reboot_policy = reboot_policy.unwrap_or_else(|| Policy::default().to_string());
         let all = memory.standings.len();
         let concerns =
             |one: &Standing| self.all || matches!(one.verdict.as_str(), "applicable" | "installed");
@@ -121,7 +134,10 @@ impl Status {
             site: memory.site,
             certificate_ends: format!("{:.0}", state.identity()?.certificate().not_after),
             looked_at: memory.looked_at.map(|at| format!("{at:.0}")),
+            reported_to: memory.reported_to,
             install_mode: memory.install_mode,
+            install_at,
+            reboot_policy,
             inventory: memory.inventory,
             cut_off: memory.cut_off,
             reboot: memory.reboot.as_ref().map(Due::from),

@@ -8,7 +8,6 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use patchmesh_topology::applicability::attempts::Rest;
 use patchmesh_topology::applicability::{Inventory, State as Verdict, verdict};
-use patchmesh_topology::reboot::Policy;
 use patchmesh_topology::revision::RevisionId;
 use patchmesh_topology::tally::{Outcome, Phase};
 
@@ -104,13 +103,13 @@ impl Agent {
         Ok(())
     }
 
-    /// Whether a restart is to come now by `policy`; what it waits for otherwise is
-    /// kept to be shown.
+    /// Whether a restart is to come now by the machine's policy; what it waits for
+    /// otherwise is kept to be shown.
     ///
     /// # Errors
     /// A failing disk.
-    pub fn plan_reboot(&mut self, policy: Policy) -> Result<bool, Error> {
-        let now = Timestamp::now();
+    pub fn plan_reboot(&mut self) -> Result<bool, Error> {
+        let (policy, now) = (self.reboot_policy(), Timestamp::now());
         let people = inventory::people(&self.root)?;
         let Some(due) = &mut self.memory.reboot else { return Ok(false) };
         let again = due.tried_at.and_then(|at| at.checked_add(AGAIN).ok());

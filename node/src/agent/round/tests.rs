@@ -8,6 +8,7 @@ use patchmesh_topology::revision::{Facts, Installer, Payload, Revision, UpdateId
 use tempfile::TempDir;
 
 use super::fetch::Fetched;
+use super::policy::Own;
 use super::*;
 use crate::agent::install::{self, Ended};
 use crate::identity::testing::{Running, TestMesh};
@@ -159,7 +160,7 @@ async fn what_a_restart_completes_is_no_failure() {
     assert!(due.by_code && due.boot.is_some() && due.revisions.contains(&one.id.to_string()));
     // It is not installed again before, and nobody restarts who is to be left alone.
     assert_eq!(agent.attempts()[&one.id].rest(Timestamp::now()), Some(Rest::Restart));
-    assert!(!agent.plan_reboot(Policy::Leave).expect("planned"));
+    assert!(!agent.plan_reboot().expect("planned"));
     assert!(agent.reboot_due().expect("due").waits_for.starts_with("it is left"));
 }
 
@@ -170,11 +171,18 @@ async fn a_command_that_does_not_restart_is_not_tried_again_at_once() {
     agent.root = folder.path().to_owned();
     std::fs::create_dir_all(folder.path().join("run/systemd/sessions")).expect("a folder");
     agent.reboot_is_due(None, false).expect("noted");
-    assert!(agent.plan_reboot(Policy::Unattended).expect("planned"), "nobody is logged on");
+    // By the group's policy, where the machine's administrator says nothing.
+    agent.memory.group_wants.reboot = Some("unattended".to_owned());
+    assert!(!agent.plan_reboot().expect("planned"), "nobody knows what restarts it");
+    let own = |reboot| Own { reboot, is_restartable: true, ..Own::default() };
+    agent = agent.with_own(own(Some(Policy::Ask)));
+    assert!(!agent.plan_reboot().expect("planned"), "the machine's administrator goes first");
+    agent = agent.with_own(own(None));
+    assert!(agent.plan_reboot().expect("planned"), "nobody is logged on");
     agent.reboot("echo no power; exit 4").await.expect("said");
     let waits = |agent: &Agent| agent.reboot_due().expect("due").waits_for.clone();
     assert!(waits(&agent).contains("ended with 4: no power"), "{}", waits(&agent));
-    assert!(!agent.plan_reboot(Policy::Unattended).expect("planned"), "not within the hour");
+    assert!(!agent.plan_reboot().expect("planned"), "not within the hour");
     assert!(waits(&agent).contains("no power"), "what went wrong stays to be seen");
 }
 

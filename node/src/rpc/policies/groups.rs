@@ -1,8 +1,10 @@
 //! Groups.
 
 use std::collections::BTreeSet;
+use std::str::FromStr;
 use std::sync::Arc;
 
+use patchmesh_proto::convert::Fault;
 use patchmesh_proto::{admin as wire, convert};
 use patchmesh_topology::name::{BaselineName, GroupName};
 use patchmesh_topology::node::groups::{Change, Rejection};
@@ -67,17 +69,16 @@ pub(super) async fn set(
             .map(convert::install_mode)
             .transpose()
             .map_err(|error| field("install_mode", &error))?,
-        baseline: match request.baseline.as_deref() {
-            None => None,
-            Some("") => Some(None),
-            Some(name) => Some(Some(name.parse().map_err(|error| field("baseline", &error))?)),
-        },
+        baseline: stated("baseline", request.baseline.as_deref())?,
         owner: request.owner,
         reboot_slots: request
             .reboot_slots
             .map(convert::reboot_slots)
             .transpose()
             .map_err(|error| field("reboot_slots", &error))?,
+        install_at: stated("install_at", request.install_at.as_deref())?,
+        reboot: stated("reboot", request.reboot.as_deref())?,
+        statistics_node: stated("statistics_node", request.statistics_node.as_deref())?,
     };
     let generation = change(node, move |draft| {
         let decisions = decisions(draft, &name);
@@ -89,6 +90,14 @@ pub(super) async fn set(
     })
     .await?;
     Ok(wire::SetGroupResponse { generation })
+}
+
+/// What is to change; absent stays, empty is none.
+fn stated<T: FromStr>(name: &str, text: Option<&str>) -> Result<Option<Option<T>>, Status>
+where
+    Fault: From<T::Err>,
+{
+    text.map(convert::stated).transpose().map_err(|error| field(name, &error))
 }
 
 pub(super) async fn remove(
