@@ -61,6 +61,8 @@ pub struct Settings {
     pub limit_down: Rate,
     /// The most that goes to other nodes, all together.
     pub limit_up: Rate,
+    /// The most that machines fetch of this node, all together.
+    pub limit_machines: Rate,
 }
 
 /// Why there are no settings.

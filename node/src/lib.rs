@@ -40,6 +40,7 @@ pub mod legacy;
 pub mod log;
 #[cfg(feature = "server")]
 pub mod openpgp;
+pub mod pace;
 #[cfg(feature = "server")]
 pub mod primary;
 #[cfg(feature = "server")]

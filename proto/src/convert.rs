@@ -109,7 +109,7 @@ pub enum Fault {
     Subscription(#[from] patchmesh_topology::subscription::Error),
     /// Not a rate.
     #[error("is no rate of a line")]
-    Rate(#[source] patchmesh_topology::link::rate::Error),
+    Rate(#[from] patchmesh_topology::link::rate::Error),
     /// Not hours of the week.
     #[error("are no hours of the week")]
     Hours(#[source] patchmesh_topology::link::hours::Error),

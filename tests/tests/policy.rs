@@ -2,6 +2,7 @@
 //! they report to. Real agents, real dpkg.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use jiff::{ToSpan, Zoned};
@@ -169,6 +170,50 @@ async fn reports_go_to_the_node_that_takes_them() -> Result<()> {
     .await?;
     let (_, made, waiting) = machine.events()?;
     ensure!(made > 0 && waiting == 0, "{made} events, of which {waiting} wait");
+    cluster.passed();
+    Ok(())
+}
+
+/// How long something took.
+async fn timed<T>(what: impl Future<Output = Result<T>>) -> Result<Duration> {
+    let began = Instant::now();
+    what.await?;
+    Ok(began.elapsed())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_machines_fetch_keeps_to_its_rate() -> Result<()> {
+    let names = ["app", "tool", "rest"];
+    let large = names.map(|name| Sample::new(name, "2").with_bytes(400_000));
+    let vendor = Vendor::with_samples(&large).await?;
+    let mut cluster = Cluster::start().await?;
+    let limit = ["--limit-machines", "1600kbit/s"];
+    let branch = Spec::branch("lyon", PRIMARY, "emea/fr/lyon").with_arguments(&limit);
+    cluster.add(&branch).await?;
+    cluster.add_source("vendor", &vendor, &[]).await?;
+    cluster.sync("vendor").await?.success()?;
+    let mut revisions = Vec::new();
+    for name in names {
+        revisions.push(cluster.revision(name).await?);
+    }
+    cluster.allow(&revisions).await?;
+    cluster.converged(&["lyon"]).await?;
+    let old = names.map(|name| Sample::new(name, "1"));
+    let one = Machine::with("pc-1", &old).await?;
+    let two = Machine::with("pc-2", &old).await?;
+    one.join(&cluster, "lyon").await?;
+    two.join(&cluster, "lyon").await?;
+    // Six files of 400 kB at 200 kB a second for both; what passes at once counts for little.
+    let both = timed(async { tokio::try_join!(one.until_installed(3), two.until_installed(3)) });
+    let took = both.await?;
+    ensure!(took >= Duration::from_secs(11), "{took:?} for 2.4 MB at 200 kB/s");
+
+    // One machine by its group's policy, at a node that would give more.
+    set(&cluster, &["--download-rate", "100kB/s"]).await?;
+    let three = Machine::with("pc-3", &old).await?;
+    three.join(&cluster, PRIMARY).await?;
+    let took = timed(three.until_installed(3)).await?;
+    ensure!(took >= Duration::from_secs(11), "{took:?} for 1.2 MB at 100 kB/s");
     cluster.passed();
     Ok(())
 }

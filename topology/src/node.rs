@@ -19,6 +19,7 @@ use std::str::FromStr;
 
 use crate::digest::Sha256;
 use crate::link::profile::Profile;
+use crate::link::rate::Rate;
 use crate::name::{BaselineName, GroupName, NodeName, Site, SourceName, UserName};
 use crate::person::User;
 use crate::reboot;
@@ -249,6 +250,8 @@ pub struct MachinePolicy {
     pub reboot: Option<reboot::Policy>,
     /// Whom they tell what they did and have; absent: their own node.
     pub statistics_node: Option<NodeName>,
+    /// How fast each fetches at most.
+    pub download_rate: Option<Rate>,
 }
 
 /// The tree and the groups: what the `mesh` role signs.

@@ -16,6 +16,7 @@ use patchmesh_topology::revision::Payload;
 use tonic::body::Body;
 
 use super::link::{self, Link};
+use crate::pace::Pace;
 use crate::{durable, hash};
 
 /// Why a payload is not here.
@@ -120,6 +121,7 @@ pub async fn fetch(
     link: Option<&Link>,
     payload: &Payload,
     folder: &Path,
+    pace: &Pace,
 ) -> Result<PathBuf, Error> {
     let name = payload.file_name();
     let place = folder.join(payload.sha256.to_string());
@@ -138,7 +140,7 @@ pub async fn fetch(
         part.begin_again()?;
     }
     if part.length < payload.length {
-        receive(link, payload, &mut part).await?;
+        receive(link, payload, &mut part, pace).await?;
     }
     finish(payload, part, &whole)?;
     Ok(whole)
@@ -150,7 +152,12 @@ async fn open(link: &Link, payload: &Payload, from: u64) -> Result<Response<Body
     response.ok_or_else(|| Error::Absent(payload.file_name().to_owned()))
 }
 
-async fn receive(link: &Link, payload: &Payload, part: &mut Part) -> Result<(), Error> {
+async fn receive(
+    link: &Link,
+    payload: &Payload,
+    part: &mut Part,
+    pace: &Pace,
+) -> Result<(), Error> {
     let name = || payload.file_name().to_owned();
     let response = open(link, payload, part.length).await?;
     if response.status() == StatusCode::OK {
@@ -163,6 +170,8 @@ async fn receive(link: &Link, payload: &Payload, part: &mut Part) -> Result<(), 
             return Err(Error::Mismatch(name()));
         }
         part.write(&bytes)?;
+        // What is not read yet holds the node back.
+        pace.pass(bytes.len()).await;
     }
     if part.length < payload.length {
         return Err(Error::Short { name: name(), found: part.length, length: payload.length });

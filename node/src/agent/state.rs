@@ -166,13 +166,16 @@ impl Memory {
     }
 }
 
-/// When a machine installs and restarts, as somebody states it.
+/// When a machine installs and restarts, and how fast it fetches, as somebody states it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Wishes {
     /// An [`InstallTime`](patchmesh_topology::node::install_time::InstallTime).
     pub install_at: Option<String>,
     /// A [`Policy`](patchmesh_topology::reboot::Policy).
     pub reboot: Option<String>,
+    /// A [`Rate`](patchmesh_topology::link::rate::Rate).
+    #[serde(default)]
+    pub download_rate: Option<String>,
 }
 
 /// A node as the mesh was last signed.

@@ -4,6 +4,7 @@ use std::num::NonZeroU16;
 
 use clap::{Args, Subcommand};
 use patchmesh_proto::{admin, wire};
+use patchmesh_topology::link::rate::Rate;
 use patchmesh_topology::name::{BaselineName, GroupName, NodeName};
 use patchmesh_topology::node::install_time::InstallTime;
 use patchmesh_topology::node::{InstallMode, Stage};
@@ -34,7 +35,7 @@ Example:
 JSON:
   {\"groups\": [{\"name\", \"stage\", \"install_mode\", \"baseline\" or null, \"baseline_packages\",
    \"owner\" or null, \"reboot_slots\" or null, \"install_at\" or null, \"reboot\" or null,
-   \"statistics_node\" or null, \"decisions\", \"withheld\"}]}")]
+   \"statistics_node\" or null, \"download_rate\" or null, \"decisions\", \"withheld\"}]}")]
 pub(crate) struct List {}
 
 /// Add a group
@@ -82,6 +83,9 @@ struct Policy {
     /// The node that its machines report to
     #[arg(long, value_name = "NODE")]
     statistics_node: Option<NodeName>,
+    /// How fast each of its machines fetches at most, such as 2MB/s
+    #[arg(long, value_name = "RATE")]
+    download_rate: Option<Rate>,
 }
 
 /// Change a group
@@ -135,6 +139,9 @@ pub(crate) struct Set {
     /// Let each machine report to its own node
     #[arg(long, conflicts_with = "statistics_node")]
     no_statistics_node: bool,
+    /// Let its machines fetch as fast as they can
+    #[arg(long, conflicts_with = "download_rate")]
+    no_download_rate: bool,
 }
 
 /// Remove a group that no decision names
@@ -170,6 +177,7 @@ struct Row {
     install_at: Option<String>,
     reboot: Option<String>,
     statistics_node: Option<String>,
+    download_rate: Option<String>,
     decisions: u64,
     withheld: u64,
 }
@@ -206,6 +214,7 @@ impl From<admin::GroupRow> for Row {
             install_at: answer::some(group.install_at),
             reboot: answer::some(group.reboot),
             statistics_node: answer::some(group.statistics_node),
+            download_rate: answer::some(group.download_rate),
             decisions: row.decisions,
             withheld: row.withheld,
         }
@@ -225,6 +234,7 @@ impl Answer for Groups {
                 "restarts",
                 "restart at once",
                 "reports to",
+                "fetches at",
                 "decisions",
                 "withheld",
             ],
@@ -246,6 +256,7 @@ impl Answer for Groups {
                     answer::or_dash(row.reboot.as_deref()),
                     row.reboot_slots.map_or_else(|| "any".to_owned(), |most| most.to_string()),
                     row.statistics_node.clone().unwrap_or_else(|| "its own node".to_owned()),
+                    row.download_rate.clone().unwrap_or_else(|| "any rate".to_owned()),
                     row.decisions.to_string(),
                     withheld,
                 ]
@@ -297,6 +308,7 @@ impl Add {
             install_at: text(self.policy.install_at.as_ref()).unwrap_or_default(),
             reboot: text(self.policy.reboot.as_ref()).unwrap_or_default(),
             statistics_node: text(self.policy.statistics_node.as_ref()).unwrap_or_default(),
+            download_rate: text(self.policy.download_rate.as_ref()).unwrap_or_default(),
         };
         let request = admin::AddGroupRequest { group: Some(group) };
         let response = context.policies()?.add_group(request).await.map_err(grpc::failure)?;
@@ -323,6 +335,7 @@ impl Set {
                 self.no_statistics_node,
                 self.policy.statistics_node.as_ref(),
             ),
+            download_rate: text_or_none(self.no_download_rate, self.policy.download_rate.as_ref()),
         };
         let response = context.policies()?.set_group(request).await.map_err(grpc::failure)?;
         let generation = response.into_inner().generation;

@@ -87,6 +87,11 @@ pub const KEYS: [Key; 15] = [
         default: Some("unlimited"),
         meaning: "The most that goes to nodes of other sites, all together",
     },
+    Key {
+        name: "limit_machines",
+        default: Some("unlimited"),
+        meaning: "The most that machines fetch of this node, all together",
+    },
 ];
 
 /// The names, for an error.

@@ -194,6 +194,7 @@ impl Layers {
             scrub_period: self.required("scrub_period", within(SCRUB_PERIOD))?,
             limit_down: self.required("limit_down", rate)?,
             limit_up: self.required("limit_up", rate)?,
+            limit_machines: self.required("limit_machines", rate)?,
         })
     }
 

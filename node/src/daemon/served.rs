@@ -13,7 +13,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::StreamExt;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use patchmesh_topology::digest::{Digest, Sha256};
 use patchmesh_topology::name::{GroupName, NodeName};
@@ -29,6 +29,7 @@ use crate::generation::retention::KEEP_AT_LEAST;
 use crate::generation::{Current, Generation, past, storage};
 use crate::http::{BlobRead, ByteStream, Served, Snapshot, Stored, Unavailable};
 use crate::log::in_one_line;
+use crate::pace::Pace;
 use crate::reports::wake::{Served as Known, Wake};
 use crate::signed::names;
 use crate::store::Store;
@@ -380,19 +381,37 @@ impl Snapshot for Present {
     }
 }
 
-/// Blobs out of the store, or relayed from the parent.
-#[derive(Debug, Clone)]
-pub(super) struct Blobs(pub(super) Content);
+/// Blobs out of the store, or relayed from the parent, no faster than machines are served.
+#[derive(Debug)]
+pub(super) struct Blobs {
+    pub(super) content: Content,
+    pub(super) pace: Arc<Pace>,
+}
 
 #[async_trait]
 impl BlobRead for Blobs {
     async fn read(&self, blob: DocumentRef, range: Range<u64>) -> Result<ByteStream, Unavailable> {
         let wanted = Wanted::new(blob.digest, blob.length);
         let stream = self
-            .0
+            .content
             .read_through(wanted, range)
             .await
             .map_err(|error| Unavailable { why: in_one_line(&error), retry_after: RETRY })?;
-        Ok(stream.map(|part| part.map_err(std::io::Error::other)).boxed())
+        let stream = stream.map_err(std::io::Error::other);
+        Ok(paced(stream.boxed(), Arc::clone(&self.pace)))
     }
+}
+
+/// A stream whose bytes pass in their turn.
+fn paced(stream: ByteStream, pace: Arc<Pace>) -> ByteStream {
+    let next = |(mut bytes, mut stream, pace): (Bytes, ByteStream, Arc<Pace>)| async move {
+        while bytes.is_empty() {
+            let Some(next) = stream.try_next().await? else { return Ok(None) };
+            bytes = next;
+        }
+        let part = pace.part(&mut bytes);
+        pace.pass(part.len()).await;
+        Ok(Some((part, (bytes, stream, pace))))
+    };
+    stream::try_unfold((Bytes::new(), stream, pace), next).boxed()
 }

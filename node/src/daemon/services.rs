@@ -56,6 +56,7 @@ use crate::identity::service::{self, Issuer};
 use crate::identity::tls::Credentials;
 use crate::inventories::Inventories;
 use crate::legacy::Legacy;
+use crate::pace::Pace;
 use crate::primary::vendors::Vendors;
 use crate::reboots::Reboots;
 use crate::replicate::follow::Follower;
@@ -91,6 +92,7 @@ pub(super) struct Parts {
     issuer: Issuer,
     standing: compliance::Service,
     shop: Shop,
+    blobs: Arc<Blobs>,
     ways: Ways,
     intake: Intake,
     verifier: Arc<Verifier>,
@@ -325,6 +327,8 @@ impl Parts {
             Issuer::Above(channel) => Some(channel.clone()),
         };
         let standing = compliance::Service::new(context.clone(), above);
+        let pace = Arc::new(Pace::new(settings.limit_machines));
+        let blobs = Arc::new(Blobs { content: context.content.clone(), pace });
         Ok(Self {
             context,
             credentials,
@@ -332,6 +336,7 @@ impl Parts {
             issuer,
             standing,
             shop,
+            blobs,
             ways,
             intake,
             verifier,
@@ -365,8 +370,7 @@ impl Parts {
 
     /// The open routes alone.
     pub(super) fn open_routes(&self) -> Router {
-        let blobs = Arc::new(Blobs(self.context.content.clone()));
-        http::router(Arc::new(self.shop.clone()), blobs)
+        http::router(Arc::new(self.shop.clone()), self.blobs.clone())
             .merge(http::legacy(self.context.legacy.clone()))
     }
 

@@ -169,6 +169,7 @@ impl TryFrom<wire::Group> for Group {
                 install_at: stated(&value.install_at).at("install_at")?,
                 reboot: stated(&value.reboot).at("reboot")?,
                 statistics_node: stated(&value.statistics_node).at("statistics_node")?,
+                download_rate: stated(&value.download_rate).at("download_rate")?,
             },
         })
     }
@@ -186,6 +187,7 @@ impl From<&Group> for wire::Group {
             install_at: stated_to_wire(group.policy.install_at.as_ref()),
             reboot: stated_to_wire(group.policy.reboot.as_ref()),
             statistics_node: stated_to_wire(group.policy.statistics_node.as_ref()),
+            download_rate: stated_to_wire(group.policy.download_rate.as_ref()),
         }
     }
 }

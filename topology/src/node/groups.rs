@@ -7,6 +7,7 @@ use std::num::NonZeroU16;
 
 use super::install_time::InstallTime;
 use super::{Group, InstallMode, Mesh, Stage, tree};
+use crate::link::rate::Rate;
 use crate::name::{BaselineName, GroupName, NodeName};
 use crate::reboot;
 
@@ -76,6 +77,8 @@ pub struct Change {
     pub reboot: Option<Option<reboot::Policy>>,
     /// Another node to tell, or each machine's own.
     pub statistics_node: Option<Option<NodeName>>,
+    /// Another rate at which each machine fetches, or any.
+    pub download_rate: Option<Option<Rate>>,
 }
 
 impl Mesh {
@@ -120,6 +123,7 @@ impl Mesh {
         let policy = &mut group.policy;
         policy.install_at = change.install_at.unwrap_or(policy.install_at);
         policy.reboot = change.reboot.unwrap_or(policy.reboot);
+        policy.download_rate = change.download_rate.unwrap_or(policy.download_rate);
         if let Some(node) = change.statistics_node {
             policy.statistics_node = node;
         }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use jiff::Timestamp;
+use patchmesh_topology::link::rate::Rate;
 use patchmesh_topology::node::install_time::InstallTime;
 use patchmesh_topology::node::mode::Asked;
 use patchmesh_topology::reboot::Policy;
@@ -82,6 +83,9 @@ pub(crate) struct Run {
     /// the group's policy says, or else leave]
     #[arg(long, value_name = "POLICY")]
     reboot: Option<Policy>,
+    /// How fast to fetch at most, such as 2MB/s [default: what the group's policy says]
+    #[arg(long, value_name = "RATE")]
+    download_rate: Option<Rate>,
     #[command(flatten)]
     command: RebootCommand,
     /// Command for `sh -c` before the installers of a round; where it fails none is run
@@ -107,8 +111,12 @@ impl Run {
             None | Some(Policy::Leave | Policy::Ask) => self.command.of(&self.root),
             Some(_) => Some(self.command.named(&self.root)?),
         };
-        let own =
-            Own { install_at: self.at, reboot: self.reboot, is_restartable: command.is_some() };
+        let own = Own {
+            install_at: self.at,
+            reboot: self.reboot,
+            download_rate: self.download_rate,
+            is_restartable: command.is_some(),
+        };
         let agent = Agent::open(state.clone(), self.root.clone())?.with_hooks(hooks);
         let mut agent = agent.with_own(own);
         if self.once {

@@ -68,12 +68,12 @@ impl Agent {
     ) -> Result<Vec<Fetched<'a>>, Error> {
         let folder = self.state.part("downloads")?;
         let link = self.memory.cut_off.is_none().then(|| self.link.clone());
-        let mut fetched = Vec::new();
+        let (mut fetched, pace) = (Vec::new(), self.pace());
         for Wanted { revision, parts, needs } in wanted {
             let mut files = Vec::with_capacity(parts.len());
             let mut fault = None;
             for part in &parts {
-                match download::fetch(link.as_ref(), part.payload, &folder).await {
+                match download::fetch(link.as_ref(), part.payload, &folder, &pace).await {
                     Ok(file) => files.push(file),
                     // What is wrong with it for good is told rather.
                     Err(error) if fault.is_none() || !error.is_passing() => {
@@ -107,13 +107,13 @@ impl Agent {
     /// Fetches what waits for its time alone: so it is here then, whether a node is
     /// reached or not.
     pub(super) async fn fetch_ahead(&mut self, items: &[Item<'_>]) -> Result<(), Error> {
-        let folder = self.state.part("downloads")?;
+        let (folder, pace) = (self.state.part("downloads")?, self.pace());
         let lacking =
             |item: &Item<'_>| !item.ahead.iter().all(|one| download::is_here(one, &folder));
         for item in items.iter().filter(|item| lacking(item)).take(self.queue.room()) {
             let id = item.revision.id.to_string();
             for payload in &item.ahead {
-                match download::fetch(Some(&self.link), payload, &folder).await {
+                match download::fetch(Some(&self.link), payload, &folder, &pace).await {
                     Ok(_) => {}
                     Err(error) if error.is_passing() => {
                         tracing::info!(

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
+use patchmesh_topology::link::rate::Rate;
 use patchmesh_topology::node::Membership;
 use patchmesh_topology::node::install_time::InstallTime;
 use patchmesh_topology::reboot;
@@ -14,6 +15,7 @@ use super::Agent;
 use crate::agent::chain::Chain;
 use crate::agent::decide::Planned;
 use crate::agent::state::{KnownNode, Wishes};
+use crate::pace::Pace;
 
 /// The most that a planned time moves by from machine to machine.
 const SPREAD: Duration = Duration::from_secs(30 * 60);
@@ -25,6 +27,8 @@ pub struct Own {
     pub install_at: Option<InstallTime>,
     /// When it restarts.
     pub reboot: Option<reboot::Policy>,
+    /// How fast it fetches at most.
+    pub download_rate: Option<Rate>,
     /// Whether it is known what restarts it.
     pub is_restartable: bool,
 }
@@ -36,6 +40,7 @@ impl Agent {
         self.memory.own_wants = Wishes {
             install_at: own.install_at.map(|one| one.to_string()),
             reboot: own.reboot.map(|one| one.to_string()),
+            download_rate: own.download_rate.map(|one| one.to_string()),
         };
         Self { is_restartable: own.is_restartable, ..self }
     }
@@ -46,6 +51,7 @@ impl Agent {
         self.memory.group_wants = Wishes {
             install_at: policy.install_at.map(|one| one.to_string()),
             reboot: policy.reboot.map(|one| one.to_string()),
+            download_rate: policy.download_rate.map(|one| one.to_string()),
         };
         let node = policy.statistics_node.as_ref().and_then(|name| chain.mesh.nodes.get(name));
         let joined = node.filter(|node| matches!(node.membership, Membership::Joined(_)));
@@ -68,6 +74,11 @@ impl Agent {
         if planned.is_none() || self.memory.let_go_at.is_none() {
             self.memory.let_go_at = Some(now);
         }
+    }
+
+    /// How fast this machine fetches.
+    pub(super) fn pace(&self) -> Pace {
+        Pace::new(self.wish(|one| one.download_rate.as_ref()).unwrap_or(Rate::UNLIMITED))
     }
 
     /// Who decides when this machine restarts.

@@ -1,4 +1,5 @@
 use super::*;
+use patchmesh_topology::link::rate::Rate;
 
 struct Folder(tempfile::TempDir);
 
@@ -35,7 +36,8 @@ fn an_empty_folder_has_the_defaults() {
     assert_eq!(settings.http_listen, None);
     assert_eq!(settings.certificate_lifetime, Duration::from_secs(90 * 86_400));
     assert_eq!(settings.content_fetches, 4);
-    assert!(settings.limit_down.is_unlimited() && settings.limit_up.is_unlimited());
+    let limits = [settings.limit_down, settings.limit_up, settings.limit_machines];
+    assert!(limits.into_iter().all(Rate::is_unlimited));
     assert_eq!(settings.data, folder.0.path());
 }
 

@@ -79,6 +79,7 @@ pub(super) async fn set(
         install_at: stated("install_at", request.install_at.as_deref())?,
         reboot: stated("reboot", request.reboot.as_deref())?,
         statistics_node: stated("statistics_node", request.statistics_node.as_deref())?,
+        download_rate: stated("download_rate", request.download_rate.as_deref())?,
     };
     let generation = change(node, move |draft| {
         let decisions = decisions(draft, &name);
