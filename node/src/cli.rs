@@ -32,6 +32,7 @@ mod demo;
 mod exception;
 pub(crate) mod file;
 mod freeze;
+mod go_ahead;
 mod group;
 pub(crate) mod grpc;
 mod init;
@@ -54,6 +55,7 @@ mod report;
 mod rollout;
 mod root;
 mod rule;
+mod scope;
 mod select;
 mod serve;
 mod site_group;
@@ -208,6 +210,9 @@ pub(crate) enum Command {
     /// Times in which nothing opens
     #[command(subcommand)]
     Freeze(freeze::Freeze),
+    /// What waits for a person at machines goes from afar
+    #[command(subcommand)]
+    GoAhead(go_ahead::GoAhead),
     /// Who does without what, why, and until when
     #[command(subcommand)]
     Exception(exception::Exception),
@@ -386,6 +391,7 @@ async fn dispatch(context: &Context, command: Command) -> anyhow::Result<()> {
         Command::Brake(command) => command.run(context).await,
         Command::SiteGroup(command) => command.run(context).await,
         Command::Freeze(command) => command.run(context).await,
+        Command::GoAhead(command) => command.run(context).await,
         Command::Exception(command) => command.run(context).await,
         Command::Lab(command) => command.run(context).await,
         Command::Link(command) => command.run(context).await,

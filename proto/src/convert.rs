@@ -49,8 +49,8 @@ pub use person::user_roles;
 pub use policy::rule;
 pub use report::{outcome, phase};
 pub use rollout::{
-    brake_ask, brake_ask_to_wire, exception, exception_to_wire, freeze, freeze_to_wire, site_group,
-    site_group_to_wire,
+    brake_ask, brake_ask_to_wire, exception, exception_to_wire, freeze, freeze_to_wire, go_ahead,
+    go_ahead_to_wire, site_group, site_group_to_wire,
 };
 
 /// What is wrong with a field.

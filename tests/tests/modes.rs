@@ -130,3 +130,65 @@ async fn machines_wait_for_a_person_where_their_group_says_so() -> Result<()> {
     cluster.passed();
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_a_person_goes_from_afar() -> Result<()> {
+    let names = ["app", "tool", "later"];
+    let machine = Machine::with("pc-1", &names.map(|name| Sample::new(name, "1"))).await?;
+    let vendor = Vendor::with_samples(&names.map(|name| Sample::new(name, "2"))).await?;
+    let mut cluster = Cluster::start().await?;
+    cluster.add(&Spec::branch("lyon", PRIMARY, "emea/fr/lyon")).await?;
+    cluster.add_source("vendor", &vendor, &[]).await?;
+    cluster.sync("vendor").await?.success()?;
+    let [app, tool, later] = [
+        cluster.revision("app").await?,
+        cluster.revision("tool").await?,
+        cluster.revision("later").await?,
+    ];
+    machine.join(&cluster, "lyon").await?;
+    mode(&cluster, "manual").await?;
+    cluster.allow(&[app.clone(), tool.clone()]).await?;
+    cluster.converged(&["lyon"]).await?;
+    waiting(&machine, 2).await?;
+
+    let give = |whom: &'static [&'static str]| [&["go-ahead", "give"], whom].concat();
+    let nobody = give(&["--group", "nobody"]);
+    cluster.patchmesh(PRIMARY, &nobody).await?.failure_that_says(&["no group nobody"])?;
+    let long = give(&["--machine", "pc-1", "--valid", "400d"]);
+    cluster.patchmesh(PRIMARY, &long).await?.failure_that_says(&["up to 31 days"])?;
+    // Of another machine, and then one revision of this one.
+    cluster.patchmesh(PRIMARY, &give(&["--machine", "pc-2"])).await?.success()?;
+    let mut one = give(&["--machine", "pc-1", "--revision"]);
+    one.push(&app);
+    cluster.patchmesh(PRIMARY, &one).await?.success()?;
+    cluster.converged(&["lyon"]).await?;
+    let ran = machine.round().await?.success()?.json()?;
+    ensure!(ran["installed"] == json!([app]), "{ran}");
+    told(&cluster, &tool, "installation", "pending").await?;
+
+    // Everything that is open there, to an agent that runs and is woken; not what comes later.
+    let mut agent = machine.start(&["--every", "30h"])?;
+    until("the agent that runs to listen", PATIENCE, async || {
+        Ok(machine.state().join("ask.sock").exists().then_some(()))
+    })
+    .await?;
+    cluster.patchmesh(PRIMARY, &give(&["--site", "emea/fr"])).await?.success()?;
+    told(&cluster, &tool, "installation", "success").await?;
+    cluster.allow(std::slice::from_ref(&later)).await?;
+    told(&cluster, &later, "installation", "pending").await?;
+    ensure!(machine.packages().await?["later"] == "1" && agent.try_wait()?.is_none());
+    agent.kill().await?;
+    let list = cluster.patchmesh("lyon", &["go-ahead", "list"]).await?.success()?.json()?;
+    let listed = list["go_aheads"].as_array().context("no list")?;
+    ensure!(listed.len() == 3 && listed[2]["who"] == "site emea/fr", "{list}");
+
+    // Taken back, it is as if it had never been said.
+    let take = ["go-ahead", "withdraw", "--site", "emea/fr"];
+    cluster.patchmesh(PRIMARY, &take).await?.success()?;
+    cluster
+        .patchmesh(PRIMARY, &take)
+        .await?
+        .failure_that_says(&["site emea/fr has no go-ahead"])?;
+    cluster.passed();
+    Ok(())
+}

@@ -15,6 +15,7 @@ pub mod explain;
 pub mod freeze;
 pub mod gate;
 pub mod geography;
+pub mod go_ahead;
 pub mod limit;
 pub mod measure;
 pub mod opening;
@@ -210,6 +211,8 @@ pub struct RolloutSet {
     pub exceptions: Exceptions,
     /// Which sites are asked to end their brakes.
     pub brake_asks: brake::ask::Asks,
+    /// What goes at machines since headquarters says so.
+    pub go_aheads: go_ahead::GoAheads,
     /// Sites that waves go to by one name. Every name of a plan is here, and
     /// looked up there: see [`RolloutSet::resolve`].
     pub site_groups: SiteGroups,

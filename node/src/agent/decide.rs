@@ -17,7 +17,7 @@ use patchmesh_topology::node::install_time::InstallTime;
 use patchmesh_topology::node::mode::Asked;
 use patchmesh_topology::offer::{Machine, Offer, Offered};
 use patchmesh_topology::revision::{Payload, Revision, RevisionId};
-use patchmesh_topology::rollout::{Action, Brakes};
+use patchmesh_topology::rollout::{Action, Brakes, go_ahead};
 use patchmesh_topology::supersedence::Entry;
 use patchmesh_topology::tally::{Outcome, Phase};
 
@@ -64,12 +64,11 @@ pub struct Planned {
 }
 
 impl Asking<'_> {
-    /// Whether what is open is done now.
-    fn lets(&self, revision: &RevisionId) -> bool {
-        match self.planned {
-            None => self.asked.lets(self.mode, revision),
-            Some(_) => self.asked.names(revision),
-        }
+    /// Whether what is open is done now: the mode lets it and its time has come, or a person
+    /// asked for it here or at headquarters.
+    fn lets(&self, revision: &RevisionId, open: &Open) -> bool {
+        let by_itself = self.mode.installs() && self.planned.is_none();
+        by_itself || self.asked.names(revision) || open.goes_ahead
     }
 
     /// Why it is not, where it is open and nothing else hinders it.
@@ -130,6 +129,8 @@ struct Open {
     /// The rollout that removes it.
     removed_by: Option<RolloutName>,
     hindrance: Option<Hindrance>,
+    /// Whether headquarters lets it go without a person at the machine.
+    goes_ahead: bool,
 }
 
 /// Looks at everything that is approved for the group: an item for each, those
@@ -170,7 +171,12 @@ pub fn decide<'a>(
         chain.bindings.contains_key(&payload.sha256) && !unwanted.has(Format::Deb, payload)
     };
     let (choices, order) = choose(&candidates, inventory, &may_bring);
-    let let_go = let_go(&choices, &order, asking);
+    let lets: Vec<bool> = choices
+        .iter()
+        .zip(&opened)
+        .map(|(choice, open)| asking.lets(&choice.revision.id, open))
+        .collect();
+    let let_go = let_go(&choices, &order, &lets);
     let ids: Vec<&'a RevisionId> = chain.revisions.values().map(|one| &one.id).collect();
     let place: BTreeMap<usize, usize> =
         order.iter().enumerate().map(|(place, index)| (*index, place)).collect();
@@ -178,8 +184,8 @@ pub fn decide<'a>(
         .into_iter()
         .zip(opened)
         .enumerate()
-        .map(|(index, (choice, Open { removed_by, hindrance }))| {
-            let is_let = let_go.contains(&index) || asking.lets(&choice.revision.id);
+        .map(|(index, (choice, Open { removed_by, hindrance, .. }))| {
+            let is_let = let_go.contains(&index) || lets[index];
             let is_chosen = choice.standing == Standing::Chosen;
             let is_time = choice.standing == Standing::NotOffered
                 && removed_by.is_none()
@@ -217,11 +223,9 @@ pub fn decide<'a>(
     items.into_iter().map(|(_, item)| item).collect()
 }
 
-/// What is chosen and may go now: by the group's mode and the machine's time or since a
-/// person says so, and what has to go with that.
-fn let_go(choices: &[Choice<'_>], order: &[usize], asking: &Asking<'_>) -> BTreeSet<usize> {
-    let is_let = |index: &usize| asking.lets(&choices[*index].revision.id);
-    let mut waiting: Vec<usize> = order.iter().copied().filter(is_let).collect();
+/// What is chosen and goes now, where `lets` says so, and what has to go with that.
+fn let_go(choices: &[Choice<'_>], order: &[usize], lets: &[bool]) -> BTreeSet<usize> {
+    let mut waiting: Vec<usize> = order.iter().copied().filter(|index| lets[*index]).collect();
     let mut let_go = BTreeSet::new();
     while let Some(index) = waiting.pop() {
         if let_go.insert(index) {
@@ -238,8 +242,13 @@ fn open(offer: &Offer<'_>, id: &RevisionId, tries: &Tries, asking: &Asking<'_>) 
     let Asking { machine: name, group, site, zone, now, .. } = *asking;
     let offered = match offer.machine(id, Machine { name, group, site, zone }) {
         Ok(offered) => offered,
-        Err(why) => return Open { removed_by: None, hindrance: never(in_one_line(&why)) },
+        Err(why) => {
+            let hindrance = never(in_one_line(&why));
+            return Open { removed_by: None, hindrance, goes_ahead: false };
+        }
     };
+    let goes_ahead =
+        go_ahead::goes(&offer.plans.go_aheads, (name, group, site), (id, offered.since), now);
     let (attempts, removed_by) = match offered.action {
         Action::Install => (&tries.installs, None),
         Action::Remove => (&tries.removals, Some(offered.rollout.clone())),
@@ -249,7 +258,7 @@ fn open(offer: &Offer<'_>, id: &RevisionId, tries: &Tries, asking: &Asking<'_>) 
         never(if removed_by.is_some() { rest.of_removal() } else { rest.to_string() })
     };
     let hindrance = time(&offered, now).or_else(rest);
-    Open { removed_by, hindrance }
+    Open { removed_by, hindrance, goes_ahead }
 }
 
 /// Why the time of what is open has not come.

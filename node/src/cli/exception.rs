@@ -1,13 +1,13 @@
 //! `patchmesh exception`: who does without what, why, and until when.
 
-use clap::{ArgGroup, Args, Subcommand};
+use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use patchmesh_proto::{admin, convert, wire};
-use patchmesh_topology::name::{ExceptionName, GroupName, MachineName, Site};
-use patchmesh_topology::revision::{RevisionId, UpdateId};
+use patchmesh_topology::name::ExceptionName;
 use serde::Serialize;
 
 use super::output::{Answer, table};
+use super::scope::{Scope, Subject, what, who};
 use super::{Context, answer, grpc};
 
 #[derive(Debug, Subcommand)]
@@ -31,25 +31,13 @@ Examples:
 
 JSON:
   {\"exception\", \"generation\"}")]
-#[command(group = ArgGroup::new("scope").required(true).args(["machine", "group", "site"]))]
 pub(crate) struct Add {
     /// Its name
     name: ExceptionName,
-    /// One machine
-    #[arg(long, value_name = "NAME")]
-    machine: Option<MachineName>,
-    /// A group, everywhere
-    #[arg(long, value_name = "GROUP")]
-    group: Option<GroupName>,
-    /// A site, and all below it
-    #[arg(long, value_name = "SITE")]
-    site: Option<Site>,
-    /// Only this update, whatever its revision [default: everything]
-    #[arg(long, value_name = "UPDATE", conflicts_with = "revision")]
-    update: Option<UpdateId>,
-    /// Only this revision
-    #[arg(long, value_name = "REVISION")]
-    revision: Option<RevisionId>,
+    #[command(flatten)]
+    scope: Scope,
+    #[command(flatten)]
+    subject: Subject,
     /// Until this instant
     #[arg(long, value_name = "TIME")]
     until: Timestamp,
@@ -122,16 +110,8 @@ struct Row {
 
 impl Row {
     fn of(one: wire::Exception, now: Timestamp) -> Self {
-        let who = match [one.machine.as_str(), &one.group, &one.site] {
-            [machine, "", ""] => format!("machine {machine}"),
-            ["", group, ""] => format!("group {group}"),
-            [_, _, site] => format!("site {site}"),
-        };
-        let what = match [one.update.as_str(), &one.revision] {
-            ["", ""] => "everything".to_owned(),
-            ["", revision] => revision.to_owned(),
-            [update, _] => update.to_owned(),
-        };
+        let who = who(&one.machine, &one.group, &one.site);
+        let what = what(&one.update, &one.revision);
         let (days, ended) = age(one.since.as_ref(), one.until.as_ref(), now);
         Self {
             name: one.name,
@@ -212,14 +192,15 @@ impl Exception {
 
 impl Add {
     fn into_wire(self) -> wire::Exception {
-        let text = |name: Option<String>| name.unwrap_or_default();
+        let [machine, group, site] = self.scope.to_wire();
+        let [update, revision] = self.subject.to_wire();
         wire::Exception {
             name: self.name.to_string(),
-            machine: text(self.machine.map(|one| one.to_string())),
-            group: text(self.group.map(|one| one.to_string())),
-            site: text(self.site.map(|one| one.to_string())),
-            update: text(self.update.map(|one| one.to_string())),
-            revision: text(self.revision.map(|one| one.to_string())),
+            machine,
+            group,
+            site,
+            update,
+            revision,
             reason: self.reason,
             workaround: self.workaround,
             owner: self.owner,

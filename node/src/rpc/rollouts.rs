@@ -4,6 +4,7 @@
 mod bounds;
 mod enter;
 mod explain;
+mod go_aheads;
 mod ready;
 mod subject;
 
@@ -137,5 +138,27 @@ impl Rollouts for Service {
         _: Request<wire::ListSiteGroupsRequest>,
     ) -> Result<Response<wire::ListSiteGroupsResponse>, Status> {
         Ok(Response::new(bounds::site_groups(&self.node)))
+    }
+
+    async fn give_go_ahead(
+        &self,
+        request: Request<wire::GiveGoAheadRequest>,
+    ) -> Result<Response<wire::GiveGoAheadResponse>, Status> {
+        let by = Peer::of(&request).to_string();
+        go_aheads::give(&self.node, by, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn withdraw_go_ahead(
+        &self,
+        request: Request<wire::WithdrawGoAheadRequest>,
+    ) -> Result<Response<wire::WithdrawGoAheadResponse>, Status> {
+        go_aheads::withdraw(&self.node, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn list_go_aheads(
+        &self,
+        _: Request<wire::ListGoAheadsRequest>,
+    ) -> Result<Response<wire::ListGoAheadsResponse>, Status> {
+        Ok(Response::new(go_aheads::list(&self.node)))
     }
 }

@@ -9,6 +9,7 @@ use patchmesh_topology::rollout::brake::ask::MAX_ASKS;
 use patchmesh_topology::rollout::deadline::Times;
 use patchmesh_topology::rollout::gate::{AtLeast, AtMost, Gate, Unreachable};
 use patchmesh_topology::rollout::geography::MAX_SITE_GROUPS;
+use patchmesh_topology::rollout::go_ahead::MAX_GO_AHEADS;
 use patchmesh_topology::rollout::{
     Control, Geographies, Limit, MAX_LIST, MAX_ROLLOUTS, MAX_WAVES, OnEmpty, Policy, Rollout,
     RolloutSet, Share, Wave, What,
@@ -26,8 +27,8 @@ mod bounds;
 mod state;
 
 pub use bounds::{
-    brake_ask, brake_ask_to_wire, exception, exception_to_wire, freeze, freeze_to_wire, site_group,
-    site_group_to_wire,
+    brake_ask, brake_ask_to_wire, exception, exception_to_wire, freeze, freeze_to_wire, go_ahead,
+    go_ahead_to_wire, site_group, site_group_to_wire,
 };
 
 fn share(parts: u32) -> Result<Share, Error> {
@@ -342,9 +343,11 @@ impl TryFrom<wire::RolloutSet> for RolloutSet {
         })?;
         at_most(&value.site_groups, MAX_SITE_GROUPS).at("site_groups")?;
         at_most(&value.brake_asks, MAX_ASKS).at("brake_asks")?;
+        at_most(&value.go_aheads, MAX_GO_AHEADS).at("go_aheads")?;
         let mut set = Self {
             version: value.version,
             brake_asks: sorted("brake_asks", each("brake_asks", value.brake_asks, brake_ask)?)?,
+            go_aheads: sorted("go_aheads", each("go_aheads", value.go_aheads, go_ahead)?)?,
             rollouts: sorted("rollouts", rollouts)?,
             site_groups: sorted(
                 "site_groups",
@@ -368,6 +371,7 @@ impl From<&RolloutSet> for wire::RolloutSet {
             exceptions: set.exceptions.iter().map(exception_to_wire).collect(),
             site_groups: set.site_groups.iter().map(site_group_to_wire).collect(),
             brake_asks: set.brake_asks.iter().map(brake_ask_to_wire).collect(),
+            go_aheads: set.go_aheads.iter().map(go_ahead_to_wire).collect(),
         }
     }
 }

@@ -9,6 +9,7 @@ use patchmesh_topology::rollout::deadline::Times;
 use patchmesh_topology::rollout::exception::{Exceptions, Scope, Subject};
 use patchmesh_topology::rollout::freeze::Freezes;
 use patchmesh_topology::rollout::gate::{AtLeast, AtMost, Gate, OnBreach, Unreachable};
+use patchmesh_topology::rollout::go_ahead::{GoAhead, GoAheads};
 use patchmesh_topology::rollout::{
     Action, Admission, Control, Cycle, Exception, Freeze, Geographies, Limit, OnEmpty, Order,
     Policy, Priority, Progress, Rollout, RolloutSet, RolloutState, Share, Stop, StopKind, Wave,
@@ -144,19 +145,25 @@ fn freezes() -> impl Strategy<Value = Freezes> {
     btree_map("[a-z]{1,9}".prop_map(|name| name.parse().expect("a name")), freeze, 0..3)
 }
 
-fn exceptions() -> impl Strategy<Value = Exceptions> {
-    let scope = prop_oneof![
+fn scope() -> impl Strategy<Value = Scope> {
+    prop_oneof![
         "[a-z]{1,9}".prop_map(|name| Scope::Machine(name.parse().expect("a name"))),
         group().prop_map(Scope::Group),
         site().prop_map(Scope::Site),
-    ];
-    let subject = prop_oneof![
+    ]
+}
+
+fn subject() -> impl Strategy<Value = Subject> {
+    prop_oneof![
         Just(Subject::All),
         revision_id().prop_map(|id| Subject::Update(id.update.clone())),
         revision_id().prop_map(Subject::Revision),
-    ];
+    ]
+}
+
+fn exceptions() -> impl Strategy<Value = Exceptions> {
     let texts = (".{0,9}", ".{0,9}", ".{0,9}");
-    let one = (scope, subject, texts, time(), time()).prop_map(
+    let one = (scope(), subject(), texts, time(), time()).prop_map(
         |(scope, subject, (reason, workaround, owner), since, until)| Exception {
             scope,
             subject,
@@ -168,6 +175,11 @@ fn exceptions() -> impl Strategy<Value = Exceptions> {
         },
     );
     btree_map("[a-z]{1,9}".prop_map(|name| name.parse().expect("a name")), one, 0..3)
+}
+
+fn go_aheads() -> impl Strategy<Value = GoAheads> {
+    let one = (".{0,9}", time(), time()).prop_map(|(by, at, until)| GoAhead { by, at, until });
+    btree_map((scope(), subject()), one, 0..3)
 }
 
 fn brake_asks() -> impl Strategy<Value = Asks> {
@@ -182,8 +194,8 @@ fn brake_asks() -> impl Strategy<Value = Asks> {
 pub(crate) fn rollouts() -> impl Strategy<Value = RolloutSet> {
     let named = (any::<u64>(), vec(rollout(), 0..5), freezes(), exceptions());
     let places = vec(btree_set(site(), 1..3), SITE_GROUPS.len());
-    let all = (named, places, brake_asks());
-    all.prop_map(|((version, rollouts, freezes, exceptions), places, brake_asks)| {
+    let all = (named, places, brake_asks(), go_aheads());
+    all.prop_map(|((version, rollouts, freezes, exceptions), places, brake_asks, go_aheads)| {
         let names = SITE_GROUPS.iter().map(|name| name.parse().expect("a name"));
         let mut set = RolloutSet {
             version,
@@ -191,6 +203,7 @@ pub(crate) fn rollouts() -> impl Strategy<Value = RolloutSet> {
             freezes,
             exceptions,
             brake_asks,
+            go_aheads,
             site_groups: names.zip(places).collect(),
         };
         set.resolve().expect("every name is there");

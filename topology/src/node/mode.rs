@@ -18,12 +18,6 @@ pub enum Asked {
 }
 
 impl Asked {
-    /// Whether what is open is done now: the mode lets it, or a person asked for it.
-    #[must_use]
-    pub fn lets(&self, mode: InstallMode, revision: &RevisionId) -> bool {
-        mode.installs() || self.names(revision)
-    }
-
     /// Whether a person asked for it.
     #[must_use]
     pub fn names(&self, revision: &RevisionId) -> bool {
@@ -55,17 +49,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mode_holds_until_a_person_says_so() {
+    fn a_person_asks_for_all_or_for_some() {
         let revision: RevisionId = "vendor:stable/app@2".parse().unwrap();
         let other: RevisionId = "vendor:stable/tool@2".parse().unwrap();
         let named = Asked::These(BTreeSet::from([revision.clone()]));
-        for mode in InstallMode::ALL {
-            let by_itself = mode == InstallMode::Automatic;
-            assert_eq!(Asked::Nothing.lets(mode, &revision), by_itself, "{mode}");
-            assert!(Asked::All.lets(mode, &revision), "{mode}");
-            assert!(named.lets(mode, &revision), "{mode}");
-            assert_eq!(named.lets(mode, &other), by_itself, "{mode}");
-        }
+        assert!(!Asked::Nothing.names(&revision) && Asked::All.names(&revision));
+        assert!(named.names(&revision) && !named.names(&other));
+    }
+
+    #[test]
+    fn only_automatic_machines_install_and_only_those_that_tell_do_not_fetch() {
+        let install: Vec<bool> = InstallMode::ALL.into_iter().map(InstallMode::installs).collect();
+        assert_eq!(install, [true, false, false]);
         let fetch: Vec<bool> = InstallMode::ALL.into_iter().map(InstallMode::downloads).collect();
         assert_eq!(fetch, [true, true, false]);
     }

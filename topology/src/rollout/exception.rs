@@ -121,6 +121,22 @@ pub fn add(
     Ok(())
 }
 
+impl Scope {
+    /// Whether a machine of a group at a site is meant; a machine that is `None` is none in
+    /// particular, a site that is `None` is all of them.
+    #[must_use]
+    pub fn covers(
+        &self,
+        (machine, group, site): (Option<&MachineName>, &GroupName, Option<&Site>),
+    ) -> bool {
+        match self {
+            Self::Machine(name) => machine == Some(name),
+            Self::Group(name) => group == name,
+            Self::Site(place) => site.is_none_or(|site| site.is_within(place)),
+        }
+    }
+}
+
 impl Subject {
     /// Whether a revision is meant.
     #[must_use]
@@ -143,11 +159,7 @@ impl Exception {
         (machine, group, site): (Option<&MachineName>, &GroupName, Option<&Site>),
         at: Timestamp,
     ) -> bool {
-        let is_in = match &self.scope {
-            Scope::Machine(name) => machine == Some(name),
-            Scope::Group(name) => group == name,
-            Scope::Site(place) => site.is_none_or(|site| site.is_within(place)),
-        };
+        let is_in = self.scope.covers((machine, group, site));
         is_in && self.since <= at && at < self.until && self.subject.is_about(revision)
     }
 }
