@@ -17,7 +17,8 @@ use patchmesh_topology::node::install_time::InstallTime;
 use patchmesh_topology::node::mode::Asked;
 use patchmesh_topology::offer::{Machine, Offer, Offered};
 use patchmesh_topology::revision::{Payload, Revision, RevisionId};
-use patchmesh_topology::rollout::{Action, Brakes, go_ahead};
+use patchmesh_topology::rollout::go_ahead::Meant;
+use patchmesh_topology::rollout::{Action, Brakes};
 use patchmesh_topology::supersedence::Entry;
 use patchmesh_topology::tally::{Outcome, Phase};
 
@@ -144,8 +145,10 @@ pub fn decide<'a>(
 ) -> Vec<Item<'a>> {
     let offer = Offer::new(&chain.approvals, &chain.plans, &chain.states.states, asking.now);
     let offer = Offer { brakes: asking.brakes, ..offer };
-    let mut opened: Vec<Open> =
-        chain.revisions.keys().map(|id| open(&offer, id, tries, asking)).collect();
+    let whose = (asking.machine, asking.group, asking.site);
+    let go_ahead = Meant::of(&chain.plans.go_aheads, whose, asking.now);
+    let open = |id: &RevisionId| open(&offer, &go_ahead, id, tries, asking);
+    let mut opened: Vec<Open> = chain.revisions.keys().map(open).collect();
     let removed = chain.revisions.values().zip(&opened);
     let removed = removed.filter(|(_, open)| open.removed_by.is_some());
     let unwanted = Unwanted::of(removed.map(|(revision, _)| revision));
@@ -237,7 +240,13 @@ fn let_go(choices: &[Choice<'_>], order: &[usize], lets: &[bool]) -> BTreeSet<us
 
 /// What is open of a revision, and why it may not be done here now, whether it is
 /// needed or not.
-fn open(offer: &Offer<'_>, id: &RevisionId, tries: &Tries, asking: &Asking<'_>) -> Open {
+fn open(
+    offer: &Offer<'_>,
+    go_ahead: &Meant<'_>,
+    id: &RevisionId,
+    tries: &Tries,
+    asking: &Asking<'_>,
+) -> Open {
     let never = |why: String| Some(Hindrance { why, is_time: false });
     let Asking { machine: name, group, site, zone, now, .. } = *asking;
     let offered = match offer.machine(id, Machine { name, group, site, zone }) {
@@ -247,8 +256,7 @@ fn open(offer: &Offer<'_>, id: &RevisionId, tries: &Tries, asking: &Asking<'_>) 
             return Open { removed_by: None, hindrance, goes_ahead: false };
         }
     };
-    let goes_ahead =
-        go_ahead::goes(&offer.plans.go_aheads, (name, group, site), (id, offered.since), now);
+    let goes_ahead = go_ahead.goes(id, offered.since);
     let (attempts, removed_by) = match offered.action {
         Action::Install => (&tries.installs, None),
         Action::Remove => (&tries.removals, Some(offered.rollout.clone())),

@@ -15,6 +15,7 @@ use super::state::Joined;
 use crate::identity::files::Identity;
 use crate::identity::key;
 use crate::identity::sealed::signed;
+use crate::log::in_one_line;
 
 /// Events of a batch: a batch of the longest ones is far below its bound.
 const EVENTS: usize = 200;
@@ -42,6 +43,9 @@ pub enum Error {
         /// How many batches.
         batches: usize,
     },
+    /// There is nobody to send to.
+    #[error("there is no node to report to")]
+    Nobody,
     /// An answer from which it cannot be told whether it took the batch.
     #[error("the node does not say whether it took a batch")]
     Unspecified,
@@ -88,6 +92,30 @@ pub fn facts(inventory: &Inventory, digest: &str, reboot_needed: bool) -> Vec<Fa
 }
 
 impl Reporter<'_> {
+    /// [Sends](Self::send) to the first of some nodes that takes it; who that was.
+    ///
+    /// # Errors
+    /// The last one's; what nobody took stays.
+    pub async fn send_to_first<'l>(
+        &self,
+        links: &'l [Link],
+        queue: &mut Queue,
+    ) -> Result<(&'l Link, usize), Error> {
+        let mut last = Error::Nobody;
+        for link in links {
+            match self.send(link, queue).await {
+                Ok(sent) => return Ok((link, sent)),
+                Err(error @ (Error::Link(_) | Error::Answers { .. } | Error::Unspecified)) => {
+                    let (why, node) = (in_one_line(&error), link.node());
+                    tracing::warn!(why, %node, "a node does not take the reports");
+                    last = error;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(last)
+    }
+
     /// Sends a sign of life and all that waits; what the node holds is forgotten.
     /// What it will never take is forgotten with a warning: sending it again is of no use.
     ///

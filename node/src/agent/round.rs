@@ -467,30 +467,8 @@ impl Agent {
             site: site.to_string(),
             facts: facts(inventory, &self.memory.inventory, self.memory.reboot.is_some()),
         };
-        // Whoever takes the reports of its group, or else the node of this round: nothing is
-        // lost by that, and nothing counts twice.
-        let mut taken = None;
-        if let Some(known) =
-            self.memory.statistics_node.clone().filter(|one| !self.link.leads_to(one))
-        {
-            let link = self.link_to(&known)?;
-            match reporter.send(&link, &mut self.queue).await {
-                Ok(sent) => taken = Some((link, sent)),
-                Err(report::Error::Link(error)) => {
-                    let (why, node) = (in_one_line(&error), known.node);
-                    tracing::warn!(
-                        why,
-                        node,
-                        "the node that takes the reports did not; this one has to"
-                    );
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-        let (link, sent) = match taken {
-            Some(taken) => taken,
-            None => (self.link.clone(), reporter.send(&self.link, &mut self.queue).await?),
-        };
+        let takers = self.takers();
+        let (link, sent) = reporter.send_to_first(&takers, &mut self.queue).await?;
         // It is sent again by the next round; the digest is told.
         if let Err(error) = link.tell_inventory(inventory, digest).await {
             tracing::warn!(why = in_one_line(&error), "the node did not take the inventory");

@@ -85,20 +85,29 @@ pub fn withdraw(
     }
 }
 
-/// Whether a machine goes ahead at `now` with a revision that is open to it since `opened`.
-#[must_use]
-pub fn goes(
-    go_aheads: &GoAheads,
-    (machine, group, site): (&MachineName, &GroupName, &Site),
-    (revision, opened): (&RevisionId, Timestamp),
-    now: Timestamp,
-) -> bool {
-    go_aheads.iter().any(|((scope, subject), one)| {
-        scope.covers((Some(machine), group, Some(site)))
-            && subject.is_about(revision)
-            && opened <= one.at
-            && now < one.until
-    })
+/// What one machine goes ahead with at a moment.
+#[derive(Debug, Clone)]
+pub struct Meant<'a>(Vec<(&'a Subject, Timestamp)>);
+
+impl<'a> Meant<'a> {
+    /// Of a machine of a group at a site.
+    #[must_use]
+    pub fn of(
+        go_aheads: &'a GoAheads,
+        (machine, group, site): (&MachineName, &GroupName, &Site),
+        now: Timestamp,
+    ) -> Self {
+        let theirs = go_aheads.iter().filter(|((scope, _), one)| {
+            now < one.until && scope.covers((Some(machine), group, Some(site)))
+        });
+        Self(theirs.map(|((_, subject), one)| (subject, one.at)).collect())
+    }
+
+    /// Whether a revision is among it that is open to the machine since `opened`.
+    #[must_use]
+    pub fn goes(&self, revision: &RevisionId, opened: Timestamp) -> bool {
+        self.0.iter().any(|(subject, said)| opened <= *said && subject.is_about(revision))
+    }
 }
 
 #[cfg(test)]
@@ -125,7 +134,8 @@ mod tests {
         let goes = |group: &str, opened, now| {
             let (machine, site) = ("pc-1".parse().unwrap(), "emea/fr".parse().unwrap());
             let revision = "vendor:stable/app@2".parse().unwrap();
-            goes(&all, (&machine, &group.parse().unwrap(), &site), (&revision, at(opened)), at(now))
+            let group = group.parse().unwrap();
+            Meant::of(&all, (&machine, &group, &site), at(now)).goes(&revision, at(opened))
         };
         assert!(goes("servers", 9, 11) && goes("servers", 10, 33));
         assert!(!goes("servers", 11, 12), "opened after it was said");

@@ -14,7 +14,9 @@ use patchmesh_topology::reboot;
 use super::Agent;
 use crate::agent::chain::Chain;
 use crate::agent::decide::Planned;
+use crate::agent::link::Link;
 use crate::agent::state::{KnownNode, Wishes};
+use crate::log::in_one_line;
 use crate::pace::Pace;
 
 /// The most that a planned time moves by from machine to machine.
@@ -83,10 +85,27 @@ impl Agent {
 
     /// Who decides when this machine restarts.
     pub(super) fn reboot_policy(&self) -> reboot::Policy {
-        match self.is_restartable {
-            true => self.wish(|one| one.reboot.as_ref()).unwrap_or_default(),
-            false => reboot::Policy::Leave,
+        match self.wish(|one| one.reboot.as_ref()).unwrap_or_default() {
+            reboot::Policy::Ask => reboot::Policy::Ask,
+            policy if self.is_restartable => policy,
+            _ => reboot::Policy::Leave,
         }
+    }
+
+    /// Who is handed the reports, the first that takes them: whoever takes those of the group,
+    /// then the node of this round. Nothing is lost by that, and nothing counts twice.
+    pub(super) fn takers(&self) -> Vec<Link> {
+        let statistics = self.memory.statistics_node.as_ref();
+        let apart = statistics.filter(|known| !self.link.leads_to(known));
+        let apart = apart.and_then(|known| {
+            let link = self.link_to(known);
+            link.inspect_err(|error| {
+                let (why, node) = (in_one_line(error), &known.node);
+                tracing::warn!(why, node, "the node that takes the reports cannot be asked");
+            })
+            .ok()
+        });
+        apart.into_iter().chain([self.link.clone()]).collect()
     }
 
     fn wish<T: FromStr>(&self, of: impl Fn(&Wishes) -> Option<&String>) -> Option<T> {
