@@ -5,7 +5,8 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use jiff::{ToSpan, Zoned};
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 use patchmesh_tests::agent::Machine;
 use patchmesh_tests::cluster::{Cluster, PRIMARY, Spec};
 use patchmesh_tests::vendor::{Sample, Vendor};
@@ -60,7 +61,7 @@ async fn waits(machine: &Machine, revision: &str, at: &str) -> Result<()> {
 fn was_off(machine: &Machine) -> Result<()> {
     let path = machine.state().join("memory.json");
     let mut memory: Value = serde_json::from_slice(&fs::read(&path)?)?;
-    let before = Zoned::now().checked_sub(2.days())?.timestamp();
+    let before = Timestamp::now().checked_sub(SignedDuration::from_hours(48))?;
     ensure!(memory["let_go_at"].is_string(), "nothing to be late for");
     memory["let_go_at"] = json!(before);
     Ok(fs::write(&path, serde_json::to_vec(&memory)?)?)
@@ -71,7 +72,8 @@ async fn machines_install_at_the_time_of_their_group() -> Result<()> {
     let (cluster, _vendor) = company().await?;
     let (app, tool) = (cluster.revision("app").await?, cluster.revision("tool").await?);
     let machine = machine(&cluster).await?;
-    let far = Zoned::now().checked_add(12.hours())?.strftime("%H:%M").to_string();
+    let later = Timestamp::now().checked_add(SignedDuration::from_hours(12))?;
+    let far = TimeZone::system().to_datetime(later).strftime("%H:%M").to_string();
     set(&cluster, &["--install-at", &far]).await?;
     let wrong = ["group", "set", "workstations", "--install-at", "Sunday"];
     cluster.patchmesh(PRIMARY, &wrong).await?.failure_that_says(&["such as `03:00`"])?;
@@ -187,8 +189,10 @@ async fn what_machines_fetch_keeps_to_its_rate() -> Result<()> {
     let large = names.map(|name| Sample::new(name, "2").with_bytes(400_000));
     let vendor = Vendor::with_samples(&large).await?;
     let mut cluster = Cluster::start().await?;
-    let limit = ["--limit-machines", "1600kbit/s"];
-    let branch = Spec::branch("lyon", PRIMARY, "emea/fr/lyon").with_arguments(&limit);
+    let config = cluster.folder().join("lyon.toml");
+    fs::write(&config, "limit_machines = '1600kbit/s'\n")?;
+    let config = ["--config", &config.display().to_string()];
+    let branch = Spec::branch("lyon", PRIMARY, "emea/fr/lyon").with_arguments(&config);
     cluster.add(&branch).await?;
     cluster.add_source("vendor", &vendor, &[]).await?;
     cluster.sync("vendor").await?.success()?;

@@ -15,7 +15,7 @@ pub struct Key {
 }
 
 /// Every key, in the order in which they are shown.
-pub const KEYS: [Key; 15] = [
+pub const KEYS: [Key; 16] = [
     Key {
         name: "data",
         default: None,

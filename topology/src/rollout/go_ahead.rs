@@ -39,7 +39,7 @@ pub enum Rejection {
     #[error("there is no group {0}; `patchmesh group list` shows those there are")]
     NoGroup(GroupName),
     /// Too short or too long.
-    #[error("a go-ahead lasts from now for up to {} days, not until {0:.0}", LONGEST.as_hours() / 24)]
+    #[error("a go-ahead lasts from now for up to 31 days, not until {0:.0}")]
     Lasts(Timestamp),
     /// More than a mesh can have.
     #[error("the mesh has {MAX_GO_AHEADS} go-aheads that last; withdraw some first")]
