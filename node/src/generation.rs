@@ -24,7 +24,7 @@ use jiff::{SignedDuration, Timestamp};
 use patchmesh_proto::admin as wire;
 use patchmesh_topology::advisory::AdvisorySet;
 use patchmesh_topology::approval::{ApprovalSet, Decision};
-use patchmesh_topology::assessment::Assessments;
+use patchmesh_topology::assessment::{self, Assessments};
 use patchmesh_topology::baseline::BaselineSet;
 use patchmesh_topology::digest::{Digest, Sha256};
 use patchmesh_topology::name::{GroupName, NodeName, RolloutName};
@@ -34,7 +34,7 @@ use patchmesh_topology::promotion::Lab;
 use patchmesh_topology::revision::{
     Binding, CatalogueEntry, DocumentRef, Revision, RevisionId, Severity,
 };
-use patchmesh_topology::rollout::deadline::Facts;
+use patchmesh_topology::rollout::deadline::{Facts, Weights};
 use patchmesh_topology::rollout::{RolloutSet, WaveStateSet};
 use patchmesh_topology::rule::Policy;
 use patchmesh_topology::view::set::SetId;
@@ -124,6 +124,8 @@ pub struct Generation {
     pub rollouts: Arc<RolloutSet>,
     /// Where each plan stands.
     pub wave_states: Arc<WaveStateSet>,
+    /// What deadlines hang on beside what vendors state, for machines that install at them.
+    pub weights: Arc<Weights>,
     /// Rules that approve by themselves.
     pub policy: Arc<Policy>,
     /// What the lab found, and what promotion asks for.
@@ -196,8 +198,7 @@ impl Generation {
     /// vendor states.
     #[must_use]
     pub fn severity(&self, revision: &Revision) -> Option<Severity> {
-        let assessed = self.assessments.get(&revision.id).and_then(|one| one.severity());
-        assessed.map_or(revision.facts.severity, |(severity, _)| severity)
+        assessment::effective(self.assessments.get(&revision.id), revision.facts.severity)
     }
 
     /// What the deadline of a revision hangs on; nothing where the catalogue has no

@@ -43,7 +43,7 @@ pub use awaited::{awaited, awaited_to_wire};
 pub use facts::{classification, severity};
 pub use lab::{outcome as lab_outcome, override_to_wire, result_to_wire};
 pub use link::{link, link_to_wire};
-pub use mesh::{install_mode, reboot_slots, role, stage, stages, stated};
+pub use mesh::{at_deadline, install_mode, reboot_slots, role, stage, stages, stated};
 pub use network::{network, network_to_wire};
 pub use person::user_roles;
 pub use policy::rule;

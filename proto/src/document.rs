@@ -209,6 +209,7 @@ documents! {
     BaselinePartition => "baseline-partition",
     PoolPartition => "pool-partition",
     Lab => "lab",
+    DeadlineWeightPartition => "deadline-weight-partition",
 }
 
 /// Who knows of one view for a group only would take one for all sites.

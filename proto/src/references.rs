@@ -76,6 +76,7 @@ pub fn references(stored: &Bytes) -> Result<References, Error> {
         | wire::RolloutSet::KIND
         | wire::WaveStates::KIND
         | wire::AssessmentPartition::KIND
+        | wire::DeadlineWeightPartition::KIND
         | wire::Advisory::KIND => Ok(References::default()),
         _ => Err(Error::UnknownKind(kind.chars().take(64).collect())),
     }

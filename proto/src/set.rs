@@ -21,6 +21,7 @@ use patchmesh_topology::digest::Sha256;
 use patchmesh_topology::node::Stage;
 use patchmesh_topology::partition::{self, Item, Place, Prefix};
 use patchmesh_topology::revision::{Binding, CatalogueEntry, DocumentRef, RevisionId};
+use patchmesh_topology::rollout::deadline::Weights;
 use patchmesh_topology::view::Pool;
 use prost::bytes::Bytes;
 
@@ -159,6 +160,12 @@ pub fn cut_assessments(assessments: &Assessments, version: u64) -> Cut {
     cut::<kinds::Assessments>(assessments, version, None)
 }
 
+/// What deadlines hang on, as documents; it has no versions.
+#[must_use]
+pub fn cut_weights(weights: &Weights) -> Cut {
+    cut::<kinds::Weights>(weights, 0, None)
+}
+
 /// An approval set as documents.
 #[must_use]
 pub fn cut_approvals(set: &ApprovalSet) -> Cut {
@@ -254,6 +261,17 @@ pub fn read_assessments(
     lookup: impl Fn(&DocumentRef) -> Option<Bytes>,
 ) -> Result<Assessments, Error> {
     read::<kinds::Assessments>(&open(index)?, lookup)
+}
+
+/// What deadlines hang on, from the index and `lookup` of documents.
+///
+/// # Errors
+/// Why not.
+pub fn read_weights(
+    index: &Bytes,
+    lookup: impl Fn(&DocumentRef) -> Option<Bytes>,
+) -> Result<Weights, Error> {
+    read::<kinds::Weights>(&open(index)?, lookup)
 }
 
 /// An approval set, from its index and `lookup` of documents. Whether it is

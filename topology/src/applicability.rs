@@ -14,6 +14,7 @@
 
 pub mod attempts;
 mod choose;
+mod due;
 mod evaluate;
 pub mod inventory;
 mod needs;
@@ -29,6 +30,7 @@ use std::fmt;
 use crate::revision::{Payload, Revision};
 
 pub use choose::{Candidate, Choice, Lack, Standing, choose};
+pub use due::due;
 pub use evaluate::{Answer, ask};
 pub use inventory::Inventory;
 pub use needs::Part;

@@ -341,6 +341,13 @@ impl Basis {
     }
 }
 
+/// How bad it is not to have a revision: as its assessment has it, else as its vendor states.
+#[must_use]
+pub fn effective(assessment: Option<&Assessment>, stated: Option<Severity>) -> Option<Severity> {
+    let assessed = assessment.and_then(Assessment::severity);
+    assessed.map_or(stated, |(severity, _)| severity)
+}
+
 impl Assessment {
     /// Whether it says nothing.
     #[must_use]

@@ -25,6 +25,7 @@ use crate::person::User;
 use crate::reboot;
 use crate::subscription::Subscription;
 use install_time::InstallTime;
+use mode::AtDeadline;
 use network::Network;
 
 /// A step of promotion. Every update passes them in this order.
@@ -238,6 +239,8 @@ pub struct Group {
     pub reboot_slots: Option<NonZeroU16>,
     /// What its machines do where their own administrators say nothing else.
     pub policy: MachinePolicy,
+    /// What its machines do when the deadline of something open has passed.
+    pub at_deadline: AtDeadline,
 }
 
 /// What headquarters wants of the machines of a group. What is absent is left to each

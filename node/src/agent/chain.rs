@@ -19,12 +19,15 @@ use patchmesh_proto::{set, wire};
 use patchmesh_topology::approval::{ApprovalSet, Decision};
 use patchmesh_topology::digest::{Digest, Sha256};
 use patchmesh_topology::name::GroupName;
+use patchmesh_topology::node::mode::AtDeadline;
 use patchmesh_topology::node::{InstallMode, Mesh};
 use patchmesh_topology::revision::{Binding, CatalogueEntry, DocumentRef, Revision, RevisionId};
+use patchmesh_topology::rollout::deadline::Weights;
 use patchmesh_topology::rollout::{RolloutSet, WaveStateSet};
 
 use super::documents::{self, Documents};
 use super::link::Link;
+use crate::log::in_one_line;
 use crate::signed::{document, names};
 use crate::tuf::{
     self, Client, Fetch, FolderStorage, Limits, RoleName, Storage, TargetPath, TrustedMetadata,
@@ -102,6 +105,11 @@ pub struct Chain {
     pub plans: RolloutSet,
     /// Where they stand.
     pub states: WaveStateSet,
+    /// What the group's machines do at deadlines.
+    pub at_deadline: AtDeadline,
+    /// What deadlines hang on beside what vendors state, where they install at them; `None`: it
+    /// is signed, and cannot be had.
+    pub weights: Option<Weights>,
     /// Which payloads are blobs of the mesh.
     pub bindings: BTreeMap<Sha256, Binding>,
     /// Entries of the revisions below.
@@ -164,7 +172,7 @@ impl Follower<'_> {
         }
         let group = mesh.groups.get(self.group);
         let group = group.ok_or_else(|| Error::Group(self.group.clone()))?;
-        let (stage, mode) = (group.stage, group.install_mode);
+        let (stage, mode, at_deadline) = (group.stage, group.install_mode, group.at_deadline);
         let name = names::approvals(stage);
         let approvals =
             reader.set(name, |index, lookup| set::read_approvals(index, lookup)).await?;
@@ -176,6 +184,10 @@ impl Follower<'_> {
         let states = reader.named(names::WAVE_STATES).await?;
         let states =
             document::decode::<wire::WaveStates, WaveStateSet>(names::WAVE_STATES, &states)?;
+        let weights = match at_deadline {
+            AtDeadline::Wait => Some(Weights::new()),
+            AtDeadline::Install => reader.weights().await?,
+        };
         let bindings =
             reader.set(names::BINDINGS, |index, lookup| set::read_bindings(index, lookup)).await?;
         let mut entries = reader
@@ -197,6 +209,8 @@ impl Follower<'_> {
             approvals,
             plans,
             states,
+            at_deadline,
+            weights,
             bindings,
             entries,
             revisions,
@@ -235,6 +249,26 @@ impl Reader<'_> {
             return Err(document::Error::Mismatch(name.to_owned()).into());
         }
         Ok(bytes)
+    }
+
+    /// What deadlines hang on; nothing before there is something to say. A node with earlier
+    /// software has none of it, and what it has opens as ever.
+    async fn weights(&self) -> Result<Option<Weights>, Error> {
+        let path = TargetPath::new(names::DEADLINES).ok();
+        let target = path.map(|path| document::target(self.trusted, &path)).transpose()?;
+        if target.flatten().is_none() {
+            return Ok(Some(Weights::new()));
+        }
+        let read = self.set(names::DEADLINES, |index, lookup| set::read_weights(index, lookup));
+        match read.await {
+            Ok(weights) => Ok(Some(weights)),
+            Err(error @ Error::Document(_)) if error.is_withheld() => {
+                let why = in_one_line(&error);
+                tracing::warn!(why, "it cannot be told what is due: nothing goes by its deadline");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     async fn all(&self, wanted: Vec<DocumentRef>) -> Result<HashMap<Digest, Bytes>, Error> {

@@ -26,6 +26,8 @@ use super::chain::Chain;
 use super::state;
 use crate::log::in_one_line;
 
+mod due;
+
 /// What is remembered of a revision that was told as removed.
 pub const REMOVED: &str = "removed";
 
@@ -107,6 +109,13 @@ pub struct Item<'a> {
     pub waits_for: String,
     /// Whether it is open, and waits for a person at the machine alone.
     pub is_for_person: bool,
+    /// By when this machine has to have it, where it needs it and its group installs at
+    /// deadlines.
+    pub due: Option<Timestamp>,
+    /// When it goes by that, where it waits and its time can be seen.
+    pub goes_at: Option<Timestamp>,
+    /// Whether it goes by that alone.
+    pub is_by_deadline: bool,
 }
 
 /// Why a revision may not be installed or removed now.
@@ -114,6 +123,15 @@ struct Hindrance {
     why: String,
     /// It is open, and its time comes as it stands.
     is_time: bool,
+    /// When that comes, where it can be seen.
+    when: Option<Timestamp>,
+}
+
+impl Hindrance {
+    /// Something that passes by no time.
+    const fn lasting(why: String) -> Self {
+        Self { why, is_time: false, when: None }
+    }
 }
 
 /// What was tried, by revision.
@@ -159,7 +177,7 @@ pub fn decide<'a>(
         {
             let Payload { package, version, .. } = brought;
             let why = format!("it would bring {package} {version}, which a rollout removes");
-            open.hindrance = Some(Hindrance { why, is_time: false });
+            open.hindrance = Some(Hindrance::lasting(why));
         }
         let ordinal = chain.entries.get(id).map_or(0, |entry| entry.ordinal);
         candidates.push(Candidate {
@@ -174,12 +192,14 @@ pub fn decide<'a>(
         chain.bindings.contains_key(&payload.sha256) && !unwanted.has(Format::Deb, payload)
     };
     let (choices, order) = choose(&candidates, inventory, &may_bring);
-    let lets: Vec<bool> = choices
+    let dues = due::of(chain, inventory, asking, &choices);
+    let is_due = |index: usize| dues[index].is_some_and(|at| at < asking.now);
+    let by_itself: Vec<bool> = choices
         .iter()
         .zip(&opened)
         .map(|(choice, open)| asking.lets(&choice.revision.id, open))
         .collect();
-    let let_go = let_go(&choices, &order, &lets);
+    let let_go = let_go(&choices, &order, |index| by_itself[index] || is_due(index));
     let ids: Vec<&'a RevisionId> = chain.revisions.values().map(|one| &one.id).collect();
     let place: BTreeMap<usize, usize> =
         order.iter().enumerate().map(|(place, index)| (*index, place)).collect();
@@ -188,7 +208,7 @@ pub fn decide<'a>(
         .zip(opened)
         .enumerate()
         .map(|(index, (choice, Open { removed_by, hindrance, .. }))| {
-            let is_let = let_go.contains(&index) || lets[index];
+            let is_let = let_go.contains(&index) || by_itself[index];
             let is_chosen = choice.standing == Standing::Chosen;
             let is_time = choice.standing == Standing::NotOffered
                 && removed_by.is_none()
@@ -201,13 +221,26 @@ pub fn decide<'a>(
             let removal = removed_by.as_ref().map(|_| removal(choice.revision, inventory));
             let is_going = hindrance.is_none() && removal.as_ref().is_some_and(is_work);
             let is_kept = !is_let && (is_chosen || is_going);
-            let waits_for = match (&removal, &removed_by) {
+            let (due, when) = (dues[index], hindrance.as_ref().and_then(|one| one.when));
+            let goes_at = match (is_kept, is_time) {
+                (true, _) => due,
+                (_, true) => due.and_then(|due| Some(due.max(when?))),
+                _ => None,
+            };
+            let mut waits_for = match (&removal, &removed_by) {
                 _ if is_kept => asking.waits(),
                 (Some(removal), Some(by)) => {
                     stays_for(removal, choice.verdict.state, by, hindrance)
                 }
                 _ => waits_for(&choice.standing, hindrance),
             };
+            let is_sooner = |at: &Timestamp| match asking.planned {
+                Some(planned) if asking.mode.installs() => *at < planned.from,
+                _ => !asking.mode.installs(),
+            };
+            if let Some(at) = goes_at.filter(is_sooner) {
+                waits_for.push_str(&format!("; by itself from {at:.0}"));
+            }
             let item = Item {
                 revision: choice.revision,
                 ahead: if is_ahead { ahead() } else { Vec::new() },
@@ -218,6 +251,9 @@ pub fn decide<'a>(
                 removal,
                 waits_for,
                 is_for_person: is_kept && !asking.mode.installs(),
+                due,
+                goes_at,
+                is_by_deadline: is_let && !by_itself[index] && is_due(index),
             };
             (place.get(&index).copied().unwrap_or(usize::MAX), item)
         })
@@ -227,8 +263,12 @@ pub fn decide<'a>(
 }
 
 /// What is chosen and goes now, where `lets` says so, and what has to go with that.
-fn let_go(choices: &[Choice<'_>], order: &[usize], lets: &[bool]) -> BTreeSet<usize> {
-    let mut waiting: Vec<usize> = order.iter().copied().filter(|index| lets[*index]).collect();
+fn let_go(
+    choices: &[Choice<'_>],
+    order: &[usize],
+    lets: impl Fn(usize) -> bool,
+) -> BTreeSet<usize> {
+    let mut waiting: Vec<usize> = order.iter().copied().filter(|index| lets(*index)).collect();
     let mut let_go = BTreeSet::new();
     while let Some(index) = waiting.pop() {
         if let_go.insert(index) {
@@ -247,7 +287,7 @@ fn open(
     tries: &Tries,
     asking: &Asking<'_>,
 ) -> Open {
-    let never = |why: String| Some(Hindrance { why, is_time: false });
+    let never = |why: String| Some(Hindrance::lasting(why));
     let Asking { machine: name, group, site, zone, now, .. } = *asking;
     let offered = match offer.machine(id, Machine { name, group, site, zone }) {
         Ok(offered) => offered,
@@ -271,8 +311,8 @@ fn open(
 
 /// Why the time of what is open has not come.
 fn time(offered: &Offered, now: Timestamp) -> Option<Hindrance> {
-    let later = |why: String| Some(Hindrance { why, is_time: true });
     let Offered { action, when, wave, frozen, .. } = offered;
+    let later = |why: String| Some(Hindrance { why, is_time: true, when: *when });
     if when.is_some_and(|when| when <= now) {
         return None;
     }
@@ -280,7 +320,7 @@ fn time(offered: &Offered, now: Timestamp) -> Option<Hindrance> {
         (Some(freeze), ..) => later(format!("freeze {freeze} holds it")),
         (None, None, _) => {
             let why = format!("wave {wave} has no window that can be seen");
-            Some(Hindrance { why, is_time: false })
+            Some(Hindrance::lasting(why))
         }
         (None, Some(when), Action::Install) => {
             later(format!("wave {wave} installs from {when:.0} on"))
@@ -387,6 +427,11 @@ impl Item<'_> {
             action: action.to_owned(),
             waits_for: self.waits_for.clone(),
             for_person: self.is_for_person,
+            due_at: self.due,
+            goes_at: self.goes_at,
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

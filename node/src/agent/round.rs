@@ -288,6 +288,7 @@ impl Agent {
             }
         }
         self.memory.install_mode = chain.mode.to_string();
+        self.memory.at_deadline = chain.at_deadline.to_string();
         self.memory.reboot_slots =
             chain.mesh.group(&self.group).and_then(|group| group.reboot_slots);
         self.has_let_go(planned, now);
@@ -475,6 +476,13 @@ impl Agent {
         }
         self.memory.reported_to = Some(link.node().to_string());
         Ok(sent)
+    }
+
+    /// When the next of what waits goes by its deadline, after `now`.
+    #[must_use]
+    pub fn next_due(&self, now: Timestamp) -> Option<Timestamp> {
+        let moments = self.memory.standings.iter().filter_map(|one| one.goes_at);
+        moments.filter(|at| *at > now).min()
     }
 
     /// The longest that a stable part of this machine's name moves a time by.

@@ -109,6 +109,9 @@ pub struct Memory {
     /// Its own node, where that is not the one that it joined at: it is nearer.
     #[serde(default)]
     pub home: Option<KnownNode>,
+    /// What the group's machines did at deadlines then.
+    #[serde(default)]
+    pub at_deadline: String,
     /// How many of its group restart at once, where that was limited then.
     #[serde(default)]
     pub reboot_slots: Option<NonZeroU16>,
@@ -272,6 +275,12 @@ pub struct Standing {
     /// Whether it waits for a person at the machine alone.
     #[serde(default)]
     pub for_person: bool,
+    /// By when the machine has to have it, where it needs it and its group installs at deadlines.
+    #[serde(default)]
+    pub due_at: Option<Timestamp>,
+    /// When it goes by that, where it waits.
+    #[serde(default)]
+    pub goes_at: Option<Timestamp>,
 }
 
 /// The agent's folder.

@@ -5,8 +5,10 @@ use std::num::NonZeroU16;
 use clap::{Args, Subcommand};
 use patchmesh_proto::{admin, wire};
 use patchmesh_topology::link::rate::Rate;
+use patchmesh_topology::name::{BaselineName, GroupName};
 use patchmesh_topology::name::{BaselineName, GroupName, NodeName};
 use patchmesh_topology::node::install_time::InstallTime;
+use patchmesh_topology::node::mode::AtDeadline;
 use patchmesh_topology::node::{InstallMode, Stage};
 use patchmesh_topology::reboot;
 use serde::Serialize;
@@ -35,7 +37,7 @@ Example:
 JSON:
   {\"groups\": [{\"name\", \"stage\", \"install_mode\", \"baseline\" or null, \"baseline_packages\",
    \"owner\" or null, \"reboot_slots\" or null, \"install_at\" or null, \"reboot\" or null,
-   \"statistics_node\" or null, \"download_rate\" or null, \"decisions\", \"withheld\"}]}")]
+   \"statistics_node\" or null, \"download_rate\" or null, \"at_deadline\", \"decisions\", \"withheld\"}]}")]
 pub(crate) struct List {}
 
 /// Add a group
@@ -86,6 +88,9 @@ struct Policy {
     /// How fast each of its machines fetches at most, such as 2MB/s
     #[arg(long, value_name = "RATE")]
     download_rate: Option<Rate>,
+    /// What its machines do with what is open and waits, past its deadline: install or wait
+    #[arg(long, value_name = "ANSWER", default_value_t = AtDeadline::Wait)]
+    at_deadline: AtDeadline,
 }
 
 /// Change a group
@@ -101,6 +106,7 @@ Examples:
   patchmesh group set servers --reboot-slots 2
   patchmesh group set servers --install-at 'Sun 03:00' --reboot unattended
   patchmesh group set servers --statistics-node hq
+  patchmesh group set servers --at-deadline install
 
 JSON:
   {\"group\", \"generation\"}")]
@@ -142,6 +148,9 @@ pub(crate) struct Set {
     /// Let its machines fetch as fast as they can
     #[arg(long, conflicts_with = "download_rate")]
     no_download_rate: bool,
+    /// What its machines do with what is open and waits, past its deadline: install or wait
+    #[arg(long, value_name = "ANSWER")]
+    at_deadline: Option<AtDeadline>,
 }
 
 /// Remove a group that no decision names
@@ -178,6 +187,7 @@ struct Row {
     reboot: Option<String>,
     statistics_node: Option<String>,
     download_rate: Option<String>,
+    at_deadline: &'static str,
     decisions: u64,
     withheld: u64,
 }
@@ -203,7 +213,12 @@ impl From<admin::GroupRow> for Row {
             wire::InstallMode::Notify => InstallMode::Notify.as_str(),
             wire::InstallMode::Unspecified => "unknown",
         };
+        let at_deadline = match group.at_deadline() {
+            wire::AtDeadline::Unspecified | wire::AtDeadline::Wait => AtDeadline::Wait,
+            wire::AtDeadline::Install => AtDeadline::Install,
+        };
         Self {
+            at_deadline: at_deadline.as_str(),
             stage: answer::stage(group.stage()),
             install_mode,
             name: group.name,
@@ -235,6 +250,7 @@ impl Answer for Groups {
                 "restart at once",
                 "reports to",
                 "fetches at",
+                "at deadline",
                 "decisions",
                 "withheld",
             ],
@@ -257,6 +273,7 @@ impl Answer for Groups {
                     row.reboot_slots.map_or_else(|| "any".to_owned(), |most| most.to_string()),
                     row.statistics_node.clone().unwrap_or_else(|| "its own node".to_owned()),
                     row.download_rate.clone().unwrap_or_else(|| "any rate".to_owned()),
+                    row.at_deadline.to_owned(),
                     row.decisions.to_string(),
                     withheld,
                 ]
@@ -309,6 +326,7 @@ impl Add {
             reboot: text(self.policy.reboot.as_ref()).unwrap_or_default(),
             statistics_node: text(self.policy.statistics_node.as_ref()).unwrap_or_default(),
             download_rate: text(self.policy.download_rate.as_ref()).unwrap_or_default(),
+            at_deadline: wire::AtDeadline::from(self.at_deadline).into(),
         };
         let request = admin::AddGroupRequest { group: Some(group) };
         let response = context.policies()?.add_group(request).await.map_err(grpc::failure)?;
@@ -336,6 +354,7 @@ impl Set {
                 self.policy.statistics_node.as_ref(),
             ),
             download_rate: text_or_none(self.no_download_rate, self.policy.download_rate.as_ref()),
+            at_deadline: self.at_deadline.map_or(0, |one| wire::AtDeadline::from(one).into()),
         };
         let response = context.policies()?.set_group(request).await.map_err(grpc::failure)?;
         let generation = response.into_inner().generation;

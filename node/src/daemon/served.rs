@@ -248,7 +248,8 @@ impl Present {
         let stages = self.generation.mesh.node(name).map(|node| node.stages.clone());
         let approvals = stages.iter().flatten().map(|stage| names::approvals(*stage));
         // Whatever else the mesh's documents say opens nothing to a machine.
-        for name in approvals.chain([names::ROLLOUTS, names::WAVE_STATES, names::BINDINGS]) {
+        let others = [names::ROLLOUTS, names::WAVE_STATES, names::DEADLINES, names::BINDINGS];
+        for name in approvals.chain(others) {
             known.add(&self.generation.targets.get(name).map(|target| target.sha256));
         }
         for (audience, standing) in &self.standings {

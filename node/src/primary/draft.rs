@@ -31,6 +31,7 @@ use crate::store::{self, Store, Table};
 use crate::tuf::paper::Paper;
 
 mod promote;
+mod weights;
 
 /// What the next generation will say, and what is stored beside it in the
 /// same transaction.

@@ -74,6 +74,17 @@ impl Writing {
             let states = wire::WaveStates::from(draft.wave_states.as_ref());
             writing.name(MeshRole::WaveState, names::WAVE_STATES, &states);
         }
+        if written.affects_weights() {
+            let weights = draft.weights();
+            let is_news = match previous {
+                Some(previous) => *previous.weights != weights,
+                // Not signed before there is something to say, either.
+                None => !weights.is_empty(),
+            };
+            if is_news {
+                writing.cut(MeshRole::WaveState, names::DEADLINES, set::cut_weights(&weights));
+            }
+        }
         // These are not signed before there is something to say.
         if written.policy && draft.policy.version > 0 {
             let policy = wire::Policy::from(draft.policy.as_ref());

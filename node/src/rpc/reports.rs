@@ -51,7 +51,7 @@ const MAX_TURNS: usize = 2;
 const MAX_DOCUMENTS: usize = 1 << 20;
 
 /// Documents that machines need. Whatever else a digest may name stays here.
-const FOR_MACHINES: [&str; 8] = [
+const FOR_MACHINES: [&str; 9] = [
     proto::Topology::KIND,
     proto::Index::KIND,
     proto::CataloguePartition::KIND,
@@ -60,6 +60,7 @@ const FOR_MACHINES: [&str; 8] = [
     proto::Revision::KIND,
     proto::RolloutSet::KIND,
     proto::WaveStates::KIND,
+    proto::DeadlineWeightPartition::KIND,
 ];
 
 /// Implements the service.

@@ -16,6 +16,9 @@ pub const ADVISORIES: &str = "mesh/advisories";
 pub const ROLLOUTS: &str = "rollouts/index";
 /// Where the plans stand.
 pub const WAVE_STATES: &str = "wave-state/index";
+/// What deadlines hang on beside what vendors state, for machines that install at them; not
+/// signed before there is something to say.
+pub const DEADLINES: &str = "wave-state/deadlines";
 /// Repositories for stock clients.
 pub const VIEWS: &str = "views/index";
 
@@ -41,5 +44,5 @@ pub const fn approvals(stage: Stage) -> &'static str {
 /// judges its risks.
 #[must_use]
 pub fn is_internal(path: &str) -> bool {
-    path.starts_with("mesh/") || matches!(path, ASSESSMENTS | BASELINES)
+    path.starts_with("mesh/") || matches!(path, ASSESSMENTS | BASELINES | DEADLINES)
 }

@@ -5,6 +5,7 @@ use std::num::NonZeroU16;
 use std::str::FromStr;
 
 use patchmesh_topology::name::NodeName;
+use patchmesh_topology::node::mode::AtDeadline;
 use patchmesh_topology::node::{
     Group, InstallMode, MachinePolicy, Membership, Mesh, Node, Role, Stage,
 };
@@ -171,6 +172,7 @@ impl TryFrom<wire::Group> for Group {
                 statistics_node: stated(&value.statistics_node).at("statistics_node")?,
                 download_rate: stated(&value.download_rate).at("download_rate")?,
             },
+            at_deadline: at_deadline(value.at_deadline).at("at_deadline")?.unwrap_or_default(),
         })
     }
 }
@@ -188,6 +190,11 @@ impl From<&Group> for wire::Group {
             reboot: stated_to_wire(group.policy.reboot.as_ref()),
             statistics_node: stated_to_wire(group.policy.statistics_node.as_ref()),
             download_rate: stated_to_wire(group.policy.download_rate.as_ref()),
+            // What was written before there was a choice stays as it is, to the byte.
+            at_deadline: match group.at_deadline {
+                AtDeadline::Wait => wire::AtDeadline::Unspecified.into(),
+                AtDeadline::Install => wire::AtDeadline::Install.into(),
+            },
         }
     }
 }
@@ -206,6 +213,28 @@ where
 
 fn stated_to_wire(value: Option<&impl ToString>) -> String {
     value.map(ToString::to_string).unwrap_or_default()
+}
+
+impl From<AtDeadline> for wire::AtDeadline {
+    fn from(one: AtDeadline) -> Self {
+        match one {
+            AtDeadline::Wait => Self::Wait,
+            AtDeadline::Install => Self::Install,
+        }
+    }
+}
+
+/// What machines do at deadlines, from a field's number; `None` for the unspecified.
+///
+/// # Errors
+/// It stands for nothing.
+pub fn at_deadline(value: i32) -> Result<Option<AtDeadline>, Error> {
+    match wire::AtDeadline::try_from(value) {
+        Ok(wire::AtDeadline::Unspecified) => Ok(None),
+        Ok(wire::AtDeadline::Wait) => Ok(Some(AtDeadline::Wait)),
+        Ok(wire::AtDeadline::Install) => Ok(Some(AtDeadline::Install)),
+        Err(_) => Err(Fault::Word { kind: "answer to a deadline", value }.into()),
+    }
 }
 
 /// How many machines of a group restart at once, from a field's number; 0 is any.

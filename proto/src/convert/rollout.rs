@@ -25,6 +25,7 @@ use crate::wire;
 
 mod bounds;
 mod state;
+mod weight;
 
 pub use bounds::{
     brake_ask, brake_ask_to_wire, exception, exception_to_wire, freeze, freeze_to_wire, go_ahead,

@@ -6,6 +6,7 @@ use patchmesh_topology::baseline::{Package, PackageId};
 use patchmesh_topology::digest::Sha256;
 use patchmesh_topology::name::GroupName;
 use patchmesh_topology::revision::{Binding, CatalogueEntry, RevisionId};
+use patchmesh_topology::rollout::deadline::Weight;
 use patchmesh_topology::view::PoolFile;
 
 use super::Kind;
@@ -162,6 +163,36 @@ impl Kind for Assessments {
     }
 
     fn split(partition: wire::AssessmentPartition) -> Vec<wire::Assessment> {
+        partition.entries
+    }
+}
+
+/// What deadlines hang on, by revision.
+pub(super) enum Weights {}
+
+impl Kind for Weights {
+    type Key = RevisionId;
+    type Value = Weight;
+    type Partition = wire::DeadlineWeightPartition;
+    type Entry = wire::DeadlineWeight;
+
+    fn partition_key(key: &RevisionId) -> String {
+        key.to_string()
+    }
+
+    fn to_entry(key: &RevisionId, value: &Weight) -> wire::DeadlineWeight {
+        (key, value).into()
+    }
+
+    fn from_entry(entry: wire::DeadlineWeight) -> Result<(RevisionId, Weight), convert::Error> {
+        entry.try_into()
+    }
+
+    fn join(entries: Vec<wire::DeadlineWeight>) -> wire::DeadlineWeightPartition {
+        wire::DeadlineWeightPartition { entries }
+    }
+
+    fn split(partition: wire::DeadlineWeightPartition) -> Vec<wire::DeadlineWeight> {
         partition.entries
     }
 }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use patchmesh_proto::document::{MAX_PARTITION, decode, encode, reference};
 use patchmesh_proto::references::references;
-use patchmesh_proto::set::{cut_assessments, read_assessments};
+use patchmesh_proto::set::{cut_assessments, cut_weights, read_assessments, read_weights};
 use patchmesh_proto::wire;
 use patchmesh_topology::advisory::{Advisory, AdvisorySet, Withdrawal};
 use patchmesh_topology::assessment::{
@@ -14,6 +14,7 @@ use patchmesh_topology::assessment::{
     Score, Share, Stated, Vulnerability,
 };
 use patchmesh_topology::revision::{RevisionId, Severity};
+use patchmesh_topology::rollout::deadline::Weight;
 use proptest::collection::{btree_map, btree_set};
 use proptest::option;
 use proptest::prelude::{ProptestConfig, Strategy, any, prop_assert_eq, prop_oneof, proptest};
@@ -80,6 +81,16 @@ fn assessment() -> impl Strategy<Value = Assessment> {
     )
 }
 
+fn weight() -> impl Strategy<Value = Weight> {
+    let severity = option::of(option::of(select(Severity::ALL)));
+    (severity, any::<[bool; 3]>()).prop_map(|(severity, [exploited, automatable, total])| Weight {
+        severity,
+        exploited,
+        automatable,
+        total,
+    })
+}
+
 fn advisory() -> impl Strategy<Value = Advisory> {
     let lists = || proptest::collection::vec(".{0,9}", 0..3);
     let texts = (".{0,9}", ".{0,9}", ".{0,9}", ".{0,9}");
@@ -113,6 +124,17 @@ proptest! {
         let store: BTreeMap<_, _> = cut.partitions.iter().cloned().collect();
         let read = read_assessments(&cut.index, |name| store.get(name).cloned());
         prop_assert_eq!(read.expect("assessments"), set);
+        for (_, stored) in &cut.partitions {
+            prop_assert_eq!(references(stored).expect("a partition"), Default::default());
+        }
+    }
+
+    #[test]
+    fn weights(set in btree_map(models::revision_id(), weight(), 0..30)) {
+        let cut = cut_weights(&set);
+        let store: BTreeMap<_, _> = cut.partitions.iter().cloned().collect();
+        let read = read_weights(&cut.index, |name| store.get(name).cloned());
+        prop_assert_eq!(read.expect("weights"), set);
         for (_, stored) in &cut.partitions {
             prop_assert_eq!(references(stored).expect("a partition"), Default::default());
         }

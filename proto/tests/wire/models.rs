@@ -12,6 +12,7 @@ use patchmesh_topology::link::profile::{Limits, Profile, Rule};
 use patchmesh_topology::link::rate::Rate;
 use patchmesh_topology::name::{GroupName, NodeName, RolloutName, Site};
 use patchmesh_topology::node::membership::Invitation;
+use patchmesh_topology::node::mode::AtDeadline;
 use patchmesh_topology::node::{Mesh, Role, Stage};
 use patchmesh_topology::revision::{
     Binding, CatalogueEntry, Classification, DocumentRef, Facts, Installer, InstallerKind, Payload,
@@ -96,6 +97,11 @@ pub(crate) fn mesh() -> impl Strategy<Value = Mesh> {
             let invitation = Invitation { name: name.clone(), role, parent, site, stages: None };
             let Ok(invited) = mesh.invite(invitation) else { continue };
             let url = format!("https://n{number}.example");
+            if let Some(group) =
+                mesh.groups.values_mut().nth(usize::from(number) % 3).filter(|_| is_lab)
+            {
+                group.at_deadline = AtDeadline::Install;
+            }
             mesh = match fate {
                 0 => invited,
                 1 => invited.revoke(&name).expect("revoked"),

@@ -9,6 +9,7 @@ use patchmesh_topology::approval::{Approval, ApprovalSet, Decision};
 use patchmesh_topology::compliance::survey::STALE_AFTER;
 use patchmesh_topology::compliance::{Census, Demands, Register, Scope, Survey, Told, census};
 use patchmesh_topology::name::{GroupName, MachineName, Site};
+use patchmesh_topology::node::mode::AtDeadline;
 use patchmesh_topology::node::{Group, InstallMode, MachinePolicy, Stage};
 use patchmesh_topology::offer::Offer;
 use patchmesh_topology::revision::{RevisionId, Severity};
@@ -103,6 +104,7 @@ impl World {
                 owner,
                 reboot_slots: None,
                 policy: MachinePolicy::default(),
+                at_deadline: AtDeadline::Wait,
             };
             world.groups.insert(name, group);
         }

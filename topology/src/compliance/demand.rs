@@ -180,6 +180,27 @@ impl<'a> Demands<'a> {
         }
     }
 
+    /// By when a machine has to have a revision; `exposed`: it can be reached from outside.
+    /// `None`: it is not asked of this machine. The same that [`Survey`](super::Survey) judges
+    /// it by, so the machine itself may ask.
+    #[must_use]
+    pub fn due(
+        &self,
+        revision: &RevisionId,
+        place: &Place,
+        machine: &MachineName,
+        exposed: bool,
+    ) -> Option<Deadline> {
+        let of_group = self.of_group(revision, &place.group)?;
+        let openness = self.openness(&of_group, place)?;
+        if self.is_without(revision, place) {
+            return None;
+        }
+        let demand = of_group.with(openness);
+        self.on(&demand, revision, place, machine)?;
+        Some(demand.due(exposed))
+    }
+
     fn is_excepted(&self, revision: &RevisionId, place: &Place, machine: &MachineName) -> bool {
         let exceptions = self.of_machines.get(machine).into_iter().flatten();
         let whose = (Some(machine), &place.group, Some(&place.site));

@@ -258,7 +258,7 @@ impl<'a> Survey<'a> {
             let Some(demand) = demand else { continue };
             let Some(is_open) = self.demands.on(&demand, revision, place, name) else { continue };
             let due = demand.due(entry.told.exposed);
-            let is_past = matches!(due, Deadline::By(at) if at < self.demands.now());
+            let is_past = due.is_past(self.demands.now());
             let severity = demand.severity;
             let Lack { standing, is_looping, code, at, .. } = *lack;
             needs.push(Need {

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::approval::{Approval, ApprovalSet, Decision};
 use crate::name::{GroupName, MachineName};
+use crate::node::mode::AtDeadline;
 use crate::node::{Group, InstallMode, MachinePolicy, Stage};
 use crate::offer::Offer;
 use crate::revision::{RevisionId, Severity};
@@ -14,6 +15,8 @@ use crate::rollout::deadline::Facts;
 use crate::rollout::exception::{self, Exception, Subject};
 use crate::rollout::{Order, Progress, Rollout, RolloutSet, RolloutState, Share, Wave, WaveStates};
 use crate::tally::{Area, Last, Machine, News, Outcome, Phase, Place, Position, Standing, Tallies};
+
+mod machine;
 
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
 
@@ -74,6 +77,7 @@ impl World {
                 baseline: None,
                 reboot_slots: None,
                 policy: MachinePolicy::default(),
+                at_deadline: AtDeadline::Wait,
                 owner: String::new(),
             },
         )];

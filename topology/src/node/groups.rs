@@ -6,6 +6,7 @@
 use std::num::NonZeroU16;
 
 use super::install_time::InstallTime;
+use super::mode::AtDeadline;
 use super::{Group, InstallMode, Mesh, Stage, tree};
 use crate::link::rate::Rate;
 use crate::name::{BaselineName, GroupName, NodeName};
@@ -79,6 +80,8 @@ pub struct Change {
     pub statistics_node: Option<Option<NodeName>>,
     /// Another rate at which each machine fetches, or any.
     pub download_rate: Option<Option<Rate>>,
+    /// Another answer to deadlines.
+    pub at_deadline: Option<AtDeadline>,
 }
 
 impl Mesh {
@@ -127,6 +130,7 @@ impl Mesh {
         if let Some(node) = change.statistics_node {
             policy.statistics_node = node;
         }
+        group.at_deadline = change.at_deadline.unwrap_or(group.at_deadline);
         self.with_group(group, has_baseline)
     }
 
@@ -228,6 +232,10 @@ mod tests {
         let has = &mesh.groups[&name].policy;
         assert_eq!(has.reboot, Some(reboot::Policy::Unattended));
         assert!(has.install_at.is_some() && has.statistics_node.is_some());
+        assert_eq!(mesh.groups[&name].at_deadline, AtDeadline::Wait);
+        let change = Change { at_deadline: Some(AtDeadline::Install), ..Change::default() };
+        let mesh = mesh.set_group(&name, change, 9, |_| true).expect("changed");
+        assert_eq!(mesh.groups[&name].at_deadline, AtDeadline::Install);
         let none = Change { baseline: Some(None), ..Change::default() };
         let mesh = mesh.set_group(&name, none, 9, |_| true).expect("changed");
         assert_eq!(mesh.groups[&name].baseline, None);

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::mode::AtDeadline;
 use super::{Group, InstallMode, MachinePolicy, Membership, Mesh, Node, Role, Stage, tree};
 use crate::digest::Sha256;
 use crate::name::{GroupName, NodeName, Site};
@@ -263,6 +264,7 @@ pub fn default_groups() -> BTreeMap<GroupName, Group> {
                 owner: String::new(),
                 reboot_slots: None,
                 policy: MachinePolicy::default(),
+                at_deadline: AtDeadline::Wait,
             },
         ))
     })

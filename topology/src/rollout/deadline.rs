@@ -6,13 +6,14 @@
 //! of 10 June 2026, whose table (published as `cisa_bod_26_04_1_0_0.csv`)
 //! goes by known exploitation, exposure, automatability and technical impact.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::later;
-use crate::assessment::Assessment;
-use crate::revision::Severity;
+use crate::assessment::{Assessment, Basis};
+use crate::revision::{RevisionId, Severity};
 
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 
@@ -55,6 +56,24 @@ pub struct Facts {
     /// Whether an exploit takes total control.
     pub total: bool,
 }
+
+/// What an assessment makes of a revision, as far as deadlines hang on it: the part of
+/// [`Facts`] that machines cannot tell from what its vendor states. What it says of single
+/// vulnerabilities stays in the mesh.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Weight {
+    /// How bad it is not to have it; `None`: as its vendor states, `Some(None)`: no risk.
+    pub severity: Option<Option<Severity>>,
+    /// Whether a vulnerability that it mends is known to be exploited.
+    pub exploited: bool,
+    /// Whether exploiting can be automated.
+    pub automatable: bool,
+    /// Whether an exploit takes total control.
+    pub total: bool,
+}
+
+/// Weights by revision; the others weigh what their vendors state.
+pub type Weights = BTreeMap<RevisionId, Weight>;
 
 /// A deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -126,17 +145,13 @@ const fn days(facts: &Facts, exposed: bool) -> Option<i32> {
     }
 }
 
-impl Facts {
-    /// What an assessment says of a revision of this severity. Where nobody states how a vulnerability can be
-    /// exploited its CVSS vector does: over the network without help is
-    /// automatable, high impact on all three counts is total.
+impl Weight {
+    /// What an assessment says. Where nobody states how a vulnerability can be exploited its
+    /// CVSS vector does: over the network without help is automatable, high impact on all
+    /// three counts is total.
     #[must_use]
-    pub fn of(
-        assessment: Option<&Assessment>,
-        severity: Option<Severity>,
-        entered_at: Timestamp,
-    ) -> Self {
-        let all = || assessment.into_iter().flat_map(|one| one.vulnerabilities.values());
+    pub fn of(assessment: &Assessment) -> Self {
+        let all = || assessment.vulnerabilities.values();
         let says = |parts: &[&str]| {
             all().any(|one| {
                 one.cvss.as_ref().is_some_and(|cvss| {
@@ -145,13 +160,47 @@ impl Facts {
                 })
             })
         };
+        let assessed = assessment.severity().filter(|(_, basis)| *basis != Basis::Vendor);
         Self {
-            severity,
-            entered_at,
+            severity: assessed.map(|(severity, _)| severity),
             exploited: all().any(|one| one.exploited.is_some()),
             automatable: says(&["AV:N", "AC:L", "PR:N", "UI:N"]),
             total: says(&["C:H", "I:H", "A:H"]) || says(&["VC:H", "VI:H", "VA:H"]),
         }
+    }
+
+    /// Whether it is what the vendor states and nothing else.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Facts {
+    /// What an assessment says of a revision of this severity.
+    #[must_use]
+    pub fn of(
+        assessment: Option<&Assessment>,
+        severity: Option<Severity>,
+        entered_at: Timestamp,
+    ) -> Self {
+        let weight = assessment.map(Weight::of).unwrap_or_default();
+        Self { severity, ..Self::weighed(weight, None, entered_at) }
+    }
+
+    /// Of a revision with this weight whose vendor states this severity.
+    #[must_use]
+    pub fn weighed(weight: Weight, stated: Option<Severity>, entered_at: Timestamp) -> Self {
+        let Weight { severity, exploited, automatable, total } = weight;
+        Self { severity: severity.unwrap_or(stated), entered_at, exploited, automatable, total }
+    }
+}
+
+impl Deadline {
+    /// Whether it has passed.
+    #[must_use]
+    pub fn is_past(&self, now: Timestamp) -> bool {
+        matches!(self, Self::By(at) if *at < now)
     }
 }
 

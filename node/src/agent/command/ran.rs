@@ -1,9 +1,11 @@
 //! What came of a round, for people, scripts and whoever asked for it.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::reboot::Due;
 use crate::agent::round::Done;
+use crate::agent::state::Standing;
 use crate::terminal::exit::Exit;
 use crate::terminal::output::{Answer, fields};
 
@@ -14,7 +16,7 @@ pub(super) struct Ran {
     installed: Vec<String>,
     removed: Vec<String>,
     failed: Vec<Why>,
-    waiting: Vec<Why>,
+    waiting: Vec<Waiting>,
     reported: usize,
     cut_off: Option<String>,
     pub(super) reboot: Option<Due>,
@@ -27,6 +29,14 @@ pub(super) struct Why {
     why: String,
 }
 
+/// Of a revision that waits.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Waiting {
+    revision: String,
+    why: String,
+    due_at: Option<Timestamp>,
+}
+
 impl From<Done> for Ran {
     fn from(done: Done) -> Self {
         let why = |(revision, why)| Why { revision, why };
@@ -36,7 +46,7 @@ impl From<Done> for Ran {
             installed: done.installed,
             removed: done.removed,
             failed: done.failed.into_iter().map(why).collect(),
-            waiting: waiting.map(|one| why((one.revision, one.waits_for))).collect(),
+            waiting: waiting.map(Waiting::from).collect(),
             reported: done.reported,
             cut_off: done.cut_off,
             reboot: None,
@@ -44,11 +54,14 @@ impl From<Done> for Ran {
     }
 }
 
+impl From<Standing> for Waiting {
+    fn from(one: Standing) -> Self {
+        Self { revision: one.revision, why: one.waits_for, due_at: one.due_at }
+    }
+}
+
 impl Answer for Ran {
     fn text(&self) -> String {
-        let list = |list: &[Why]| {
-            list.iter().map(|one| format!("  {}: {}\n", one.revision, one.why)).collect::<String>()
-        };
         let mut text = fields([
             ("generation", Some(self.generation.to_string())),
             ("installed", Some(self.installed.len().to_string())),
@@ -64,9 +77,13 @@ impl Answer for Ran {
                 text.push_str(&format!("{name}\n  {revision}\n"));
             }
         }
-        for (name, rows) in [("failed", &self.failed), ("waiting", &self.waiting)] {
+        let line = |revision: &str, why: &str| format!("  {revision}: {why}\n");
+        let failed = self.failed.iter().map(|one| line(&one.revision, &one.why));
+        let waiting = self.waiting.iter().map(|one| line(&one.revision, &one.why));
+        for (name, rows) in [("failed", failed.collect::<String>()), ("waiting", waiting.collect())]
+        {
             if !rows.is_empty() {
-                text.push_str(&format!("{name}\n{}", list(rows)));
+                text.push_str(&format!("{name}\n{rows}"));
             }
         }
         text

@@ -16,7 +16,7 @@ use super::install;
 use super::ran::Ran;
 use super::reboot::{Due, RebootCommand};
 use crate::agent::ask::{Asker, Door};
-use crate::agent::round::policy::Own;
+use crate::agent::round::policy::{Own, SPREAD};
 use crate::agent::round::{self, Agent, Hooks};
 use crate::agent::wake::Pace;
 use crate::duration;
@@ -63,7 +63,7 @@ Examples:
 JSON:
   with --once: {\"generation\", \"installed\": [REVISION], \"removed\": [REVISION],
    \"failed\": [{\"revision\", \"why\"}],
-   \"waiting\": [{\"revision\", \"why\"}], \"reported\": EVENTS, \"cut_off\": WHY or null,
+   \"waiting\": [{\"revision\", \"why\", \"due_at\" or null}], \"reported\": EVENTS, \"cut_off\": WHY or null,
    \"reboot\": {\"since\", \"revisions\": [REVISION], \"waits_for\"} or null}")]
 pub(crate) struct Run {
     /// One round, and no more
@@ -160,8 +160,18 @@ impl Run {
             if let Some(asker) = asker.take() {
                 install::answer(asker, outcome).await;
             }
-            let mut next = Instant::now() + self.wait(&agent, Timestamp::now());
+            let now = Timestamp::now();
+            let mut next = Instant::now() + self.wait(&agent, now);
             let mut is_woken = false;
+            // All that a group's machines wait with is due at one moment.
+            let due = agent.next_due(now);
+            let due = due.and_then(|at| Duration::try_from(at.duration_since(now)).ok());
+            if let Some(due) = due {
+                let at = pace.earliest(Instant::now() + due + agent.jitter(SPREAD));
+                if at < next {
+                    (next, is_woken) = (at, true);
+                }
+            }
             loop {
                 if let Err(error) = restart(&mut agent, command).await {
                     tracing::warn!(why = in_one_line(&error), "cannot restart this machine");

@@ -23,11 +23,12 @@ Examples:
 JSON:
   {\"machine\", \"group\", \"node\", \"url\", \"joined_at\", \"at\": NODE or null, \"site\", \"certificate_ends\",
    \"reported_to\" or null, \"looked_at\" or null, \"install_mode\", \"install_at\" or null, \"reboot_policy\",
-   \"inventory\",
+   \"at_deadline\", \"inventory\",
    \"cut_off\": {\"since\", \"why\",
    \"good_until\" or null} or null,
    \"reboot\": {\"since\", \"revisions\": [REVISION], \"waits_for\"} or null, \"unreported\": EVENTS, \"others\", \"revisions\": [{\"revision\", \"title\", \"verdict\", \"reason\",
-   \"action\", \"waits_for\", \"for_person\"}]}
+   \"action\", \"waits_for\", \"for_person\", \"due_at\" or null, \"goes_at\" or null}]}
+  due_at: where the group installs at deadlines; goes_at: when it goes by that, where it waits
   verdict: applicable, installed, not-applicable or unknown
   action: install, remove, waiting or nothing")]
 pub(crate) struct Status {
@@ -53,6 +54,7 @@ struct Shown {
     install_mode: String,
     install_at: Option<String>,
     reboot_policy: String,
+    at_deadline: String,
     inventory: String,
     cut_off: Option<CutOff>,
     reboot: Option<Due>,
@@ -99,7 +101,10 @@ impl Shown {
             },
             _ => format!("by `agent install` ({}); {waiting} wait for that", self.install_mode),
         };
-        Some(text)
+        Some(match self.at_deadline.as_str() {
+            "install" => format!("{text}; what is due by itself"),
+            _ => text,
+        })
     }
 }
 
@@ -138,6 +143,7 @@ impl Status {
             install_mode: memory.install_mode,
             install_at,
             reboot_policy,
+            at_deadline: memory.at_deadline,
             inventory: memory.inventory,
             cut_off: memory.cut_off,
             reboot: memory.reboot.as_ref().map(Due::from),

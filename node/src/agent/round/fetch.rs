@@ -19,12 +19,15 @@ pub(super) struct Wanted<'a> {
     pub(super) parts: Vec<Part<'a>>,
     /// What goes with it, or it does not go.
     pub(super) needs: Vec<&'a RevisionId>,
+    /// The deadline that has passed, where it goes by that alone.
+    pub(super) due: Option<Timestamp>,
 }
 
 impl<'a> Wanted<'a> {
     pub(super) fn of(item: &Item<'a>) -> Option<Self> {
         let (parts, needs) = (item.install.clone()?, item.needs.clone());
-        Some(Self { revision: item.revision, parts, needs })
+        let due = item.due.filter(|_| item.is_by_deadline);
+        Some(Self { revision: item.revision, parts, needs, due })
     }
 }
 
@@ -34,6 +37,18 @@ pub(super) struct Fetched<'a> {
     pub(super) parts: Vec<Part<'a>>,
     pub(super) files: Vec<PathBuf>,
     pub(super) needs: Vec<&'a RevisionId>,
+    /// The deadline that has passed, where it goes by that alone.
+    pub(super) due: Option<Timestamp>,
+}
+
+impl Fetched<'_> {
+    /// What is told of its installation: where nobody let it go, why it went.
+    pub(super) fn told(&self, what: &str) -> String {
+        match self.due {
+            None => what.to_owned(),
+            Some(at) => format!("{what}; it went by itself: its deadline was {at:.0}"),
+        }
+    }
 }
 
 /// Without what needs something that is not here: it would be half installed.
@@ -69,7 +84,7 @@ impl Agent {
         let folder = self.state.part("downloads")?;
         let link = self.memory.cut_off.is_none().then(|| self.link.clone());
         let (mut fetched, pace) = (Vec::new(), self.pace());
-        for Wanted { revision, parts, needs } in wanted {
+        for Wanted { revision, parts, needs, due } in wanted {
             let mut files = Vec::with_capacity(parts.len());
             let mut fault = None;
             for part in &parts {
@@ -85,7 +100,7 @@ impl Agent {
             let id = revision.id.to_string();
             match fault {
                 None => {
-                    fetched.push(Fetched { revision, parts, files, needs });
+                    fetched.push(Fetched { revision, parts, files, needs, due });
                 }
                 Some((true, why)) => {
                     done.withheld.insert(id, why);

@@ -152,7 +152,8 @@ impl Agent {
                     true => Outcome::RebootRequired,
                     false => Outcome::Success,
                 };
-                self.happened(&id, Phase::Installation, told, outcome.code(), &found.reason)?;
+                let why = one.told(&found.reason);
+                self.happened(&id, Phase::Installation, told, outcome.code(), &why)?;
                 self.is_told_installed(&id);
                 if restarts {
                     self.reboot_is_due(Some(&id), meaning == Meaning::Reboot)?;
@@ -166,12 +167,14 @@ impl Agent {
                 // Whether it is installed shows when the machine has restarted.
                 let why =
                     format!("the installer {}: a restart completes it", outcome.summary(&names));
-                self.happened(&id, Phase::Installation, Outcome::Pending, outcome.code(), &why)?;
+                let told = one.told(&why);
+                self.happened(&id, Phase::Installation, Outcome::Pending, outcome.code(), &told)?;
                 self.reboot_is_due(Some(&id), true)?;
                 continue;
             }
             let why = self.fault(&id, meaning, outcome.summary(&names));
-            self.happened(&id, Phase::Installation, Outcome::Failure, outcome.code(), &why)?;
+            let told = one.told(&why);
+            self.happened(&id, Phase::Installation, Outcome::Failure, outcome.code(), &told)?;
             done.failed.push((id, why));
         }
         // What was tried counts even if the round does not come to its end.

@@ -20,7 +20,7 @@ use crate::log::in_one_line;
 use crate::pace::Pace;
 
 /// The most that a planned time moves by from machine to machine.
-const SPREAD: Duration = Duration::from_secs(30 * 60);
+pub const SPREAD: Duration = Duration::from_secs(30 * 60);
 
 /// What the machine's administrator says.
 #[derive(Debug, Clone, Copy, Default)]

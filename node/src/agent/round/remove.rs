@@ -150,5 +150,5 @@ fn wanted<'a>(item: &Item<'a>) -> Wanted<'a> {
     };
     let files = item.revision.payloads.iter().filter(|_| needs_file);
     let parts = files.map(|payload| Part { payload, call: 0 }).collect();
-    Wanted { revision: item.revision, parts, needs: Vec::new() }
+    Wanted { revision: item.revision, parts, needs: Vec::new(), due: None }
 }

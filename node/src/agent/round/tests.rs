@@ -72,7 +72,13 @@ fn parts(revision: &Revision) -> Vec<Part<'_>> {
 
 /// As fetched, and what goes with it.
 fn here<'a>(revision: &'a Revision, needs: &[&'a RevisionId]) -> Fetched<'a> {
-    Fetched { revision, parts: parts(revision), files: Vec::new(), needs: needs.to_vec() }
+    Fetched {
+        revision,
+        parts: parts(revision),
+        files: Vec::new(),
+        needs: needs.to_vec(),
+        due: None,
+    }
 }
 
 fn needed(revision: &Revision) -> Item<'_> {
@@ -86,6 +92,9 @@ fn needed(revision: &Revision) -> Item<'_> {
         removal: None,
         waits_for: String::new(),
         is_for_person: false,
+        due: None,
+        goes_at: None,
+        is_by_deadline: false,
     }
 }
 
@@ -135,7 +144,7 @@ async fn a_file_that_is_not_the_vendors_is_a_failure_and_rests() {
     let node = Running::serving(&mesh, mesh.node("lyon"), app).await;
     let mut agent = agent(&mesh, &folder, node.url.as_str());
     let one = revision("a", b"abc");
-    let wanted = vec![Wanted { revision: &one, parts: parts(&one), needs: Vec::new() }];
+    let wanted = vec![Wanted { revision: &one, parts: parts(&one), needs: Vec::new(), due: None }];
     let mut done = nothing_done();
     let fetched = agent.fetch(wanted, &mut done).await.expect("asked");
     assert!(fetched.is_empty() && done.withheld.is_empty() && done.failed.len() == 1);

@@ -17,6 +17,7 @@ use patchmesh_topology::name::NodeName;
 use patchmesh_topology::node::{Mesh, Stage};
 use patchmesh_topology::promotion::Lab;
 use patchmesh_topology::revision::{Binding, CatalogueEntry, DocumentRef, RevisionId};
+use patchmesh_topology::rollout::deadline::Weights;
 use patchmesh_topology::rollout::{RolloutSet, WaveStateSet};
 use patchmesh_topology::rule::Policy;
 use patchmesh_topology::view::ViewSet;
@@ -74,6 +75,7 @@ impl<'a> Loader<'a> {
         let rollouts = self.part(names::ROLLOUTS, |one| one.rollouts.clone(), Self::rollouts)?;
         let wave_states =
             self.part(names::WAVE_STATES, |one| one.wave_states.clone(), Self::wave_states)?;
+        let weights = self.optional(names::DEADLINES, |one| one.weights.clone(), Self::weights)?;
         let policy = self.optional(names::POLICY, |one| one.policy.clone(), Self::policy)?;
         let lab = self.optional(names::LAB, |one| one.lab.clone(), Self::lab)?;
         let baselines =
@@ -106,7 +108,7 @@ impl<'a> Loader<'a> {
         let (Some(policy), Some(baselines), Some(views)) = (policy, baselines, views) else {
             return Ok(None);
         };
-        let Some(lab) = lab else { return Ok(None) };
+        let (Some(lab), Some(weights)) = (lab, weights) else { return Ok(None) };
         let mut generation = Generation {
             number: trusted.snapshot_version().unwrap_or_default(),
             timestamp_version: trusted.timestamp().map_or(0, |one| one.header.version()),
@@ -124,6 +126,7 @@ impl<'a> Loader<'a> {
             advisories,
             rollouts,
             wave_states,
+            weights,
             policy,
             lab,
             baselines,
@@ -351,6 +354,10 @@ impl<'a> Loader<'a> {
 
     fn assessments(&mut self, name: &str, index: Bytes) -> Result<Option<Assessments>, Error> {
         self.set(name, &index, |lookup| set::read_assessments(&index, lookup))
+    }
+
+    fn weights(&mut self, name: &str, index: Bytes) -> Result<Option<Weights>, Error> {
+        self.set(name, &index, |lookup| set::read_weights(&index, lookup))
     }
 
     /// The advisories, with the document of every version at hand.

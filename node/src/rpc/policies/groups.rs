@@ -80,6 +80,8 @@ pub(super) async fn set(
         reboot: stated("reboot", request.reboot.as_deref())?,
         statistics_node: stated("statistics_node", request.statistics_node.as_deref())?,
         download_rate: stated("download_rate", request.download_rate.as_deref())?,
+        at_deadline: convert::at_deadline(request.at_deadline)
+            .map_err(|error| field("at_deadline", &error))?,
     };
     let generation = change(node, move |draft| {
         let decisions = decisions(draft, &name);
