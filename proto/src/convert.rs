@@ -122,6 +122,9 @@ pub enum Fault {
     /// Not a time zone.
     #[error("is no time zone")]
     Zone(#[source] patchmesh_topology::link::zone::UnknownZone),
+    /// Not a place that a file could go to.
+    #[error("is no place for a file")]
+    Place(#[from] patchmesh_topology::revision::place::Error),
     /// Not a rule over a machine's facts.
     #[error("is no rule")]
     Rule(#[from] patchmesh_topology::applicability::rule::Error),

@@ -33,8 +33,12 @@ pub const SITE_GROUPS: &str = "site-groups";
 /// that it is open at all of them.
 pub const WAVE_LIMITS: &str = "wave-limits";
 
+/// A revision's files are put in the place of others: who does not know that would take
+/// them for a vendor's without an installer.
+pub const PLACED_FILES: &str = "placed-files";
+
 /// The features that this software understands.
-pub const FEATURES: [&str; 3] = [EFFECTIVE_SETS, SITE_GROUPS, WAVE_LIMITS];
+pub const FEATURES: [&str; 4] = [EFFECTIVE_SETS, SITE_GROUPS, WAVE_LIMITS, PLACED_FILES];
 
 /// How much of an unknown word an error repeats, in characters.
 const SHOWN: usize = 64;
@@ -194,7 +198,7 @@ documents! {
     Topology => "topology",
     Index => "index",
     CataloguePartition => "catalogue-partition",
-    Revision => "revision",
+    Revision => "revision" needs revision_features,
     BindingPartition => "binding-partition",
     ApprovalPartition => "approval-partition",
     RolloutSet => "rollout-set" format 2 needs rollout_set_features,
@@ -210,6 +214,14 @@ documents! {
     PoolPartition => "pool-partition",
     Lab => "lab",
     DeadlineWeightPartition => "deadline-weight-partition",
+}
+
+/// Who does not know the kind of installer would not install it, or wrongly.
+fn revision_features(revision: &wire::Revision) -> Vec<&'static str> {
+    let installer = revision.facts.as_ref().and_then(|facts| facts.installer.as_ref());
+    let is_placed = installer.is_some_and(|one| one.kind() == wire::InstallerKind::Files)
+        || revision.payloads.iter().any(|one| one.place.is_some());
+    if is_placed { vec![PLACED_FILES] } else { Vec::new() }
 }
 
 /// Who knows of one view for a group only would take one for all sites.
@@ -255,6 +267,17 @@ mod tests {
         assert_eq!(decode::<wire::RolloutSet>(&stored).expect("a document"), set);
         assert_eq!(kind_of(&stored).expect("a document"), "rollout-set");
         assert_eq!(reference(&stored).length, stored.len() as u64);
+    }
+
+    #[test]
+    fn who_does_not_know_of_placed_files_refuses_such_a_revision() {
+        let of = |kind: wire::InstallerKind| {
+            let installer = wire::Installer { kind: kind.into(), ..Default::default() };
+            let facts = wire::Facts { installer: Some(installer), ..Default::default() };
+            wire::Revision { facts: Some(facts), ..Default::default() }
+        };
+        assert_eq!(of(wire::InstallerKind::Rpm).required_features(), Vec::<&str>::new());
+        assert_eq!(of(wire::InstallerKind::Files).required_features(), [PLACED_FILES]);
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod evaluate;
 pub mod inventory;
 mod needs;
 mod packages;
+mod placed;
 mod removal;
 pub mod rule;
 
@@ -35,6 +36,7 @@ pub use evaluate::{Answer, ask};
 pub use inventory::Inventory;
 pub use needs::Part;
 pub use packages::{held, payloads_for};
+pub use placed::{Taken, rules};
 pub use removal::{Removal, Unwanted, removal};
 pub use rule::Rule;
 
@@ -44,8 +46,9 @@ pub struct Detection {
     /// Machines that it is for; `None`: all that its products, languages and
     /// architectures name.
     pub applies: Option<Rule>,
-    /// Machines that have it.
-    pub installed: Rule,
+    /// Machines that have it; `None`, for what is put in the place of other files:
+    /// those where all its files are.
+    pub installed: Option<Rule>,
 }
 
 /// What a revision is to a machine.
@@ -102,7 +105,8 @@ pub fn verdict(revision: &Revision, machine: &Inventory) -> Verdict {
         return Verdict::new(State::NotApplicable, reason);
     }
     match &revision.facts.detection {
-        Some(detection) => detected(detection, machine),
+        Some(_) => detected(revision, machine),
+        None if revision.is_placed() => detected(revision, machine),
         None if revision.format().is_some() => packages::verdict(revision, machine),
         None => {
             Verdict::new(State::Unknown, "the vendor states no way to tell whether it is installed")
@@ -110,14 +114,20 @@ pub fn verdict(revision: &Revision, machine: &Inventory) -> Verdict {
     }
 }
 
-/// Asks the vendor's rules. Whether it is for the machine comes first, so that
-/// what is for others is never taken for installed there.
-fn detected(detection: &Detection, machine: &Inventory) -> Verdict {
-    let applies = detection.applies.as_ref().map(|rule| ask(rule, machine));
+/// Asks the vendor's rules, or for its files. Whether it is for the machine comes first,
+/// so that what is for others is never taken for installed there.
+fn detected(revision: &Revision, machine: &Inventory) -> Verdict {
+    let detection = revision.facts.detection.as_ref();
+    let applies = detection.and_then(|one| one.applies.as_ref());
+    let applies = applies.map(|rule| ask(rule, machine));
     if let Some(Answer::No(reason)) = applies {
         return Verdict::new(State::NotApplicable, reason);
     }
-    match (applies, ask(&detection.installed, machine)) {
+    let installed = match detection.and_then(|one| one.installed.as_ref()) {
+        Some(rule) => ask(rule, machine),
+        None => placed::all_there(revision, machine),
+    };
+    match (applies, installed) {
         (Some(Answer::Unknown(reason)), _) | (_, Answer::Unknown(reason)) => {
             Verdict::new(State::Unknown, reason)
         }

@@ -13,8 +13,10 @@ use crate::name::SourceName;
 use crate::view::MAX_PATH;
 
 pub mod facts;
+pub mod place;
 
 pub use facts::{Classification, Facts, Installer, InstallerKind, Reboot, Reference, Severity};
+pub use place::Place;
 
 /// Names one revision: `SOURCE:SUITE/NAME@VERSION`, with `#N` behind it for
 /// the N-th content that a vendor released under one version (N ≥ 2).
@@ -90,6 +92,8 @@ pub struct Payload {
     pub control: String,
     /// The language that the file is for, as a BCP 47 tag; empty: every one.
     pub language: String,
+    /// Where it goes, where it is put in the place of others.
+    pub place: Option<Box<Place>>,
 }
 
 /// One version of something a vendor released. Never edited: a changed
@@ -296,6 +300,14 @@ impl Revision {
             absorb(&mut hasher, b"languages");
             payloads.iter().for_each(|payload| absorb(&mut hasher, payload.language.as_bytes()));
         }
+        if payloads.iter().any(|payload| payload.place.is_some()) {
+            absorb(&mut hasher, b"places");
+            for payload in payloads {
+                let texts = payload.place.as_ref().map(|place| place.texts());
+                absorb_count(&mut hasher, usize::from(texts.is_some()));
+                texts.iter().flatten().for_each(|text| absorb(&mut hasher, text.as_bytes()));
+            }
+        }
         hasher.finalize().into()
     }
 
@@ -325,8 +337,14 @@ impl Revision {
         match kind {
             _ if self.has_packages() => Some(Format::Deb),
             Some(InstallerKind::Rpm) => Some(Format::Rpm),
-            Some(InstallerKind::Command) | None => None,
+            Some(InstallerKind::Command | InstallerKind::Files) | None => None,
         }
+    }
+
+    /// Whether its files are put in the place of others.
+    #[must_use]
+    pub fn is_placed(&self) -> bool {
+        self.facts.installer.as_ref().is_some_and(|one| one.kind == InstallerKind::Files)
     }
 
     /// Whether it states that it contains or replaces `other`.
@@ -371,6 +389,7 @@ impl Payload {
             control,
             // Absorbed beside the facts: see the revision's fingerprint.
             language: _,
+            place: _,
         } = self;
         for text in [package, version, architecture, component, filename, control] {
             absorb(hasher, text.as_bytes());

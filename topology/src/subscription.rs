@@ -132,7 +132,8 @@ fn is_word(text: &str) -> bool {
 }
 
 /// Whether one tag is the other or begins it, subtag by subtag.
-pub(crate) fn are_related(one: &str, other: &str) -> bool {
+#[must_use]
+pub fn are_related(one: &str, other: &str) -> bool {
     let mut pairs = one.split('-').zip(other.split('-'));
     pairs.all(|(one, other)| one.eq_ignore_ascii_case(other))
 }

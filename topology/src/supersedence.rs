@@ -127,6 +127,7 @@ mod tests {
             sha256: Sha256::from_bytes([0; 32]),
             control: "Package: x\n".to_owned(),
             language: String::new(),
+            place: None,
         });
         revision
     }

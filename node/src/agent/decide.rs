@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use patchmesh_topology::applicability::attempts::Attempts;
 use patchmesh_topology::applicability::inventory::Format;
 use patchmesh_topology::applicability::{
-    Candidate, Choice, Inventory, Lack, Part, Removal, Standing, State, Unwanted, choose,
+    Candidate, Choice, Inventory, Lack, Part, Removal, Standing, State, Taken, Unwanted, choose,
     payloads_for, removal,
 };
 use patchmesh_topology::link::zone::Zone;
@@ -343,7 +343,7 @@ fn stays_for(
         Removal::Gone(_) => String::new(),
         Removal::Impossible(why) => why.clone(),
         Removal::Held(packages) => keeps(packages),
-        Removal::Packages(_) | Removal::Vendor(_) => {
+        Removal::Packages(_) | Removal::Vendor(_) | Removal::Files => {
             hindrance.map(|one| one.why).unwrap_or_default()
         }
     }
@@ -351,7 +351,7 @@ fn stays_for(
 
 /// Whether something is to be done to remove it.
 fn is_work(removal: &Removal<'_>) -> bool {
-    matches!(removal, Removal::Packages(_) | Removal::Vendor(_))
+    matches!(removal, Removal::Packages(_) | Removal::Vendor(_) | Removal::Files)
 }
 
 fn keeps(packages: &[&str]) -> String {
@@ -373,6 +373,11 @@ fn waits_for(standing: &Standing<'_>, hindrance: Option<Hindrance>) -> String {
             format!("temporarily unavailable: {why}")
         }
         Standing::Held(packages) => keeps(packages),
+        Standing::Taken(Taken { path, by }) => {
+            format!(
+                "{path} belongs to {by}, which it does not replace: their vendor has to say that it supersedes it"
+            )
+        }
     }
 }
 

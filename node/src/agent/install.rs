@@ -1,6 +1,7 @@
 //! Running installers: bounded in time and output, in a process group of their
 //! own that ends as one.
 
+pub mod files;
 pub mod rpm;
 
 use std::path::{Path, PathBuf};
@@ -51,6 +52,8 @@ pub enum Ended {
     TimedOut(Duration),
     /// It could not be started.
     NotStarted(String),
+    /// It did not do what it was to do: how, for people.
+    Failed(String),
 }
 
 /// What came of it.
@@ -108,6 +111,7 @@ impl Outcome {
             Ended::Signal => "was ended by a signal".to_owned(),
             Ended::TimedOut(limit) => format!("was ended after {} s", limit.as_secs()),
             Ended::NotStarted(why) => format!("could not be started: {why}"),
+            Ended::Failed(how) => how.clone(),
         };
         let lines = || self.output.lines().map(str::trim).filter(|line| !line.is_empty());
         let about = |line: &&str| words.iter().any(|word| line.contains(word));

@@ -10,7 +10,7 @@ mod files;
 #[cfg(all(test, feature = "server"))]
 mod fuzz;
 pub mod listing;
-mod rooted;
+pub(super) mod rooted;
 pub(super) mod rpm;
 mod services;
 mod sessions;

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use patchmesh_topology::applicability::attempts::Attempts;
-use patchmesh_topology::applicability::{Inventory, State as Verdict};
+use patchmesh_topology::applicability::{Inventory, State as Verdict, rules};
 use patchmesh_topology::digest::Digest;
 use patchmesh_topology::link::zone::Zone;
 use patchmesh_topology::name::{GroupName, MachineName, NodeName, Site};
@@ -24,6 +24,7 @@ use tokio::sync::watch;
 use super::chain::{self, Chain};
 use super::decide::{Asking, FOR_PERSON, Item, Tries, decide};
 use super::documents::Documents;
+use super::install::files::{self, Files};
 use super::inventory::{self, Listing};
 use super::link::{self, Link};
 use super::queue::{self, Event, Queue};
@@ -70,6 +71,9 @@ pub enum Error {
     /// The queue cannot be used.
     #[error(transparent)]
     Queue(#[from] queue::Error),
+    /// What was broken off cannot be put back.
+    #[error("files that were being replaced cannot be put back")]
+    Files(#[from] files::Error),
     /// Nobody takes what there is to tell.
     #[error("the node did not take the reports; they are kept")]
     Report(#[from] report::Error),
@@ -162,6 +166,8 @@ impl Agent {
     /// A machine that has not joined, or a folder that cannot be used.
     pub fn open(state: State, root: PathBuf) -> Result<Self, Error> {
         let root = std::path::absolute(&root).unwrap_or(root);
+        // What was broken off comes first.
+        Files::open(state.clone(), &root)?;
         let (identity, joined, memory) = (state.identity()?, state.joined()?, state.memory()?);
         let home = whom::link_home(&identity, &memory.own_node(&joined))?;
         Ok(Self {
@@ -368,14 +374,16 @@ impl Agent {
     }
 
     async fn look(&self, chain: &Chain) -> Result<Inventory, Error> {
-        let detections = chain.revisions.values().filter_map(|one| one.facts.detection.as_ref());
-        let rules: Vec<_> = detections
-            .flat_map(|one| one.applies.iter().chain(std::iter::once(&one.installed)))
-            .cloned()
-            .collect();
-        let root = self.root.clone();
-        let gathered = tokio::task::spawn_blocking(move || inventory::gather(&root, &rules));
-        Ok(gathered.await??)
+        let rules: Vec<_> = chain.revisions.values().flat_map(rules).collect();
+        let (root, state) = (self.root.clone(), self.state.clone());
+        let gathered = tokio::task::spawn_blocking(move || -> Result<_, Error> {
+            let mut inventory = inventory::gather(&root, &rules)?;
+            let placed = state.placed()?;
+            let owned = |(path, id): (&String, &String)| Some((path.clone(), id.parse().ok()?));
+            inventory.placed = placed.owners().filter_map(owned).collect();
+            Ok(inventory)
+        });
+        gathered.await?
     }
 
     /// What was tried.

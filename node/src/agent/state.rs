@@ -7,6 +7,7 @@
 //! documents/    signed documents by digest
 //! downloads/    payloads, whole or in part
 //! queue/        events that no node is known to hold
+//! files/        what was put in the place of other files, and copies of those
 //! reboot-slot.json   the slot that a node was asked for to restart
 //! memory.json   what was tried and told, and how things stood last
 //! lock          held by the one agent that runs
@@ -24,6 +25,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::brakes::Remembered;
+use super::install::files::Records;
 use crate::durable;
 use crate::identity::files::{self, Identity};
 
@@ -404,6 +406,23 @@ impl State {
     /// A failing disk.
     pub fn save_reboot_slot(&self, slot: Option<&RebootSlot>) -> Result<(), Error> {
         self.write("reboot-slot.json", &slot)
+    }
+
+    /// What was put in the place of other files.
+    ///
+    /// # Errors
+    /// A file that cannot be used.
+    pub fn placed(&self) -> Result<Records, Error> {
+        Ok(self.read("files/placed.json")?.unwrap_or_default())
+    }
+
+    /// Keeps that.
+    ///
+    /// # Errors
+    /// A failing disk.
+    pub fn save_placed(&self, records: &Records) -> Result<(), Error> {
+        self.part("files")?;
+        self.write("files/placed.json", records)
     }
 
     fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, Error> {

@@ -34,7 +34,7 @@ JSON:
    \"languages\": [TAG], \"cves\": [CVE], \"articles\": [TEXT], \"supersedes\": [NAME],
    \"prerequisites\": [NAME], \"installer\": {\"kind\", \"install\": [TEXT], \"remove\": [TEXT],
    \"success\": [CODE], \"reboot\": [CODE], \"retry\": [CODE], \"time_limit_seconds\"} or null,
-   \"reboot\", \"detection\": {\"applies\": RULE or null, \"installed\": RULE} or null,
+   \"reboot\", \"detection\": {\"applies\": RULE or null, \"installed\": RULE or null} or null,
    \"unsigned\"}")]
 pub(crate) struct List {
     /// Only of this source
@@ -60,7 +60,8 @@ Example:
 JSON:
   a row of `update list` and \"description\",
   \"payloads\": [{\"package\", \"version\", \"architecture\", \"component\", \"filename\", \"bytes\",
-   \"language\", \"sha256\", \"blob\" or null, \"held\"}],
+   \"language\", \"place\": PLACE or null, \"sha256\", \"blob\" or null, \"held\"}],
+  PLACE: {\"path\", \"mode\" or null, \"owner\" or null, \"group\" or null}: where it is put on machines
   \"approvals\": {\"validation\": [APPROVAL], \"production\": [APPROVAL]},
   \"assessment\": ASSESSMENT or null,
   \"withheld\": [{\"group\", \"package\" or null, \"architecture\" or null, \"reason\"}],

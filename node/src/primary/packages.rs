@@ -128,6 +128,7 @@ mod tests {
             sha256: Sha256::from_bytes([0; 32]),
             control: format!("Package: x\nProvides: {provides}\n"),
             language: String::new(),
+            place: None,
         };
         Revision {
             title: String::new(),

@@ -27,7 +27,7 @@ use patchmesh_proto::document::reference;
 use patchmesh_topology::digest::{Digest, Sha256};
 use patchmesh_topology::node::Stage;
 use patchmesh_topology::revision::{
-    Facts, Installer, Payload, Revision, RevisionId, RevisionParts,
+    Facts, Installer, Payload, Place, Revision, RevisionId, RevisionParts,
 };
 use patchmesh_topology::view::{Pool, PoolFile};
 use serde::Serialize;
@@ -273,7 +273,9 @@ struct Entry<'a> {
 #[derive(Serialize)]
 struct Detect {
     applies: Option<String>,
-    installed: String,
+    /// Absent: where all its files are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    installed: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -296,6 +298,19 @@ struct File<'a> {
     language: &'a str,
     length: u64,
     sha256: String,
+    /// Where it goes, where it is put in the place of another file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    place: Option<Goes<'a>>,
+}
+
+#[derive(Serialize)]
+struct Goes<'a> {
+    path: &'a str,
+    /// In octal digits; null: as the other file has it, else 0644.
+    mode: Option<String>,
+    /// Empty: as the other file has it, else root.
+    owner: &'a str,
+    group: &'a str,
 }
 
 fn entry<'a>((revision, files): &'a PlacedRevision<'a>) -> Entry<'a> {
@@ -329,7 +344,7 @@ fn entry<'a>((revision, files): &'a PlacedRevision<'a>) -> Entry<'a> {
         installer: installer.as_ref().map(install),
         detection: detection.as_ref().map(|one| Detect {
             applies: one.applies.as_ref().map(ToString::to_string),
-            installed: one.installed.to_string(),
+            installed: one.installed.as_ref().map(ToString::to_string),
         }),
         reboot: reboot.as_str(),
         unsigned: *unsigned,
@@ -350,8 +365,21 @@ fn install(installer: &Installer) -> Install<'_> {
 }
 
 fn file<'a>(placed: &'a Placed<'a>) -> File<'a> {
-    let Payload { architecture, language, length, sha256, .. } = placed.payload;
-    File { path: &placed.path, architecture, language, length: *length, sha256: sha256.to_string() }
+    let Payload { architecture, language, length, sha256, place, .. } = placed.payload;
+    let goes = |place: &'a Place| Goes {
+        path: &place.path,
+        mode: place.mode.map(|mode| format!("{mode:04o}")),
+        owner: &place.owner,
+        group: &place.group,
+    };
+    File {
+        path: &placed.path,
+        architecture,
+        language,
+        length: *length,
+        sha256: sha256.to_string(),
+        place: place.as_deref().map(goes),
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,9 @@
 //! Revisions, the catalogue's entries and bindings.
 
-use patchmesh_topology::revision::{Binding, CatalogueEntry, Facts, Payload, Revision, RevisionId};
+use patchmesh_topology::revision::place::MAX_PLACED;
+use patchmesh_topology::revision::{
+    Binding, CatalogueEntry, Facts, Payload, Place, Revision, RevisionId,
+};
 
 use super::{At, Error, Fault, digest, each, reference, sha256, time};
 use super::{digest_to_wire, sha256_to_wire, timestamp_to_wire};
@@ -20,6 +23,7 @@ impl TryFrom<wire::Payload> for Payload {
             sha256: sha256(&value.sha256).at("sha256")?,
             control: value.control,
             language: value.language,
+            place: value.place.map(Place::try_from).transpose().at("place")?.map(Box::new),
         };
         if !payload.has_inner_filename() {
             return Err(Fault::Path(payload.filename)).at("filename");
@@ -40,7 +44,26 @@ impl From<&Payload> for wire::Payload {
             sha256: sha256_to_wire(&payload.sha256),
             control: payload.control.clone(),
             language: payload.language.clone(),
+            place: payload.place.as_deref().map(Into::into),
         }
+    }
+}
+
+impl TryFrom<wire::Place> for Place {
+    type Error = Error;
+
+    fn try_from(value: wire::Place) -> Result<Self, Error> {
+        let wire::Place { path, mode, owner, group } = value;
+        let place = Self { path, mode, owner, group };
+        place.check().map_err(Fault::from)?;
+        Ok(place)
+    }
+}
+
+impl From<&Place> for wire::Place {
+    fn from(place: &Place) -> Self {
+        let Place { path, mode, owner, group } = place.clone();
+        Self { path, mode, owner, group }
     }
 }
 
@@ -56,14 +79,24 @@ impl TryFrom<wire::Revision> for Revision {
         if !value.architectures.is_sorted() {
             return Err(Fault::Order).at("architectures");
         }
-        Ok(Self {
+        let revision = Self {
             id: value.id.parse::<RevisionId>().at("id")?,
             title: value.title,
             description: value.description,
             architectures: value.architectures,
             payloads,
             facts: value.facts.map(Facts::try_from).transpose().at("facts")?.unwrap_or_default(),
-        })
+        };
+        let is_placed = revision.is_placed();
+        let odd = revision.payloads.iter().position(|one| one.place.is_some() != is_placed);
+        if let Some(index) = odd {
+            return Err(Fault::Contradiction("the kind of installer"))
+                .at(&format!("payloads[{index}].place"));
+        }
+        if is_placed && revision.payloads.len() > MAX_PLACED {
+            return Err(Fault::Many(MAX_PLACED)).at("payloads");
+        }
+        Ok(revision)
     }
 }
 

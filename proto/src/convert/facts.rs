@@ -115,7 +115,7 @@ impl TryFrom<wire::Facts> for Facts {
     type Error = Error;
 
     fn try_from(value: wire::Facts) -> Result<Self, Error> {
-        Ok(Self {
+        let facts = Self {
             classification: classification(value.classification).at("classification")?,
             severity: severity(value.severity).at("severity")?,
             products: ascending("products", value.products)?,
@@ -128,7 +128,14 @@ impl TryFrom<wire::Facts> for Facts {
             reboot: reboot(value.reboot).at("reboot")?,
             unsigned: value.unsigned,
             detection: value.detection.map(Detection::try_from).transpose().at("detection")?,
-        })
+        };
+        // Only files that are put in place tell without a rule.
+        let states_none = facts.detection.as_ref().is_some_and(|one| one.installed.is_none());
+        let kind = facts.installer.as_ref().map(|one| one.kind);
+        if states_none && kind != Some(InstallerKind::Files) {
+            return Err(Fault::Missing).at("detection.installed");
+        }
+        Ok(facts)
     }
 }
 
@@ -163,14 +170,19 @@ impl TryFrom<wire::Detection> for Detection {
             "" => None,
             text => Some(text.parse::<Rule>().at("applies")?),
         };
-        Ok(Self { applies, installed: value.installed.parse::<Rule>().at("installed")? })
+        let installed = match value.installed.as_str() {
+            "" => None,
+            text => Some(text.parse::<Rule>().at("installed")?),
+        };
+        Ok(Self { applies, installed })
     }
 }
 
 impl From<&Detection> for wire::Detection {
     fn from(detection: &Detection) -> Self {
         let applies = detection.applies.as_ref().map(ToString::to_string);
-        Self { applies: applies.unwrap_or_default(), installed: detection.installed.to_string() }
+        let installed = detection.installed.as_ref().map(ToString::to_string);
+        Self { applies: applies.unwrap_or_default(), installed: installed.unwrap_or_default() }
     }
 }
 
@@ -178,6 +190,7 @@ fn installer_kind(value: i32) -> Result<InstallerKind, Error> {
     match wire::InstallerKind::try_from(value) {
         Ok(wire::InstallerKind::Unspecified) => Ok(InstallerKind::Command),
         Ok(wire::InstallerKind::Rpm) => Ok(InstallerKind::Rpm),
+        Ok(wire::InstallerKind::Files) => Ok(InstallerKind::Files),
         Err(_) => Err(Fault::Word { kind: "kind of installer", value }.into()),
     }
 }
@@ -187,6 +200,7 @@ impl From<InstallerKind> for wire::InstallerKind {
         match one {
             InstallerKind::Command => Self::Unspecified,
             InstallerKind::Rpm => Self::Rpm,
+            InstallerKind::Files => Self::Files,
         }
     }
 }

@@ -16,7 +16,7 @@ use patchmesh_topology::node::mode::AtDeadline;
 use patchmesh_topology::node::{Mesh, Role, Stage};
 use patchmesh_topology::revision::{
     Binding, CatalogueEntry, Classification, DocumentRef, Facts, Installer, InstallerKind, Payload,
-    Reboot, Reference, Revision, RevisionId, Severity,
+    Place, Reboot, Reference, Revision, RevisionId, Severity,
 };
 use patchmesh_topology::subscription::Subscription;
 use patchmesh_topology::view::set::SetId;
@@ -200,8 +200,15 @@ fn payload() -> impl Strategy<Value = Payload> {
             sha256,
             control: more.0,
             language: more.1,
+            place: None,
         },
     )
+}
+
+fn place() -> impl Strategy<Value = Place> {
+    let word = || "(|root|33)";
+    ("(/[a-z .]{0,6}[a-z]){1,4}", option::of(0..0o10000u32), word(), word())
+        .prop_map(|(path, mode, owner, group)| Place { path, mode, owner, group })
 }
 
 fn texts() -> impl Strategy<Value = Vec<String>> {
@@ -238,7 +245,8 @@ fn detection() -> impl Strategy<Value = Detection> {
         let texts = ["os debian >= 12", "not deb a < 1 or file \"C:/a b\"", "registry K value V"];
         select(texts.to_vec()).prop_map(|text| text.parse::<applicability::Rule>().expect("a rule"))
     };
-    (option::of(rule()), rule()).prop_map(|(applies, installed)| Detection { applies, installed })
+    (option::of(rule()), rule())
+        .prop_map(|(applies, installed)| Detection { applies, installed: Some(installed) })
 }
 
 fn facts() -> impl Strategy<Value = Facts> {
@@ -271,9 +279,17 @@ fn facts() -> impl Strategy<Value = Facts> {
 pub(crate) fn revision() -> impl Strategy<Value = Revision> {
     let texts = (".{0,20}", ".{0,40}");
     let architectures = btree_set("[a-z0-9]{1,6}", 0..3);
-    (revision_id(), texts, architectures, vec(payload(), 0..5), facts()).prop_map(
-        |(id, (title, description), architectures, mut payloads, facts)| {
+    let places = vec(place(), 5);
+    (revision_id(), texts, architectures, vec(payload(), 0..5), facts(), places).prop_map(
+        |(id, (title, description), architectures, mut payloads, mut facts, places)| {
             payloads.sort_by(|a, b| a.sort_key().cmp(&b.sort_key()));
+            if facts.installer.as_ref().is_some_and(|one| one.kind == InstallerKind::Files) {
+                // Every other one says nothing of how it is told.
+                let states = facts.detection.iter_mut().filter(|_| payloads.len() % 2 == 0);
+                states.for_each(|one| one.installed = None);
+                let placed = payloads.iter_mut().zip(places);
+                placed.for_each(|(payload, place)| payload.place = Some(Box::new(place)));
+            }
             let architectures = architectures.into_iter().collect();
             Revision { id, title, description, architectures, payloads, facts }
         },

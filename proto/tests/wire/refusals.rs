@@ -160,6 +160,38 @@ fn a_payload_cannot_escape_its_folder() {
 }
 
 #[test]
+fn places_of_files_go_with_their_kind_of_installer_and_lead_somewhere() {
+    let refused = |kind: wire::InstallerKind, path: Option<&str>| {
+        let place = path.map(|path| wire::Place { path: path.to_owned(), ..Default::default() });
+        let payload = wire::Payload {
+            filename: "a".to_owned(),
+            sha256: vec![1; 32].into(),
+            place,
+            ..Default::default()
+        };
+        let installer = wire::Installer { kind: kind.into(), ..Default::default() };
+        let facts = wire::Facts {
+            installer: Some(installer),
+            detection: Some(wire::Detection::default()),
+            ..Default::default()
+        };
+        let revision = wire::Revision {
+            id: "v:s/a@1".to_owned(),
+            payloads: vec![payload],
+            facts: Some(facts),
+            ..Default::default()
+        };
+        Revision::try_from(revision).err().map(|error| error.path().to_owned())
+    };
+    use wire::InstallerKind::{Files, Unspecified};
+    assert_eq!(refused(Files, Some("/etc/a")), None);
+    assert_eq!(refused(Files, None).as_deref(), Some("payloads[0].place"));
+    assert_eq!(refused(Files, Some("/etc/../a")).as_deref(), Some("payloads[0].place"));
+    // Others need a rule.
+    assert_eq!(refused(Unspecified, None).as_deref(), Some("facts.detection.installed"));
+}
+
+#[test]
 fn times_and_states_are_checked() {
     let nonsense = prost_types::Timestamp { seconds: 0, nanos: -1 };
     let open = wire::WaveState { status: wire::WaveStatus::Open.into(), ..Default::default() };

@@ -77,6 +77,7 @@ fn revision(number: usize) -> Result<Revision> {
         length: 1,
         sha256: Sha256::from_bytes([0; 32]),
         language: String::new(),
+        place: None,
     };
     let library = match number % LIBRARIES {
         2 => format!(", library-{number} (= {version})"),
@@ -105,8 +106,11 @@ fn ruled(number: usize) -> Result<Revision> {
     } else {
         vec![format!("vendor:stable/kb-{before}").parse()?]
     };
-    let facts =
-        Facts { detection: Some(Detection { applies, installed }), supersedes, ..Facts::default() };
+    let facts = Facts {
+        detection: Some(Detection { applies, installed: Some(installed) }),
+        supersedes,
+        ..Facts::default()
+    };
     Ok(Revision {
         id: format!("vendor:stable/kb-{number}@1").parse()?,
         title: String::new(),

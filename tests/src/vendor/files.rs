@@ -15,6 +15,8 @@ pub struct File {
     bytes: Vec<u8>,
     language: Option<String>,
     architecture: Option<String>,
+    place: Option<String>,
+    mode: Option<String>,
 }
 
 impl File {
@@ -25,13 +27,28 @@ impl File {
         let mut hasher = blake3::Hasher::new();
         hasher.update(path.as_bytes()).update(&[0]).update(seed.as_bytes());
         hasher.finalize_xof().fill(&mut content);
-        Self { path: path.to_owned(), bytes: content, language: None, architecture: None }
+        Self::of(path, content)
     }
 
     /// A file with this content.
     #[must_use]
     pub fn of(path: &str, bytes: Vec<u8>) -> Self {
-        Self { path: path.to_owned(), bytes, language: None, architecture: None }
+        let path = path.to_owned();
+        Self { path, bytes, language: None, architecture: None, place: None, mode: None }
+    }
+
+    /// Put in place there on machines.
+    #[must_use]
+    pub fn to(mut self, path: &str) -> Self {
+        self.place = Some(path.to_owned());
+        self
+    }
+
+    /// With these permissions there, such as `0755`.
+    #[must_use]
+    pub fn with_mode(mut self, mode: &str) -> Self {
+        self.mode = Some(mode.to_owned());
+        self
     }
 
     /// For one language.
@@ -68,7 +85,14 @@ impl File {
             self.bytes.len(),
             self.sha256()
         );
-        for (key, value) in [("language", &self.language), ("architecture", &self.architecture)] {
+        let Self { language, architecture, place, mode, .. } = self;
+        let stated = [
+            ("language", language),
+            ("architecture", architecture),
+            ("path", place),
+            ("mode", mode),
+        ];
+        for (key, value) in stated {
             if let Some(value) = value {
                 text.push_str(&format!("{key} = \"{value}\"\n"));
             }

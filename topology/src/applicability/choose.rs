@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::needs::{self, Needs, Part};
+use super::placed::{self, Taken};
 use super::{Inventory, State, Verdict, held, verdict};
 use crate::closure::Along;
 use crate::revision::{Payload, Reference, Revision, RevisionId, UpdateId};
@@ -33,6 +34,8 @@ pub enum Standing<'a> {
     TemporarilyUnavailable(Lack<'a>),
     /// The machine's administrator keeps these of its packages as they are.
     Held(Vec<&'a str>),
+    /// It is needed, and a path of it belongs to another revision that it does not replace.
+    Taken(Taken<'a>),
     /// It is not needed, or nobody can tell.
     Settled,
 }
@@ -77,8 +80,13 @@ pub fn choose<'a>(
     machine: &'a Inventory,
     may_bring: &dyn Fn(&Payload) -> bool,
 ) -> (Vec<Choice<'a>>, Vec<usize>) {
-    let mut choices: Vec<Choice<'a>> =
-        candidates.iter().map(|one| first_look(*one, machine)).collect();
+    let taken = placed::taken(candidates, machine);
+    let mut choices: Vec<Choice<'a>> = candidates
+        .iter()
+        .enumerate()
+        .map(|(index, one)| first_look(*one, taken.get(&index), machine))
+        .collect();
+    placed::settle(candidates, &mut choices);
     let updates = by_update(candidates);
     let needs = Needs::new(candidates, machine, may_bring);
     for _ in 1..MAX_TURNS {
@@ -146,7 +154,11 @@ fn newest<'a>(
 }
 
 /// What can be told of one revision by itself.
-fn first_look<'a>(candidate: Candidate<'a>, machine: &'a Inventory) -> Choice<'a> {
+fn first_look<'a>(
+    candidate: Candidate<'a>,
+    taken: Option<&Taken<'a>>,
+    machine: &'a Inventory,
+) -> Choice<'a> {
     let revision = candidate.entry.revision;
     let verdict = verdict(revision, machine);
     let standing = if verdict.state != State::Applicable {
@@ -155,6 +167,8 @@ fn first_look<'a>(candidate: Candidate<'a>, machine: &'a Inventory) -> Choice<'a
         Standing::NotOffered
     } else if !candidate.is_bound {
         Standing::TemporarilyUnavailable(Lack::Content)
+    } else if let Some(taken) = taken {
+        Standing::Taken(taken.clone())
     } else {
         match held(revision, machine) {
             packages if packages.is_empty() => Standing::Chosen,

@@ -6,6 +6,7 @@ use std::fmt;
 
 use crate::debian::Relations;
 use crate::digest::Sha256;
+use crate::revision::RevisionId;
 use crate::subscription::{EVERY_ARCHITECTURE, are_related};
 use crate::{debian, rpm};
 
@@ -29,6 +30,8 @@ pub struct Inventory {
     pub packages: BTreeMap<String, Vec<Package>>,
     /// Files that somebody looked for, by path as a rule writes it.
     pub files: BTreeMap<String, FoundFile>,
+    /// Files that were put in the place of others, by path, and for which revision last.
+    pub placed: BTreeMap<String, RevisionId>,
     /// The registry; `None` on machines without one.
     pub registry: Option<Registry>,
     /// What the machine's administrator states of it, by name.

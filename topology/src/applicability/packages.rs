@@ -2,7 +2,7 @@
 //! which of their packages it has, and in which versions.
 
 use super::inventory::{Format, Inventory, Package};
-use super::{State, Verdict, named};
+use super::{State, Verdict, named, placed};
 use crate::revision::{Payload, Revision};
 use crate::subscription::EVERY_ARCHITECTURE;
 
@@ -124,6 +124,9 @@ pub(super) fn verdict(revision: &Revision, machine: &Inventory) -> Verdict {
 /// and languages.
 #[must_use]
 pub fn payloads_for<'a>(revision: &'a Revision, machine: &'a Inventory) -> Vec<&'a Payload> {
+    if revision.is_placed() {
+        return placed::files_for(revision, machine);
+    }
     if revision.format().is_none() {
         return revision.payloads.iter().filter(|one| super::is_for(one, machine)).collect();
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::inventory::{Format, Inventory, Package};
 use super::packages::{is_same, packages, runs};
-use super::{State, payloads_for, verdict};
+use super::{State, Verdict, payloads_for, verdict};
 use crate::revision::{Installer, Payload, Revision};
 
 /// What is to be removed of a revision.
@@ -22,6 +22,8 @@ pub enum Removal<'a> {
     Packages(Vec<String>),
     /// What its vendor's installer put there.
     Vendor(&'a Installer),
+    /// The files that were put in the place of others for it.
+    Files,
 }
 
 /// What a machine has to do so that nothing of `revision` is there any more: of
@@ -32,6 +34,9 @@ pub fn removal<'a>(revision: &'a Revision, machine: &Inventory) -> Removal<'a> {
         return of_packages(revision, machine);
     }
     let found = verdict(revision, machine);
+    if revision.is_placed() {
+        return of_files(revision, machine, found);
+    }
     let installer = revision.facts.installer.as_ref();
     match (found.state, installer.filter(|one| !one.remove.is_empty())) {
         (State::Applicable | State::NotApplicable, _) => Removal::Gone(found.reason),
@@ -42,6 +47,17 @@ pub fn removal<'a>(revision: &'a Revision, machine: &Inventory) -> Removal<'a> {
         (State::Installed, None) => {
             Removal::Impossible("its vendor states no way to remove it; it is there".to_owned())
         }
+    }
+}
+
+/// What became of a file since does not count: whoever removes it looks at that.
+fn of_files<'a>(revision: &Revision, machine: &Inventory, found: Verdict) -> Removal<'a> {
+    match found.state {
+        _ if machine.placed.values().any(|id| *id == revision.id) => Removal::Files,
+        State::Installed => Removal::Impossible(
+            "its files are there, and this agent did not put them there: nobody knows what was there before, so remove them by hand".to_owned(),
+        ),
+        State::Applicable | State::NotApplicable | State::Unknown => Removal::Gone(found.reason),
     }
 }
 
@@ -163,7 +179,7 @@ mod tests {
         let with = |remove: &[&str], installed: Rule| {
             let remove = remove.iter().map(|word| (*word).to_owned()).collect();
             let installer = Installer { remove, ..Installer::default() };
-            let detection = Some(Detection { applies: None, installed });
+            let detection = Some(Detection { applies: None, installed: Some(installed) });
             stated("v:s/kb@1", Facts { installer: Some(installer), detection, ..Facts::default() })
         };
         let there = || rule("deb app");

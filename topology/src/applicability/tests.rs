@@ -50,6 +50,7 @@ pub(super) fn debian(id: &str, packages: &[&str]) -> Revision {
             sha256: Sha256::from_bytes([u8::try_from(number).expect("few"); 32]),
             control: format!("Package: {}\n", parts[0]),
             language: String::new(),
+            place: None,
         });
     }
     revision
@@ -71,7 +72,7 @@ fn simple(id: &str, supersedes: &[&str], prerequisites: &[&str]) -> Revision {
     let references = |list: &[&str]| list.iter().map(|one| one.parse().expect("one")).collect();
     let installed = format!("fact {id}").parse().expect("a rule");
     let facts = Facts {
-        detection: Some(Detection { applies: None, installed }),
+        detection: Some(Detection { applies: None, installed: Some(installed) }),
         supersedes: references(supersedes),
         prerequisites: references(prerequisites),
         ..Facts::default()

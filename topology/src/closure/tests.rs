@@ -24,6 +24,7 @@ fn revision(packages: &[&str]) -> Revision {
             component: "main".to_owned(),
             length: 1,
             language: String::new(),
+            place: None,
             package,
             version,
             control,

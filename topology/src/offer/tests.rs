@@ -198,6 +198,7 @@ fn availability_names_what_is_missing() {
         sha256: Sha256::from_bytes([number; 32]),
         control: String::new(),
         language: String::new(),
+        place: None,
     };
     let revision = Revision {
         id: revision(1),

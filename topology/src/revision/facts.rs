@@ -105,11 +105,13 @@ words! {
 
 words! {
     /// How the files of a revision are installed.
-    InstallerKind, "kind of installer", "command or rpm",
+    InstallerKind, "kind of installer", "command, rpm or files",
     /// By a command of the vendor's.
     Command = "command",
     /// They are packages for rpm.
     Rpm = "rpm",
+    /// They are put in the place of others, each at its path.
+    Files = "files",
 }
 
 /// Names an update, or one version of it: `SOURCE:SUITE/NAME[@VERSION]`.
@@ -291,7 +293,8 @@ impl Facts {
         }
         if let Some(Detection { applies, installed }) = detection {
             let applies = applies.iter().map(ToString::to_string);
-            texts.push(std::iter::once(installed.to_string()).chain(applies).collect());
+            let installed = installed.as_ref().map(ToString::to_string).unwrap_or_default();
+            texts.push(std::iter::once(installed).chain(applies).collect());
         }
         texts
     }

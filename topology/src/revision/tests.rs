@@ -26,6 +26,7 @@ fn revision() -> Revision {
         sha256: Sha256::from_bytes([7; 32]),
         control: format!("Package: {package}\n"),
         language: String::new(),
+        place: None,
     };
     Revision {
         id: "debian:bookworm/openssl@3.0.15-1".parse().expect("a revision"),
@@ -138,7 +139,7 @@ fn what_the_vendor_states_is_part_of_the_fingerprint() {
     let words = |list: &[&str]| list.iter().map(|word| (*word).to_owned()).collect();
     let detection = |applies: Option<&str>| Detection {
         applies: applies.map(|one| one.parse().expect("a rule")),
-        installed: "os b".parse().expect("a rule"),
+        installed: Some("os b".parse().expect("a rule")),
     };
     let several = [
         plain.fingerprint(),

@@ -39,6 +39,7 @@ fn revision(products: &[&str], languages: &[&str], payloads: &[(&str, &str)]) ->
                 sha256: Sha256::from_bytes([1; 32]),
                 control: String::new(),
                 language: (*language).to_owned(),
+                place: None,
             })
             .collect(),
         facts: Facts {

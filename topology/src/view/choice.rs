@@ -148,6 +148,7 @@ mod tests {
             sha256: file(*number),
             control: String::new(),
             language: String::new(),
+            place: None,
         };
         Revision {
             id: id(number),

@@ -11,13 +11,13 @@ use super::Error;
 
 /// A folder that is taken for `/`.
 #[derive(Debug)]
-pub(super) struct Root {
+pub(in crate::agent) struct Root {
     path: PathBuf,
     folder: OwnedFd,
 }
 
 impl Root {
-    pub(super) fn open(path: &Path) -> Result<Self, Error> {
+    pub(in crate::agent) fn open(path: &Path) -> Result<Self, Error> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let folder = rustix::fs::open(path, flags, Mode::empty())
             .map_err(|source| Error::Root { path: path.to_owned(), source: source.into() })?;
@@ -45,13 +45,28 @@ impl Root {
         }
     }
 
+    /// A folder below the root, to work in; `None` where there is none.
+    pub(in crate::agent) fn folder(&self, path: &str) -> std::io::Result<Option<OwnedFd>> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        let relative = match path.trim_start_matches('/') {
+            "" => ".",
+            relative => relative,
+        };
+        match openat2(&self.folder, relative, flags, Mode::empty(), resolve) {
+            Ok(folder) => Ok(Some(folder)),
+            Err(rustix::io::Errno::NOENT) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     pub(super) fn has(&self, path: &str) -> bool {
         matches!(self.at(path, OFlags::PATH), Ok(Some(_)))
     }
 
     /// The text of a file of at most `most` bytes; `None` where there is none.
     /// What is no UTF-8 is replaced.
-    pub(super) fn text(&self, path: &str, most: u64) -> Result<Option<String>, Error> {
+    pub(in crate::agent) fn text(&self, path: &str, most: u64) -> Result<Option<String>, Error> {
         let Some(file) = self.file(path)? else { return Ok(None) };
         let mut bytes = Vec::new();
         let read = file.take(most + 1).read_to_end(&mut bytes);

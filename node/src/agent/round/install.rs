@@ -7,11 +7,12 @@ use jiff::Timestamp;
 use patchmesh_topology::applicability::attempts::Rest;
 use patchmesh_topology::applicability::inventory::Format;
 use patchmesh_topology::applicability::{Inventory, State as Verdict, verdict};
-use patchmesh_topology::revision::Installer;
+use patchmesh_topology::revision::{Installer, Payload};
 use patchmesh_topology::tally::{Outcome, Phase};
 
 use super::fetch::Fetched;
 use super::{Agent, Done, Error};
+use crate::agent::install::files::{self, Files};
 use crate::agent::install::{self, Ended, Meaning};
 
 /// Commands of the machine's administrator around the installers of a round, each
@@ -85,6 +86,7 @@ impl Agent {
         let mut outcomes = Vec::with_capacity(fetched.len());
         for one in fetched {
             let done = match one.revision.format() {
+                _ if one.revision.is_placed() => Some(self.put(one).await?),
                 Some(Format::Deb) => of_packages.clone(),
                 Some(Format::Rpm) => of_rpm.next(),
                 None => None,
@@ -95,6 +97,39 @@ impl Agent {
             });
         }
         Ok(outcomes)
+    }
+
+    /// Puts the files of a revision in the place of others.
+    async fn put(&self, one: &Fetched<'_>) -> Result<install::Outcome, Error> {
+        let id = one.revision.id.clone();
+        let payloads: Vec<(Payload, PathBuf)> = one
+            .parts
+            .iter()
+            .zip(&one.files)
+            .map(|(part, file)| (part.payload.clone(), file.clone()))
+            .collect();
+        self.with_files(move |files| {
+            let parts: Vec<(&Payload, PathBuf)> =
+                payloads.iter().map(|(payload, file)| (payload, file.clone())).collect();
+            files.install(&id, &parts)
+        })
+        .await
+    }
+
+    /// Works on what was put in the place of other files.
+    pub(super) async fn with_files(
+        &self,
+        work: impl FnOnce(&mut Files) -> Result<(), files::Error> + Send + 'static,
+    ) -> Result<install::Outcome, Error> {
+        let (state, root) = (self.state.clone(), self.root.clone());
+        let worked = tokio::task::spawn_blocking(move || {
+            Files::open(state, &root).and_then(|mut files| work(&mut files))
+        });
+        let ended = match worked.await? {
+            Ok(()) => Ended::Code(0),
+            Err(error) => Ended::Failed(error.outcome()),
+        };
+        Ok(install::Outcome { ended, output: String::new() })
     }
 
     /// Installs the packages of rpm: an outcome for each revision of such.

@@ -45,6 +45,7 @@ impl Agent {
         let mut outcomes = Vec::with_capacity(fetched.len());
         for one in fetched {
             let done = match one.revision.format() {
+                _ if one.revision.is_placed() => Some(self.put_back(&one).await?),
                 Some(Format::Deb) => of_debs.clone(),
                 Some(Format::Rpm) => of_rpms.clone(),
                 None => None,
@@ -57,6 +58,12 @@ impl Agent {
         }
         self.finish().await;
         Ok(outcomes)
+    }
+
+    /// Puts back what was there before the files of a revision.
+    async fn put_back(&self, one: &Fetched<'_>) -> Result<install::Outcome, Error> {
+        let id = one.revision.id.clone();
+        self.with_files(move |files| files.remove(&id)).await
     }
 
     /// Removes the packages of a manager; `None` where there are none.

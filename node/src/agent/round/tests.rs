@@ -41,6 +41,7 @@ fn revision(name: &str, content: &[u8]) -> Revision {
         sha256: crate::identity::sha256(content),
         control: String::new(),
         language: String::new(),
+        place: None,
     };
     let installer = Installer { install: vec!["true".to_owned()], ..Installer::default() };
     Revision {

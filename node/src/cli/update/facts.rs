@@ -28,7 +28,8 @@ pub(super) struct Facts {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 struct Detection {
     applies: Option<String>,
-    installed: String,
+    /// None: where all its files are.
+    installed: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -64,7 +65,7 @@ impl From<wire::Facts> for Facts {
             installer: facts.installer.map(Installer::from),
             detection: facts.detection.map(|one| Detection {
                 applies: (!one.applies.is_empty()).then_some(one.applies),
-                installed: one.installed,
+                installed: answer::some(one.installed),
             }),
             unsigned: facts.unsigned,
         }
@@ -76,6 +77,7 @@ impl From<wire::Installer> for Installer {
         let kind = match one.kind() {
             wire::InstallerKind::Unspecified => InstallerKind::Command,
             wire::InstallerKind::Rpm => InstallerKind::Rpm,
+            wire::InstallerKind::Files => InstallerKind::Files,
         };
         Self {
             kind: kind.as_str(),
@@ -109,7 +111,7 @@ impl Facts {
             ("install", installer.and_then(|one| call(&one.install))),
             ("remove", installer.and_then(|one| call(&one.remove))),
             ("applies", self.detection.as_ref().and_then(|one| one.applies.clone())),
-            ("installed", self.detection.as_ref().map(|one| one.installed.clone())),
+            ("installed", self.detection.as_ref().and_then(|one| one.installed.clone())),
             ("reboot", (self.reboot != "unknown").then(|| self.reboot.to_owned())),
             (
                 "signature",

@@ -101,11 +101,33 @@ struct Payload {
     bytes: u64,
     /// The language that it is for; null for every one.
     language: Option<String>,
+    /// Where it goes on machines; null where it is not put in the place of others.
+    place: Option<Place>,
     sha256: String,
     /// BLAKE3 of the blob that it is bound to.
     blob: Option<String>,
     /// Whether the node that was asked holds it.
     held: bool,
+}
+
+/// Where a file goes, and as whose; what is null is as the file has it that it replaces.
+#[derive(Debug, Serialize)]
+struct Place {
+    path: String,
+    mode: Option<String>,
+    owner: Option<String>,
+    group: Option<String>,
+}
+
+impl From<wire::Place> for Place {
+    fn from(place: wire::Place) -> Self {
+        Self {
+            path: place.path,
+            mode: place.mode.map(|mode| format!("{mode:04o}")),
+            owner: answer::some(place.owner),
+            group: answer::some(place.group),
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -125,6 +147,7 @@ impl From<admin::PayloadRow> for Payload {
             filename: payload.filename,
             bytes: payload.length,
             language: answer::some(payload.language),
+            place: payload.place.map(Place::from),
             sha256: hex::encode(&payload.sha256),
             blob: answer::some(hex::encode(&row.blob)),
             held: row.held,
@@ -190,6 +213,20 @@ impl Answer for Shown {
             }),
         );
         let mut text = format!("{facts}\n{payloads}");
+        let places: Vec<(&str, &Place)> = self
+            .payloads
+            .iter()
+            .filter_map(|one| Some((one.filename.as_str(), one.place.as_ref()?)))
+            .collect();
+        if !places.is_empty() {
+            let cell = |text: &Option<String>| answer::or_dash(text.as_deref());
+            let rows = places.iter().map(|(file, place)| {
+                let Place { path, mode, owner, group } = place;
+                [(*file).to_owned(), path.clone(), cell(mode), cell(owner), cell(group)]
+            });
+            let header = ["file", "goes to", "mode", "owner", "group"];
+            text.push_str(&format!("\n{}", table(header, rows)));
+        }
         let decisions = [&self.approvals.validation, &self.approvals.production];
         if decisions.iter().any(|list| !list.is_empty()) {
             let rows = decisions.into_iter().flatten().map(Entry::cells);

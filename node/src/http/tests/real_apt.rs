@@ -174,6 +174,7 @@ fn payload(folder: &Path, package: &Package, fake: &mut Fake) -> Payload {
         sha256: fake.bind(bytes),
         control,
         language: String::new(),
+        place: None,
     }
 }
 

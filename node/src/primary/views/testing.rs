@@ -41,6 +41,7 @@ pub(crate) fn revision(name: &str) -> Revision {
         sha256: Sha256::from_bytes(*Digest::of(name.as_bytes()).as_bytes()),
         control: format!("Package: {name}\nVersion: 1\nArchitecture: amd64\nDescription: x\n"),
         language: String::new(),
+        place: None,
     };
     Revision {
         title: name.to_owned(),

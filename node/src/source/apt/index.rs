@@ -185,6 +185,7 @@ fn binary(stanza: &Stanza, component: &str) -> Result<Binary, Fault> {
         sha256,
         control,
         language: String::new(),
+        place: None,
     };
     Ok(Binary { source, source_version, payload })
 }

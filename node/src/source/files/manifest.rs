@@ -4,6 +4,7 @@
 //! one go. The fields are described in `docs/files-source.md`.
 
 mod fields;
+mod place;
 mod read;
 
 use jiff::Timestamp;

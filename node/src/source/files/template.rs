@@ -158,6 +158,8 @@ fn head(now: Timestamp) -> String {
          # does not apply, then:\n\
          #   patchmesh source check .\n\
          #   gpg --armor --detach-sign {MANIFEST}\n\
+         # Files that are to replace others on machines: `kind = \"files\"` is all that stands\n\
+         # below [revision.installer] then, and each payload has a `path = \"/etc/FILE\"`.\n\
          format = {FORMAT}\n\n\
          [source]\n\
          vendor = \"THE VENDOR\"\n\

@@ -105,6 +105,7 @@ mod tests {
             sha256: Sha256::from_bytes([0xab; 32]),
             control: String::new(),
             language: String::new(),
+            place: None,
         }
     }
 

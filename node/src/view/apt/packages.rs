@@ -191,6 +191,7 @@ pub(super) mod tests {
                 id.update.name, id.version
             ),
             language: String::new(),
+            place: None,
         };
         Revision {
             title: id.to_string(),

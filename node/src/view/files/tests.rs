@@ -21,6 +21,7 @@ fn payload(filename: &str, language: &str, hash: u8) -> Payload {
         sha256: Sha256::from_bytes([hash; 32]),
         control: String::new(),
         language: language.to_owned(),
+        place: None,
     }
 }
 

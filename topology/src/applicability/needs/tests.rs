@@ -30,6 +30,7 @@ fn release(packages: &[&str]) -> Revision {
             sha256: Sha256::from_bytes(*blake3::hash(text.as_bytes()).as_bytes()),
             control: format!("Package: {package}\nVersion: {version}\n{fields}\n"),
             language: String::new(),
+            place: None,
         }
     };
     Revision {

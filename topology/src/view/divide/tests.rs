@@ -21,6 +21,7 @@ fn revision(id: &str, file: u8) -> Revision {
         sha256: Sha256::from_bytes([file; 32]),
         control: "Package: a\n".to_owned(),
         language: String::new(),
+        place: None,
     };
     Revision {
         title: String::new(),

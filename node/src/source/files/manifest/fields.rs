@@ -57,6 +57,11 @@ impl<'a, 't> Fields<'a, 't> {
         self.table.get(key)
     }
 
+    /// Whether a field stands there, whatever it is.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.table.contains_key(key)
+    }
+
     /// A field that has to be there.
     fn required<T>(&self, notes: &mut Notes, key: &str, found: Option<T>) -> Option<T> {
         if found.is_none() && !self.table.contains_key(key) {

@@ -15,6 +15,7 @@ use toml::de::DeTable;
 use super::super::fault::{Fault, Faults};
 use super::super::references;
 use super::fields::{Fields, Notes};
+use super::place;
 use super::{
     DEFAULT_SUITE, EVERY_ARCHITECTURE, Entry, FORMAT, File, Kind, MAX_ARGUMENT, MAX_DESCRIPTION,
     MAX_FILE, MAX_PAYLOADS, MAX_REVISIONS, MAX_TITLE, MAX_WORD, Manifest, Named,
@@ -127,6 +128,8 @@ fn entry(
         list.dedup();
         list
     };
+    let installer = installer(&mut fields, notes);
+    let kind = installer.as_ref().map_or(InstallerKind::Command, |one| one.kind);
     let mut facts = Facts {
         classification: word(&mut fields, "classification", notes),
         severity: word(&mut fields, "severity", notes),
@@ -136,8 +139,8 @@ fn entry(
         articles: fields.words(notes, "articles"),
         supersedes: of(Kind::Supersedes),
         prerequisites: of(Kind::Prerequisite),
-        installer: installer(&mut fields, notes),
-        detection: detection(&mut fields, notes),
+        installer,
+        detection: detection(&mut fields, kind, notes),
         reboot: word(&mut fields, "reboot", notes).unwrap_or(Reboot::Unknown),
         unsigned: false,
     };
@@ -146,19 +149,21 @@ fn entry(
     if tables.is_empty() {
         notes.fault(line, "[[revision]] has no file", "add a [[revision.payload]]");
     }
-    let is_rpm = facts.installer.as_ref().is_some_and(|one| one.kind == InstallerKind::Rpm);
-    if is_rpm && facts.detection.is_some() {
+    if kind == InstallerKind::Rpm && facts.detection.is_some() {
         let what = "[revision.detection] is not for packages of rpm";
         notes.fault(line, what, "leave it out: their versions tell");
     }
     for table in tables {
-        let file = file(table, id.as_ref(), is_rpm, notes);
+        let file = file(table, id.as_ref(), kind, notes);
         if let Some(file) = &file {
             check_stated(file, &architectures, &facts.languages, notes);
         }
         payloads.extend(file);
     }
     fields.finish(notes);
+    if kind == InstallerKind::Files {
+        place::check(line, &payloads, notes);
+    }
     if architectures.is_empty() {
         architectures = payloads.iter().map(|file| file.payload.architecture.clone()).collect();
         architectures.sort();
@@ -320,10 +325,15 @@ fn installer(fields: &mut Fields<'_, '_>, notes: &mut Notes) -> Option<Installer
         time_limit: time_limit(&mut fields, notes),
     };
     let bare = Installer { kind: installer.kind, ..Installer::default() };
-    if installer.kind == InstallerKind::Rpm {
+    if installer.kind != InstallerKind::Command {
         if installer != bare {
-            let what = "[revision.installer] of the kind rpm says how it is called";
-            notes.fault(fields.line, what, "leave all but the kind out: rpm is called by itself");
+            let kind = installer.kind;
+            let what = format!("[revision.installer] of the kind {kind} says how it is called");
+            let remedy = match kind {
+                InstallerKind::Rpm => "leave all but the kind out: rpm is called by itself",
+                _ => "leave all but the kind out: nothing is called",
+            };
+            notes.fault(fields.line, what, remedy);
         }
     } else if installer.install.is_empty() {
         let remedy = "add `install = [\"PROGRAM\", \"{payload}\", …]`, or leave the installer out";
@@ -334,7 +344,11 @@ fn installer(fields: &mut Fields<'_, '_>, notes: &mut Notes) -> Option<Installer
 }
 
 /// How to tell whether it is needed and installed.
-fn detection(fields: &mut Fields<'_, '_>, notes: &mut Notes) -> Option<Detection> {
+fn detection(
+    fields: &mut Fields<'_, '_>,
+    kind: InstallerKind,
+    notes: &mut Notes,
+) -> Option<Detection> {
     let mut fields = fields.table(notes, "detection", "[revision.detection]")?;
     let rule = |notes: &mut Notes, key: &str, (line, text): (usize, &str)| {
         let advice = "write such as `file \"C:/a.dll\" >= 10.0.3 and not os debian`";
@@ -344,10 +358,17 @@ fn detection(fields: &mut Fields<'_, '_>, notes: &mut Notes) -> Option<Detection
     };
     let stated = fields.text(notes, "applies", MAX_RULE);
     let applies = stated.and_then(|stated| rule(notes, "applies", stated));
-    let stated = fields.required_text(notes, "installed", MAX_RULE);
+    // Files that are put in place tell without it.
+    let tells = kind == InstallerKind::Files;
+    let stated = match tells {
+        true => fields.text(notes, "installed", MAX_RULE),
+        false => fields.required_text(notes, "installed", MAX_RULE),
+    };
     let installed = stated.and_then(|stated| rule(notes, "installed", stated));
     fields.finish(notes);
-    Some(Detection { applies, installed: installed? })
+    // With neither it says nothing.
+    let says = installed.is_some() || (tells && applies.is_some());
+    says.then_some(Detection { applies, installed })
 }
 
 fn time_limit(fields: &mut Fields<'_, '_>, notes: &mut Notes) -> Option<SignedDuration> {
@@ -369,7 +390,7 @@ fn time_limit(fields: &mut Fields<'_, '_>, notes: &mut Notes) -> Option<SignedDu
 fn file(
     mut fields: Fields<'_, '_>,
     id: Option<&RevisionId>,
-    is_rpm: bool,
+    kind: InstallerKind,
     notes: &mut Notes,
 ) -> Option<File> {
     let line = fields.line;
@@ -395,8 +416,22 @@ fn file(
     };
     let id = id?;
     let own = (id.update.name.clone(), id.version.clone());
-    let (package, version) = if is_rpm { rpm(&mut fields, own, notes)? } else { own };
+    let (package, version) = match kind {
+        InstallerKind::Rpm => rpm(&mut fields, own, notes)?,
+        InstallerKind::Command | InstallerKind::Files => own,
+    };
+    let place = match kind {
+        InstallerKind::Files => Some(place::place(&mut fields, notes)),
+        InstallerKind::Command | InstallerKind::Rpm => {
+            place::none(&mut fields, notes);
+            None
+        }
+    };
     fields.finish(notes);
+    let place = match place {
+        Some(place) => Some(Box::new(place?)),
+        None => None,
+    };
     Some(File {
         line,
         payload: Payload {
@@ -409,6 +444,7 @@ fn file(
             sha256: sha256?,
             control: String::new(),
             language,
+            place,
         },
     })
 }

@@ -293,3 +293,64 @@ async fn packages_of_rpm_say_what_they_are_and_no_more() {
     let fault = only(&rpm("1-1", "install = [\"x\"]").replace("\"rpm\"", "\"msi\"")).await;
     assert!(fault.contains("\"msi\" is not a kind of installer"), "{fault}");
 }
+
+#[tokio::test]
+async fn places_that_machines_could_not_follow() {
+    let with = |lines: &str, installer: &str| {
+        let file = payload("fr/one.msu", FRENCH, lines);
+        let head = "[[revision]]\nid = \"app\"\nversion = \"1\"\ntitle = \"App\"\n";
+        manifest(&[format!("{head}[revision.installer]\n{installer}\n{file}")])
+    };
+    let files = "kind = \"files\"";
+    let path = "path = \"/etc/app\"";
+    for (lines, what, line) in [
+        ("", "[[revision.payload]] has no path; add `path = …`", 8),
+        (
+            "path = \"etc/app\"",
+            "path \"etc/app\" does not lead to a file of the machine; write",
+            12,
+        ),
+        ("path = \"/etc/app/\"", "path \"/etc/app/\" does not lead to a file", 12),
+        ("path = \"/etc/../app\"", "path \"/etc/../app\" does not lead to a file", 12),
+        ("path = \"/etc/\\u0007app\"", "path has a control character; remove it", 12),
+        ("path = 3", "path is of type integer; write a text in quotes", 12),
+        ("path = \"/etc/app\"\nmode = \"0999\"", "\"0999\" is no mode of a file; write three", 13),
+        ("path = \"/etc/app\"\nmode = 0o644", "mode is of type integer; write a text", 13),
+        ("path = \"/etc/app\"\nowner = \"a b\"", "owner \"a b\" names nobody; write a name", 13),
+        ("path = \"/etc/app\"\ngroup = \"a:b\"", "group \"a:b\" names nobody; write a name", 13),
+    ] {
+        let fault = only(&with(lines, files)).await;
+        assert!(fault.starts_with(&format!("manifest.toml:{line}: {what}")), "{fault}");
+    }
+    let long = format!("path = \"/{}a\"", "abc/".repeat(110));
+    assert!(only(&with(&long, files)).await.contains("has more than 400 bytes"));
+    let fault = only(&with(path, "install = [\"x\"]")).await;
+    assert!(
+        fault.contains("path is for files that are put in place alone; remove it, or"),
+        "{fault}"
+    );
+    let fault = only(&with(path, "kind = \"files\"\nremove = [\"x\"]")).await;
+    assert!(fault.contains("of the kind files says how it is called; leave all"), "{fault}");
+    // Two files for one path, and machines that would get both.
+    let twice = |first: &str, second: &str| {
+        let second = payload("ja/one.msu", JAPANESE, &format!("{path}\n{second}"));
+        format!("{}{second}", with(&format!("{path}\n{first}"), files))
+    };
+    for (first, second) in [
+        ("", ""),
+        ("", "architecture = \"x64\""),
+        ("architecture = \"x64\"", "architecture = \"x64\"\nlanguage = \"fr\""),
+        ("language = \"fr\"", "language = \"fr-CA\""),
+    ] {
+        let fault = only(&twice(first, second)).await;
+        let what = "\"ja/one.msu\" goes to /etc/app on the same machines as the file at line 8";
+        assert!(fault.contains(what), "{fault}");
+    }
+    for (first, second) in [
+        ("architecture = \"x64\"", "architecture = \"arm64\""),
+        ("language = \"fr\"", "language = \"ja\""),
+    ] {
+        let faults = Vendor::new(&twice(first, second)).check();
+        assert_eq!(faults, Vec::<String>::new());
+    }
+}

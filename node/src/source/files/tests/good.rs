@@ -1,7 +1,7 @@
 //! What a good folder yields.
 
 use patchmesh_topology::applicability::inventory::Format;
-use patchmesh_topology::revision::{Classification, Reboot, Revision, Severity};
+use patchmesh_topology::revision::{Classification, Place, Reboot, Revision, Severity};
 
 use super::*;
 use crate::source::files::template;
@@ -89,7 +89,10 @@ async fn everything_that_a_manifest_states_is_in_the_revision() {
     let detection = facts.detection.as_ref().expect("rules");
     let applies = detection.applies.as_ref().map(ToString::to_string);
     assert_eq!(applies.as_deref(), Some("product windows-11 and not fact kiosk"));
-    assert_eq!(detection.installed.to_string(), r#"file "C:/Program Files/a.dll" >= 10.0.1"#);
+    assert_eq!(
+        detection.installed.as_ref().expect("a rule").to_string(),
+        r#"file "C:/Program Files/a.dll" >= 10.0.1"#
+    );
     let files: Vec<(&str, &str)> = second
         .payloads
         .iter()
@@ -209,4 +212,36 @@ async fn packages_of_rpm_are_named_by_their_files_or_else_by_their_revision() {
     let stated = Vendor::new(&text.replace("\nlength = 12", own));
     assert_eq!(stated.check(), Vec::<String>::new());
     assert_eq!(named(&stated.revisions().await[0]), ("app-server".to_owned(), "1:2-3".to_owned()));
+}
+
+#[tokio::test]
+async fn files_that_are_put_in_place_say_where() {
+    let place =
+        |more: &str| payload("fr/one.msu", FRENCH, &format!("path = \"/etc/app/conf\"\n{more}"));
+    let of = |files: &[String], more: &str| {
+        let head = "[[revision]]\nid = \"app\"\nversion = \"1\"\ntitle = \"App\"\n";
+        let kind = "[revision.installer]\nkind = \"files\"\n";
+        manifest(&[format!("{head}{kind}{more}{}", files.concat())])
+    };
+    let all = "mode = \"0640\"\nowner = \"app\"\ngroup = \"33\"\narchitecture = \"x64\"";
+    let other = place("architecture = \"arm64\"");
+    let applies = "[revision.detection]\napplies = 'product till'\n";
+    let vendor = Vendor::new(&of(&[place(all), other], applies));
+    assert_eq!(vendor.check(), Vec::<String>::new());
+    let revision = &vendor.revisions().await[0];
+    assert!(revision.is_placed() && revision.format().is_none());
+    let detection = revision.facts.detection.as_ref().expect("stated");
+    assert!(detection.applies.is_some() && detection.installed.is_none());
+    let places: Vec<Place> =
+        revision.payloads.iter().filter_map(|one| one.place.as_deref().cloned()).collect();
+    let stated = Place {
+        mode: Some(0o640),
+        owner: "app".to_owned(),
+        group: "33".to_owned(),
+        ..Place::at("/etc/app/conf")
+    };
+    assert_eq!(places, [Place::at("/etc/app/conf"), stated]);
+    // Where it says nothing of detection there is none.
+    let vendor = Vendor::new(&of(&[place("")], ""));
+    assert_eq!(vendor.revisions().await[0].facts.detection, None);
 }
