@@ -128,6 +128,9 @@ pub enum Fault {
     /// Not a rule over a machine's facts.
     #[error("is no rule")]
     Rule(#[from] patchmesh_topology::applicability::rule::Error),
+    /// Not a roll-up of events.
+    #[error(transparent)]
+    RollUp(#[from] patchmesh_topology::report::roll_up::Malformed),
     /// Not a promotion policy.
     #[error("is no policy that could be kept")]
     Policy(#[source] patchmesh_topology::promotion::policy::Rejection),

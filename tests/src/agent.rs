@@ -34,6 +34,19 @@ pub struct Machine {
     pub namespace: Option<String>,
 }
 
+/// What an agent has to tell.
+#[derive(Debug)]
+pub struct Queue {
+    /// Its name.
+    pub epoch: u64,
+    /// How many events were ever put in.
+    pub made: u64,
+    /// Those that wait, rolled up or not, by the number of their outcome.
+    pub outcomes: [u64; 7],
+    /// Of these, those that are rolled up.
+    pub rolled_up: u64,
+}
+
 impl Machine {
     /// With these packages installed by real dpkg.
     ///
@@ -130,6 +143,26 @@ impl Machine {
         self.agent(&["run", "--once", "--root", &root.display().to_string()]).await
     }
 
+    /// One round with these arguments besides, however it ends.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn round_with(&self, arguments: &[&str]) -> Result<Outcome> {
+        let root = self.root.display().to_string();
+        self.agent(&[&["run", "--once", "--root", &root], arguments].concat()).await
+    }
+
+    /// What dpkg says of the version of every package, changed by hand from one to the
+    /// other.
+    ///
+    /// # Errors
+    /// When the list cannot be written.
+    pub fn pretend(&self, from: &str, to: &str) -> Result<()> {
+        let list = self.root.join("var/lib/dpkg/status");
+        let line = |version: &str| format!("\nVersion: {version}\n");
+        Ok(fs::write(&list, fs::read_to_string(&list)?.replace(&line(from), &line(to)))?)
+    }
+
     /// One round, however it ends.
     ///
     /// # Errors
@@ -174,13 +207,35 @@ impl Machine {
     /// # Errors
     /// When the file is not as it should be.
     pub fn events(&self) -> Result<(u64, u64, u64)> {
+        let queue = self.queue()?;
+        Ok((queue.epoch, queue.made, queue.outcomes.iter().sum()))
+    }
+
+    /// The agent's queue.
+    ///
+    /// # Errors
+    /// When the file is not as it should be.
+    pub fn queue(&self) -> Result<Queue> {
         let text = fs::read_to_string(self.state().join("queue/events.jsonl"))?;
         // A line that is not whole is no event.
         let mut lines = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+        let number = |of: &Value| of.as_u64().with_context(|| format!("no number: {of}"));
         let head: Value = serde_json::from_str(lines.next().context("no head")?)?;
-        let number = |name: &str| head[name].as_u64().with_context(|| format!("no {name}: {head}"));
-        let waiting = lines.count() as u64;
-        Ok((number("epoch")?, number("first")? + waiting, waiting))
+        let (mut outcomes, mut rolled_up) = ([0; 7], 0);
+        for line in lines {
+            let line: Value = serde_json::from_str(line)?;
+            let Some(counts) = line["counts"].as_array() else {
+                outcomes[usize::try_from(number(&line["outcome"])?)?] += 1;
+                continue;
+            };
+            for count in counts {
+                let events = number(&count[2])?;
+                outcomes[usize::try_from(number(&count[1])?)?] += events;
+                rolled_up += events;
+            }
+        }
+        let made = number(&head["first"])? + outcomes.iter().sum::<u64>();
+        Ok(Queue { epoch: number(&head["epoch"])?, made, outcomes, rolled_up })
     }
 
     /// Makes the machine's certificate anew, for its own key, as the CA would have

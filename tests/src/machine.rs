@@ -268,6 +268,7 @@ impl Machine {
             site: self.site.clone(),
             facts: vec![Fact { name: "os".to_owned(), value: "test".to_owned() }],
             made_at: Some(wire(Timestamp::now())),
+            rolled_up: None,
         }
     }
 
@@ -276,9 +277,17 @@ impl Machine {
     /// # Errors
     /// When the key cannot be used.
     pub fn seal(&self, batch: &[u8]) -> Result<SignedBatch> {
+        self.seal_as("patchmesh-report-v1", batch)
+    }
+
+    /// The same with another word before it.
+    ///
+    /// # Errors
+    /// When the key cannot be used.
+    pub fn seal_as(&self, context: &str, batch: &[u8]) -> Result<SignedBatch> {
         let pkcs8 = self.key.serialize_der();
         let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &pkcs8)?;
-        let signed = [b"patchmesh-report-v1\0", batch].concat();
+        let signed = [context.as_bytes(), b"\0", batch].concat();
         let signature = key.sign(&rand::SystemRandom::new(), &signed).context("not signed")?;
         Ok(SignedBatch {
             batch: batch.to_vec().into(),

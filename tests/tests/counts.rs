@@ -1,6 +1,7 @@
 //! What real agents did is what the primary has counted, exactly: agents, their branch and
 //! the hub above it are killed while events flow, a machine is set up anew, another one
-//! moves to another branch.
+//! moves to another branch; and where a machine was cut off for so long that its oldest
+//! events are rolled up.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -77,12 +78,13 @@ impl Pc {
     }
 }
 
-async fn company() -> Result<(Cluster, Vendor)> {
+async fn company(packages: &[String]) -> Result<(Cluster, Vendor)> {
     let mut cluster = Cluster::start().await?;
     cluster.add(&Spec::branch("hub", PRIMARY, "emea")).await?;
     cluster.add(&Spec::branch("lyon", "hub", "emea/fr/lyon")).await?;
     cluster.add(&Spec::branch("nice", "hub", "emea/fr/nice")).await?;
-    let vendor = Vendor::with_samples(&PACKAGES.map(|name| Sample::new(name, "2"))).await?;
+    let samples: Vec<Sample> = packages.iter().map(|name| Sample::new(name, "2")).collect();
+    let vendor = Vendor::with_samples(&samples).await?;
     cluster.add_source("vendor", &vendor, &[]).await?;
     cluster.sync("vendor").await?.success()?;
     Ok((cluster, vendor))
@@ -120,7 +122,7 @@ async fn agrees(cluster: &Cluster, pc: &Pc) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_counted_is_what_happened_whoever_was_killed() -> Result<()> {
-    let (mut cluster, _vendor) = company().await?;
+    let (mut cluster, _vendor) = company(&PACKAGES.map(str::to_owned)).await?;
     let mut pcs = Vec::new();
     for name in ["pc-1", "pc-2", "pc-3"] {
         pcs.push(Pc::join(&cluster, name).await?);
@@ -180,6 +182,117 @@ async fn what_was_counted_is_what_happened_whoever_was_killed() -> Result<()> {
     for pc in &mut pcs {
         pc.kill().await?;
     }
+    cluster.passed();
+    Ok(())
+}
+
+/// Room for so many events: what comes beyond is rolled up soon.
+const LITTLE_ROOM: [&str; 2] = ["--room", "1000"];
+
+/// Packages of the machine that was cut off, and how often they change; an even number.
+const MANY: usize = 30;
+const FLIPS: u64 = 60;
+
+/// What the primary has counted of a machine: by outcome, in all, and rolled up.
+async fn counted(cluster: &Cluster, name: &str) -> Result<([u64; 7], u64, u64)> {
+    let shown = cluster.patchmesh(PRIMARY, &["machine", "show", name]).await?;
+    let shown = shown.success()?.json()?;
+    let number = |of: &serde_json::Value| of.as_u64().with_context(|| format!("{shown}"));
+    let mut outcomes = [0; 7];
+    for (place, one) in shown["outcomes"].as_array().context("no outcomes")?.iter().enumerate() {
+        outcomes[place + 1] = number(&one["events"])?;
+    }
+    ensure!(shown["epochs"].as_array().is_some_and(|epochs| epochs.len() == 1), "{shown}");
+    Ok((outcomes, number(&shown["events"])?, number(&shown["rolled_up"])?))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_rolled_up_is_counted_whoever_was_killed() -> Result<()> {
+    let packages: Vec<String> = (0..MANY).map(|number| format!("app-{number}")).collect();
+    let (mut cluster, _vendor) = company(&packages).await?;
+    let samples: Vec<Sample> = packages.iter().map(|name| Sample::new(name, "1")).collect();
+    let machine = Machine::with("pc-1", &samples).await?;
+    machine.join(&cluster, "lyon").await?;
+    let mut revisions = Vec::new();
+    for package in &packages {
+        revisions.push(cluster.revision(package).await?);
+    }
+    cluster.allow(&revisions).await?;
+    machine.until_installed(MANY).await?;
+    machine.round().await?.success()?;
+    let before = until("what it did to be counted", PATIENCE, async || {
+        let (counted, queue) = (counted(&cluster, "pc-1").await?, machine.queue()?);
+        Ok((queue.made == counted.1 && queue.outcomes == [0; 7]).then_some(counted))
+    })
+    .await?;
+    ensure!(before.2 == 0, "{before:?}");
+
+    // Nobody is there, and somebody plays with the machine's packages.
+    for name in ["lyon", "hub", PRIMARY] {
+        cluster.node_mut(name)?.kill().await?;
+    }
+    for flip in 0..FLIPS {
+        let (from, to) = if flip % 2 == 0 { ("2", "1") } else { ("1", "2") };
+        machine.pretend(from, to)?;
+        if flip % 20 == 7 {
+            // The agent is killed while it tells what it found.
+            let made = machine.queue()?.made;
+            let mut agent = machine.start(&[FOR_HOURS, LITTLE_ROOM].concat())?;
+            until("an event", PATIENCE, async || {
+                Ok((machine.queue().is_ok_and(|queue| queue.made > made)).then_some(()))
+            })
+            .await?;
+            agent.kill().await?;
+        }
+        let ran = machine.round_with(&LITTLE_ROOM).await?;
+        ensure!(ran.code == 69, "it is cut off: {ran:?}");
+    }
+    let queue = machine.queue()?;
+    let status = machine.agent(&["status"]).await?.success()?.json()?;
+    let waiting: u64 = queue.outcomes.iter().sum();
+    ensure!(queue.rolled_up > 500 && waiting - queue.rolled_up <= 1000, "{queue:?}");
+    ensure!(waiting >= MANY as u64 * FLIPS, "each change is an event: {queue:?}");
+    ensure!(status["unreported"] == waiting && status["rolled_up"] == queue.rolled_up, "{status}");
+    let made = queue.made;
+    let mut outcomes = before.0;
+    outcomes.iter_mut().zip(queue.outcomes).for_each(|(sum, more)| *sum += more);
+
+    // The branch takes some of it, and is killed, and the machine while it goes on.
+    cluster.node_mut("lyon")?.start().await?;
+    let mut agent = machine.start(&[FOR_HOURS, LITTLE_ROOM].concat())?;
+    until("the branch to take some", PATIENCE, async || {
+        let queue = machine.queue();
+        Ok(queue.is_ok_and(|queue| queue.outcomes.iter().sum::<u64>() < waiting).then_some(()))
+    })
+    .await?;
+    cluster.node_mut("lyon")?.kill().await?;
+    agent.kill().await?;
+    cluster.node_mut("lyon")?.start().await?;
+    cluster.node_mut("hub")?.start().await?;
+    cluster.node_mut("hub")?.kill().await?;
+    cluster.node_mut(PRIMARY)?.start().await?;
+    cluster.node_mut("hub")?.start().await?;
+    until("everything to be told", PATIENCE, async || {
+        machine.round_with(&LITTLE_ROOM).await?;
+        Ok((machine.queue()?.outcomes == [0; 7]).then_some(()))
+    })
+    .await?;
+    ensure!(machine.queue()?.made == made, "nothing happened since: {:?}", machine.queue()?);
+    let counted = until("everything to be counted", PATIENCE, async || {
+        let counted = counted(&cluster, "pc-1").await?;
+        ensure!(counted.1 <= made, "{counted:?} of {made}");
+        Ok((counted.1 == made).then_some(counted))
+    })
+    .await?;
+    ensure!(counted == (outcomes, made, queue.rolled_up), "{counted:?} {outcomes:?} {queue:?}");
+    let shown = cluster.patchmesh(PRIMARY, &["report", "machine", "pc-1"]).await?.success()?;
+    let story = shown.json()?["story"].clone();
+    ensure!(story["epochs"][0]["has_gaps"] == false, "{story}");
+    ensure!(story["rolled_up"] == queue.rolled_up, "{story}");
+    // The last word on each is that it is there.
+    let words = story["words"].as_array().context("no words")?;
+    ensure!(words.len() == MANY, "{story}");
+    ensure!(words.iter().all(|word| word["outcome"] == "success"), "{story}");
     cluster.passed();
     Ok(())
 }

@@ -10,7 +10,10 @@ use patchmesh_proto::admin::{ApproveRequest, GetMachineRequest, GetStatusRequest
 use patchmesh_proto::replication::WatchRequest;
 use patchmesh_proto::replication::replication_client::ReplicationClient;
 use patchmesh_proto::report::reports_client::ReportsClient;
-use patchmesh_proto::report::{Outcome, Phase, RelayRequest, ReportRequest, Verdict};
+use patchmesh_proto::report::{
+    Answer, Batch, Outcome, Phase, RelayRequest, ReportRequest, ReportRolledUpRequest, RollUp, Run,
+    SignedBatch, StepCount, Verdict,
+};
 use patchmesh_tests::cluster::{Cluster, PRIMARY, Spec};
 use patchmesh_tests::machine::Machine;
 use patchmesh_tests::run::run;
@@ -226,6 +229,24 @@ async fn kills_partitions_and_moves_lose_nothing_and_double_nothing() -> Result<
     Ok(())
 }
 
+/// So many failures of which a machine has no detail, from a number on.
+fn rolled_up(machine: &Machine, first: u64, events: u64) -> Batch {
+    let batch = machine.batch(0, 0);
+    let (phase, outcome) = (Phase::Download.into(), Outcome::Failure.into());
+    let roll_up = RollUp {
+        runs: vec![Run { start: first, end: first.saturating_add(events) }],
+        counts: vec![StepCount { phase, outcome, events }],
+        since: batch.made_at,
+        until: batch.made_at,
+    };
+    Batch { first, rolled_up: Some(roll_up), ..batch }
+}
+
+/// Signed as what has a roll-up is.
+fn seal(machine: &Machine, batch: &Batch) -> Result<SignedBatch> {
+    machine.seal_as("patchmesh-report-v2", &batch.encode_to_vec())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_machine_speaks_for_itself_and_may_nothing_else() -> Result<()> {
     let (cluster, _vendor, revision) = mesh().await?;
@@ -254,7 +275,22 @@ async fn a_machine_speaks_for_itself_and_may_nothing_else() -> Result<()> {
     let mut large = one.batch(0, 1);
     large.events = vec![large.events[0].clone(); 500];
     large.events.iter_mut().for_each(|event| event.message = "ä".repeat(400));
+    // What it says of events that it does not keep any more.
+    let endless = rolled_up(&one, 1, 1 << 60);
+    let mut more = rolled_up(&one, 1, 5);
+    more.rolled_up.as_mut().context("a roll-up")?.counts[0].events = 1 << 60;
+    let mut elsewhere = rolled_up(&one, 1, 5);
+    elsewhere.first = 2;
+    let mut theirs_rolled = rolled_up(&one, 1, 5);
+    theirs_rolled.machine = "pc-2".to_owned();
+    let unmarked = one.seal(&rolled_up(&one, 1, 5).encode_to_vec())?;
     let bad = [
+        (seal(&one, &endless)?, "more than 513 runs or 16777216 events"),
+        (seal(&one, &more)?, "and its runs have 5"),
+        (seal(&one, &elsewhere)?, "rolled_up.runs is out of range"),
+        (seal(&one, &theirs_rolled)?, "signed it"),
+        (seal(&one, &one.batch(0, 1))?, "it has none"),
+        (unmarked, "patchmesh-report-v2"),
         (forged, "signed it"),
         (dressed, "signature"),
         (altered, "signature"),
@@ -268,6 +304,23 @@ async fn a_machine_speaks_for_itself_and_may_nothing_else() -> Result<()> {
         ensure!(answer.verdict() == Verdict::Refused, "{words}: {answer:?}");
         ensure!(answer.reason.contains(words), "{words}: {answer:?}");
     }
+    // Numbers count once, in whatever form they come.
+    let (whole, torn) = (seal(&one, &rolled_up(&one, 0, 5))?, seal(&one, &rolled_up(&one, 3, 5))?);
+    let mut client = one.reports().await?;
+    let request = ReportRolledUpRequest { batches: vec![whole.clone(), torn, whole] };
+    let answers = client.report_rolled_up(request).await?.into_inner().answers;
+    let verdicts: Vec<Verdict> = answers.iter().map(Answer::verdict).collect();
+    ensure!(verdicts == [Verdict::Held, Verdict::Refused, Verdict::Held], "{answers:?}");
+    ensure!(answers[1].reason.contains("that are rolled up"), "{answers:?}");
+    until("the roll-up to be counted", PATIENCE, async || {
+        let shown = cluster.patchmesh(PRIMARY, &["machine", "show", "pc-1"]).await?;
+        let Ok(shown) = shown.success() else { return Ok(None) };
+        let shown = shown.json()?;
+        let is_counted = shown["events"] == 5 && shown["rolled_up"] == 5;
+        Ok((is_counted && outcomes(&shown) == [0, 0, 0, 5, 0, 0, 0]).then_some(()))
+    })
+    .await?;
+
     // More than a request may have.
     let good = one.seal(&one.batch(0, 1).encode_to_vec())?;
     for batches in [vec![], vec![good.clone(); 65]] {

@@ -58,6 +58,21 @@ impl Intervals {
         run.is_empty() || before.is_some_and(|(_, after)| run.end <= *after)
     }
 
+    /// What of a run is not in the set, in order.
+    pub fn gaps(&self, within: Range<u64>) -> impl Iterator<Item = Range<u64>> + '_ {
+        let before = self.runs.range(..=within.start).next_back();
+        let mut from = before.map_or(within.start, |(_, after)| within.start.max(*after));
+        let inside = self.runs.range(from..within.end.max(from));
+        let ends = std::iter::once((within.end, u64::MAX));
+        inside.map(|(first, after)| (*first, *after)).chain(ends).filter_map(
+            move |(first, after)| {
+                let gap = from..first;
+                from = after;
+                (!gap.is_empty()).then_some(gap)
+            },
+        )
+    }
+
     /// How many numbers it holds.
     #[must_use]
     pub fn count(&self) -> u64 {
@@ -110,6 +125,10 @@ mod tests {
                 let run = start..start + 4;
                 let whole = run.clone().all(|number| model.contains(&number));
                 prop_assert_eq!(set.covers(&run), whole);
+                let missing: Vec<u64> = set.gaps(run.clone()).flatten().collect();
+                let lacks: Vec<u64> = run.filter(|number| !model.contains(number)).collect();
+                prop_assert_eq!(missing, lacks);
+                prop_assert_eq!(set.gaps(start..start).count(), 0);
             }
             prop_assert_eq!(Intervals::of(set.runs()), set.clone());
         }

@@ -1,13 +1,21 @@
 //! What a machine reports: batches of events about revisions, in the order of
 //! its queue. The bounds stand here; whoever reads a batch keeps to them.
+//!
+//! Where more happened than a machine keeps in detail, its oldest events become a
+//! [`RollUp`], which is a part of a batch; [`backlog`] decides which.
 
 use std::ops::Range;
 
 use jiff::Timestamp;
 
+pub use self::roll_up::RollUp;
+use crate::interval::Intervals;
 use crate::name::{MachineName, Site};
 use crate::revision::RevisionId;
 use crate::tally::{Last, Outcome, Phase, Position, Standing};
+
+pub mod backlog;
+pub mod roll_up;
 
 /// Events of a batch.
 pub const MAX_EVENTS: usize = 512;
@@ -79,8 +87,11 @@ pub struct Batch {
     pub began: Timestamp,
     /// Number of the first event.
     pub first: u64,
-    /// The events; none is a sign of life.
+    /// The events. No number at all is a sign of life.
     pub events: Vec<Event>,
+    /// Numbers between those of the events of which only counts are left. Reading
+    /// checked that they are among the batch's own.
+    pub rolled_up: Option<RollUp>,
     /// Where the machine is.
     pub site: Site,
     /// What it says of itself: name and value, sorted by name.
@@ -90,11 +101,12 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// The numbers of its events. Reading checked that they end before the last
-    /// number there is.
+    /// The numbers of its events, rolled up or not. Reading checked that they end
+    /// before the last number there is.
     #[must_use]
     pub fn run(&self) -> Range<u64> {
-        self.first..self.first.saturating_add(self.events.len() as u64)
+        let rolled_up = self.rolled_up.as_ref().map_or(0, RollUp::count);
+        self.first..self.first.saturating_add(self.events.len() as u64).saturating_add(rolled_up)
     }
 
     /// Whether an event failed: such a batch is passed on before others.
@@ -103,9 +115,12 @@ impl Batch {
         self.events.iter().any(|event| event.outcome == Outcome::Failure)
     }
 
-    /// Its events with their numbers.
+    /// Its events with their numbers: those that are not rolled up.
     pub fn numbered(&self) -> impl Iterator<Item = (u64, &Event)> {
-        (self.first..).zip(&self.events)
+        let none = Intervals::default();
+        let rolled_up = self.rolled_up.as_ref().map_or(&none, RollUp::runs);
+        let runs: Vec<Range<u64>> = rolled_up.gaps(self.run()).collect();
+        runs.into_iter().flatten().zip(&self.events)
     }
 
     /// What the event with this number says last.

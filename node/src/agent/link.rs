@@ -14,8 +14,8 @@ use patchmesh_proto::identity::RenewRequest;
 use patchmesh_proto::identity::identity_client::IdentityClient;
 use patchmesh_proto::report::reports_client::ReportsClient;
 use patchmesh_proto::report::{
-    GetBrakesRequest, GetDocumentsRequest, OfferInventoryRequest, PutInventoryRequest,
-    ReportRequest, ReportResponse, SignedBatch, WatchRequest, WatchResponse,
+    Answer, GetBrakesRequest, GetDocumentsRequest, OfferInventoryRequest, PutInventoryRequest,
+    ReportRequest, ReportRolledUpRequest, SignedBatch, WatchRequest, WatchResponse,
 };
 use patchmesh_topology::applicability::Inventory;
 use patchmesh_topology::digest::Digest;
@@ -101,6 +101,14 @@ pub enum Error {
         /// As it came.
         source: Box<Status>,
     },
+}
+
+impl Error {
+    /// Whether the node has no such call: it is older than that.
+    #[must_use]
+    pub fn is_unknown_call(&self) -> bool {
+        matches!(self, Self::Refused { source, .. } if source.code() == Code::Unimplemented)
+    }
 }
 
 /// A connection to a node, made when it is first needed.
@@ -321,13 +329,26 @@ impl Link {
         answer.map(drop).map_err(|status| self.refused(status))
     }
 
-    /// Hands batches over.
+    /// Hands batches over and answers with what became of each; `has_roll_up` says whether one of them has a roll-up, which a
+    /// node has to know.
     ///
     /// # Errors
-    /// The node cannot be reached or did not take them.
-    pub async fn report(&self, batches: Vec<SignedBatch>) -> Result<ReportResponse, Error> {
-        let answer = self.reports().report(limited(ReportRequest { batches })).await;
-        answer.map(tonic::Response::into_inner).map_err(|status| self.refused(status))
+    /// The node cannot be reached or did not take them, or knows no roll-ups
+    /// ([`Error::is_unknown_call`]).
+    pub async fn report(
+        &self,
+        batches: Vec<SignedBatch>,
+        has_roll_up: bool,
+    ) -> Result<Vec<Answer>, Error> {
+        let mut reports = self.reports();
+        let answers = if has_roll_up {
+            let answer = reports.report_rolled_up(limited(ReportRolledUpRequest { batches })).await;
+            answer.map(|answer| answer.into_inner().answers)
+        } else {
+            let answer = reports.report(limited(ReportRequest { batches })).await;
+            answer.map(|answer| answer.into_inner().answers)
+        };
+        answers.map_err(|status| self.refused(status))
     }
 
     fn reports(&self) -> ReportsClient<Channel> {

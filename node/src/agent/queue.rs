@@ -1,26 +1,39 @@
 //! Events that no node is known to hold yet, durably.
 //!
 //! One file, a line each: first the queue's own name and when it was made, then
-//! the events in their order. An event is synced before anything follows from it.
-//! What a node holds is forgotten by writing the file anew, with the number that
-//! comes next. A line that a loss of power cut short was never relied on and
-//! is dropped. Numbers never come twice in one queue; a queue that is lost begins
-//! again under another name.
+//! the events in their order, roll-ups of older ones where those were. An event is
+//! synced before anything follows from it. What a node holds is forgotten by writing
+//! the file anew, with the number that comes next, and so are events rolled up. A line
+//! that a loss of power cut short was never relied on and is dropped. Numbers never
+//! come twice in one queue; a queue that is lost begins again under another name.
+//!
+//! A quarter of the room is kept free: when it is needed the oldest events are rolled
+//! up, as [`patchmesh_topology::report::backlog`] says, those that came last only where
+//! the others do not suffice.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+use patchmesh_proto::convert;
 use patchmesh_topology::report::MAX_MESSAGE;
+use patchmesh_topology::report::backlog::{Backlog, Entry, Limits, Part, Told};
 use patchmesh_topology::tally::{Outcome, Phase};
 use serde::{Deserialize, Serialize};
 
+use self::lines::Line;
 use crate::durable;
 
-/// The most events that wait. A machine that cannot report for so long does
-/// nothing more that would have to be reported.
+mod lines;
+
+/// The most events that wait, roll-ups as one each. Where last words alone are more
+/// than that, the machine does nothing more that would have to be reported.
 pub const MAX_EVENTS: usize = 8192;
+
+/// How it is told. A batch of the longest events is far below its bound. An agent
+/// with smaller `events` or `parts` could roll up what an older one has told.
+pub(super) const LIMITS: Limits = Limits { events: 200, between: 64, parts: 4 };
 
 /// The largest file: every event at its longest.
 const MAX_FILE: u64 = 64 << 20;
@@ -51,8 +64,8 @@ pub enum Error {
     #[error("the system gives no randomness")]
     Random,
     /// No room.
-    #[error("{MAX_EVENTS} events wait for a node to take them: nothing is done until one does")]
-    Full,
+    #[error("{0} events wait for a node to take them: nothing is done until one does")]
+    Full(usize),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,6 +116,35 @@ impl Event {
     }
 }
 
+impl Told for Event {
+    fn revision(&self) -> &str {
+        &self.revision
+    }
+
+    fn step(&self) -> Option<(Phase, Outcome)> {
+        Some((convert::phase(self.phase).ok()?, convert::outcome(self.outcome).ok()?))
+    }
+
+    fn at(&self) -> Timestamp {
+        self.at
+    }
+}
+
+/// How much waits.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Waiting {
+    /// Everything that happened, rolled up or not.
+    pub events: u64,
+    /// What of that is rolled up.
+    pub rolled_up: u64,
+}
+
+impl Waiting {
+    fn of(backlog: &Backlog<Event>) -> Self {
+        Self { events: backlog.end() - backlog.first(), rolled_up: backlog.rolled_up() }
+    }
+}
+
 /// The queue, opened.
 #[derive(Debug)]
 pub struct Queue {
@@ -111,7 +153,9 @@ pub struct Queue {
     /// Bytes of the file that are whole lines.
     length: u64,
     head: Head,
-    events: Vec<Event>,
+    backlog: Backlog<Event>,
+    /// [`MAX_EVENTS`], or less.
+    bound: usize,
 }
 
 impl Queue {
@@ -123,7 +167,11 @@ impl Queue {
         let path = folder.join(FILE);
         let Some(bytes) = read(&path)? else { return Self::begin(path) };
         match parse(&bytes) {
-            Some((head, events)) => Self::written(path, head, events),
+            Some((head, backlog)) => {
+                let mut queue = Self::written(path, head, backlog, MAX_EVENTS)?;
+                queue.make_room(0)?;
+                Ok(queue)
+            }
             None => {
                 tracing::warn!(file = %path.display(), "the queue was damaged; another one begins");
                 Self::begin(path)
@@ -131,13 +179,23 @@ impl Queue {
         }
     }
 
-    /// How many events wait in a folder, which need not be there. Changes nothing.
+    /// How much waits in a folder, which need not be there. Changes nothing.
     ///
     /// # Errors
     /// A file that cannot be read.
-    pub fn waiting_in(folder: &Path) -> Result<usize, Error> {
+    pub fn waiting_in(folder: &Path) -> Result<Waiting, Error> {
         let bytes = read(&folder.join(FILE))?.unwrap_or_default();
-        Ok(parse(&bytes).map_or(0, |(_, events)| events.len()))
+        Ok(parse(&bytes).map_or_else(Waiting::default, |(_, backlog)| Waiting::of(&backlog)))
+    }
+
+    /// With room for fewer events than [`MAX_EVENTS`]. Blocks.
+    ///
+    /// # Errors
+    /// A failing disk.
+    pub fn with_bound(self, bound: usize) -> Result<Self, Error> {
+        let mut queue = Self { bound: bound.min(MAX_EVENTS), ..self };
+        queue.make_room(0)?;
+        Ok(queue)
     }
 
     fn begin(path: PathBuf) -> Result<Self, Error> {
@@ -145,19 +203,25 @@ impl Queue {
         aws_lc_rs::rand::fill(&mut epoch).map_err(|_| Error::Random)?;
         let began = Timestamp::now();
         let head = Head { epoch: u64::from_be_bytes(epoch), began, first: 0 };
-        Self::written(path, head, Vec::new())
+        Self::written(path, head, Backlog::new(0), MAX_EVENTS)
     }
 
     /// A queue whose file has just this.
-    fn written(path: PathBuf, head: Head, events: Vec<Event>) -> Result<Self, Error> {
+    fn written(
+        path: PathBuf,
+        head: Head,
+        backlog: Backlog<Event>,
+        bound: usize,
+    ) -> Result<Self, Error> {
         let failed = |source| Error::Write { path: path.clone(), source };
+        let head = Head { first: backlog.first(), ..head };
         let mut text = line(&head).map_err(failed)?;
-        for event in &events {
-            text.push_str(&line(event).map_err(failed)?);
+        for entry in backlog.entries() {
+            text.push_str(&line(&Line::from(entry)).map_err(failed)?);
         }
         durable::replace(&path, text.as_bytes(), durable::SECRET).map_err(failed)?;
         let file = OpenOptions::new().append(true).open(&path).map_err(failed)?;
-        Ok(Self { path, file, length: text.len() as u64, head, events })
+        Ok(Self { path, file, length: text.len() as u64, head, backlog, bound })
     }
 
     /// The queue's name.
@@ -172,22 +236,39 @@ impl Queue {
         self.head.began
     }
 
-    /// The number of the first event that waits.
+    /// The number of the first that waits.
     #[must_use]
     pub fn first(&self) -> u64 {
-        self.head.first
+        self.backlog.first()
     }
 
-    /// What waits.
+    /// Whether nothing waits.
     #[must_use]
-    pub fn waiting(&self) -> &[Event] {
-        &self.events
+    pub fn is_empty(&self) -> bool {
+        self.backlog.is_empty()
+    }
+
+    /// How much waits.
+    #[must_use]
+    pub fn waiting(&self) -> Waiting {
+        Waiting::of(&self.backlog)
+    }
+
+    /// The events that wait, with their numbers.
+    #[must_use]
+    pub fn events(&self) -> &[(u64, Event)] {
+        self.backlog.events()
+    }
+
+    /// What a request may take, a batch each. It stays as it is until it is forgotten.
+    pub fn parts(&self) -> impl Iterator<Item = Part<'_, Event>> {
+        self.backlog.parts(LIMITS).take(LIMITS.parts)
     }
 
     /// How many more events there is room for.
     #[must_use]
     pub fn room(&self) -> usize {
-        MAX_EVENTS.saturating_sub(self.events.len())
+        self.bound.saturating_sub(self.backlog.size())
     }
 
     /// Takes events; they are durable when this returns. Blocks.
@@ -196,8 +277,9 @@ impl Queue {
     /// No room, or a failing disk: none of them is taken then, as far as this
     /// process knows.
     pub fn push(&mut self, events: Vec<Event>) -> Result<(), Error> {
+        self.make_room(events.len())?;
         if events.len() > self.room() {
-            return Err(Error::Full);
+            return Err(Error::Full(self.backlog.events().len()));
         }
         let failed = |source| Error::Write { path: self.path.clone(), source };
         let mut text = String::new();
@@ -206,19 +288,45 @@ impl Queue {
         }
         append(&mut self.file, self.length, text.as_bytes()).map_err(failed)?;
         self.length += text.len() as u64;
-        self.events.extend(events);
+        events.into_iter().for_each(|event| self.backlog.push(event));
         Ok(())
     }
 
-    /// Forgets the first `count` events. Blocks.
+    /// Forgets all before a number, which is the end of a part. Blocks.
     ///
     /// # Errors
     /// A failing disk; they are sent again then, which does no harm.
-    pub fn forget(&mut self, count: usize) -> Result<(), Error> {
-        let count = count.min(self.events.len());
-        let head = Head { first: self.head.first + count as u64, ..self.head };
-        let rest = self.events.split_off(count);
-        *self = Self::written(self.path.clone(), head, rest)?;
+    pub fn forget(&mut self, to: u64) -> Result<(), Error> {
+        let mut rest = self.backlog.clone();
+        rest.forget(to);
+        self.write(rest)
+    }
+
+    /// Rolls up old events where there is no room for so many more and a quarter of all.
+    fn make_room(&mut self, needed: usize) -> Result<(), Error> {
+        let wanted = needed.max(self.bound / 4);
+        for keep in [self.bound / 2, 0] {
+            if self.room() >= wanted {
+                return Ok(());
+            }
+            let frees = self.backlog.redundant(keep, LIMITS);
+            let is_enough = self.room() + frees >= wanted;
+            // The file is written anew for some events at a time, or for the last of them.
+            let is_worth_it = frees >= self.bound / 16 || self.room() < needed;
+            if frees > 0 && (is_enough || (keep == 0 && is_worth_it)) {
+                let mut smaller = self.backlog.clone();
+                smaller.roll_up(keep, LIMITS);
+                self.write(smaller)?;
+                let Waiting { events, rolled_up } = self.waiting();
+                tracing::info!(events, rolled_up, "old events are rolled up");
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the file anew, with this in it. What it had is there where that fails.
+    fn write(&mut self, backlog: Backlog<Event>) -> Result<(), Error> {
+        *self = Self::written(self.path.clone(), self.head, backlog, self.bound)?;
         Ok(())
     }
 }
@@ -249,13 +357,15 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, Error> {
     durable::read(path, MAX_FILE).map_err(|source| Error::Read { path: path.to_owned(), source })
 }
 
-/// Head and events; `None` without a head.
-fn parse(bytes: &[u8]) -> Option<(Head, Vec<Event>)> {
+/// Head and what follows it; `None` without a head, or where numbers are missing.
+fn parse(bytes: &[u8]) -> Option<(Head, Backlog<Event>)> {
     let mut lines =
         bytes.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n"));
-    let head = serde_json::from_slice(lines.next()?).ok()?;
+    let head: Head = serde_json::from_slice(lines.next()?).ok()?;
     // After a line that was cut nothing follows.
-    Some((head, lines.map_while(|line| serde_json::from_slice(line).ok()).collect()))
+    let entries =
+        lines.map_while(|line| Entry::try_from(serde_json::from_slice::<Line>(line).ok()?).ok());
+    Some((head, Backlog::read(head.first, entries)?))
 }
 
 fn line(value: &impl Serialize) -> std::io::Result<String> {
@@ -265,78 +375,4 @@ fn line(value: &impl Serialize) -> std::io::Result<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use super::*;
-
-    fn event(number: i64) -> Event {
-        let revision = "vendor:stable/app@1";
-        let (phase, outcome) = (Phase::Installation, Outcome::Success);
-        Event::new(revision, phase, outcome, number, "a\nb", Timestamp::UNIX_EPOCH)
-    }
-
-    fn codes(queue: &Queue) -> Vec<i64> {
-        queue.waiting().iter().map(|event| event.code).collect()
-    }
-
-    #[test]
-    fn what_was_pushed_is_there_again_and_numbers_go_on() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let open = || Queue::open(folder.path().to_owned()).expect("a queue");
-        let mut queue = open();
-        queue.push((0..5).map(event).collect()).expect("taken");
-        let epoch = queue.epoch();
-        queue.forget(2).expect("forgotten");
-        queue.push(vec![event(5)]).expect("taken");
-        drop(queue);
-        let queue = open();
-        assert_eq!((queue.epoch(), queue.first(), codes(&queue)), (epoch, 2, vec![2, 3, 4, 5]));
-        assert_eq!(queue.waiting()[0].message, "a b");
-    }
-
-    #[test]
-    fn a_line_that_was_cut_is_dropped_and_a_damaged_head_begins_anew() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let open = || Queue::open(folder.path().to_owned()).expect("a queue");
-        let mut queue = open();
-        queue.push((0..3).map(event).collect()).expect("taken");
-        let (epoch, path) = (queue.epoch(), queue.path.clone());
-        let text = fs::read_to_string(&path).expect("text");
-        fs::write(&path, &text[..text.len() - 4]).expect("cut");
-        let mut queue = open();
-        assert_eq!((queue.epoch(), codes(&queue)), (epoch, vec![0, 1]));
-        queue.push(vec![event(9)]).expect("taken");
-        assert_eq!(codes(&open()), [0, 1, 9]);
-        let mut bytes = fs::read(&path).expect("bytes");
-        bytes.extend_from_slice(b"\xff\xfe\n");
-        fs::write(&path, bytes).expect("no text");
-        assert_eq!(codes(&open()), [0, 1, 9]);
-        fs::write(&path, "{}\n").expect("damaged");
-        let queue = open();
-        assert!(queue.epoch() != epoch && queue.waiting().is_empty() && queue.first() == 0);
-    }
-
-    #[test]
-    fn what_was_written_in_part_does_not_hide_what_follows() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let open = || Queue::open(folder.path().to_owned()).expect("a queue");
-        let mut queue = open();
-        queue.push(vec![event(0)]).expect("taken");
-        // What a write leaves that a full disk broke off.
-        let mut file = OpenOptions::new().append(true).open(&queue.path).expect("the file");
-        file.write_all(b"{\"revision\":\"ven").expect("half a line");
-        queue.push(vec![event(1)]).expect("taken");
-        assert_eq!(codes(&open()), [0, 1]);
-    }
-
-    #[test]
-    fn it_has_a_bound() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let mut queue = Queue::open(folder.path().to_owned()).expect("a queue");
-        queue.push(vec![event(0); MAX_EVENTS]).expect("taken");
-        assert!(matches!(queue.push(vec![event(1)]), Err(Error::Full)));
-        queue.forget(1).expect("forgotten");
-        queue.push(vec![event(1)]).expect("taken");
-    }
-}
+mod tests;

@@ -1,4 +1,9 @@
 //! Handing the queue to a node, in batches that the machine signs.
+//!
+//! Where a node, or its software, is too old for roll-ups, it is told what is before
+//! the first of them, and that the machine lives; the rest waits until it is new
+//! enough. Nodes above that one are not waited for: each keeps roll-ups until its
+//! parent reads them.
 
 use std::collections::BTreeMap;
 
@@ -6,6 +11,7 @@ use jiff::Timestamp;
 use patchmesh_proto::convert::timestamp_to_wire;
 use patchmesh_proto::report::{self as wire, Answer, Batch, Fact, SignedBatch, Verdict};
 use patchmesh_topology::applicability::Inventory;
+use patchmesh_topology::report::backlog::Part;
 use patchmesh_topology::report::{MAX_FACT_NAME, MAX_FACT_VALUE, MAX_FACTS};
 use prost::Message;
 
@@ -16,12 +22,6 @@ use crate::identity::files::Identity;
 use crate::identity::key;
 use crate::identity::sealed::signed;
 use crate::log::in_one_line;
-
-/// Events of a batch: a batch of the longest ones is far below its bound.
-const EVENTS: usize = 200;
-
-/// Batches of a request: likewise.
-const BATCHES: usize = 4;
 
 /// Why events were not handed over.
 #[derive(Debug, thiserror::Error)]
@@ -122,21 +122,28 @@ impl Reporter<'_> {
     /// # Errors
     /// The node cannot be reached or has no room; what it did not take stays.
     pub async fn send(&self, link: &Link, queue: &mut Queue) -> Result<usize, Error> {
-        let mut sent = 0;
+        let (mut sent, mut reads_roll_ups) = (0, true);
         loop {
-            let waiting = queue.waiting();
-            let mut parts: Vec<&[Event]> = waiting.chunks(EVENTS).take(BATCHES).collect();
-            if parts.is_empty() {
-                parts.push(&[]);
-            }
-            let (mut batches, mut first) = (Vec::new(), queue.first());
+            let is_read = |part: &Part<'_, Event>| reads_roll_ups || part.rolled_up.is_none();
+            let parts: Vec<Part<'_, Event>> = queue.parts().take_while(is_read).collect();
+            let has_roll_up = parts.iter().any(|part| part.rolled_up.is_some());
+            let mut batches = Vec::new();
             for part in &parts {
-                batches.push(self.seal(&self.batch(queue, first, part))?);
-                first += part.len() as u64;
+                batches.push(self.seal(&self.batch(queue, part))?);
             }
-            let lengths: Vec<usize> = parts.iter().map(|part| part.len()).collect();
+            if parts.is_empty() {
+                batches.push(self.seal(&self.life(queue))?);
+            }
             let batches_sent = batches.len();
-            let answers = link.report(batches).await?.answers;
+            let answers = match link.report(batches, has_roll_up).await {
+                Err(error) if has_roll_up && error.is_unknown_call() => {
+                    let waiting = queue.waiting().rolled_up;
+                    tracing::warn!(waiting, node = %link.node(), "the node is too old for events that are rolled up: they wait until it is updated");
+                    reads_roll_ups = false;
+                    continue;
+                }
+                answered => answered?,
+            };
             if answers.len() != batches_sent {
                 return Err(Error::Answers { answers: answers.len(), batches: batches_sent });
             }
@@ -144,20 +151,31 @@ impl Reporter<'_> {
             for answer in said.iter().filter(|one| one.verdict() == Verdict::Refused) {
                 tracing::warn!(reason = answer.reason, "the node refused a report for good");
             }
-            let count = lengths[..said.len()].iter().sum();
-            queue.forget(count)?;
-            sent += count;
+            let first = queue.first();
+            let to = parts.iter().take(said.len()).last().map_or(first, |part| part.run.end);
+            let was_life = parts.is_empty();
+            drop(parts);
+            if to > first {
+                queue.forget(to)?;
+                sent += usize::try_from(to - first).unwrap_or(usize::MAX);
+            }
             if said.len() < batches_sent {
                 return Err(Error::Unspecified);
             }
-            if queue.waiting().is_empty() {
+            if was_life || queue.is_empty() {
                 return Ok(sent);
             }
         }
     }
 
-    fn batch(&self, queue: &Queue, first: u64, events: &[Event]) -> Batch {
-        let event = |event: &Event| wire::Event {
+    /// What says that the machine lives.
+    fn life(&self, queue: &Queue) -> Batch {
+        let first = queue.first();
+        self.batch(queue, &Part { run: first..first, rolled_up: None, events: &[] })
+    }
+
+    fn batch(&self, queue: &Queue, part: &Part<'_, Event>) -> Batch {
+        let event = |(_, event): &(u64, Event)| wire::Event {
             revision: event.revision.clone(),
             phase: event.phase,
             outcome: event.outcome,
@@ -170,8 +188,9 @@ impl Reporter<'_> {
             machine: self.joined.machine.clone(),
             epoch: queue.epoch(),
             epoch_began: Some(timestamp_to_wire(queue.began())),
-            first,
-            events: events.iter().map(event).collect(),
+            first: part.run.start,
+            events: part.events.iter().map(event).collect(),
+            rolled_up: part.rolled_up.map(Into::into),
             site: self.site.clone(),
             facts: self.facts.clone(),
             made_at: Some(timestamp_to_wire(Timestamp::now())),
@@ -179,8 +198,8 @@ impl Reporter<'_> {
     }
 
     fn seal(&self, batch: &Batch) -> Result<SignedBatch, Error> {
-        let batch = batch.encode_to_vec();
-        let signature = self.identity.key().sign(&signed(&batch))?;
+        let (has_roll_up, batch) = (batch.rolled_up.is_some(), batch.encode_to_vec());
+        let signature = self.identity.key().sign(&signed(&batch, has_roll_up))?;
         Ok(SignedBatch {
             batch: batch.into(),
             certificate: self.identity.certificate().der.to_vec().into(),

@@ -194,6 +194,14 @@ impl Agent {
         Self { hooks, ..self }
     }
 
+    /// With room for fewer events than an agent has. Blocks.
+    ///
+    /// # Errors
+    /// The queue cannot be written.
+    pub fn with_room_for(self, events: usize) -> Result<Self, Error> {
+        Ok(Self { queue: self.queue.with_bound(events)?, ..self })
+    }
+
     /// Listens from now on to the node that the last round was with, until the receiver is
     /// dropped or the runtime ends.
     #[must_use]

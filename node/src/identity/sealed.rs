@@ -17,8 +17,9 @@ use rustls_pki_types::CertificateDer;
 use crate::identity::certificate::{self, Certificate, Subject};
 use crate::identity::{CLOCK_SKEW, sha256, tls};
 
-/// What a machine's signature covers before the batch.
-const CONTEXT: &[u8] = b"patchmesh-report-v1\0";
+/// What a machine's signature covers before a batch without a roll-up, and before one
+/// with it: whoever does not know roll-ups finds no signature there.
+const CONTEXTS: [&[u8]; 2] = [b"patchmesh-report-v1\0", b"patchmesh-report-v2\0"];
 
 /// The longest certificate that is read; ours have some 700 bytes.
 const MAX_CERTIFICATE: usize = 8 << 10;
@@ -63,6 +64,16 @@ pub enum Error {
     /// Altered, or signed by somebody else.
     #[error("the batch's signature is not that of its certificate's key: it was altered")]
     Signature,
+    /// A batch with a roll-up that some would take for one without, or the other way
+    /// round.
+    #[error(
+        "the batch's signature is for a batch {}: what has a roll-up is signed as patchmesh-report-v2, and nothing else is",
+        if *has_roll_up { "without a roll-up, and it has one" } else { "with a roll-up, and it has none" }
+    )]
+    Form {
+        /// Whether it has one.
+        has_roll_up: bool,
+    },
     /// Signed bytes that are no batch.
     #[error("the batch cannot be read: {0}")]
     Content(String),
@@ -138,13 +149,20 @@ impl Verifier {
         bounded("certificate", wire.certificate.len(), MAX_CERTIFICATE)?;
         bounded("signature", wire.signature.len(), MAX_SIGNATURE)?;
         let holder = self.holder(&wire.certificate)?;
-        UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, &holder.point)
-            .verify(&signed(&wire.batch), &wire.signature)
-            .map_err(|_| Error::Signature)?;
+        let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, &holder.point);
+        let is_signed = |form: &bool| {
+            let signed = signed(&wire.batch, *form);
+            key.verify(&signed, &wire.signature).is_ok()
+        };
+        let is_for_roll_ups = [false, true].into_iter().find(is_signed).ok_or(Error::Signature)?;
         let content = |error: &dyn std::fmt::Display| Error::Content(error.to_string());
         let message = patchmesh_proto::report::Batch::decode(wire.batch.clone())
             .map_err(|error| content(&error))?;
         let batch = Batch::try_from(message).map_err(|error: convert::Error| content(&error))?;
+        let has_roll_up = batch.rolled_up.is_some();
+        if has_roll_up != is_for_roll_ups {
+            return Err(Error::Form { has_roll_up });
+        }
         if batch.mesh_id != self.mesh_id {
             return Err(Error::Mesh { found: batch.mesh_id, ours: self.mesh_id.clone() });
         }
@@ -195,10 +213,10 @@ pub(crate) fn issued_at(certificate: &Certificate) -> Timestamp {
     certificate.not_before.checked_add(CLOCK_SKEW).unwrap_or(certificate.not_before)
 }
 
-/// What the signature of a batch covers.
+/// What the signature of a batch covers, by whether it has a roll-up.
 #[must_use]
-pub fn signed(batch: &[u8]) -> Vec<u8> {
-    [CONTEXT, batch].concat()
+pub fn signed(batch: &[u8], has_roll_up: bool) -> Vec<u8> {
+    [CONTEXTS[usize::from(has_roll_up)], batch].concat()
 }
 
 const fn bounded(part: &'static str, bytes: usize, most: usize) -> Result<(), Error> {
@@ -250,6 +268,20 @@ mod tests {
     }
 
     #[test]
+    fn a_roll_up_is_signed_as_one_and_nothing_else_is() {
+        let mesh = TestMesh::new();
+        let pc = Reporter::new(&mesh, "pc-1");
+        let with = pc.rolled_up(0, 3, 4);
+        let sealed = verifier(&mesh).check(pc.seal(&with)).unwrap();
+        assert_eq!(sealed.batch.run(), 0..7);
+        let error = verifier(&mesh).check(pc.seal_as(&with, false)).unwrap_err();
+        assert_eq!(error, Error::Form { has_roll_up: true });
+        assert!(error.to_string().contains("patchmesh-report-v2"), "{error}");
+        let error = verifier(&mesh).check(pc.seal_as(&pc.message(0, 3), true)).unwrap_err();
+        assert_eq!(error, Error::Form { has_roll_up: false });
+    }
+
+    #[test]
     fn signed_bytes_that_are_no_batch_are_named() {
         let mesh = TestMesh::new();
         let pc = Reporter::new(&mesh, "pc-1");
@@ -257,7 +289,7 @@ mod tests {
         wrong.events[1].phase = 77;
         let error = verifier(&mesh).check(pc.seal(&wrong)).unwrap_err().to_string();
         assert!(error.contains("events[1].phase"), "{error}");
-        let noise = pc.seal_bytes(vec![0xff; 40]);
+        let noise = pc.seal_bytes(vec![0xff; 40], false);
         assert!(matches!(verifier(&mesh).check(noise), Err(Error::Content(_))));
     }
 }

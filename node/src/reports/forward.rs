@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use patchmesh_proto::report::reports_client::ReportsClient;
-use patchmesh_proto::report::{RelayRequest, Verdict};
+use patchmesh_proto::report::{RelayRequest, RelayRolledUpRequest, Verdict};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
@@ -101,9 +101,17 @@ impl Forwarder {
     /// Passes batches on; answers with the places of those that need not stay.
     async fn relay(&mut self, portion: &Portion) -> Result<Vec<u64>, Status> {
         let batches = portion.iter().map(|(_, batch)| batch.clone()).collect();
-        let mut request = Request::new(RelayRequest { batches });
-        request.set_timeout(TIMEOUT);
-        let answers = self.client.relay(request).await?.into_inner().answers;
+        let answers = match self.lane {
+            Lane::Urgent | Lane::Patient => {
+                let request = limited(RelayRequest { batches });
+                self.client.relay(request).await?.into_inner().answers
+            }
+            // A parent that would miscount it has no such call.
+            Lane::RolledUp => {
+                let request = limited(RelayRolledUpRequest { batches });
+                self.client.relay_rolled_up(request).await?.into_inner().answers
+            }
+        };
         if answers.len() != portion.len() {
             let text = format!("{} answers to {} batches", answers.len(), portion.len());
             return Err(Status::internal(text));
@@ -124,5 +132,55 @@ impl Forwarder {
             return Err(Status::internal("the parent said nothing about any batch"));
         }
         Ok(done)
+    }
+}
+
+fn limited<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(TIMEOUT);
+    request
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+    use tokio::task::JoinSet;
+    use tokio_stream::wrappers::TcpListenerStream;
+    use tonic::service::Routes;
+    use tonic::transport::{Endpoint, Server};
+
+    use super::*;
+    use crate::identity::testing::TestMesh;
+    use crate::reports::testing::{Reporter, check};
+    use crate::store::{Mode, Store};
+
+    #[tokio::test]
+    async fn a_roll_up_waits_for_a_parent_that_knows_it() {
+        let (mesh, folder) = (TestMesh::new(), tempfile::tempdir().expect("a folder"));
+        let store = Store::open(&folder.path().join("data"), Mode::Create).expect("a store");
+        let (mut tasks, stop) = (JoinSet::new(), CancellationToken::new());
+        let outbox = Outbox::open(&store, &mut tasks, &stop).expect("an outbox");
+        let pc = Reporter::new(&mesh, "pc-1");
+        let sealed = check(&mesh, pc.seal(&pc.rolled_up(0, 2, 9)));
+        outbox.take(vec![sealed]).await.expect("taken");
+        let waiting = outbox.bytes();
+        // A parent that has none of the calls.
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let parent = Server::builder().add_routes(Routes::default());
+        tasks.spawn(async move {
+            drop(parent.serve_with_incoming(TcpListenerStream::new(listener)).await);
+        });
+        let channel = Endpoint::from_shared(url).expect("a url").connect_lazy();
+        let client = ReportsClient::new(channel);
+        let mut forwarder = Forwarder { outbox: outbox.clone(), lane: Lane::RolledUp, client };
+        let Err(Kept::Parent(status)) = forwarder.pass_on(MAX_BATCHES).await else {
+            panic!("it went to somebody who would miscount it");
+        };
+        assert_eq!(status.code(), Code::Unimplemented);
+        assert_eq!(outbox.bytes(), waiting);
+        assert_eq!(outbox.next(Lane::RolledUp, 9).await.expect("read").len(), 1);
+        stop.cancel();
+        tasks.shutdown().await;
     }
 }

@@ -1,8 +1,11 @@
 //! What machines send: batches in whatever state, also such as a machine has
 //! signed, and what a node has stored of them.
 
+use std::ops::Range;
+
 use patchmesh_proto::report::{Batch as WireBatch, SignedBatch};
-use patchmesh_topology::report::{Batch, MAX_EVENTS};
+use patchmesh_topology::report::roll_up::MAX_ROLLED_UP;
+use patchmesh_topology::report::{Batch, MAX_EVENTS, RollUp};
 use prost::Message;
 
 use super::held::{Held, HeldRecord, MAX_EPOCHS};
@@ -38,14 +41,24 @@ fn sealed_batches() {
 fn batches() {
     let mesh = TestMesh::new();
     let pc = Reporter::new(&mesh, "pc-1");
-    let seeds = [pc.message(0, 3), pc.message(u64::MAX - 9, 2), pc.message(7, 0)];
+    let seeds =
+        [pc.message(0, 3), pc.message(u64::MAX - 9, 2), pc.message(7, 0), pc.rolled_up(5, 2, 9)];
     let read = |input: &[u8]| match WireBatch::decode(input) {
         Err(error) => word::<(), _>(&Err(error)),
         Ok(message) => {
             let outcome = Batch::try_from(message);
             if let Ok(batch) = &outcome {
                 assert!(batch.events.len() <= MAX_EVENTS);
-                assert_eq!(batch.run().end - batch.run().start, batch.events.len() as u64);
+                let rolled_up = batch.rolled_up.as_ref().map_or(0, RollUp::count);
+                assert!(rolled_up <= MAX_ROLLED_UP);
+                let numbers = batch.run().end - batch.run().start;
+                assert_eq!(numbers, batch.events.len() as u64 + rolled_up);
+                assert_eq!(batch.numbered().count(), batch.events.len());
+                assert!(batch.numbered().all(|(number, _)| batch.run().contains(&number)));
+                if let Some(one) = &batch.rolled_up {
+                    assert_eq!(one.counts().values().sum::<u64>(), one.count());
+                    assert!(!batch.numbered().any(|(number, _)| one.runs().contains(number)));
+                }
                 same(batch, Batch::try_from(WireBatch::from(batch)));
             }
             word(&outcome)
@@ -63,7 +76,9 @@ fn held() {
     let pc = Reporter::new(&mesh, "pc-1");
     let mut other = pc.message(3, 4);
     other.epoch = 99;
-    let seed = script(&[pc.message(0, 4), pc.message(2, 6), other, pc.message(20, 1)]);
+    let rolled = [pc.rolled_up(8, 1, 4), pc.rolled_up(12, 1, 7)];
+    let [whole, torn] = rolled;
+    let seed = script(&[pc.message(0, 4), pc.message(2, 6), whole, other, torn, pc.message(20, 1)]);
     let read = |input: &[u8]| {
         let (mut held, mut words) = (Held::default(), String::new());
         for message in said::<WireBatch>(input) {
@@ -72,8 +87,15 @@ fn held() {
             let known = held.epochs().len();
             let outcome = held.insert(&batch);
             if let Ok(new) = &outcome {
+                if let Some(one) = &batch.rolled_up {
+                    let covers = |run: Range<u64>| {
+                        new.iter().any(|new| new.start <= run.start && run.end <= new.end)
+                    };
+                    let news = one.runs().runs().filter(|run| covers(run.clone())).count();
+                    assert!(news == 0 || news == one.runs().runs().len(), "torn");
+                }
                 let new: u64 = new.iter().map(|run| run.end - run.start).sum();
-                assert!(held.covers(&batch) || batch.events.is_empty());
+                assert!(held.covers(&batch) || batch.run().is_empty());
                 let after: u64 = held.epochs().iter().map(|one| one.held.count()).sum();
                 assert!(after == before + new || known == MAX_EPOCHS);
                 assert_eq!(held.insert(&batch), Ok(Vec::new()));

@@ -32,6 +32,18 @@ pub enum Error {
     /// An epoch of long ago.
     #[error("the epoch {0:016x} is older than the {MAX_EPOCHS} newest of this machine")]
     Old(u64),
+    /// A roll-up of which a part is held: its counts cannot be told apart.
+    #[error(
+        "of {all} events that are rolled up in the epoch {epoch:016x} {known} are held already: a number that was told in one form is never told in another"
+    )]
+    Torn {
+        /// Which.
+        epoch: u64,
+        /// How many the roll-up has.
+        all: u64,
+        /// How many of them are held.
+        known: u64,
+    },
     /// Numbers with too many gaps between them.
     #[error("the epoch {0:016x} would have more than {MAX_RUNS} gaps: send what is missing first")]
     Scattered(u64),
@@ -91,7 +103,8 @@ impl Held {
         is_known || self.epochs.len() < MAX_EPOCHS
     }
 
-    /// Adds the events of a batch; answers with the numbers that are new.
+    /// Adds the events of a batch; answers with the numbers that are new: all of its
+    /// roll-up or none.
     ///
     /// # Errors
     /// Nothing changed then.
@@ -106,17 +119,15 @@ impl Held {
             None => self.begin(batch)?,
         };
         let held = &mut self.epochs[at].held;
-        let (run, mut new) = (batch.run(), Vec::new());
-        let mut from = run.start;
-        for known in held.runs().filter(|known| known.end > run.start && known.start < run.end) {
-            if from < known.start {
-                new.push(from..known.start);
+        if let Some(one) = &batch.rolled_up {
+            let all = one.count();
+            let new: u64 = one.runs().runs().map(|run| length(held.gaps(run))).sum();
+            if new != 0 && new != all {
+                return Err(Error::Torn { epoch: batch.epoch, all, known: all - new });
             }
-            from = known.end;
         }
-        if from < run.end {
-            new.push(from..run.end);
-        }
+        let run = batch.run();
+        let new: Vec<Range<u64>> = held.gaps(run.clone()).collect();
         // Only at the bound is a copy needed to find out.
         if held.runs().len() >= MAX_RUNS {
             let mut larger = held.clone();
@@ -186,9 +197,16 @@ impl Held {
     }
 }
 
+/// How many numbers runs have.
+fn length(runs: impl Iterator<Item = Range<u64>>) -> u64 {
+    runs.map(|run| run.end - run.start).sum()
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use patchmesh_topology::report::RollUp;
+
     use super::*;
 
     fn batch(epoch: u64, began: i64, run: Range<u64>) -> Batch {
@@ -211,7 +229,35 @@ mod tests {
             site: "emea".parse().unwrap(),
             facts: Vec::new(),
             made_at: at,
+            rolled_up: None,
         }
+    }
+
+    /// Of which the first so many are rolled up.
+    fn rolled(run: Range<u64>, rolled_up: u64) -> Batch {
+        let mut batch = batch(1, 0, run.start + rolled_up..run.end);
+        let step =
+            (patchmesh_topology::tally::Phase::Reboot, patchmesh_topology::tally::Outcome::Success);
+        let runs = [Range { start: run.start, end: run.start + rolled_up }];
+        let times = (batch.began, batch.began);
+        batch.rolled_up = Some(RollUp::new(&runs, [(step, rolled_up)].into(), times).unwrap());
+        batch.first = run.start;
+        batch
+    }
+
+    #[test]
+    fn a_roll_up_is_new_as_a_whole_or_not_at_all() {
+        let mut held = Held::default();
+        held.insert(&batch(1, 0, 0..5)).unwrap();
+        let torn = Error::Torn { epoch: 1, all: 4, known: 2 };
+        let before = held.clone();
+        assert_eq!(held.insert(&rolled(3..9, 4)), Err(torn));
+        assert_eq!(held, before, "nothing changed");
+        // Events beside it may be known, and some of them new.
+        assert_eq!(held.insert(&rolled(5..11, 4)).unwrap(), [Range { start: 5, end: 11 }]);
+        assert_eq!(held.insert(&rolled(5..13, 4)).unwrap(), [Range { start: 11, end: 13 }]);
+        assert_eq!(held.insert(&batch(1, 0, 4..9)).unwrap(), []);
+        assert!(held.covers(&rolled(5..13, 4)) && !held.covers(&rolled(5..14, 4)));
     }
 
     #[test]

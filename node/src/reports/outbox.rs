@@ -1,6 +1,7 @@
 //! Batches that wait for the parent, durable.
 //!
-//! Two lanes: batches with a failure are passed on before all others. What has
+//! Three lanes: batches with a failure are passed on before all others, and those with a
+//! roll-up by themselves, since a parent may not know them yet. What has
 //! passed through is remembered as sets of numbers, so that a machine that sends
 //! something again, or comes back from another branch, costs no second way up. Where
 //! a parent is away for long the outbox fills; then machines are told to keep what
@@ -11,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use patchmesh_proto::report::SignedBatch;
 use patchmesh_topology::name::MachineName;
+use patchmesh_topology::report::Batch;
 use prost::Message;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -38,27 +40,47 @@ static HELD: Table<str, HeldRecord> = Table::new(Tag::ReportHeld, 1);
 /// Places of batches that are not urgent have this bit.
 const PATIENT: u64 = 1 << 63;
 
-/// What is passed on first.
+/// Those of batches with a roll-up have this one as well.
+const ROLLED_UP: u64 = 1 << 62;
+
+/// What is passed on together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lane {
     /// Batches with a failure.
     Urgent,
     /// All others.
     Patient,
+    /// Batches with a roll-up. Where the parent does not know them they wait until it
+    /// does, and nothing behind them.
+    RolledUp,
 }
 
 impl Lane {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Urgent, Self::Patient];
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Urgent, Self::Patient, Self::RolledUp];
 
-    const fn of(place: u64) -> Self {
-        if place & PATIENT == 0 { Self::Urgent } else { Self::Patient }
+    /// Of a batch.
+    fn of(batch: &Batch) -> Self {
+        match &batch.rolled_up {
+            Some(_) => Self::RolledUp,
+            None if batch.is_urgent() => Self::Urgent,
+            None => Self::Patient,
+        }
+    }
+
+    const fn at(place: u64) -> Self {
+        match (place & PATIENT, place & ROLLED_UP) {
+            (0, _) => Self::Urgent,
+            (_, 0) => Self::Patient,
+            _ => Self::RolledUp,
+        }
     }
 
     const fn start(self) -> u64 {
         match self {
             Self::Urgent => 0,
             Self::Patient => PATIENT,
+            Self::RolledUp => PATIENT | ROLLED_UP,
         }
     }
 }
@@ -77,7 +99,7 @@ pub struct Outbox {
 struct Inner {
     store: Store,
     waiting: Mutex<Waiting>,
-    news: [Notify; 2],
+    news: [Notify; Lane::ALL.len()],
 }
 
 #[derive(Debug)]
@@ -108,7 +130,7 @@ impl Waiting {
             *self.of_machines.entry(machine.clone()).or_default() += bytes;
         }
         self.entries.insert(place, Entry { bytes, machine });
-        self.next = self.next.max((place & !PATIENT) + 1);
+        self.next = self.next.max((place & !(PATIENT | ROLLED_UP)) + 1);
     }
 
     fn remove(&mut self, place: u64) {
@@ -235,7 +257,7 @@ impl Waiting {
     fn first(&self, lane: Lane, most: usize) -> Vec<u64> {
         let (mut bytes, mut places) = (0, Vec::new());
         let entries = self.entries.range(lane.start()..).take(most);
-        for (place, entry) in entries.take_while(|(place, _)| Lane::of(**place) == lane) {
+        for (place, entry) in entries.take_while(|(place, _)| Lane::at(**place) == lane) {
             // What repeated fields cost each is less than this.
             bytes += entry.bytes + 8;
             if bytes > MAX_REQUEST as u64 && !places.is_empty() {
@@ -277,9 +299,9 @@ impl Inner {
         let written = transaction.commit().map_err(|error| Error::Store(Arc::new(error)));
         if written.is_ok() {
             let mut waiting = self.waiting();
-            let mut lanes = [false; 2];
+            let mut lanes = [false; Lane::ALL.len()];
             for (place, batch, machine) in added {
-                lanes[Lane::of(place) as usize] = true;
+                lanes[Lane::at(place) as usize] = true;
                 waiting.add(place, Some(machine), batch.encoded_len() as u64);
             }
             drop(waiting);
@@ -331,15 +353,14 @@ impl<'a> Draft<'a> {
         let machine = &sealed.batch.machine;
         let held = self.held_of(&sealed.holder)?;
         // A sign of life has no numbers, and is passed on each time.
-        let is_known = !sealed.batch.events.is_empty() && held.covers(&sealed.batch);
+        let is_known = !sealed.batch.run().is_empty() && held.covers(&sealed.batch);
         if is_known {
             return Ok(Answer::Held);
         }
         if let Err(error) = held.insert(&sealed.batch) {
             return Ok(Answer::Refused(error.to_string()));
         }
-        let lane = if sealed.batch.is_urgent() { Lane::Urgent } else { Lane::Patient };
-        let place = lane.start() + self.next;
+        let place = Lane::of(&sealed.batch).start() + self.next;
         self.next += 1;
         self.added.push((place, sealed.wire.clone(), machine.clone()));
         self.room.all += sealed.bytes();

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use patchmesh_proto::convert::timestamp_to_wire;
-use patchmesh_proto::report::{Batch, Event, Outcome, Phase, SignedBatch};
+use patchmesh_proto::report::{Batch, Event, Outcome, Phase, RollUp, Run, SignedBatch, StepCount};
 use prost::Message;
 
 use crate::identity::files::Identity;
@@ -60,15 +60,39 @@ impl Reporter {
             site: self.site.clone(),
             facts: Vec::new(),
             made_at: at(first + count).ok(),
+            rolled_up: None,
         }
     }
 
-    pub(crate) fn seal(&self, batch: &Batch) -> SignedBatch {
-        self.seal_bytes(batch.encode_to_vec())
+    /// The last of these numbers as events, so many before them rolled up: all of them
+    /// failed downloads.
+    pub(crate) fn rolled_up(&self, first: u64, events: u64, rolled_up: u64) -> Batch {
+        let message = self.message(first + rolled_up, events);
+        let count = StepCount {
+            phase: Phase::Download.into(),
+            outcome: Outcome::Failure.into(),
+            events: rolled_up,
+        };
+        let roll_up = RollUp {
+            runs: vec![Run { start: first, end: first + rolled_up }],
+            counts: vec![count],
+            since: message.epoch_began,
+            until: message.epoch_began,
+        };
+        Batch { first, rolled_up: Some(roll_up), ..message }
     }
 
-    pub(crate) fn seal_bytes(&self, batch: Vec<u8>) -> SignedBatch {
-        let signature = self.identity.key().sign(&signed(&batch)).expect("signed");
+    pub(crate) fn seal(&self, batch: &Batch) -> SignedBatch {
+        self.seal_as(batch, batch.rolled_up.is_some())
+    }
+
+    pub(crate) fn seal_as(&self, batch: &Batch, has_roll_up: bool) -> SignedBatch {
+        self.seal_bytes(batch.encode_to_vec(), has_roll_up)
+    }
+
+    pub(crate) fn seal_bytes(&self, batch: Vec<u8>, has_roll_up: bool) -> SignedBatch {
+        let signed = signed(&batch, has_roll_up);
+        let signature = self.identity.key().sign(&signed).expect("signed");
         SignedBatch {
             batch: batch.into(),
             certificate: self.identity.certificate().der.to_vec().into(),

@@ -313,6 +313,7 @@ pub(super) fn story(
         outcomes: outcomes.map(outcome).collect(),
         epochs: epochs.collect(),
         revoked_because: revoked.map(|revoked| revoked.comment).unwrap_or_default(),
+        rolled_up: record.rolled_up,
     }))
 }
 

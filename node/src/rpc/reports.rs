@@ -148,6 +148,29 @@ impl Service {
         let answer = |known: Option<Answer>| known.or_else(|| taken.next()).unwrap_or_else(refused);
         Ok((answers.into_iter().map(answer).map(Into::into).collect(), holder))
     }
+
+    /// Takes what a machine brings.
+    async fn reported(
+        &self,
+        request: Request<wire::ReportRequest>,
+    ) -> Result<Response<wire::ReportResponse>, Status> {
+        let Peer::Machine(machine) = Peer::of(&request) else {
+            return Err(Status::permission_denied("only machines report for themselves"));
+        };
+        let _turn = turn(&self.turns, &machine)?;
+        let seen_from = request.extensions().get::<Remote>().map(|remote| remote.0.to_string());
+        let mut batches = request.into_inner().batches;
+        for batch in &mut batches {
+            batch.seen_from = seen_from.clone().unwrap_or_default();
+        }
+        let (answers, holder) = self.take(batches, Some(machine)).await?;
+        let intake = self.intake.clone();
+        let held = match holder {
+            Some(holder) => blocking(move || intake.held(&holder)).await?.to_wire(),
+            None => Vec::new(),
+        };
+        Ok(Response::new(wire::ReportResponse { answers, held }))
+    }
 }
 
 /// A machine's turn, until it is dropped.
@@ -323,22 +346,17 @@ impl Reports for Service {
         &self,
         request: Request<wire::ReportRequest>,
     ) -> Result<Response<wire::ReportResponse>, Status> {
-        let Peer::Machine(machine) = Peer::of(&request) else {
-            return Err(Status::permission_denied("only machines report for themselves"));
-        };
-        let _turn = turn(&self.turns, &machine)?;
-        let seen_from = request.extensions().get::<Remote>().map(|remote| remote.0.to_string());
-        let mut batches = request.into_inner().batches;
-        for batch in &mut batches {
-            batch.seen_from = seen_from.clone().unwrap_or_default();
-        }
-        let (answers, holder) = self.take(batches, Some(machine)).await?;
-        let intake = self.intake.clone();
-        let held = match holder {
-            Some(holder) => blocking(move || intake.held(&holder)).await?.to_wire(),
-            None => Vec::new(),
-        };
-        Ok(Response::new(wire::ReportResponse { answers, held }))
+        self.reported(request).await
+    }
+
+    // What it is called is what counts: a node that does not know roll-ups lacks it.
+    async fn report_rolled_up(
+        &self,
+        request: Request<wire::ReportRolledUpRequest>,
+    ) -> Result<Response<wire::ReportRolledUpResponse>, Status> {
+        let reported = request.map(|one| wire::ReportRequest { batches: one.batches });
+        let wire::ReportResponse { answers, held } = self.reported(reported).await?.into_inner();
+        Ok(Response::new(wire::ReportRolledUpResponse { answers, held }))
     }
 
     async fn relay(
@@ -347,6 +365,14 @@ impl Reports for Service {
     ) -> Result<Response<wire::RelayResponse>, Status> {
         let (answers, _) = self.take(request.into_inner().batches, None).await?;
         Ok(Response::new(wire::RelayResponse { answers }))
+    }
+
+    async fn relay_rolled_up(
+        &self,
+        request: Request<wire::RelayRolledUpRequest>,
+    ) -> Result<Response<wire::RelayRolledUpResponse>, Status> {
+        let (answers, _) = self.take(request.into_inner().batches, None).await?;
+        Ok(Response::new(wire::RelayRolledUpResponse { answers }))
     }
 }
 

@@ -110,8 +110,10 @@ const RIGHTS: &[(&str, Right)] = &[
     ("/patchmesh.report.v1.Reports/PutInventory", Right::Machine),
     // The service checks besides that each batch is the caller's own.
     ("/patchmesh.report.v1.Reports/Report", Right::Machine),
+    ("/patchmesh.report.v1.Reports/ReportRolledUp", Right::Machine),
     // What it brings counts by the machines' signatures.
     ("/patchmesh.report.v1.Reports/Relay", Right::Child),
+    ("/patchmesh.report.v1.Reports/RelayRolledUp", Right::Child),
     ("/patchmesh.admin.v1.Machines/CreateMachineToken", Right::Operate),
     ("/patchmesh.admin.v1.Machines/ListMachines", Right::Read),
     ("/patchmesh.admin.v1.Machines/GetMachine", Right::Read),
@@ -508,6 +510,7 @@ mod tests {
                     "/patchmesh.report.v1.Reports/OfferInventory",
                     "/patchmesh.report.v1.Reports/PutInventory",
                     "/patchmesh.report.v1.Reports/Report",
+                    "/patchmesh.report.v1.Reports/ReportRolledUp",
                 ]
             );
         }

@@ -1,7 +1,8 @@
 //! Batches of machines' events.
 
+use patchmesh_topology::report::roll_up::MAX_RUNS;
 use patchmesh_topology::report::{
-    Batch, Event, MAX_EVENTS, MAX_FACT_NAME, MAX_FACT_VALUE, MAX_FACTS, MAX_MESSAGE,
+    Batch, Event, MAX_EVENTS, MAX_FACT_NAME, MAX_FACT_VALUE, MAX_FACTS, MAX_MESSAGE, RollUp,
 };
 use patchmesh_topology::tally::{Outcome, Phase};
 
@@ -17,9 +18,18 @@ impl TryFrom<wire::Batch> for Batch {
         if batch.mesh_id.is_empty() {
             return Err(Fault::Missing).at("mesh_id");
         }
-        // The numbers end before the greatest one, so that a run of them has an end.
-        if batch.first.checked_add(batch.events.len() as u64 + 1).is_none() {
+        let rolled_up = batch.rolled_up.map(RollUp::try_from).transpose().at("rolled_up")?;
+        // The numbers end before the greatest one, so that a run of them has an end. A
+        // roll-up has a bound far below that.
+        let numbers = batch.events.len() as u64 + rolled_up.as_ref().map_or(0, RollUp::count);
+        let Some(end) = batch.first.checked_add(numbers + 1) else {
             return Err(Fault::Range).at("first");
+        };
+        if let Some(one) = &rolled_up {
+            let span = one.span();
+            if span.start < batch.first || span.end >= end {
+                return Err(Fault::Range).at("rolled_up.runs");
+            }
         }
         let facts = each("facts", batch.facts, |fact| {
             let name = text(fact.name, 1, MAX_FACT_NAME).at("name")?;
@@ -35,6 +45,7 @@ impl TryFrom<wire::Batch> for Batch {
             began: time(batch.epoch_began).at("epoch_began")?,
             first: batch.first,
             events: each("events", batch.events, Event::try_from)?,
+            rolled_up,
             site: batch.site.parse::<patchmesh_topology::name::Site>().at("site")?,
             // By name, each once.
             facts: sorted("facts", facts)?,
@@ -59,6 +70,41 @@ impl From<&Batch> for wire::Batch {
             site: batch.site.to_string(),
             facts: batch.facts.iter().map(fact).collect(),
             made_at: Some(timestamp_to_wire(batch.made_at)),
+            rolled_up: batch.rolled_up.as_ref().map(Into::into),
+        }
+    }
+}
+
+impl TryFrom<wire::RollUp> for RollUp {
+    type Error = Error;
+
+    fn try_from(one: wire::RollUp) -> Result<Self, Error> {
+        at_most(&one.runs, MAX_RUNS).at("runs")?;
+        at_most(&one.counts, Phase::ALL.len() * Outcome::ALL.len()).at("counts")?;
+        let runs: Vec<_> = one.runs.iter().map(|run| run.start..run.end).collect();
+        let counts = each("counts", one.counts, |count| {
+            let step = (phase(count.phase).at("phase")?, outcome(count.outcome).at("outcome")?);
+            Ok((step, count.events))
+        })?;
+        let times = (time(one.since).at("since")?, time(one.until).at("until")?);
+        Ok(Self::new(&runs, sorted("counts", counts)?, times)?)
+    }
+}
+
+impl From<&RollUp> for wire::RollUp {
+    fn from(one: &RollUp) -> Self {
+        let (since, until) = one.times();
+        let count = |(&(phase, outcome), &events): (&(Phase, Outcome), &u64)| wire::StepCount {
+            phase: wire::Phase::from(phase).into(),
+            outcome: wire::Outcome::from(outcome).into(),
+            events,
+        };
+        let run = |run: std::ops::Range<u64>| wire::Run { start: run.start, end: run.end };
+        Self {
+            runs: one.runs().runs().map(run).collect(),
+            counts: one.counts().iter().map(count).collect(),
+            since: Some(timestamp_to_wire(since)),
+            until: Some(timestamp_to_wire(until)),
         }
     }
 }
@@ -181,6 +227,7 @@ mod tests {
             began: at,
             first: 7,
             events: (0..3).map(event).collect(),
+            rolled_up: None,
             site: "emea/fr".parse().expect("a site"),
             facts: vec![
                 ("os".to_owned(), "debian 12".to_owned()),
@@ -195,6 +242,81 @@ mod tests {
         assert_eq!(Batch::try_from(wire::Batch::from(&batch())).expect("read"), batch());
         assert!(batch().is_urgent());
         assert_eq!(batch().run(), 7..10);
+    }
+
+    /// 7 to 11 of which 8, 9 and 11 are events.
+    fn rolled_up() -> wire::Batch {
+        let at = Some(timestamp_to_wire(jiff::Timestamp::UNIX_EPOCH));
+        let count = |phase: wire::Phase, events| wire::StepCount {
+            phase: phase.into(),
+            outcome: wire::Outcome::Success.into(),
+            events,
+        };
+        let roll_up = wire::RollUp {
+            runs: vec![wire::Run { start: 7, end: 8 }, wire::Run { start: 10, end: 11 }],
+            counts: vec![count(wire::Phase::Detection, 1), count(wire::Phase::Reboot, 1)],
+            since: at,
+            until: at,
+        };
+        wire::Batch { rolled_up: Some(roll_up), ..(&batch()).into() }
+    }
+
+    #[test]
+    fn events_have_the_numbers_that_are_not_rolled_up() {
+        let batch = Batch::try_from(rolled_up()).expect("read");
+        assert_eq!(batch.run(), 7..12);
+        assert!(batch.numbered().map(|(number, event)| (number, event.code)).eq([
+            (8, 0),
+            (9, -1),
+            (11, -2)
+        ]));
+        assert_eq!(Batch::try_from(wire::Batch::from(&batch)).expect("read"), batch);
+        // All of them rolled up.
+        let mut none = rolled_up();
+        none.events.clear();
+        none.rolled_up.as_mut().expect("one").runs = vec![wire::Run { start: 7, end: 9 }];
+        let none = Batch::try_from(none).expect("read");
+        assert_eq!((none.run(), none.numbered().count()), (7..9, 0));
+    }
+
+    #[test]
+    fn a_roll_up_that_does_not_add_up_is_named() {
+        let fault = |change: &dyn Fn(&mut wire::Batch, &mut wire::RollUp)| {
+            let mut wire = rolled_up();
+            let mut one = wire.rolled_up.take().expect("one");
+            change(&mut wire, &mut one);
+            wire.rolled_up = Some(one);
+            Batch::try_from(wire).expect_err("refused").to_string()
+        };
+        let run = |start, end| wire::Run { start, end };
+        let cases = [
+            (fault(&|_, r| r.runs.clear()), "rolled_up has runs that are empty"),
+            (fault(&|_, r| r.runs[1] = run(8, 9)), "touch"),
+            (fault(&|_, r| r.runs.reverse()), "out of order"),
+            (fault(&|_, r| r.runs[0] = run(6, 7)), "rolled_up.runs is out of range"),
+            (fault(&|_, r| r.runs[1] = run(12, 13)), "rolled_up.runs is out of range"),
+            (fault(&|_, r| r.runs = vec![run(0, 1); 514]), "rolled_up.runs has more than 513"),
+            (fault(&|_, r| r.counts[0].events = 2), "counts 3 events, and its runs have 2"),
+            (fault(&|_, r| r.counts[0].events = u64::MAX), "and its runs have 2"),
+            (fault(&|_, r| r.counts[0].events = 0), "and its runs have 2"),
+            (fault(&|_, r| r.counts.reverse()), "rolled_up.counts[1] is out of order"),
+            (fault(&|_, r| r.counts[1].phase = 9), "rolled_up.counts[1].phase has 9"),
+            (fault(&|_, r| r.counts[1].outcome = 0), "rolled_up.counts[1].outcome has 0"),
+            (fault(&|_, r| r.counts = vec![r.counts[0]; 31]), "more than 30"),
+            (fault(&|_, r| r.until = None), "rolled_up.until is missing"),
+            (fault(&|_, r| r.since.as_mut().expect("a time").seconds = 1), "ends before"),
+            (fault(&|b, _| b.first = u64::MAX - 3), "first is out of range"),
+            (
+                fault(&|_, r| {
+                    r.runs = vec![run(7, 7 + (1 << 60))];
+                    r.counts = vec![wire::StepCount { events: 1 << 60, ..r.counts[0] }];
+                }),
+                "more than 513 runs or 16777216 events",
+            ),
+        ];
+        for (said, expected) in cases {
+            assert!(said.contains(expected), "{expected}: {said}");
+        }
     }
 
     #[test]

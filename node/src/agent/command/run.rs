@@ -16,6 +16,7 @@ use super::install;
 use super::ran::Ran;
 use super::reboot::{Due, RebootCommand};
 use crate::agent::ask::{Asker, Door};
+use crate::agent::queue::MAX_EVENTS;
 use crate::agent::round::policy::{Own, SPREAD};
 use crate::agent::round::{self, Agent, Hooks};
 use crate::agent::wake::Pace;
@@ -94,6 +95,9 @@ pub(crate) struct Run {
     /// Command for `sh -c` after them, before a restart
     #[arg(long, value_name = "COMMAND")]
     post_hook: Option<String>,
+    /// Room for so many events that wait, instead of 8,192: to try what happens
+    #[arg(long, hide = true, value_name = "EVENTS", default_value_t = MAX_EVENTS)]
+    room: usize,
     #[command(flatten)]
     folder: Folder,
 }
@@ -118,7 +122,7 @@ impl Run {
             is_restartable: command.is_some(),
         };
         let agent = Agent::open(state.clone(), self.root.clone())?.with_hooks(hooks);
-        let mut agent = agent.with_own(own);
+        let mut agent = agent.with_own(own).with_room_for(self.room)?;
         if self.once {
             let mut ran = Ran::from(agent.round(&Asked::Nothing).await?);
             let restarts = agent.plan_reboot()? && agent.has_slot().await?;

@@ -26,7 +26,8 @@ JSON:
    \"at_deadline\", \"inventory\",
    \"cut_off\": {\"since\", \"why\",
    \"good_until\" or null} or null,
-   \"reboot\": {\"since\", \"revisions\": [REVISION], \"waits_for\"} or null, \"unreported\": EVENTS, \"others\", \"revisions\": [{\"revision\", \"title\", \"verdict\", \"reason\",
+   \"reboot\": {\"since\", \"revisions\": [REVISION], \"waits_for\"} or null, \"unreported\": EVENTS,
+   \"rolled_up\": EVENTS of these of which only counts are left, \"others\", \"revisions\": [{\"revision\", \"title\", \"verdict\", \"reason\",
    \"action\", \"waits_for\", \"for_person\", \"due_at\" or null, \"goes_at\" or null}]}
   due_at: where the group installs at deadlines; goes_at: when it goes by that, where it waits
   verdict: applicable, installed, not-applicable or unknown
@@ -58,7 +59,8 @@ struct Shown {
     inventory: String,
     cut_off: Option<CutOff>,
     reboot: Option<Due>,
-    unreported: usize,
+    unreported: u64,
+    rolled_up: u64,
     others: usize,
     revisions: Vec<Standing>,
 }
@@ -78,7 +80,7 @@ impl Answer for Shown {
             ("installs", self.installs()),
             ("restarts", Some(self.reboot_policy.clone())),
             ("reports to", self.reported_to.clone().filter(|node| *node != self.node)),
-            ("unreported", Some(format!("{} events", self.unreported))),
+            ("unreported", Some(self.unreported())),
             ("others", Some(format!("{} revisions do not concern this machine", self.others))),
         ]);
         let rows = self.revisions.iter().map(|one| {
@@ -90,6 +92,14 @@ impl Answer for Shown {
 }
 
 impl Shown {
+    /// How many events wait for a node.
+    fn unreported(&self) -> String {
+        match self.rolled_up {
+            0 => format!("{} events", self.unreported),
+            some => format!("{} events, {some} of them rolled up", self.unreported),
+        }
+    }
+
     /// What the machine does by itself, once that is known.
     fn installs(&self) -> Option<String> {
         let waiting = self.revisions.iter().filter(|one| one.for_person).count();
@@ -128,6 +138,7 @@ impl Status {
         let all = memory.standings.len();
         let concerns =
             |one: &Standing| self.all || matches!(one.verdict.as_str(), "applicable" | "installed");
+        let waiting = Queue::waiting_in(&state.folder().join("queue"))?;
         let revisions: Vec<Standing> = memory.standings.into_iter().filter(concerns).collect();
         output.print(&Shown {
             machine: joined.machine,
@@ -147,7 +158,8 @@ impl Status {
             inventory: memory.inventory,
             cut_off: memory.cut_off,
             reboot: memory.reboot.as_ref().map(Due::from),
-            unreported: Queue::waiting_in(&state.folder().join("queue"))?,
+            unreported: waiting.events,
+            rolled_up: waiting.rolled_up,
             others: all - revisions.len(),
             revisions,
         })

@@ -108,19 +108,22 @@ async fn what_could_not_be_told_is_told_later() {
     let items = revisions.each_ref().map(needed);
     let now = Timestamp::now();
     let told = |agent: &Agent| agent.memory.told.keys().cloned().collect::<Vec<_>>();
-    // With room for one, one is told.
-    let event = Event::new("vendor:stable/x@1", Phase::Download, Outcome::Success, 0, "", now);
-    agent.queue.push(vec![event; queue::MAX_EVENTS - 1]).expect("taken");
+    // With room for one, one is told: last words are not rolled up.
+    let word = |number| {
+        let id = format!("vendor:stable/x@{number}");
+        Event::new(&id, Phase::Download, Outcome::Success, 0, "", now)
+    };
+    agent.queue.push((1..queue::MAX_EVENTS).map(word).collect()).expect("taken");
     agent.tell_found(&items, now).expect("told");
     assert_eq!(told(&agent), [revisions[0].id.to_string()]);
-    agent.queue.forget(queue::MAX_EVENTS).expect("forgotten");
+    agent.queue.forget(queue::MAX_EVENTS as u64).expect("forgotten");
     // What the disk did not take was not told.
     agent.queue.break_off();
     agent.tell_found(&items, now).expect_err("the disk failed");
     assert_eq!(told(&agent), [revisions[0].id.to_string()]);
     agent.queue = Queue::open(agent.state.part("queue").expect("a folder")).expect("a queue");
     agent.tell_found(&items, now).expect("told");
-    assert_eq!(agent.queue.waiting()[0].revision, revisions[1].id.to_string());
+    assert_eq!(agent.queue.events()[0].1.revision, revisions[1].id.to_string());
 }
 
 // A connection is prepared in a runtime.
@@ -164,7 +167,7 @@ async fn what_a_restart_completes_is_no_failure() {
     let mut done = nothing_done();
     agent.judge(&fetched, &ended, &Inventory::default(), &mut done).expect("judged");
     assert!(done.failed.is_empty() && done.installed.is_empty(), "nobody can tell yet");
-    let event = agent.queue.waiting().last().expect("an event");
+    let (_, event) = agent.queue.events().last().expect("an event");
     assert_eq!((event.outcome, event.code), (wire::Outcome::Pending.into(), 10));
     let due = agent.reboot_due().expect("a restart is due");
     assert!(due.by_code && due.boot.is_some() && due.revisions.contains(&one.id.to_string()));

@@ -20,7 +20,8 @@ JSON:
    \"facts\": [{\"name\", \"value\"}],
    \"words\": [{\"revision\", \"phase\", \"outcome\", \"code\", \"message\", \"at\"}],
    \"outcomes\": [{\"outcome\", \"events\"}],
-   \"epochs\": [{\"epoch\", \"began_at\", \"events\", \"has_gaps\"}]")]
+   \"epochs\": [{\"epoch\", \"began_at\", \"events\", \"has_gaps\"}],
+   \"rolled_up\": EVENTS of which only counts came")]
 pub(crate) struct Show {
     /// Its name
     name: MachineName,
@@ -35,6 +36,7 @@ pub(crate) struct Shown {
     words: Vec<Word>,
     outcomes: Vec<OutcomeCount>,
     epochs: Vec<Epoch>,
+    rolled_up: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -94,6 +96,7 @@ impl From<admin::GetMachineResponse> for Shown {
             words: response.words.into_iter().map(word).collect(),
             outcomes: response.outcomes.into_iter().map(outcome).collect(),
             epochs: response.epochs.into_iter().map(epoch).collect(),
+            rolled_up: response.rolled_up,
         }
     }
 }
@@ -109,7 +112,7 @@ impl Answer for Shown {
             ("last seen", Some(machine.seen_at.clone().unwrap_or_else(|| "never".to_owned()))),
             ("revoked", machine.revoked_at.clone()),
             ("because", self.revoked_because.clone()),
-            ("events", Some(machine.events.to_string())),
+            ("events", Some(self.events())),
         ]);
         if !self.facts.is_empty() {
             let rows = self.facts.iter().map(|fact| [fact.name.clone(), fact.value.clone()]);
@@ -131,6 +134,23 @@ impl Answer for Shown {
             });
             text.push('\n');
             text.push_str(&table(["revision", "phase", "outcome", "code", "at", "message"], rows));
+        }
+        text
+    }
+}
+
+impl Shown {
+    /// How many events there were, and of what outcome.
+    fn events(&self) -> String {
+        let mut text = self.machine.events.to_string();
+        if self.rolled_up > 0 {
+            text.push_str(&format!(", {} of them rolled up", self.rolled_up));
+        }
+        let some = self.outcomes.iter().filter(|one| one.events > 0);
+        let counts: Vec<String> =
+            some.map(|one| format!("{} {}", one.events, one.outcome)).collect();
+        if !counts.is_empty() {
+            text.push_str(&format!(" ({})", counts.join(", ")));
         }
         text
     }

@@ -12,6 +12,7 @@ use patchmesh_proto::convert::{self, timestamp_to_wire};
 use patchmesh_topology::compliance::Register;
 use patchmesh_topology::name::MachineName;
 use patchmesh_topology::node::Mesh;
+use patchmesh_topology::report::RollUp;
 use patchmesh_topology::revision::RevisionId;
 use patchmesh_topology::tally::{Last, Machine, News, Outcome, Place, Tallies};
 use tokio::sync::{oneshot, watch};
@@ -270,6 +271,10 @@ impl Draft<'_> {
             Err(error) => return Ok(Answer::Refused(error.to_string())),
         };
         let is_new = |sequence: &u64| new.iter().any(|run| run.contains(sequence));
+        // All of it is new, or nothing.
+        if let Some(one) = batch.rolled_up.as_ref().filter(|one| is_new(&one.span().start)) {
+            known.count_rolled_up(one, is_late);
+        }
         let events = batch.numbered().filter(|(sequence, _)| is_new(sequence));
         let mut words = Vec::new();
         for (sequence, event) in events {
@@ -360,6 +365,21 @@ impl Known {
         }
         record.outcomes.resize(Outcome::ALL.len(), 0);
         record.outcomes[outcome as usize] += 1;
+    }
+
+    /// Counts what only the numbers are known of.
+    fn count_rolled_up(&mut self, one: &RollUp, is_late: bool) {
+        let Some(record) = &mut self.record else { return };
+        record.rolled_up = record.rolled_up.saturating_add(one.count());
+        if is_late {
+            record.late = record.late.saturating_add(one.count());
+            return;
+        }
+        record.outcomes.resize(Outcome::ALL.len(), 0);
+        for ((_, outcome), events) in one.counts() {
+            let count = &mut record.outcomes[*outcome as usize];
+            *count = count.saturating_add(*events);
+        }
     }
 
     /// Takes what a batch says about the machine now.

@@ -173,6 +173,7 @@ impl Draft<'_> {
         let is_new = known.record.is_none();
         if let Some(old) = known.record.take() {
             record.late = old.events();
+            record.rolled_up = old.rolled_up;
             record.epochs = old.epochs;
         }
         if known.revoked.take().is_some() {

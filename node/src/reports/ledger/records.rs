@@ -110,6 +110,9 @@ pub struct MachineRecord {
     /// Where its node saw it; empty where that was not said.
     #[prost(string, tag = "12")]
     pub seen_from: String,
+    /// Events of all these that came rolled up.
+    #[prost(uint64, tag = "13")]
+    pub rolled_up: u64,
 }
 
 /// Which batch said something.
@@ -246,7 +249,7 @@ impl MachineRecord {
     /// All events that were counted, each once.
     #[must_use]
     pub fn events(&self) -> u64 {
-        self.outcomes.iter().sum::<u64>() + self.late
+        self.outcomes.iter().fold(self.late, |sum, count| sum.saturating_add(*count))
     }
 }
 

@@ -219,6 +219,43 @@ async fn each_event_counts_once_and_a_restart_changes_nothing() {
 }
 
 #[tokio::test]
+async fn what_came_rolled_up_counts_once_and_changes_no_word() {
+    let mut desk = Desk::open().await;
+    let pc = Reporter::new(&desk.mesh, "pc-1");
+    let with = |first, events, rolled_up| {
+        check(&desk.mesh, pc.seal(&pc.rolled_up(first, events, rolled_up)))
+    };
+    let (whole, longer, torn) = (with(0, 3, 1000), with(0, 5, 1000), with(1002, 1, 9));
+    assert_eq!(desk.take(whole.clone()).await, Answer::Held);
+    assert_eq!(desk.take(whole).await, Answer::Held);
+    // With events beside it that are new.
+    assert_eq!(desk.take(longer).await, Answer::Held);
+    let record = desk.record("pc-1");
+    assert_eq!((record.events(), record.rolled_up), (1005, 1000));
+    // Its downloads failed; the last word is what an event says.
+    assert_eq!((record.outcomes[1], record.outcomes[2]), (5, 1000));
+    assert_eq!((desk.count().installed, desk.count().failed), (1, 0));
+    let Answer::Refused(why) = desk.take(torn).await else { panic!("numbers count twice") };
+    assert!(why.contains("of 9 events that are rolled up"), "{why}");
+    // Events that are rolled up already, one by one.
+    assert_eq!(desk.take(pc.sealed(&desk.mesh, 990, 20)).await, Answer::Held);
+    assert_eq!(desk.record("pc-1").events(), 1010);
+    let before = desk.ledger.tallies();
+    desk.restart().await;
+    assert_eq!(desk.ledger.tallies(), before);
+    assert_eq!(desk.record("pc-1").rolled_up, 1000);
+    // Of a key from before: known to have happened.
+    let at = Timestamp::now() + SignedDuration::from_hours(1);
+    let anew = desk.mesh.machine_with(Key::generate().unwrap(), "pc-1", "workstations", at);
+    let mut anew = Reporter::of(anew, "pc-1");
+    anew.epoch = 8;
+    desk.take(anew.sealed(&desk.mesh, 0, 1)).await;
+    desk.take(check(&desk.mesh, pc.seal(&pc.rolled_up(1010, 1, 50)))).await;
+    let record = desk.record("pc-1");
+    assert_eq!((record.events(), record.late, record.rolled_up), (1062, 1061, 1050));
+}
+
+#[tokio::test]
 async fn a_machine_set_up_anew_begins_anew_and_its_old_key_says_nothing() {
     let mut desk = Desk::open().await;
     let now = Timestamp::now();

@@ -94,6 +94,33 @@ async fn a_failure_goes_before_everything_else() {
 }
 
 #[tokio::test]
+async fn what_has_a_roll_up_waits_by_itself() {
+    let bench = Bench::new();
+    let pc = Reporter::new(&bench.mesh, "pc-1");
+    let opened = bench.open();
+    let mut rolled_up = pc.rolled_up(0, 2, 30);
+    rolled_up.events[0].outcome = patchmesh_proto::report::Outcome::Failure.into();
+    let sealed = check(&bench.mesh, pc.seal(&rolled_up));
+    opened.outbox.take(vec![sealed.clone(), pc.sealed(&bench.mesh, 32, 1)]).await.unwrap();
+    opened.close().await;
+    // It has its lane after a restart, and its numbers are known.
+    let opened = bench.open();
+    let outbox = &opened.outbox;
+    assert_eq!(outbox.take(vec![sealed.clone()]).await.unwrap(), [Answer::Held]);
+    let torn = outbox.take(vec![check(&bench.mesh, pc.seal(&pc.rolled_up(31, 1, 9)))]).await;
+    let [Answer::Refused(why)] = &torn.unwrap()[..] else { panic!("a part of it is held") };
+    assert!(why.contains("of 9 events that are rolled up"), "{why}");
+    let patient = outbox.next(Lane::Patient, 9).await.unwrap();
+    assert_eq!(patient.len(), 1);
+    let alone = outbox.next(Lane::RolledUp, 9).await.unwrap();
+    assert_eq!((alone.len(), &alone[0].1), (1, &sealed.wire));
+    outbox.done(places(&alone)).await.unwrap();
+    outbox.done(places(&patient)).await.unwrap();
+    assert_eq!(outbox.bytes(), 0);
+    opened.close().await;
+}
+
+#[tokio::test]
 async fn one_machine_does_not_fill_it_and_its_neighbours_go_on() {
     let bench = Bench::new();
     let loud = Reporter::new(&bench.mesh, "loud");
