@@ -5,7 +5,6 @@ use std::num::NonZeroU16;
 use clap::{Args, Subcommand};
 use patchmesh_proto::{admin, wire};
 use patchmesh_topology::link::rate::Rate;
-use patchmesh_topology::name::{BaselineName, GroupName};
 use patchmesh_topology::name::{BaselineName, GroupName, NodeName};
 use patchmesh_topology::node::install_time::InstallTime;
 use patchmesh_topology::node::mode::AtDeadline;
@@ -70,6 +69,9 @@ pub(crate) struct Add {
     reboot_slots: Option<NonZeroU16>,
     #[command(flatten)]
     policy: Policy,
+    /// What its machines do with what is open and waits, past its deadline: install or wait
+    #[arg(long, value_name = "ANSWER", default_value_t = AtDeadline::Wait)]
+    at_deadline: AtDeadline,
 }
 
 // What headquarters wants of the machines. No doc comment: clap would take it for the
@@ -88,9 +90,6 @@ struct Policy {
     /// How fast each of its machines fetches at most, such as 2MB/s
     #[arg(long, value_name = "RATE")]
     download_rate: Option<Rate>,
-    /// What its machines do with what is open and waits, past its deadline: install or wait
-    #[arg(long, value_name = "ANSWER", default_value_t = AtDeadline::Wait)]
-    at_deadline: AtDeadline,
 }
 
 /// Change a group

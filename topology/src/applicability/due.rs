@@ -23,7 +23,10 @@ pub fn due(
             Standing::Chosen | Standing::NotOffered | Standing::Superseded(_) => {
                 own(&choice.revision.id)
             }
-            Standing::TemporarilyUnavailable(_) | Standing::Held(_) | Standing::Settled => None,
+            Standing::TemporarilyUnavailable(_)
+            | Standing::Held(_)
+            | Standing::Taken(_)
+            | Standing::Settled => None,
         })
         .collect();
     let places: HashMap<&RevisionId, usize> =
