@@ -194,6 +194,35 @@ async fn what_is_due_goes_without_a_person_where_the_group_says_so() -> Result<(
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_due_goes_before_the_time_to_install() -> Result<()> {
+    let names = ["app", "tool"];
+    let machine = Machine::with("pc-1", &names.map(|name| Sample::new(name, "1"))).await?;
+    let vendor = Vendor::with_samples(&names.map(|name| Sample::new(name, "2"))).await?;
+    let mut cluster = Cluster::start().await?;
+    cluster.add(&Spec::branch("lyon", PRIMARY, "emea/fr/lyon")).await?;
+    machine.join(&cluster, "lyon").await?;
+    set(&cluster, &["--at-deadline", "install"]).await?;
+    let far = TimeZone::system().to_datetime(Timestamp::now()) + 12.hours();
+    let mut agent = machine.start(&["--at", &far.strftime("%H:%M").to_string()])?;
+    cluster.add_source("vendor", &vendor, &[]).await?;
+    cluster.sync("vendor").await?.success()?;
+    let (app, tool) = (cluster.revision("app").await?, cluster.revision("tool").await?);
+    cluster.approve("validation", &[app.clone(), tool.clone()]).await?;
+    judge(&cluster, &app, "critical").await?;
+    judge(&cluster, &tool, "low").await?;
+    start(&cluster, DUE, "spring", &[app.clone(), tool.clone()]).await?;
+    let told = word(&cluster, "pc-1", &app).await?;
+    ensure!(told["message"].as_str().unwrap_or_default().contains("it went by itself"), "{told}");
+    let status = machine.status().await?;
+    let why = status[&tool]["waits_for"].as_str().unwrap_or_default();
+    ensure!(why.contains("installs and removes by itself at"), "{status:?}");
+    ensure!(machine.packages().await?["tool"] == "1" && agent.try_wait()?.is_none());
+    agent.kill().await?;
+    cluster.passed();
+    Ok(())
+}
+
 /// A machine whose own part of the time by which rounds are spread is next to nothing.
 fn prompt() -> String {
     let names = (0..).map(|number| format!("pc-{number}"));

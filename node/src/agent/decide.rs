@@ -74,6 +74,11 @@ impl Asking<'_> {
         by_itself || self.asked.names(revision) || open.goes_ahead
     }
 
+    /// Whether what goes at a moment by its deadline goes before it would anyway.
+    fn is_sooner(&self, at: Timestamp) -> bool {
+        self.planned.filter(|_| self.mode.installs()).is_none_or(|planned| at < planned.from)
+    }
+
     /// Why it is not, where it is open and nothing else hinders it.
     fn waits(&self) -> String {
         let Self { group, mode, .. } = self;
@@ -193,13 +198,14 @@ pub fn decide<'a>(
     };
     let (choices, order) = choose(&candidates, inventory, &may_bring);
     let dues = due::of(chain, inventory, asking, &choices);
-    let is_due = |index: usize| dues[index].is_some_and(|at| at < asking.now);
-    let by_itself: Vec<bool> = choices
+    let is_due = |index: usize| dues[index].is_some_and(|at: Timestamp| at < asking.now);
+    let lets: Vec<bool> = choices
         .iter()
         .zip(&opened)
         .map(|(choice, open)| asking.lets(&choice.revision.id, open))
         .collect();
-    let let_go = let_go(&choices, &order, |index| by_itself[index] || is_due(index));
+    let goes: Vec<bool> = (0..).zip(&lets).map(|(index, lets)| *lets || is_due(index)).collect();
+    let let_go = let_go(&choices, &order, &goes);
     let ids: Vec<&'a RevisionId> = chain.revisions.values().map(|one| &one.id).collect();
     let place: BTreeMap<usize, usize> =
         order.iter().enumerate().map(|(place, index)| (*index, place)).collect();
@@ -208,7 +214,7 @@ pub fn decide<'a>(
         .zip(opened)
         .enumerate()
         .map(|(index, (choice, Open { removed_by, hindrance, .. }))| {
-            let is_let = let_go.contains(&index) || by_itself[index];
+            let is_let = let_go.contains(&index) || lets[index];
             let is_chosen = choice.standing == Standing::Chosen;
             let is_time = choice.standing == Standing::NotOffered
                 && removed_by.is_none()
@@ -227,6 +233,7 @@ pub fn decide<'a>(
                 (_, true) => due.and_then(|due| Some(due.max(when?))),
                 _ => None,
             };
+            let goes_at = goes_at.filter(|at| asking.is_sooner(*at));
             let mut waits_for = match (&removal, &removed_by) {
                 _ if is_kept => asking.waits(),
                 (Some(removal), Some(by)) => {
@@ -234,11 +241,9 @@ pub fn decide<'a>(
                 }
                 _ => waits_for(&choice.standing, hindrance),
             };
-            let is_sooner = |at: &Timestamp| match asking.planned {
-                Some(planned) if asking.mode.installs() => *at < planned.from,
-                _ => !asking.mode.installs(),
-            };
-            if let Some(at) = goes_at.filter(is_sooner) {
+            if let Some(at) =
+                goes_at.filter(|_| !asking.mode.installs() || asking.planned.is_some())
+            {
                 waits_for.push_str(&format!("; by itself from {at:.0}"));
             }
             let item = Item {
@@ -253,7 +258,7 @@ pub fn decide<'a>(
                 is_for_person: is_kept && !asking.mode.installs(),
                 due,
                 goes_at,
-                is_by_deadline: is_let && !by_itself[index] && is_due(index),
+                is_by_deadline: is_let && !lets[index] && is_due(index),
             };
             (place.get(&index).copied().unwrap_or(usize::MAX), item)
         })
@@ -263,12 +268,8 @@ pub fn decide<'a>(
 }
 
 /// What is chosen and goes now, where `lets` says so, and what has to go with that.
-fn let_go(
-    choices: &[Choice<'_>],
-    order: &[usize],
-    lets: impl Fn(usize) -> bool,
-) -> BTreeSet<usize> {
-    let mut waiting: Vec<usize> = order.iter().copied().filter(|index| lets(*index)).collect();
+fn let_go(choices: &[Choice<'_>], order: &[usize], lets: &[bool]) -> BTreeSet<usize> {
+    let mut waiting: Vec<usize> = order.iter().copied().filter(|index| lets[*index]).collect();
     let mut let_go = BTreeSet::new();
     while let Some(index) = waiting.pop() {
         if let_go.insert(index) {

@@ -168,8 +168,8 @@ impl Run {
             let mut next = Instant::now() + self.wait(&agent, now);
             let mut is_woken = false;
             // All that a group's machines wait with is due at one moment.
-            let due = agent.next_due(now);
-            let due = due.and_then(|at| Duration::try_from(at.duration_since(now)).ok());
+            let due = agent.next_due(now).map(|at| at.duration_since(now));
+            let due = due.and_then(|wait| Duration::try_from(wait).ok());
             if let Some(due) = due {
                 let at = pace.earliest(Instant::now() + due + agent.jitter(SPREAD));
                 if at < next {

@@ -26,6 +26,7 @@ struct World {
     chain: Chain,
     inventory: Inventory,
     brakes: Brakes,
+    planned: Option<Planned>,
 }
 
 const APP: &str = "v:s/app@1";
@@ -73,7 +74,7 @@ impl World {
         let mut approvals = ApprovalSet::empty(Stage::Production);
         let (mut entries, mut revisions) = (BTreeMap::new(), BTreeMap::new());
         for (text, severity) in [(APP, Severity::Critical), (TOOL, Severity::Low)] {
-            let installed = format!("fact {text}").parse().expect("a rule");
+            let installed = Some(format!("fact {text}").parse().expect("a rule"));
             let revision = Revision {
                 id: id(text),
                 title: String::new(),
@@ -114,7 +115,7 @@ impl World {
             entries,
             revisions,
         };
-        Self { chain, inventory: Inventory::default(), brakes: Brakes::new() }
+        Self { chain, inventory: Inventory::default(), brakes: Brakes::new(), planned: None }
     }
 
     fn wave(&mut self) -> &mut Wave {
@@ -138,6 +139,7 @@ impl World {
             zone: &Zone::default(),
             brakes: &self.brakes,
             mode: self.chain.mode,
+            planned: self.planned,
             asked,
             now: hour(at),
         };
@@ -198,6 +200,23 @@ fn who_installs_by_itself_does_so_before_any_deadline() {
             assert_eq!(item.goes_at, None);
         });
     }
+}
+
+#[test]
+fn what_waits_for_the_machines_time_goes_by_its_deadline() {
+    let mut world = World::new(AtDeadline::Install);
+    world.chain.mode = InstallMode::Automatic;
+    let planned = |from| Some(Planned { at: "03:00".parse().expect("a time"), from: hour(from) });
+    world.planned = planned(20);
+    assert!(!world.goes(9, APP) && world.goes(11, APP) && !world.goes(11, TOOL));
+    world.at(9, APP, |item| {
+        assert_eq!((item.goes_at, item.is_for_person), (Some(hour(10)), false));
+        let why = &item.waits_for;
+        assert!(why.ends_with("from 1970-01-01T20:00:00Z on; by itself from 1970-01-01T10:00:00Z"));
+    });
+    // It goes at that time anyway.
+    world.planned = planned(10);
+    world.at(9, APP, |item| assert_eq!(item.goes_at, None));
 }
 
 #[test]
