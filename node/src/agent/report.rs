@@ -152,7 +152,7 @@ impl Reporter<'_> {
                 tracing::warn!(reason = answer.reason, "the node refused a report for good");
             }
             let first = queue.first();
-            let to = parts.iter().take(said.len()).last().map_or(first, |part| part.run.end);
+            let to = parts.iter().take(said.len()).next_back().map_or(first, |part| part.run.end);
             let was_life = parts.is_empty();
             drop(parts);
             if to > first {

@@ -150,6 +150,7 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::single_range_in_vec_init)]
     fn what_does_not_add_up_is_refused() {
         let good = made(&[3..5, 7..8], &[(STEP, 2), (OTHER, 1)]).expect("a roll-up");
         assert_eq!((good.count(), good.span()), (3, 3..8));
