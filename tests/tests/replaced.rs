@@ -111,7 +111,8 @@ async fn says(
                 && word["outcome"] == outcome
                 && word["message"].as_str().unwrap_or_default().contains(why)
         };
-        Ok(words.iter().any(|word| is(&word)).then_some(()))
+        ensure!(words.iter().any(|word| is(&word)), "it knows {words:?}");
+        Ok(Some(()))
     })
     .await
 }

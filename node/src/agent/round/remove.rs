@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use patchmesh_topology::applicability::attempts::{Attempts, Rest};
 use patchmesh_topology::applicability::inventory::Format;
-use patchmesh_topology::applicability::{Inventory, Part, Removal, State as Verdict, removal};
+use patchmesh_topology::applicability::{Inventory, Part, Removal, removal};
 use patchmesh_topology::revision::Revision;
 use patchmesh_topology::tally::{Outcome, Phase};
 
@@ -33,13 +33,13 @@ impl Agent {
         if fetched.is_empty() {
             return Ok(Vec::new());
         }
-        for one in &fetched {
-            // What comes of it is told, so that it is there still is no news.
-            let told = Verdict::Installed.as_str().to_owned();
-            self.memory.told.insert(one.revision.id.to_string(), told);
-        }
         let is_here =
             |revision: &Revision| fetched.iter().any(|one| one.revision.id == revision.id);
+        for item in due.iter().filter(|item| is_here(item.revision)) {
+            // What comes of it is told, so that it is found as before is no news.
+            let told = item.verdict.as_str().to_owned();
+            self.memory.told.insert(item.revision.id.to_string(), told);
+        }
         let of_debs = self.remove_packages(Format::Deb, &due, is_here).await;
         let of_rpms = self.remove_packages(Format::Rpm, &due, is_here).await;
         let mut outcomes = Vec::with_capacity(fetched.len());
