@@ -32,6 +32,8 @@ pub struct Machine {
     pub root: PathBuf,
     /// The network namespace that its agent runs in, where that is not this process's.
     pub namespace: Option<String>,
+    /// The home of whoever runs it, where that is not this process's.
+    pub home: Option<PathBuf>,
 }
 
 /// What an agent has to tell.
@@ -60,7 +62,7 @@ impl Machine {
         }
         fs::write(root.join("var/lib/dpkg/status"), "")?;
         fs::write(root.join("etc/os-release"), "ID=debian\nVERSION_ID=\"12\"\n")?;
-        let machine = Self { name: name.to_owned(), root, folder, namespace: None };
+        let machine = Self { name: name.to_owned(), root, folder, namespace: None, home: None };
         for package in packages {
             let built = package.build(machine.folder.path()).await?;
             machine.dpkg("dpkg", &["-i", &built.file.display().to_string()]).await?.success()?;
@@ -120,7 +122,7 @@ impl Machine {
     pub async fn agent(&self, arguments: &[&str]) -> Result<Outcome> {
         let mut command = netns::command(self.namespace.as_deref(), binaries::agent()?);
         command.args(["--output", "json"]).args(arguments);
-        command.arg("--state").arg(self.state());
+        command.arg("--state").arg(self.state()).envs(self.home.iter().map(|home| ("HOME", home)));
         run(&mut command).await
     }
 
@@ -188,6 +190,17 @@ impl Machine {
         command.args(["run", "--root"]).arg(&self.root).arg("--state").arg(self.state());
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         Ok(command.kill_on_drop(true).spawn()?)
+    }
+
+    /// Waits until the agent that runs takes what a person asks; before that, a command
+    /// does the work itself.
+    ///
+    /// # Errors
+    /// When that does not come about in time.
+    pub async fn until_asked(&self) -> Result<()> {
+        let socket = self.state().join("ask.sock");
+        until("the agent that runs to listen", PATIENCE, async || Ok(socket.exists().then_some(())))
+            .await
     }
 
     /// What the agent says of each revision.

@@ -105,11 +105,7 @@ async fn machines_wait_for_a_person_where_their_group_says_so() -> Result<()> {
 
     // All, by the agent that runs: it does the work and answers.
     let mut agent = machine.start(&["--every", "30h"])?;
-    // Before that, this command would do the work itself.
-    until("the agent that runs to listen", PATIENCE, async || {
-        Ok(machine.state().join("ask.sock").exists().then_some(()))
-    })
-    .await?;
+    machine.until_asked().await?;
     let ran = machine.agent(&["install"]).await?.success()?.json()?;
     ensure!(ran["installed"] == json!([tool]), "{ran}");
     ensure!(machine.packages().await?["tool"] == "2" && agent.try_wait()?.is_none());
@@ -168,10 +164,7 @@ async fn what_waits_for_a_person_goes_from_afar() -> Result<()> {
 
     // Everything that is open there, to an agent that runs and is woken; not what comes later.
     let mut agent = machine.start(&["--every", "30h"])?;
-    until("the agent that runs to listen", PATIENCE, async || {
-        Ok(machine.state().join("ask.sock").exists().then_some(()))
-    })
-    .await?;
+    machine.until_asked().await?;
     cluster.patchmesh(PRIMARY, &give(&["--site", "emea/fr"])).await?.success()?;
     told(&cluster, &tool, "installation", "success").await?;
     cluster.allow(std::slice::from_ref(&later)).await?;

@@ -178,6 +178,14 @@ pub struct Node {
     pub subscription: Subscription,
 }
 
+impl Node {
+    /// Whether it takes part now: it has joined, and is not revoked.
+    #[must_use]
+    pub const fn is_joined(&self) -> bool {
+        matches!(self.membership, Membership::Joined(_))
+    }
+}
+
 /// How the machines of a group install.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum InstallMode {

@@ -9,7 +9,7 @@ const NAMES: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
 pub(crate) const DAILY: u8 = 0x7f;
 
 /// `Mon-Fri`, `Mon,Wed`, `Fri-Mon`: runs of three and more are drawn together.
-pub(crate) fn days(bits: u8) -> String {
+fn days(bits: u8) -> String {
     let is_on = |day: usize| bits >> (day % 7) & 1 == 1;
     // A run over Sunday begins where the day before it is off.
     let start = (0..7).find(|&day| is_on(day) && !is_on(day + 6)).unwrap_or(0);
@@ -32,13 +32,31 @@ pub(crate) fn days(bits: u8) -> String {
     words.join(",")
 }
 
+/// The days of a text such as `Mon-Fri REST`, and its rest; without days it is daily.
+pub(crate) fn days_and_rest(text: &str) -> Option<(u8, &str)> {
+    let mut words = text.split_whitespace();
+    let (first, second) = (words.next()?, words.next());
+    if words.next().is_some() {
+        return None;
+    }
+    match second {
+        None => Some((DAILY, first)),
+        Some(rest) => Some((read_days(first)?, rest)),
+    }
+}
+
+/// What [`days_and_rest`] reads.
+pub(crate) fn with_days(bits: u8, rest: &str) -> String {
+    if bits == DAILY { rest.to_owned() } else { format!("{} {rest}", days(bits)) }
+}
+
 /// Minutes after midnight as `HH:MM`.
 pub(crate) fn time(minutes: u16) -> String {
     format!("{:02}:{:02}", minutes / 60, minutes % 60)
 }
 
 /// The bits of what [`days`] writes, of single days and of `daily`.
-pub(crate) fn read_days(text: &str) -> Option<u8> {
+fn read_days(text: &str) -> Option<u8> {
     let mut bits = 0_u8;
     if text.eq_ignore_ascii_case("daily") {
         return Some(DAILY);

@@ -21,6 +21,9 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use patchmesh_topology::applicability::attempts::Attempts;
+use patchmesh_topology::link::rate::Rate;
+use patchmesh_topology::node::install_time::InstallTime;
+use patchmesh_topology::reboot::Policy;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -174,13 +177,29 @@ impl Memory {
 /// When a machine installs and restarts, and how fast it fetches, as somebody states it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Wishes {
-    /// An [`InstallTime`](patchmesh_topology::node::install_time::InstallTime).
+    /// An [`InstallTime`].
     pub install_at: Option<String>,
-    /// A [`Policy`](patchmesh_topology::reboot::Policy).
+    /// A [`Policy`].
     pub reboot: Option<String>,
-    /// A [`Rate`](patchmesh_topology::link::rate::Rate).
+    /// A [`Rate`].
     #[serde(default)]
     pub download_rate: Option<String>,
+}
+
+impl Wishes {
+    /// As they are stated; absent is none.
+    #[must_use]
+    pub fn of(
+        install_at: Option<InstallTime>,
+        reboot: Option<Policy>,
+        download_rate: Option<Rate>,
+    ) -> Self {
+        Self {
+            install_at: install_at.map(|one| one.to_string()),
+            reboot: reboot.map(|one| one.to_string()),
+            download_rate: download_rate.map(|one| one.to_string()),
+        }
+    }
 }
 
 /// A node as the mesh was last signed.

@@ -13,6 +13,7 @@ use patchmesh_topology::reboot;
 use serde::Serialize;
 
 use super::output::{Answer, table};
+use super::scope::text;
 use super::select::confirm_on_terminal;
 use super::{Context, answer, grpc, stage};
 
@@ -285,13 +286,9 @@ fn mode(mode: InstallMode) -> i32 {
     wire::InstallMode::from(mode).into()
 }
 
-fn text(value: Option<&impl ToString>) -> Option<String> {
-    value.map(ToString::to_string)
-}
-
 /// What is to change; empty takes away what there is.
 fn text_or_none(is_none: bool, value: Option<&impl ToString>) -> Option<String> {
-    if is_none { Some(String::new()) } else { text(value) }
+    if is_none { Some(String::new()) } else { value.map(ToString::to_string) }
 }
 
 impl Group {
@@ -321,10 +318,10 @@ impl Add {
             baseline: self.baseline.map(|name| name.to_string()).unwrap_or_default(),
             owner: self.owner,
             reboot_slots: self.reboot_slots.map_or(0, |most| most.get().into()),
-            install_at: text(self.policy.install_at.as_ref()).unwrap_or_default(),
-            reboot: text(self.policy.reboot.as_ref()).unwrap_or_default(),
-            statistics_node: text(self.policy.statistics_node.as_ref()).unwrap_or_default(),
-            download_rate: text(self.policy.download_rate.as_ref()).unwrap_or_default(),
+            install_at: text(self.policy.install_at.as_ref()),
+            reboot: text(self.policy.reboot.as_ref()),
+            statistics_node: text(self.policy.statistics_node.as_ref()),
+            download_rate: text(self.policy.download_rate.as_ref()),
             at_deadline: wire::AtDeadline::from(self.at_deadline).into(),
         };
         let request = admin::AddGroupRequest { group: Some(group) };

@@ -30,7 +30,8 @@ pub(super) struct Subject {
     revision: Option<RevisionId>,
 }
 
-fn text(value: Option<&impl ToString>) -> String {
+/// As the services take what need not be given.
+pub(super) fn text(value: Option<&impl ToString>) -> String {
     value.map(ToString::to_string).unwrap_or_default()
 }
 

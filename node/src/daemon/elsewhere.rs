@@ -15,7 +15,6 @@ use futures_util::stream;
 use patchmesh_proto::replication::GetManifestResponse;
 use patchmesh_topology::digest::Digest;
 use patchmesh_topology::name::NodeName;
-use patchmesh_topology::node::Membership;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -66,7 +65,7 @@ impl Elsewhere {
         let liars = self.known().liars.clone();
         let children = mesh.mesh.nodes.values().filter(|node| {
             node.parent.as_ref() == Some(&self.name)
-                && matches!(node.membership, Membership::Joined(_))
+                && node.is_joined()
                 && !liars.contains(&node.name)
         });
         let ways: Vec<content::Parent> = children

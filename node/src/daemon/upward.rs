@@ -7,7 +7,6 @@
 use std::sync::Arc;
 
 use patchmesh_topology::name::NodeName;
-use patchmesh_topology::node::Membership;
 use rustls_pki_types::CertificateDer;
 use tokio::sync::watch;
 
@@ -40,9 +39,7 @@ pub(super) fn parents(
         let tls = tls::client(ca, Some(credentials.clone()), Expected::Node(parent.clone()))?;
         Ok::<_, Error>(Way { name: parent.clone(), url, tls, meter: budget.meter(parent) })
     };
-    let is_member = |parent: &&NodeName| {
-        mesh.node(parent).is_some_and(|node| matches!(node.membership, Membership::Joined(_)))
-    };
+    let is_member = |parent: &&NodeName| mesh.node(parent).is_some_and(|node| node.is_joined());
     let others = this.fallback_parents.iter().filter(is_member).map(way);
     Ok(Some(Parents::new(way(parent)?, others.collect::<Result<_, _>>()?)))
 }

@@ -124,7 +124,7 @@ pub async fn invite_user(
                 Some(via) => draft
                     .mesh
                     .node(&via)
-                    .filter(|node| matches!(node.membership, Membership::Joined(_)))
+                    .filter(|node| node.is_joined())
                     .ok_or(Refusal::Via(via))?,
                 None => primary(&draft.mesh).ok_or(Refusal::NoPrimary)?,
             };

@@ -117,9 +117,7 @@ impl Replication for Service {
                 Event::Shutdown => return std::future::ready(None),
             };
             // A node that was revoked or moved away meanwhile is told no more.
-            let joined = generation.mesh.node(&caller).is_some_and(|node| {
-                matches!(node.membership, patchmesh_topology::node::Membership::Joined(_))
-            });
+            let joined = generation.mesh.node(&caller).is_some_and(|node| node.is_joined());
             let near = share::beside(&generation.mesh, &followers.now(), &caller);
             let is_news = is_news || near != *told;
             *told = near;

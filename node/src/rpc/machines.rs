@@ -5,7 +5,6 @@ use patchmesh_proto::admin as wire;
 use patchmesh_proto::admin::machines_server::Machines;
 use patchmesh_proto::convert::timestamp_to_wire;
 use patchmesh_topology::name::{GroupName, MachineName, NodeName, Site};
-use patchmesh_topology::node::Membership;
 use patchmesh_topology::revision::RevisionId;
 use patchmesh_topology::tally::{Area, Count, Outcome, Tallies};
 use tonic::{Code, Request, Response, Status};
@@ -94,12 +93,9 @@ impl Machines for Service {
             "" => self.node.name.clone(),
             via => via.parse::<NodeName>().map_err(|error| field("via", &error))?,
         };
-        let asked = mesh
-            .node(&via)
-            .filter(|node| matches!(node.membership, Membership::Joined(_)))
-            .ok_or_else(|| {
-                Status::not_found(format!("there is no node {via} that has joined, to ask"))
-            })?;
+        let asked = mesh.node(&via).filter(|node| node.is_joined()).ok_or_else(|| {
+            Status::not_found(format!("there is no node {via} that has joined, to ask"))
+        })?;
         let expires_at = Timestamp::now() + life;
         let token = MachineToken::new(
             mesh.id.clone(),

@@ -13,7 +13,7 @@ use patchmesh_proto::replication as wire;
 use patchmesh_proto::replication::succession_client::SuccessionClient;
 use patchmesh_proto::replication::succession_server::Succession;
 use patchmesh_topology::name::NodeName;
-use patchmesh_topology::node::{Membership, Node};
+use patchmesh_topology::node::Node;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
@@ -48,11 +48,10 @@ pub async fn run(
     loop {
         let generation = current.get();
         let heard = statuses.all();
-        let is_joined = |node: &&Node| matches!(node.membership, Membership::Joined(_));
         let silent: Vec<Node> = generation
             .mesh
             .children(&own)
-            .filter(is_joined)
+            .filter(|node| node.is_joined())
             .filter(|node| !heard.contains_key(&node.name))
             .cloned()
             .collect();

@@ -7,7 +7,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use jiff::Timestamp;
 use patchmesh_topology::name::NodeName;
-use patchmesh_topology::node::{Membership, Mesh, Node};
+use patchmesh_topology::node::{Mesh, Node};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -254,10 +254,9 @@ impl Census<'_> {
 
     /// Every other node that takes part.
     fn others<'m>(&'m self, mesh: &'m Mesh) -> impl Iterator<Item = Node> + 'm {
-        let joined = |node: &&Node| matches!(node.membership, Membership::Joined(_));
         mesh.nodes
             .values()
-            .filter(joined)
+            .filter(|node| node.is_joined())
             .filter(|node| node.name != *self.own && node.name != *self.old)
             .cloned()
     }
@@ -272,7 +271,7 @@ impl Census<'_> {
         let below = mesh.children(self.old).chain(mesh.children(self.own));
         below
             .filter(|node| node.name != *self.own && node.name != *self.old)
-            .filter(|node| matches!(node.membership, Membership::Joined(_)))
+            .filter(|node| node.is_joined())
             .map(|node| &node.name)
             .filter(|name| !heard.words.contains_key(name) && !self.accept.covers(name))
             .filter(|name| tries.get(*name).is_none_or(|one| *one < USELESS))

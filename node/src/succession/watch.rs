@@ -11,7 +11,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use jiff::Timestamp;
 use patchmesh_topology::name::NodeName;
-use patchmesh_topology::node::{Membership, Node};
+use patchmesh_topology::node::Node;
 
 use super::Ways;
 use super::ask::{self, Word};
@@ -94,8 +94,7 @@ pub async fn look(
     root: &[u8],
     at: Timestamp,
 ) -> Option<Superseded> {
-    let joined = |node: &&Node| matches!(node.membership, Membership::Joined(_));
-    let children = generation.mesh.children(own).filter(joined).take(ASKED);
+    let children = generation.mesh.children(own).filter(|node| node.is_joined()).take(ASKED);
     let mut answers = FuturesUnordered::new();
     for node in children {
         answers.push(look_at(ways, own, generation, node, root, at));

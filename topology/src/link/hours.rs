@@ -111,10 +111,7 @@ impl fmt::Debug for Hours {
 impl fmt::Display for Hours {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let times = format!("{}-{}", week::time(self.from), week::time(self.to));
-        if self.days == DAILY {
-            return f.pad(&times);
-        }
-        f.pad(&format!("{} {times}", week::days(self.days)))
+        f.pad(&week::with_days(self.days, &times))
     }
 }
 
@@ -123,15 +120,7 @@ impl FromStr for Hours {
 
     fn from_str(text: &str) -> Result<Self, Error> {
         let form = || Error::Form(text.to_owned());
-        let mut words = text.split_whitespace();
-        let (first, second) = (words.next().ok_or_else(form)?, words.next());
-        if words.next().is_some() {
-            return Err(form());
-        }
-        let (days, times) = match second {
-            None => (DAILY, first),
-            Some(times) => (week::read_days(first).ok_or_else(form)?, times),
-        };
+        let (days, times) = week::days_and_rest(text).ok_or_else(form)?;
         let (from, to) = times.split_once('-').ok_or_else(form)?;
         let (from, to) =
             (week::minutes(from).ok_or_else(form)?, week::minutes(to).ok_or_else(form)?);

@@ -62,9 +62,8 @@ impl Mesh {
     /// Whether all nodes on some way from `name` to the primary have joined.
     #[must_use]
     pub fn has_way_up(&self, name: &NodeName) -> bool {
-        let joined = |node: &Node| matches!(node.membership, Membership::Joined(_));
         let is_top = self.nodes.get(name).is_some_and(|node| node.role == Role::Primary);
-        is_top || self.climb(name, joined).iter().any(|node| node.role == Role::Primary)
+        is_top || self.climb(name, Node::is_joined).iter().any(|node| node.role == Role::Primary)
     }
 
     /// The nodes above `name` by ways on which `enter` refuses nobody.

@@ -9,7 +9,7 @@ use std::str::FromStr;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, ToSpan, civil::Time};
 
-use crate::week::{self, DAILY, DAY};
+use crate::week::{self, DAY};
 
 /// `03:00` of every day, or such as `Sun 03:00`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -69,11 +69,7 @@ impl fmt::Debug for InstallTime {
 
 impl fmt::Display for InstallTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let time = week::time(self.minute);
-        if self.days == DAILY {
-            return f.pad(&time);
-        }
-        f.pad(&format!("{} {time}", week::days(self.days)))
+        f.pad(&week::with_days(self.days, &week::time(self.minute)))
     }
 }
 
@@ -82,16 +78,8 @@ impl FromStr for InstallTime {
 
     fn from_str(text: &str) -> Result<Self, NoInstallTime> {
         let wrong = || NoInstallTime(text.chars().take(64).collect());
-        let mut words = text.split_whitespace();
-        let (first, second) = (words.next().ok_or_else(wrong)?, words.next());
-        let (days, time) = match second {
-            None => (DAILY, first),
-            Some(time) => (week::read_days(first).ok_or_else(wrong)?, time),
-        };
+        let (days, time) = week::days_and_rest(text).ok_or_else(wrong)?;
         let minute = week::minutes(time).filter(|minute| *minute < DAY).ok_or_else(wrong)?;
-        if words.next().is_some() {
-            return Err(wrong());
-        }
         Ok(Self { days, minute })
     }
 }
@@ -102,6 +90,7 @@ mod tests {
     use proptest::{prop_assert, prop_assert_eq, proptest};
 
     use super::*;
+    use crate::week::DAILY;
 
     fn wait(time: &str, since: &str, later_minutes: i64, now: &str) -> Option<String> {
         let zone = TimeZone::get("Europe/Paris").unwrap();

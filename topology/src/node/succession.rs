@@ -45,7 +45,7 @@ impl Mesh {
     /// Why not.
     pub fn succeed(&self, name: &NodeName) -> Result<Self, Rejection> {
         let node = self.node(name).ok_or_else(|| Rejection::UnknownNode(name.clone()))?;
-        if !matches!(node.membership, Membership::Joined(_)) {
+        if !node.is_joined() {
             return Err(Rejection::ParentNotJoined(name.clone()));
         }
         if node.role != Role::Branch {

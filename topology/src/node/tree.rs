@@ -215,8 +215,7 @@ impl Mesh {
     /// that what the primary says can reach it.
     #[must_use]
     pub fn is_connected(&self, name: &NodeName) -> bool {
-        let joined = |node: &Node| matches!(node.membership, Membership::Joined(_));
-        self.nodes.get(name).is_some_and(joined) && self.has_way_up(name)
+        self.nodes.get(name).is_some_and(Node::is_joined) && self.has_way_up(name)
     }
 
     /// The stages whose content `name` holds or relays: those that it serves

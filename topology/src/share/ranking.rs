@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use super::{Beside, Source};
 use crate::digest::Digest;
 use crate::name::NodeName;
-use crate::node::{Membership, Mesh};
+use crate::node::Mesh;
 
 /// The most nodes that share with one: each keeps a connection to every other.
 /// A larger site is cut into parts, and each part asks above.
@@ -21,9 +21,7 @@ pub const MAX_BESIDE: usize = 31;
 pub fn beside(mesh: &Mesh, present: &BTreeSet<NodeName>, node: &NodeName) -> Vec<NodeName> {
     let Some(this) = mesh.node(node) else { return Vec::new() };
     let is_here = |name: &&NodeName| {
-        mesh.node(name).is_some_and(|other| {
-            other.site == this.site && matches!(other.membership, Membership::Joined(_))
-        })
+        mesh.node(name).is_some_and(|other| other.site == this.site && other.is_joined())
     };
     let here: Vec<&NodeName> = present.iter().filter(is_here).collect();
     let Some(place) = here.iter().position(|name| *name == node) else { return Vec::new() };

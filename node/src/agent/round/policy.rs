@@ -7,7 +7,6 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use patchmesh_topology::link::rate::Rate;
-use patchmesh_topology::node::Membership;
 use patchmesh_topology::node::install_time::InstallTime;
 use patchmesh_topology::reboot;
 
@@ -39,24 +38,17 @@ impl Agent {
     /// With what the machine's administrator says.
     #[must_use]
     pub fn with_own(mut self, own: Own) -> Self {
-        self.memory.own_wants = Wishes {
-            install_at: own.install_at.map(|one| one.to_string()),
-            reboot: own.reboot.map(|one| one.to_string()),
-            download_rate: own.download_rate.map(|one| one.to_string()),
-        };
+        self.memory.own_wants = Wishes::of(own.install_at, own.reboot, own.download_rate);
         Self { is_restartable: own.is_restartable, ..self }
     }
 
     /// Takes note of what headquarters signed of the group.
     pub(super) fn heed(&mut self, chain: &Chain) {
         let Some(policy) = chain.mesh.group(&self.group).map(|group| &group.policy) else { return };
-        self.memory.group_wants = Wishes {
-            install_at: policy.install_at.map(|one| one.to_string()),
-            reboot: policy.reboot.map(|one| one.to_string()),
-            download_rate: policy.download_rate.map(|one| one.to_string()),
-        };
+        self.memory.group_wants =
+            Wishes::of(policy.install_at, policy.reboot, policy.download_rate);
         let node = policy.statistics_node.as_ref().and_then(|name| chain.mesh.nodes.get(name));
-        let joined = node.filter(|node| matches!(node.membership, Membership::Joined(_)));
+        let joined = node.filter(|node| node.is_joined());
         self.memory.statistics_node = joined.map(KnownNode::from);
     }
 

@@ -4,7 +4,7 @@
 
 use jiff::Timestamp;
 use patchmesh_topology::name::NodeName;
-use patchmesh_topology::node::{Membership, Mesh, Node};
+use patchmesh_topology::node::{Mesh, Node};
 use patchmesh_topology::rollout::Brakes;
 
 use super::{Agent, Error};
@@ -30,7 +30,7 @@ impl From<&Node> for KnownNode {
 pub(super) fn stand_ins(mesh: &Mesh, home: &Link) -> Vec<KnownNode> {
     let same = mesh.nodes.get(home.node()).into_iter();
     let nodes = same.chain(mesh.ancestors(home.node()));
-    let joined = nodes.filter(|node| matches!(node.membership, Membership::Joined(_)));
+    let joined = nodes.filter(|node| node.is_joined());
     joined.map(KnownNode::from).filter(|known| !home.leads_to(known)).collect()
 }
 
