@@ -196,8 +196,8 @@ async fn what_is_due_goes_without_a_person_where_the_group_says_so() -> Result<(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_due_goes_before_the_time_to_install() -> Result<()> {
-    let names = ["app", "tool"];
-    let machine = Machine::with("pc-1", &names.map(|name| Sample::new(name, "1"))).await?;
+    let (name, names) = (prompt(), ["app", "tool"]);
+    let machine = Machine::with(&name, &names.map(|name| Sample::new(name, "1"))).await?;
     let vendor = Vendor::with_samples(&names.map(|name| Sample::new(name, "2"))).await?;
     let mut cluster = Cluster::start().await?;
     cluster.add(&Spec::branch("lyon", PRIMARY, "emea/fr/lyon")).await?;
@@ -212,7 +212,7 @@ async fn what_is_due_goes_before_the_time_to_install() -> Result<()> {
     judge(&cluster, &app, "critical").await?;
     judge(&cluster, &tool, "low").await?;
     start(&cluster, DUE, "spring", &[app.clone(), tool.clone()]).await?;
-    let told = word(&cluster, "pc-1", &app).await?;
+    let told = word(&cluster, &name, &app).await?;
     ensure!(told["message"].as_str().unwrap_or_default().contains("it went by itself"), "{told}");
     let status = machine.status().await?;
     let why = status[&tool]["waits_for"].as_str().unwrap_or_default();
