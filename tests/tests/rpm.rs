@@ -31,12 +31,12 @@ async fn packages(machine: &Machine) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// A machine with a database of rpm and the first versions of these.
-async fn machine(names: &[&str]) -> Result<Machine> {
-    let machine = Machine::with("pc-1", &[]).await?;
+/// A machine with a database of rpm and these packages.
+async fn machine(name: &str, packages: &[Rpm]) -> Result<Machine> {
+    let machine = Machine::with(name, &[]).await?;
     rpm(&machine, &["--initdb"]).await?.success()?;
-    for name in names {
-        let file = Rpm::new(name, "1").build(machine.folder.path()).await?;
+    for package in packages {
+        let file = package.build(machine.folder.path()).await?;
         rpm(&machine, &["--install", &file.display().to_string()]).await?.success()?;
     }
     Ok(machine)
@@ -50,17 +50,22 @@ async fn update(package: &Rpm, name: &str, version: &str, folder: &Path) -> Resu
     Ok(Update::new(name, version, &[file]).with("[revision.installer]\nkind = \"rpm\""))
 }
 
-/// The last word of the primary on a revision.
-async fn word(cluster: &Cluster, revision: &str) -> Result<Option<Value>> {
-    let story = cluster.patchmesh(PRIMARY, &["report", "machine", "pc-1"]).await?;
+/// The last word of the primary on a revision, of a machine.
+async fn word_of(cluster: &Cluster, machine: &str, revision: &str) -> Result<Option<Value>> {
+    let story = cluster.patchmesh(PRIMARY, &["report", "machine", machine]).await?;
     let story = story.success()?.json()?;
     let words = story["story"]["words"].as_array().context("no words")?;
     Ok(words.iter().find(|word| word["revision"] == revision).cloned())
 }
 
+async fn word(cluster: &Cluster, revision: &str) -> Result<Option<Value>> {
+    word_of(cluster, "pc-1", revision).await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn packages_of_rpm_are_installed_judged_and_removed_by_rpm() -> Result<()> {
-    let machine = machine(&["app", "tool", "broken", "odd", "needy"]).await?;
+    let first = ["app", "tool", "broken", "odd", "needy"].map(|name| Rpm::new(name, "1"));
+    let machine = machine("pc-1", &first).await?;
     let folder = tempfile::tempdir()?;
     let made = folder.path();
     let broken = Rpm::new("broken", "2").with_script("error('there is no room')");
@@ -140,6 +145,76 @@ async fn packages_of_rpm_are_installed_judged_and_removed_by_rpm() -> Result<()>
         Ok((word["phase"] == "removal" && word["outcome"] == "success").then_some(()))
     })
     .await?;
+    cluster.passed();
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_belongs_beside_its_earlier_versions_takes_dnf() -> Result<()> {
+    let kernel = |version| Rpm::new("kernel-core", version).beside();
+    let first = [kernel("1"), Rpm::new("app", "1"), Rpm::new("needy", "1")];
+    let (with_rpm, mut with_dnf) = (machine("pc-1", &first).await?, machine("pc-2", &first).await?);
+    std::fs::create_dir_all(with_dnf.root.join("usr/bin"))?;
+    std::os::unix::fs::symlink("/usr/bin/dnf", with_dnf.root.join("usr/bin/dnf"))?;
+    // Where dnf looks for the database differs from system to system.
+    let home = with_dnf.folder.path().join("home");
+    std::fs::create_dir_all(&home)?;
+    std::fs::write(home.join(".rpmmacros"), format!("%_dbpath {DATABASE}\n"))?;
+    with_dnf.home = Some(home);
+    let folder = tempfile::tempdir()?;
+    let made = folder.path();
+    let needy = Rpm::new("needy", "2").with_tag("Requires: nowhere >= 9");
+    let kernels = update(&kernel("2"), "kernel-core", "2-1", made).await?;
+    let more = format!("reboot = \"required\"\n{}", kernels.more);
+    let updates = [
+        Update { more, ..kernels },
+        update(&Rpm::new("app", "2"), "app", "2-1", made).await?,
+        update(&needy, "needy", "2-1", made).await?,
+    ];
+    let vendor = FilesVendor::with(&updates).await?;
+    let mut cluster = Cluster::start().await?;
+    cluster.add(&Spec::branch("lyon", PRIMARY, "emea/fr/lyon")).await?;
+    cluster.add_files("rpms", &vendor).await?;
+    cluster.sync("rpms").await?.success()?;
+    with_rpm.join(&cluster, "lyon").await?;
+    with_dnf.join(&cluster, "lyon").await?;
+    let mut all = Vec::new();
+    for name in ["kernel-core", "app", "needy"] {
+        all.push(cluster.revision(name).await?);
+    }
+    cluster.approve("validation", &all).await?;
+    cluster.promote(&all).await?;
+    cluster.converged(&["lyon"]).await?;
+    let told = async |machine: &str, revision: &str, outcome: &str, why: &str| {
+        until(&format!("the primary to know of {revision}"), PATIENCE, async || {
+            let Some(word) = word_of(&cluster, machine, revision).await? else { return Ok(None) };
+            let is_it = word["phase"] == "installation" && word["outcome"] == outcome;
+            let message = word["message"].as_str().unwrap_or_default();
+            ensure!(is_it && message.contains(why), "{word}");
+            Ok(Some(()))
+        })
+        .await
+    };
+
+    // rpm alone would take the running kernel away, so it is not asked to.
+    with_rpm.until_installed(1).await?;
+    told("pc-1", &all[0], "failure", "this machine needs dnf for that").await?;
+    let there = ["app-2-1.noarch", "kernel-core-1-1.noarch", "needy-1-1.noarch"];
+    ensure!(packages(&with_rpm).await? == there, "{:?}", packages(&with_rpm).await?);
+
+    // dnf puts it beside, and its vendor says that it counts after a restart.
+    with_dnf.until_installed(2).await?;
+    told("pc-2", &all[0], "reboot required", "kernel-core 2-1 is installed").await?;
+    told("pc-2", &all[2], "failure", "nothing provides nowhere >= 9").await?;
+    let kernels = ["kernel-core-1-1.noarch", "kernel-core-2-1.noarch"];
+    let there = [&["app-2-1.noarch"], &kernels[..], &["needy-1-1.noarch"]].concat();
+    ensure!(packages(&with_dnf).await? == there, "{:?}", packages(&with_dnf).await?);
+    let due = ["report", "machines", "--reboot-needed"];
+    let due = cluster.patchmesh(PRIMARY, &due).await?.success()?.json()?;
+    let names = due["machines"].as_array().context("machines")?;
+    ensure!(names.len() == 1 && names[0]["name"] == "pc-2", "{due}");
+    let ran = with_dnf.round().await?.success()?.json()?;
+    ensure!(ran["installed"] == json!([]) && ran["reported"] == 0, "{ran}");
     cluster.passed();
     Ok(())
 }

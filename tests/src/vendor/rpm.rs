@@ -8,13 +8,15 @@ use tokio::process::Command;
 
 use crate::run::run;
 
-/// A package for every machine with one file, `/usr/share/NAME/version`.
+/// A package for every machine with one file, `/usr/share/NAME/version`; one that belongs
+/// beside its earlier versions has `/usr/share/NAME-VERSION/version`.
 #[derive(Debug, Clone)]
 pub struct Rpm {
     name: String,
     version: String,
     tags: String,
     script: String,
+    is_beside: bool,
 }
 
 impl Rpm {
@@ -22,7 +24,14 @@ impl Rpm {
     #[must_use]
     pub fn new(name: &str, version: &str) -> Self {
         let (tags, script) = (String::new(), String::new());
-        Self { name: name.to_owned(), version: version.to_owned(), tags, script }
+        let (name, version) = (name.to_owned(), version.to_owned());
+        Self { name, version, tags, script, is_beside: false }
+    }
+
+    /// One that belongs beside its earlier versions, as kernels do.
+    #[must_use]
+    pub fn beside(self) -> Self {
+        Self { is_beside: true, ..self.with_tag("Provides: installonlypkg(kernel)") }
     }
 
     /// With a tag, such as `Requires: lib`.
@@ -61,12 +70,13 @@ impl Rpm {
     }
 
     fn spec(&self) -> String {
-        let Self { name, version, tags, script } = self;
+        let Self { name, version, tags, script, is_beside } = self;
+        let folder = if *is_beside { format!("{name}-{version}") } else { name.clone() };
         format!(
             "Name: {name}\nVersion: {version}\nRelease: 1\nSummary: sample\nLicense: none\nBuildArch: noarch\n\
              {tags}%description\nMade for a test.\n{script}\
-             %install\nmkdir -p %{{buildroot}}/usr/share/{name}\necho {version} > %{{buildroot}}/usr/share/{name}/version\n\
-             %files\n/usr/share/{name}/version\n"
+             %install\nmkdir -p %{{buildroot}}/usr/share/{folder}\necho {version} > %{{buildroot}}/usr/share/{folder}/version\n\
+             %files\n/usr/share/{folder}/version\n"
         )
     }
 }

@@ -36,14 +36,24 @@ pub(super) fn packages(revision: &Revision) -> impl Iterator<Item = (Format, &Pa
 /// Packages of the revision that the machine has, for its architectures.
 fn pairs<'a>(revision: &'a Revision, machine: &'a Inventory) -> impl Iterator<Item = Pair<'a>> {
     let packages = packages(revision).filter(|(_, one)| runs(one, machine));
-    packages.flat_map(|(format, offered)| {
+    packages.flat_map(move |(format, offered)| {
         let instances = machine.instances(format, &offered.package);
-        instances.filter(|present| is_same(offered, present)).map(move |present| Pair {
-            format,
-            offered,
-            present,
-        })
+        let is_one = move |present: &&Package| {
+            is_same(offered, present) && is_newest(offered, present, machine)
+        };
+        instances.filter(is_one).map(move |present| Pair { format, offered, present })
     })
+}
+
+/// Whether there is no newer one of a package beside it, as with kernels: rpm keeps several
+/// versions of these, and a machine starts with the newest.
+fn is_newest(offered: &Payload, present: &Package, machine: &Inventory) -> bool {
+    let mut instances = machine.instances(Format::Rpm, &offered.package);
+    present.format != Format::Rpm
+        || !instances.any(|other| {
+            other.architecture == present.architecture
+                && Format::Rpm.compare(&other.version, &present.version).is_gt()
+        })
 }
 
 /// Whether the machine's is that of the revision, in whatever version: a package
@@ -60,25 +70,9 @@ pub(super) fn runs(payload: &Payload, machine: &Inventory) -> bool {
         || machine.architectures.contains(&payload.architecture)
 }
 
-/// The package that the machine keeps in several versions beside each other, as rpm
-/// does with kernels: nobody can tell which of them another one is to replace.
-fn kept_beside<'a>(revision: &'a Revision, machine: &Inventory) -> Option<&'a str> {
-    let rpms = packages(revision).filter(|(format, _)| *format == Format::Rpm);
-    let mut names = rpms.map(|(_, one)| one);
-    let several = |one: &&Payload| {
-        let instances = machine.instances(Format::Rpm, &one.package);
-        instances.filter(|present| is_same(one, present)).count() > 1
-    };
-    names.find(several).map(|one| one.package.as_str())
-}
-
 /// What a revision with packages is to the machine. It is needed where one of its
 /// packages is there in an older version, installed where none is older.
 pub(super) fn verdict(revision: &Revision, machine: &Inventory) -> Verdict {
-    if let Some(name) = kept_beside(revision, machine) {
-        let reason = format!("{name} is there in several versions");
-        return Verdict::new(State::Unknown, reason);
-    }
     let mut found = None;
     for pair in pairs(revision, machine) {
         let Pair { offered, present, .. } = &pair;

@@ -1,5 +1,8 @@
 //! Installing and removing packages of rpm: what a file's header says is compared with
-//! what headquarters signed before rpm is asked for anything.
+//! what headquarters signed before anything is asked for.
+//!
+//! Where the machine has dnf, that installs the files, and nothing else than the files: it
+//! knows what rpm does not, such as which kernels stay beside each other and for how long.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,11 +12,38 @@ use patchmesh_topology::revision::Payload;
 use tokio::process::Command;
 
 use super::{Ended, Outcome, run};
-use crate::agent::inventory::rpm::{NO_ARCHITECTURE, QUERY, database, parsed};
+use crate::agent::inventory;
+use crate::agent::inventory::rpm::{NO_ARCHITECTURE, QUERY, database, parsed, provided};
 
 /// Files of one call: their paths have to fit on a command line, and what needs each
 /// other has to be in one.
 const MAX_FILES: usize = 2_000;
+
+/// Where machines have dnf.
+const DNF: [&str; 2] = ["usr/bin/dnf", "usr/bin/dnf5"];
+
+/// What packages provide of which several versions stand beside each other, by dnf's own
+/// list (`installonlypkgs` in dnf.conf(5)).
+const BESIDE: [&str; 6] = [
+    "kernel",
+    "kernel-PAE",
+    "installonlypkg(kernel)",
+    "installonlypkg(kernel-module)",
+    "installonlypkg(vm)",
+    "multiversion(kernel)",
+];
+
+/// `dnf` on the root, without repositories: nothing comes to the machine that headquarters
+/// did not approve. `None` where the machine has none.
+fn dnf(root: &Path) -> Option<Command> {
+    let program = DNF.into_iter().find(|path| root.join(path).exists())?;
+    let mut command = Command::new(Path::new("/").join(program));
+    command.args(["--assumeyes", "--disablerepo=*"]);
+    if root != Path::new("/") {
+        command.arg("--installroot").arg(root);
+    }
+    Some(command)
+}
 
 /// `rpm` on the root, with the database that the inventory is read from.
 fn rpm(root: &Path) -> Command {
@@ -35,7 +65,7 @@ pub async fn install(
 ) -> Vec<Outcome> {
     let mut outcomes: Vec<Option<Outcome>> = Vec::with_capacity(revisions.len());
     for files in revisions {
-        outcomes.push(differing(files, limit).await);
+        outcomes.push(differing(root, files, limit).await);
     }
     let sound: Vec<usize> =
         (0..revisions.len()).filter(|index| outcomes[*index].is_none()).collect();
@@ -84,13 +114,23 @@ async fn upgrade(root: &Path, files: &[PathBuf], limit: Duration) -> Outcome {
     if files.is_empty() {
         return Outcome { ended: Ended::Code(0), output: String::new() };
     }
-    let mut command = rpm(root);
-    command.arg("--upgrade").args(files);
+    let command = match dnf(root) {
+        Some(mut dnf) => {
+            dnf.arg("install").args(files);
+            dnf
+        }
+        None => {
+            let mut rpm = rpm(root);
+            rpm.arg("--upgrade").args(files);
+            rpm
+        }
+    };
     run(command, limit).await
 }
 
-/// Why a file is not the package that is stated; `None` where all are.
-async fn differing(files: &[(&Payload, PathBuf)], limit: Duration) -> Option<Outcome> {
+/// Why a file is not to be installed: it is not the package that is stated, or rpm alone
+/// would put it in the place of what it belongs beside. `None` where all are.
+async fn differing(root: &Path, files: &[(&Payload, PathBuf)], limit: Duration) -> Option<Outcome> {
     for (payload, file) in files {
         let mut command = Command::new("rpm");
         command.args(["--query", "--package", "--queryformat", QUERY]).arg(file);
@@ -114,8 +154,36 @@ async fn differing(files: &[(&Payload, PathBuf)], limit: Duration) -> Option<Out
                 format!("{name}-{}.{}", one.version, one.architecture)
             });
             let why = format!("{} is {is}, and its vendor states {stated}", payload.file_name());
-            return Some(Outcome { ended: Ended::NotStarted(why), output: String::new() });
+            return Some(refused(why));
         }
     }
-    None
+    if dnf(root).is_some() {
+        return None;
+    }
+    let all: Vec<PathBuf> = files.iter().map(|(_, file)| file.clone()).collect();
+    // It takes as long as rpm does for a file, which is not waited for on this thread.
+    let beside = tokio::task::spawn_blocking(move || beside(&all)).await;
+    match beside.map_err(|error| error.to_string()) {
+        Ok(Ok(None)) => None,
+        Ok(Ok(Some(index))) => Some(refused(format!(
+            "{} belongs beside its earlier versions, and rpm would replace them: this machine needs dnf for that",
+            files[index].0.package
+        ))),
+        Ok(Err(error)) => Some(refused(error.to_string())),
+        Err(error) => Some(refused(error)),
+    }
+}
+
+/// The first file whose package belongs beside its earlier versions.
+fn beside(files: &[PathBuf]) -> Result<Option<usize>, inventory::Error> {
+    for (index, file) in files.iter().enumerate() {
+        if provided(file)?.iter().any(|one| BESIDE.contains(&one.as_str())) {
+            return Ok(Some(index));
+        }
+    }
+    Ok(None)
+}
+
+const fn refused(why: String) -> Outcome {
+    Outcome { ended: Ended::NotStarted(why), output: String::new() }
 }

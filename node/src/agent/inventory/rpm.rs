@@ -90,12 +90,26 @@ fn folder(database: &str) -> String {
 }
 
 fn ask(root: &Root, database: &str) -> Result<String, Error> {
-    let mut child = Command::new("rpm")
+    let mut command = Command::new("rpm");
+    command
         .arg("--root")
         .arg(std::path::absolute(root.path()).unwrap_or_else(|_| root.path().to_owned()))
         // This host may keep its own elsewhere.
         .args(["--dbpath", &folder(database)])
-        .args(["-qa", "--qf", QUERY])
+        .args(["-qa", "--qf", QUERY]);
+    answer(command)
+}
+
+/// What the package in a file provides. Blocks.
+pub(in crate::agent) fn provided(file: &Path) -> Result<Vec<String>, Error> {
+    let mut command = Command::new("rpm");
+    command.args(["--query", "--package", "--queryformat", "[%{PROVIDENAME}\\n]"]).arg(file);
+    Ok(answer(command)?.lines().map(str::to_owned).collect())
+}
+
+/// All that a question to rpm is answered with.
+fn answer(mut command: Command) -> Result<String, Error> {
+    let mut child = command
         .env("LC_ALL", "C")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

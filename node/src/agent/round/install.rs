@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use patchmesh_topology::applicability::attempts::Rest;
 use patchmesh_topology::applicability::inventory::Format;
 use patchmesh_topology::applicability::{Inventory, State as Verdict, verdict};
-use patchmesh_topology::revision::{Installer, Payload};
+use patchmesh_topology::revision::{Installer, Payload, Reboot};
 use patchmesh_topology::tally::{Outcome, Phase};
 
 use super::fetch::Fetched;
@@ -27,10 +27,14 @@ pub struct Hooks {
 
 impl Fetched<'_> {
     pub(super) fn meaning(&self, outcome: &install::Outcome) -> Meaning {
-        match &self.revision.facts.installer {
-            Some(installer) if self.revision.format().is_none() => outcome.meaning(installer),
-            _ if outcome.ended == Ended::Code(0) => Meaning::Success,
-            _ => Meaning::Failure,
+        let facts = &self.revision.facts;
+        let is_command = self.revision.format().is_none() && !self.revision.is_placed();
+        match &facts.installer {
+            Some(installer) if is_command => outcome.meaning(installer),
+            _ if outcome.ended != Ended::Code(0) => Meaning::Failure,
+            // No exit code tells of that.
+            _ if facts.reboot == Reboot::Required => Meaning::Reboot,
+            _ => Meaning::Success,
         }
     }
 }
