@@ -89,6 +89,40 @@ async fn what_a_rollout_takes_back_goes_and_the_primary_says_what_dpkg_says() ->
     }
     let message = word(used)?["message"].as_str().unwrap_or_default();
     ensure!(message.contains("dependency problems"), "dpkg's own words are told: {message}");
+
+    // Whoever has it still lacks its removal, and is told apart from what lacks an update.
+    let told = cluster.patchmesh(PRIMARY, &["report", "machine", "pc-1"]).await?;
+    let told = told.success()?.json()?;
+    ensure!(told["verdict"]["verdict"] == "grace", "nobody set a deadline: {told}");
+    let needs = told["verdict"]["needs"].as_array().context("needs")?;
+    let need = |one: &str| {
+        let need = needs.iter().find(|need| need["revision"] == one);
+        need.with_context(|| format!("nothing is asked of {one}: {told}"))
+    };
+    ensure!(needs.len() == 2 && needs.iter().all(|need| need["action"] == "remove"), "{told}");
+    let why = |one: &str| Ok::<_, anyhow::Error>(need(one)?["reason"].to_string());
+    ensure!(why(used)?.starts_with("\"its removal failed with code 1"), "{told}");
+    ensure!(why(kept)?.starts_with("\"it is to be removed"), "{told}");
+    let rows = cluster.patchmesh(PRIMARY, &["report", "compliance", "--by", "revision"]).await?;
+    let rows = rows.success()?.json()?;
+    let row = |one: &str| {
+        let mut rows = rows["rows"].as_array().into_iter().flatten();
+        let row = rows.find(|row| row["key"] == one)?;
+        Some((row["machines"].as_u64()?, row["compliant"].as_u64()?))
+    };
+    let expected = [(app, 1, 1), (used, 1, 0), (kept, 1, 0), (newer, 1, 1)];
+    for (one, machines, compliant) in expected {
+        ensure!(row(one) == Some((machines, compliant)), "{one}: {rows}");
+    }
+    let failures = cluster.patchmesh(PRIMARY, &["report", "failures"]).await?.success()?.json()?;
+    let first = &failures["failures"][0];
+    ensure!(first["revision"] == used && first["action"] == "remove", "{failures}");
+
+    // A primary that was restarted has the same to say.
+    cluster.node_mut(PRIMARY)?.restart().await?;
+    let again = cluster.patchmesh(PRIMARY, &["report", "machine", "pc-1"]).await?;
+    let again = again.success()?.json()?;
+    ensure!(again["verdict"]["needs"] == told["verdict"]["needs"], "{again}");
     cluster.passed();
     Ok(())
 }

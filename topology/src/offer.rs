@@ -7,6 +7,8 @@
 //! the only place that puts all that together; branches ask it for their
 //! views, machines for themselves.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 
 use crate::approval::{Approval, ApprovalSet, Decision};
@@ -170,6 +172,21 @@ impl<'a> Offer<'a> {
             .filter(move |(_, approved)| approved == group)
             .filter(move |(revision, _)| self.of(revision, group, site).is_ok())
             .map(|(revision, _)| revision)
+    }
+
+    /// The revisions that rollouts remove from machines of any group, opened or not.
+    pub fn removed(self) -> impl Iterator<Item = &'a RevisionId> {
+        let plans = self.plans.rollouts.values();
+        let removes = |plan: &&Rollout| plan.action == Action::Remove;
+        let removing: BTreeSet<&RolloutName> = plans.filter(removes).map(|one| &one.name).collect();
+        self.approvals
+            .entries
+            .iter()
+            .filter(move |(_, approval)| match &approval.decision {
+                Decision::Approved(rollout) => removing.contains(rollout),
+                Decision::Declined => false,
+            })
+            .map(|((revision, _), _)| revision)
     }
 
     /// What a machine may do with `revision`, and when.

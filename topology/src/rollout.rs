@@ -118,7 +118,7 @@ pub enum OnEmpty {
 }
 
 /// What machines do with what a rollout opens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum Action {
     /// Install it.
     #[default]
@@ -244,6 +244,17 @@ impl Rollout {
             offline: false,
             waves,
             control: Control::always(),
+        }
+    }
+
+    /// What its deadline for a revision hangs on, of which `facts` are known and which was
+    /// approved at a moment. What it removes may have been in the catalogue for years: that
+    /// is asked from the approval on.
+    #[must_use]
+    pub fn facts(&self, facts: deadline::Facts, approved_at: Timestamp) -> deadline::Facts {
+        match self.action {
+            Action::Install => facts,
+            Action::Remove => deadline::Facts { entered_at: approved_at, ..facts },
         }
     }
 

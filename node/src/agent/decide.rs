@@ -114,8 +114,8 @@ pub struct Item<'a> {
     pub waits_for: String,
     /// Whether it is open, and waits for a person at the machine alone.
     pub is_for_person: bool,
-    /// By when this machine has to have it, where it needs it and its group installs at
-    /// deadlines.
+    /// By when this machine has to have it, or to have it no more, where that is not so and its
+    /// group installs at deadlines.
     pub due: Option<Timestamp>,
     /// When it goes by that, where it waits and its time can be seen.
     pub goes_at: Option<Timestamp>,
@@ -197,7 +197,7 @@ pub fn decide<'a>(
         chain.bindings.contains_key(&payload.sha256) && !unwanted.has(Format::Deb, payload)
     };
     let (choices, order) = choose(&candidates, inventory, &may_bring);
-    let dues = due::of(chain, inventory, asking, &choices);
+    let dues = due::of(chain, inventory, asking, &choices, &opened);
     let is_due = |index: usize| dues[index].is_some_and(|at: Timestamp| at < asking.now);
     let lets: Vec<bool> = choices
         .iter()
@@ -214,24 +214,27 @@ pub fn decide<'a>(
         .zip(opened)
         .enumerate()
         .map(|(index, (choice, Open { removed_by, hindrance, .. }))| {
-            let is_let = let_go.contains(&index) || lets[index];
+            let removal = removed_by.as_ref().map(|_| removal(choice.revision, inventory));
+            let is_work = removal.as_ref().is_some_and(is_work);
+            let is_going = is_work && hindrance.is_none();
+            let is_let = let_go.contains(&index) || lets[index] || is_going && is_due(index);
             let is_chosen = choice.standing == Standing::Chosen;
-            let is_time = choice.standing == Standing::NotOffered
-                && removed_by.is_none()
-                && hindrance.as_ref().is_some_and(|one| one.is_time);
-            let is_ahead = asking.mode.downloads() && (is_time || is_chosen && !is_let);
+            let is_time = hindrance.as_ref().is_some_and(|one| one.is_time);
+            let is_early =
+                is_time && choice.standing == Standing::NotOffered && removed_by.is_none();
+            let is_ahead = asking.mode.downloads() && (is_early || is_chosen && !is_let);
             let ahead = || match is_chosen {
                 true => choice.parts.iter().map(|part| part.payload).collect(),
                 false => payloads_for(choice.revision, inventory),
             };
-            let removal = removed_by.as_ref().map(|_| removal(choice.revision, inventory));
-            let is_going = hindrance.is_none() && removal.as_ref().is_some_and(is_work);
             let is_kept = !is_let && (is_chosen || is_going);
-            let (due, when) = (dues[index], hindrance.as_ref().and_then(|one| one.when));
-            let goes_at = match (is_kept, is_time) {
-                (true, _) => due,
-                (_, true) => due.and_then(|due| Some(due.max(when?))),
-                _ => None,
+            let is_gone = matches!(removal, Some(Removal::Gone(_)));
+            let due = dues[index].filter(|_| !is_gone);
+            let when = hindrance.as_ref().and_then(|one| one.when);
+            let goes_at = match is_time && (is_early || is_work) {
+                _ if is_kept => due,
+                true => due.and_then(|due| Some(due.max(when?))),
+                false => None,
             };
             let goes_at = goes_at.filter(|at| asking.is_sooner(*at));
             let mut waits_for = match (&removal, &removed_by) {
@@ -387,6 +390,12 @@ impl Item<'_> {
     #[must_use]
     pub fn is_removed_now(&self) -> bool {
         self.removal.as_ref().is_some_and(is_work) && self.waits_for.is_empty()
+    }
+
+    /// The deadline that has passed, where it goes by that alone.
+    #[must_use]
+    pub fn overdue(&self) -> Option<Timestamp> {
+        self.due.filter(|_| self.is_by_deadline)
     }
 
     /// The phase, outcome and reason that are reported when it is found so, with

@@ -10,12 +10,14 @@
 //! The planner of rollouts reads them here: [`Ledger::read`] and [`Ledger::changes`];
 //! for waves it watches cells ([`Ledger::watch`]).
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use jiff::{SignedDuration, Timestamp};
 use patchmesh_topology::compliance::Register;
 use patchmesh_topology::digest::Sha256;
 use patchmesh_topology::name::{GroupName, MachineName, NodeName};
+use patchmesh_topology::revision::RevisionId;
 use patchmesh_topology::tally::{Selection, Tallies, cell};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -65,6 +67,8 @@ enum Order {
     Revoke { machine: MachineName, by: String, comment: String, answer: Done },
     /// Selections to be counted from now on.
     Watch(Vec<(String, Selection)>, oneshot::Sender<Result<(), WatchError>>),
+    /// Revisions of which the register is to say who has them.
+    FollowRemoval(BTreeSet<RevisionId>, oneshot::Sender<Result<(), WatchError>>),
 }
 
 type Done = oneshot::Sender<Result<(), Refusal>>;
@@ -88,7 +92,7 @@ pub struct NewToken {
     pub by: String,
 }
 
-/// Why a selection is not watched.
+/// Why a selection is not watched, or it is not known who has a revision.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum WatchError {
     /// There are too many.
@@ -140,6 +144,23 @@ impl Ledger {
     #[must_use]
     pub fn register(&self) -> Register {
         self.register.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// As [`Ledger::register`], and it says who has any of these revisions, which rollouts
+    /// remove. All machines are read once where that was not asked of one of them before.
+    ///
+    /// # Errors
+    /// The machines cannot be read.
+    pub async fn register_of(&self, removed: BTreeSet<RevisionId>) -> Result<Register, WatchError> {
+        let register = self.register();
+        if register.follows_removal_of(&removed) {
+            return Ok(register);
+        }
+        let (answer, answered) = oneshot::channel();
+        let order = Order::FollowRemoval(removed, answer);
+        self.orders.send(order).await.map_err(|_| WatchError::Stopped)?;
+        answered.await.map_err(|_| WatchError::Stopped)??;
+        Ok(self.register())
     }
 
     /// Is told when the tallies have changed.

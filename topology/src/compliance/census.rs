@@ -9,7 +9,8 @@ use super::demand::Demands;
 use super::survey::{Judged, Need, Scope, Survey};
 use crate::name::{MAX_SITE_DEPTH, Site};
 use crate::revision::{RevisionId, Severity, UpdateId};
-use crate::tally::{Count, Place, Tallies};
+use crate::rollout::Action;
+use crate::tally::{Place, Tallies};
 
 /// Machines counted by their verdicts, with the sample that these come from.
 /// `machines` is the sum of the four verdicts.
@@ -143,8 +144,8 @@ pub fn by_severity(
 /// Machines by revision, with how bad it is not to have it.
 pub type ByRevision = BTreeMap<RevisionId, (Option<Severity>, Census)>;
 
-/// By revision that is asked of anybody, and that anything was said about: those that
-/// have it. [`lack_revisions`] adds the others.
+/// By revision about which anything is asked and was said: those that did it.
+/// [`lack_revisions`] adds the others.
 pub fn has_revisions(
     demands: &Demands<'_>,
     tallies: &Tallies,
@@ -152,11 +153,20 @@ pub fn has_revisions(
     severity: impl Fn(&RevisionId) -> Option<Severity>,
 ) -> ByRevision {
     let mut counts = ByRevision::new();
-    for revision in tallies.revisions().filter(|revision| demands.is_asked(revision)) {
-        let places = tallies.said(revision).filter(|(place, _)| scope.contains(place));
-        let count: Count = places.map(|(_, count)| count).sum();
-        if count.reached > 0 {
-            let has = count.installed + count.removed;
+    for revision in tallies.revisions() {
+        let actions: BTreeMap<_, _> = demands.actions(revision).collect();
+        if actions.is_empty() {
+            continue;
+        }
+        let (mut reached, mut has) = (0, 0);
+        for (place, count) in tallies.said(revision).filter(|(place, _)| scope.contains(place)) {
+            reached += count.reached;
+            has += count.removed;
+            if actions.get(&place.group) != Some(&Action::Remove) {
+                has += count.installed;
+            }
+        }
+        if reached > 0 {
             let census = Census { machines: has, compliant: has, ..Census::default() };
             counts.insert(revision.clone(), (severity(revision), census));
         }
@@ -164,7 +174,7 @@ pub fn has_revisions(
     counts
 }
 
-/// By revision: those that lack it and of which it is asked.
+/// By revision: those of which it is asked and that did not do it.
 pub fn lack_revisions(survey: &mut Survey<'_>, scope: Scope<'_>, counts: &mut ByRevision) {
     let since = Since::of(survey.demands().now());
     survey.each(scope, |judged| {

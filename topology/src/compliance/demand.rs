@@ -27,9 +27,11 @@ pub enum Openness {
 /// What is asked of the machines of a group at a site about a revision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Demand {
+    /// Whether they are to have it, or to have it no more.
+    pub action: Action,
     /// How bad it is not to have it.
     pub severity: Option<Severity>,
-    /// By when machines have to have it that can be reached from outside.
+    /// By when machines have to have done that which can be reached from outside.
     pub due_exposed: Deadline,
     /// By when others have to.
     pub due_inside: Deadline,
@@ -53,6 +55,7 @@ impl GroupDemand<'_> {
     #[must_use]
     pub const fn with(&self, openness: Openness) -> Demand {
         Demand {
+            action: self.plan.action,
             severity: self.severity,
             due_exposed: self.due_exposed,
             due_inside: self.due_inside,
@@ -62,7 +65,7 @@ impl GroupDemand<'_> {
 }
 
 impl Demand {
-    /// By when a machine has to have it.
+    /// By when a machine has to have done it.
     #[must_use]
     pub const fn due(&self, exposed: bool) -> Deadline {
         if exposed { self.due_exposed } else { self.due_inside }
@@ -112,10 +115,10 @@ impl<'a> Demands<'a> {
         self.now
     }
 
-    /// Whether anything is asked about a revision, of whatever group.
-    #[must_use]
-    pub fn is_asked(&self, revision: &RevisionId) -> bool {
-        self.groups.keys().any(|group| self.plan(revision, group).is_some())
+    /// What is asked about a revision, by group.
+    pub fn actions(&self, revision: &RevisionId) -> impl Iterator<Item = (&'a GroupName, Action)> {
+        let groups = self.groups.keys();
+        groups.filter_map(|group| Some((group, self.plan(revision, group)?.1.action)))
     }
 
     /// What is asked of a group about a revision, wherever its machines are; `None`:
@@ -123,7 +126,8 @@ impl<'a> Demands<'a> {
     #[must_use]
     pub fn of_group(&self, revision: &RevisionId, group: &GroupName) -> Option<GroupDemand<'a>> {
         let (offer, plan) = self.plan(revision, group)?;
-        let facts = (self.facts)(revision)?;
+        let approved = offer.approvals.get(revision, group)?.at;
+        let facts = plan.facts((self.facts)(revision)?, approved);
         Some(GroupDemand {
             offer,
             plan,
@@ -180,8 +184,8 @@ impl<'a> Demands<'a> {
         }
     }
 
-    /// By when a machine has to have a revision; `exposed`: it can be reached from outside.
-    /// `None`: it is not asked of this machine. The same that [`Survey`](super::Survey) judges
+    /// By when a machine has to have a revision, or to have it no more; `exposed`: it can be
+    /// reached from outside. `None`: neither is asked of this machine. The same that [`Survey`](super::Survey) judges
     /// it by, so the machine itself may ask.
     #[must_use]
     pub fn due(
@@ -190,7 +194,7 @@ impl<'a> Demands<'a> {
         place: &Place,
         machine: &MachineName,
         exposed: bool,
-    ) -> Option<Deadline> {
+    ) -> Option<(Action, Deadline)> {
         let of_group = self.of_group(revision, &place.group)?;
         let openness = self.openness(&of_group, place)?;
         if self.is_without(revision, place) {
@@ -198,7 +202,7 @@ impl<'a> Demands<'a> {
         }
         let demand = of_group.with(openness);
         self.on(&demand, revision, place, machine)?;
-        Some(demand.due(exposed))
+        Some((demand.action, demand.due(exposed)))
     }
 
     fn is_excepted(&self, revision: &RevisionId, place: &Place, machine: &MachineName) -> bool {
@@ -207,12 +211,11 @@ impl<'a> Demands<'a> {
         exceptions.into_iter().any(|one| one.holds(revision, whose, self.now))
     }
 
-    /// The plan by which machines of a group are to have a revision.
+    /// The plan by which machines of a group are to have a revision, or to have it no more.
     fn plan(&self, revision: &RevisionId, group: &GroupName) -> Option<(Offer<'a>, &'a Rollout)> {
         let offer = self.offers.get(&self.groups.get(group)?.stage)?;
         let plan = offer.plan(revision, group).ok()?;
-        let is_asked = plan.action == Action::Install && plan.control.order != Order::Withdraw;
-        is_asked.then_some((*offer, plan))
+        (plan.control.order != Order::Withdraw).then_some((*offer, plan))
     }
 
     fn opening(

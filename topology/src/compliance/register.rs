@@ -47,10 +47,12 @@ impl Told {
     }
 }
 
-/// Something that a machine lacks by its own last word.
+/// Something that a machine lacks by its own last word, or has and is perhaps to lack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Lack {
     pub(super) revision: u32,
+    /// Whether it has it.
+    pub(super) is_there: bool,
     pub(super) standing: Standing,
     pub(super) is_looping: bool,
     pub(super) code: i64,
@@ -78,18 +80,36 @@ pub struct Register {
     leaves: Vec<(MachineName, Arc<Leaf>)>,
     pub(super) places: Arc<Pool<Place>>,
     pub(super) revisions: Arc<Pool<RevisionId>>,
+    /// What rollouts remove: that a machine has one of these is remembered too.
+    removed: Arc<BTreeSet<RevisionId>>,
     machines: u64,
 }
 
 impl Register {
+    /// Whether it is remembered of all of these who has them.
+    #[must_use]
+    pub fn follows_removal_of(&self, revisions: &BTreeSet<RevisionId>) -> bool {
+        revisions.is_subset(&self.removed)
+    }
+
+    /// Remembers from now on who has these, which rollouts remove. Machines that have one that
+    /// was not among them before have to be [put](Self::put) again.
+    pub fn follow_removal_of(&mut self, revisions: BTreeSet<RevisionId>) {
+        self.removed = Arc::new(revisions);
+    }
+
     /// A machine is as it is here from now on.
     pub fn put(&mut self, name: &MachineName, machine: &Machine, told: Told) {
         let revisions = Arc::make_mut(&mut self.revisions);
         let lacks = machine.words().filter_map(|(revision, last)| {
-            let is_lack =
-                matches!(last.standing, Standing::Declined | Standing::Pending | Standing::Failed);
+            let is_lack = match last.standing {
+                Standing::Declined | Standing::Pending | Standing::Failed => true,
+                Standing::Installed => self.removed.contains(revision),
+                Standing::Removed => false,
+            };
             is_lack.then(|| Lack {
                 revision: revisions.take(revision),
+                is_there: last.is_there(),
                 standing: last.standing,
                 is_looping: last.is_looping,
                 code: last.code,
@@ -193,7 +213,8 @@ impl Register {
             .collect();
         self.within(scope)
             .filter(move |(_, _, entry)| {
-                entry.lacks.iter().any(|lack| wanted[lack.revision as usize])
+                let is_lack = |lack: &Lack| !lack.is_there && wanted[lack.revision as usize];
+                entry.lacks.iter().any(is_lack)
             })
             .map(|(name, place, _)| (name, place))
     }

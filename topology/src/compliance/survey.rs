@@ -10,6 +10,7 @@ use super::demand::{Demand, Demands, GroupDemand, Openness};
 use super::register::{Entry, Lack, Register, Told};
 use crate::name::{GroupName, MachineName, RolloutName, Site};
 use crate::revision::{RevisionId, Severity};
+use crate::rollout::Action;
 use crate::rollout::deadline::Deadline;
 use crate::tally::{Area, Place, Standing};
 
@@ -33,16 +34,18 @@ impl Scope<'_> {
     }
 }
 
-/// Something that is asked of a machine and that it lacks.
+/// Something that is asked of a machine and not done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Need<'a> {
     /// What.
     pub revision: &'a RevisionId,
+    /// Whether it is to have it, or to have it no more.
+    pub action: Action,
     /// How bad that is.
     pub severity: Option<Severity>,
-    /// By when it has to have it.
+    /// By when it has to be done.
     pub due: Deadline,
-    /// Whether it may install it now, windows apart.
+    /// Whether it may do it now, windows apart.
     pub is_open: bool,
     /// Whether the deadline has passed.
     pub is_past: bool,
@@ -72,11 +75,16 @@ impl Need<'_> {
 
 impl fmt::Display for Need<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (done, what) = match self.action {
+            Action::Install => ("installed", "it"),
+            Action::Remove => ("removed", "its removal"),
+        };
         match (self.standing, self.is_looping, self.code) {
-            (_, true, _) => f.write_str("it was installed again and again without effect")?,
-            (Standing::Failed, _, 0) => f.write_str("it failed")?,
-            (Standing::Failed, _, code) => write!(f, "it failed with code {code}")?,
-            (Standing::Declined, ..) => f.write_str("somebody at the machine declined it")?,
+            (_, true, _) => write!(f, "it was {done} again and again without effect")?,
+            (Standing::Failed, _, 0) => write!(f, "{what} failed")?,
+            (Standing::Failed, _, code) => write!(f, "{what} failed with code {code}")?,
+            (Standing::Declined, ..) => write!(f, "somebody at the machine declined {what}")?,
+            _ if self.action == Action::Remove => f.write_str("it is to be removed")?,
             _ => f.write_str("it is needed")?,
         }
         match self.due {
@@ -255,7 +263,9 @@ impl<'a> Survey<'a> {
                 (lack.revision, revision),
                 (entry.place, place),
             );
-            let Some(demand) = demand else { continue };
+            // What is there lacks nothing but its removal.
+            let is_not_done = |demand: &Demand| lack.is_there == (demand.action == Action::Remove);
+            let Some(demand) = demand.filter(is_not_done) else { continue };
             let Some(is_open) = self.demands.on(&demand, revision, place, name) else { continue };
             let due = demand.due(entry.told.exposed);
             let is_past = due.is_past(self.demands.now());
@@ -263,6 +273,7 @@ impl<'a> Survey<'a> {
             let Lack { standing, is_looping, code, at, .. } = *lack;
             needs.push(Need {
                 revision,
+                action: demand.action,
                 severity,
                 due,
                 is_open,

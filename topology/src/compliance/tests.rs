@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use proptest::collection::vec;
@@ -13,7 +13,9 @@ use crate::offer::Offer;
 use crate::revision::{RevisionId, Severity};
 use crate::rollout::deadline::Facts;
 use crate::rollout::exception::{self, Exception, Subject};
-use crate::rollout::{Order, Progress, Rollout, RolloutSet, RolloutState, Share, Wave, WaveStates};
+use crate::rollout::{
+    Action, Order, Progress, Rollout, RolloutSet, RolloutState, Share, Wave, WaveStates,
+};
 use crate::tally::{Area, Last, Machine, News, Outcome, Phase, Place, Position, Standing, Tallies};
 
 mod machine;
@@ -52,6 +54,10 @@ fn machine(site: &str, seen: i64, words: Vec<(u8, Last)>) -> Machine {
 
 fn needed() -> Last {
     last(1, Phase::Detection, Outcome::Pending)
+}
+
+fn found() -> Last {
+    last(1, Phase::Detection, Outcome::Success)
 }
 
 /// Revisions 1 to 3 are approved: 1 by a plan that is open, 2 by one whose second
@@ -112,8 +118,23 @@ impl World {
         world
     }
 
+    fn offer(&self, hours: i64) -> Offer<'_> {
+        Offer::new(&self.approvals, &self.plans, &self.states, at(hours))
+    }
+
+    fn removed(&self, hours: i64) -> BTreeSet<RevisionId> {
+        self.offer(hours).removed().cloned().collect()
+    }
+
+    /// Rollout `r1` removes what it is for, approved at an hour.
+    fn takes_back(&mut self, hours: i64) {
+        self.plans.rollouts.get_mut(&"r1".parse().unwrap()).unwrap().action = Action::Remove;
+        let key = (revision(1), "servers".parse().unwrap());
+        self.approvals.entries.get_mut(&key).unwrap().at = at(hours);
+    }
+
     fn demands(&self, hours: i64) -> Demands<'_> {
-        let offer = Offer::new(&self.approvals, &self.plans, &self.states, at(hours));
+        let offer = self.offer(hours);
         let facts = |_: &RevisionId| Some(Facts::of(None, Some(Severity::Critical), at(0)));
         Demands::new(&self.groups, &self.plans, [offer], Box::new(facts), at(hours))
     }
@@ -121,6 +142,7 @@ impl World {
     /// How the machine stands at an hour, and how many needs it has.
     fn judge(&self, hours: i64, machine: &Machine) -> (Verdict, usize, bool) {
         let mut register = Register::default();
+        register.follow_removal_of(self.removed(hours));
         register.put(&name("pc"), machine, Told::default());
         let demands = self.demands(hours);
         let mut survey = Survey::new(&register, &demands, survey::STALE_AFTER);
@@ -207,6 +229,72 @@ fn what_is_withdrawn_or_done_without_is_asked_of_nobody() {
     let plan = world.plans.rollouts.get_mut(&"r1".parse().unwrap()).unwrap();
     plan.control.order = Order::Withdraw;
     assert_eq!(world.judge(25, &lacking), (Verdict::Compliant, 0, false));
+}
+
+#[test]
+fn who_has_what_a_rollout_removes_lacks_its_removal() {
+    let mut world = World::new();
+    world.takes_back(50);
+    let removal = |outcome| last(60, Phase::Removal, outcome);
+    let judge = |hours, word| world.judge(hours, &machine("emea/fr", 70, vec![(1, word)]));
+    for has in [found(), removal(Outcome::Pending), removal(Outcome::Failure)] {
+        // The deadline counts from the approval of its removal.
+        assert_eq!(judge(74, has), (Verdict::Grace, 1, false), "{has:?}");
+        assert_eq!(judge(75, has), (Verdict::Overdue, 1, false), "{has:?}");
+    }
+    let failed = last(2, Phase::Installation, Outcome::Failure);
+    for lacks in [removal(Outcome::Success), removal(Outcome::RebootRequired), needed(), failed] {
+        assert_eq!(judge(75, lacks), (Verdict::Compliant, 0, false), "{lacks:?}");
+    }
+    // Asked to have it again, only who has it is done.
+    world.plans.rollouts.get_mut(&"r1".parse().unwrap()).unwrap().action = Action::Install;
+    let judge = |word| world.judge(75, &machine("emea/fr", 70, vec![(1, word)])).0;
+    assert_eq!(judge(removal(Outcome::Failure)), Verdict::Compliant);
+    assert_eq!(judge(needed()), Verdict::Overdue);
+}
+
+#[test]
+fn a_removal_says_so_in_words_and_counts_in_its_revisions_row() {
+    let mut world = World::new();
+    world.takes_back(50);
+    let words = [
+        (found(), Some("it is to be removed, was due by 1970-01-04T02:00:00Z")),
+        (
+            last(60, Phase::Removal, Outcome::Failure),
+            Some("its removal failed with code 9, was due by 1970-01-04T02:00:00Z"),
+        ),
+        (last(60, Phase::Removal, Outcome::Success), None),
+        (needed(), None),
+    ];
+    let (mut register, mut machines) = (Register::default(), BTreeMap::new());
+    for (number, (word, _)) in (0..).zip(words) {
+        let one = machine("emea/fr", 70, vec![(1, word)]);
+        register.put(&name(&format!("pc-{number}")), &one, Told::default());
+        machines.insert(name(&format!("pc-{number}")), one);
+    }
+    let removed = world.removed(75);
+    assert_eq!(removed, [revision(1)].into());
+    assert!(!register.follows_removal_of(&removed));
+    register.follow_removal_of(removed.clone());
+    assert!(register.follows_removal_of(&removed));
+    for (name, machine) in &machines {
+        register.put(name, machine, Told::default());
+    }
+    let demands = world.demands(75);
+    let mut survey = Survey::new(&register, &demands, survey::STALE_AFTER);
+    for (number, (_, said)) in (0..).zip(words) {
+        let name = name(&format!("pc-{number}"));
+        let first = |judged: Judged<'_>| judged.needs.first().map(ToString::to_string);
+        assert_eq!(survey.one(&name, first).unwrap().as_deref(), said);
+    }
+    let tallies = Tallies::recount(&machines);
+    let mut rows = census::has_revisions(&demands, &tallies, Scope::default(), |_| None);
+    census::lack_revisions(&mut survey, Scope::default(), &mut rows);
+    let (_, row) = rows[&revision(1)];
+    assert_eq!((row.machines, row.compliant, row.overdue), (3, 1, 2));
+    // Who has it does not lack what it mends.
+    let lacking: Vec<_> = register.lacking(&removed, Scope::default()).collect();
+    assert_eq!(lacking.len(), 1, "{lacking:?}");
 }
 
 #[test]

@@ -173,6 +173,15 @@ pub struct Last {
 }
 
 impl Last {
+    /// Whether it is there: installed, or still to be removed.
+    #[must_use]
+    pub fn is_there(&self) -> bool {
+        match self.phase {
+            Phase::Removal => self.standing != Standing::Removed,
+            _ => self.standing == Standing::Installed,
+        }
+    }
+
     /// Whether the machine did something itself to have it installed, and did not
     /// only find it.
     #[must_use]

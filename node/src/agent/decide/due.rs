@@ -7,20 +7,23 @@ use patchmesh_topology::compliance::{Demands, Told};
 use patchmesh_topology::node::mode::AtDeadline;
 use patchmesh_topology::offer::Offer;
 use patchmesh_topology::revision::RevisionId;
+use patchmesh_topology::rollout::Action;
 use patchmesh_topology::rollout::deadline::{Deadline, Facts};
 use patchmesh_topology::tally::Place;
 
-use super::Asking;
+use super::{Asking, Open};
 use crate::agent::chain::Chain;
 use crate::agent::report;
 
-/// By when each choice is due, by its place; nothing where the group lets deadlines pass, or
-/// where it cannot be told. What an exception takes this machine out of is not due.
+/// By when each choice is due, or its removal, by its place; nothing where the group lets
+/// deadlines pass, or where it cannot be told. What an exception takes this machine out of is
+/// not due.
 pub(super) fn of(
     chain: &Chain,
     inventory: &Inventory,
     asking: &Asking<'_>,
     choices: &[Choice<'_>],
+    opened: &[Open],
 ) -> Vec<Option<Timestamp>> {
     let weights = match (chain.at_deadline, &chain.weights) {
         (AtDeadline::Install, Some(weights)) => weights,
@@ -39,8 +42,15 @@ pub(super) fn of(
     // As headquarters is told of it.
     let facts = report::facts(inventory, "", false);
     let told = Told::of(facts.iter().map(|fact| (fact.name.as_str(), fact.value.as_str())));
-    due(choices, |id| match demands.due(id, &place, machine, told.exposed)? {
-        Deadline::By(at) => Some(at),
-        Deadline::NextUpgrade | Deadline::None => None,
-    })
+    let by = |id: &RevisionId, action| match demands.due(id, &place, machine, told.exposed)? {
+        (asked, Deadline::By(at)) if asked == action => Some(at),
+        _ => None,
+    };
+    let mut dues = due(choices, |id| by(id, Action::Install));
+    for ((due, choice), _) in
+        dues.iter_mut().zip(choices).zip(opened).filter(|(_, open)| open.removed_by.is_some())
+    {
+        *due = by(&choice.revision.id, Action::Remove);
+    }
+    dues
 }

@@ -7,7 +7,7 @@ use patchmesh_topology::digest::{Digest, Sha256};
 use patchmesh_topology::name::{BrakeName, ExceptionName};
 use patchmesh_topology::node::mode::AtDeadline;
 use patchmesh_topology::node::{Mesh, Stage};
-use patchmesh_topology::revision::{CatalogueEntry, DocumentRef, Facts, Severity};
+use patchmesh_topology::revision::{CatalogueEntry, DocumentRef, Facts, Installer, Severity};
 use patchmesh_topology::rollout::brake::{self, Brake};
 use patchmesh_topology::rollout::deadline::{Policy, Times, Weight};
 use patchmesh_topology::rollout::exception::{self, Exception, Subject};
@@ -188,6 +188,45 @@ fn what_is_due_goes_where_the_group_says_so_and_else_waits() {
         });
         world.asked(11, &Asked::All, APP, |item| assert!(!item.is_by_deadline, "{item:?}"));
     }
+}
+
+#[test]
+fn what_is_to_be_removed_goes_by_the_deadline_from_its_approval_on() {
+    let mut world = World::new(AtDeadline::Install);
+    let rollout = world.chain.plans.rollouts.get_mut(&plan()).expect("the plan");
+    rollout.action = Action::Remove;
+    let remove = vec!["setup".to_owned(), "/remove".to_owned()];
+    for (text, revision) in [APP, TOOL].into_iter().zip(world.chain.revisions.values_mut()) {
+        revision.facts.installer =
+            Some(Installer { remove: remove.clone(), ..Installer::default() });
+        world.inventory.facts.insert(text.to_owned(), "yes".to_owned());
+        let key = (id(text), group());
+        world.chain.approvals.entries.get_mut(&key).expect("an approval").at = hour(100);
+    }
+    world.at(110, APP, |item| {
+        assert!(item.is_for_person && !item.is_removed_now(), "{item:?}");
+        assert_eq!((item.due, item.goes_at), (Some(hour(110)), Some(hour(110))));
+        assert_eq!(item.overdue(), None);
+    });
+    world.at(111, APP, |item| {
+        assert!(item.is_removed_now(), "{item:?}");
+        assert_eq!(item.overdue(), Some(hour(110)));
+    });
+    world.at(500, TOOL, |item| assert!(item.is_for_person && item.due.is_none(), "{item:?}"));
+    world.wave().windows = vec!["Fri 03:00-04:00".parse().expect("hours")];
+    // The epoch was a Thursday.
+    world.at(111, APP, |item| {
+        assert!(!item.is_removed_now() && item.goes_at == Some(hour(24 * 8 + 3)), "{item:?}");
+    });
+    world.chain.at_deadline = AtDeadline::Wait;
+    world.at(500, APP, |item| assert!(!item.is_removed_now() && item.due.is_none(), "{item:?}"));
+    // What is not there is done.
+    world.chain.at_deadline = AtDeadline::Install;
+    world.wave().windows.clear();
+    world.inventory.facts.clear();
+    world.at(500, APP, |item| {
+        assert_eq!((item.due, item.overdue(), item.is_removed_now()), (None, None, false));
+    });
 }
 
 #[test]

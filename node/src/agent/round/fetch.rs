@@ -26,8 +26,7 @@ pub(super) struct Wanted<'a> {
 impl<'a> Wanted<'a> {
     pub(super) fn of(item: &Item<'a>) -> Option<Self> {
         let (parts, needs) = (item.install.clone()?, item.needs.clone());
-        let due = item.due.filter(|_| item.is_by_deadline);
-        Some(Self { revision: item.revision, parts, needs, due })
+        Some(Self { revision: item.revision, parts, needs, due: item.overdue() })
     }
 }
 
@@ -42,7 +41,7 @@ pub(super) struct Fetched<'a> {
 }
 
 impl Fetched<'_> {
-    /// What is told of its installation: where nobody let it go, why it went.
+    /// What is told of its installation or removal: where nobody let it go, why it went.
     pub(super) fn told(&self, what: &str) -> String {
         match self.due {
             None => what.to_owned(),

@@ -113,7 +113,7 @@ impl Agent {
                     true => Outcome::RebootRequired,
                     false => Outcome::Success,
                 };
-                self.happened(&id, Phase::Removal, told, code, &why)?;
+                self.happened(&id, Phase::Removal, told, code, &one.told(&why))?;
                 self.memory.removals.remove(&id);
                 self.memory.told.insert(id.clone(), REMOVED.to_owned());
                 done.removed.push(id);
@@ -157,5 +157,5 @@ fn wanted<'a>(item: &Item<'a>) -> Wanted<'a> {
     };
     let files = item.revision.payloads.iter().filter(|_| needs_file);
     let parts = files.map(|payload| Part { payload, call: 0 }).collect();
-    Wanted { revision: item.revision, parts, needs: Vec::new(), due: None }
+    Wanted { revision: item.revision, parts, needs: Vec::new(), due: item.overdue() }
 }

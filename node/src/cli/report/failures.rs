@@ -4,6 +4,7 @@ use clap::Args;
 use patchmesh_proto::admin;
 use serde::Serialize;
 
+use super::machines::action;
 use super::{Area, percent};
 use crate::cli::output::{Answer, table};
 use crate::cli::{Context, answer, grpc};
@@ -18,7 +19,7 @@ Example:
   patchmesh report failures --site emea
 
 JSON:
-  {\"failures\": [{\"revision\", \"code\", \"looping\", \"machines\", \"names\": [first 100], \"last_at\"}],
+  {\"failures\": [{\"revision\", \"action\", \"code\", \"looping\", \"machines\", \"names\": [first 100], \"last_at\"}],
    \"failing\", \"machines\", \"is_cut\"}
   \"failing\" is how many of all \"machines\" have any")]
 pub(crate) struct Failures {
@@ -37,6 +38,7 @@ struct Counted {
 #[derive(Debug, Serialize)]
 struct Row {
     revision: String,
+    action: String,
     code: i64,
     looping: bool,
     machines: u64,
@@ -45,13 +47,14 @@ struct Row {
 }
 
 impl Row {
-    fn cells(&self, names: usize) -> [String; 6] {
+    fn cells(&self, names: usize) -> [String; 7] {
         let mut named = self.names.iter().take(names).cloned().collect::<Vec<_>>().join(" ");
         if self.machines > names.min(self.names.len()) as u64 {
             named.push_str(" …");
         }
         [
             self.revision.clone(),
+            self.action.clone(),
             self.code.to_string(),
             if self.looping { "looping" } else { "failed" }.to_owned(),
             self.machines.to_string(),
@@ -63,14 +66,14 @@ impl Row {
 
 impl Answer for Counted {
     fn text(&self) -> String {
-        let header = ["revision", "code", "how", "machines", "last", "names"];
+        let header = ["revision", "action", "code", "how", "machines", "last", "names"];
         let text = table(header, self.failures.iter().map(|row| row.cells(5)));
         let part = percent(self.failing, self.machines);
         format!("{text}\n{} of {} machines ({part}) have failures\n", self.failing, self.machines)
     }
 
     fn sheet(&self) -> Option<Sheet> {
-        let header = ["revision", "code", "how", "machines", "last_at", "names"];
+        let header = ["revision", "action", "code", "how", "machines", "last_at", "names"];
         Some(Sheet::new(header, self.failures.iter().map(|row| row.cells(100))))
     }
 }
@@ -83,6 +86,7 @@ impl Failures {
         let row = |row: admin::FailureRow| Row {
             last_at: answer::time(row.last_at.as_ref()),
             revision: row.revision,
+            action: action(row.action),
             code: row.code,
             looping: row.looping,
             machines: row.machines,

@@ -3,6 +3,7 @@
 use clap::Args;
 use patchmesh_proto::admin;
 use patchmesh_topology::compliance::Verdict;
+use patchmesh_topology::rollout::Action;
 use serde::Serialize;
 
 use super::Area;
@@ -10,7 +11,7 @@ use crate::cli::output::{Answer, table};
 use crate::cli::{Context, answer, grpc};
 use crate::terminal::sheet::Sheet;
 
-/// List machines with their verdicts, and what they lack
+/// List machines with their verdicts, and what they lack or are to remove
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -22,7 +23,7 @@ JSON:
   {\"machines\": [MACHINE], \"is_cut\"}
   MACHINE: {\"name\", \"group\", \"site\", \"seen_at\" or null, \"verdict\", \"address\" or null, \"exposed\",
    \"reboot_needed\", \"needs\": [NEED]}
-  NEED: {\"revision\", \"severity\" or null, \"due_at\" or null, \"open\", \"past\", \"standing\", \"code\",
+  NEED: {\"revision\", \"action\": \"install\" or \"remove\", \"severity\" or null, \"due_at\" or null, \"open\", \"past\", \"standing\", \"code\",
    \"looping\", \"said_at\", \"reason\"}")]
 pub(crate) struct Machines {
     /// Only those with this verdict: compliant, grace, overdue or unknown
@@ -61,10 +62,11 @@ pub(super) struct Row {
     pub(super) needs: Vec<Need>,
 }
 
-/// What it lacks.
+/// What it lacks, or is to remove.
 #[derive(Debug, Serialize)]
 pub(super) struct Need {
     pub(super) revision: String,
+    action: String,
     severity: Option<String>,
     due_at: Option<String>,
     open: bool,
@@ -99,6 +101,7 @@ impl From<admin::MachineNeed> for Need {
             said_at: answer::time(need.said_at.as_ref()),
             severity: answer::some(need.severity),
             revision: need.revision,
+            action: action(need.action),
             open: need.open,
             past: need.past,
             standing: need.standing,
@@ -109,13 +112,19 @@ impl From<admin::MachineNeed> for Need {
     }
 }
 
-/// What a machine lacks, a row each.
+/// What is asked; a primary with earlier software, which does not say so, asks for nothing
+/// to be removed.
+pub(super) fn action(stated: String) -> String {
+    if stated.is_empty() { Action::Install.to_string() } else { stated }
+}
+
+/// What is asked of a machine and not done, a row each.
 pub(super) fn needs(needs: &[Need]) -> String {
     let rows = needs.iter().map(|need| {
         let severity = answer::or_dash(need.severity.as_deref());
-        [need.revision.clone(), severity, need.reason.clone()]
+        [need.revision.clone(), need.action.clone(), severity, need.reason.clone()]
     });
-    table(["lacks", "severity", "because"], rows)
+    table(["revision", "asked", "severity", "because"], rows)
 }
 
 impl Answer for Listed {
@@ -149,9 +158,14 @@ impl Answer for Listed {
             "exposed",
             "reboot_needed",
             "lacks",
+            "to_remove",
         ];
         let rows = self.machines.iter().map(|row| {
-            let lacks: Vec<&str> = row.needs.iter().map(|need| need.revision.as_str()).collect();
+            let named = |is_removal: bool| {
+                let is_one = |need: &&Need| (need.action == Action::Remove.as_str()) == is_removal;
+                let needs = row.needs.iter().filter(is_one);
+                needs.map(|need| need.revision.as_str()).collect::<Vec<_>>().join(" ")
+            };
             [
                 row.name.clone(),
                 row.group.clone(),
@@ -161,7 +175,8 @@ impl Answer for Listed {
                 row.address.clone().unwrap_or_default(),
                 row.exposed.to_string(),
                 row.reboot_needed.to_string(),
-                lacks.join(" "),
+                named(false),
+                named(true),
             ]
         });
         Some(Sheet::new(header, rows))

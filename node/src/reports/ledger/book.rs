@@ -5,7 +5,7 @@
 //! happened.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use jiff::Timestamp;
 use patchmesh_proto::convert::{self, timestamp_to_wire};
@@ -130,7 +130,7 @@ impl Book {
             tokens: HashMap::new(),
             known: HashMap::new(),
         };
-        let (mut pending, mut watches) = (Vec::new(), Vec::new());
+        let (mut pending, mut watches, mut removals) = (Vec::new(), Vec::new(), Vec::new());
         for order in orders {
             pending.push(match order {
                 Order::Batches(batches, to) => {
@@ -147,6 +147,10 @@ impl Book {
                     watches.push((selections, to));
                     continue;
                 }
+                Order::FollowRemoval(revisions, to) => {
+                    removals.push((revisions, to));
+                    continue;
+                }
             });
         }
         let written = draft.write().map_err(Arc::new);
@@ -159,6 +163,9 @@ impl Book {
         }
         for (selections, to) in watches {
             drop(to.send(self.watch(selections)));
+        }
+        for (revisions, to) in removals {
+            drop(to.send(self.follow_removal_of(revisions)));
         }
     }
 
@@ -214,6 +221,27 @@ impl Book {
         drop(tallies);
         self.changes.send_modify(|count| *count += 1);
         Ok(())
+    }
+
+    /// Lets the register say who has these.
+    fn follow_removal_of(&self, revisions: BTreeSet<RevisionId>) -> Result<(), WatchError> {
+        // Only this task changes it; others look at the one from before meanwhile.
+        let mut register = self.register().clone();
+        if register.follows_removal_of(&revisions) {
+            return Ok(());
+        }
+        let places = self.counts.tallies.read().unwrap_or_else(PoisonError::into_inner);
+        let places = revisions.iter().flat_map(|one| places.said(one));
+        let places = places.filter(|(_, count)| count.installed > 0);
+        let places = places.map(|(place, _)| place.clone()).collect();
+        register.follow_removal_of(revisions);
+        load::again(&self.store, &places, &mut register).map_err(Arc::new)?;
+        *self.counts.register.write().unwrap_or_else(PoisonError::into_inner) = register;
+        Ok(())
+    }
+
+    fn register(&self) -> RwLockReadGuard<'_, Register> {
+        self.counts.register.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,10 +1,14 @@
 //! Counts everything on the disk, a record at a time.
 
+use std::collections::BTreeSet;
+
 use patchmesh_topology::compliance::Register;
 use patchmesh_topology::name::MachineName;
-use patchmesh_topology::tally::{Cell, Selection, Tallies};
+use patchmesh_topology::tally::{Cell, Place, Selection, Tallies};
 
-use super::records::{MACHINES, MachineRecord, REVOKED, WORDS, WordRecord, as_news, word_key};
+use super::records::{
+    MACHINES, MachineRecord, REVOKED, WORDS, WordRecord, as_news, word_key, words_of,
+};
 use crate::store::{self, Store};
 
 /// The machines that were not shut out, counted.
@@ -87,6 +91,26 @@ pub(super) fn cells(
         Ok(())
     })?;
     Ok(cells)
+}
+
+/// Enters the machines of some places in a register again.
+pub(super) fn again(
+    store: &Store,
+    places: &BTreeSet<Place>,
+    register: &mut Register,
+) -> Result<(), store::Error> {
+    if places.is_empty() {
+        return Ok(());
+    }
+    each_member(store, |name, record| {
+        let Some(mut machine) = record.bare() else { return Ok(()) };
+        if places.contains(&machine.place) {
+            machine.take(as_news(&words_of(store, name)?));
+            register.put(name, &machine, record.says());
+        }
+        Ok(())
+    })?;
+    Ok(())
 }
 
 /// Visits every machine that was not shut out; says how many there are in all.

@@ -71,11 +71,11 @@ pub(super) fn wanted(request: &wire::ListVerdictsRequest) -> Result<Wanted, Stat
 impl Desk {
     pub(super) fn new(
         generation: Arc<Generation>,
-        ledger: Ledger,
+        (ledger, register): (Ledger, Register),
         stale_after: SignedDuration,
         turn: OwnedSemaphorePermit,
     ) -> Self {
-        let (register, now) = (ledger.register(), Timestamp::now());
+        let now = Timestamp::now();
         Self { generation, ledger, register, now, stale_after, _turn: turn }
     }
 
@@ -261,6 +261,7 @@ fn need(need: &Need<'_>) -> wire::MachineNeed {
         due_at,
         open: need.is_open,
         past: need.is_past,
+        action: need.action.as_str().to_owned(),
         standing: need.standing.as_str().to_owned(),
         code: need.code,
         looping: need.is_looping,

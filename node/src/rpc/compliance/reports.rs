@@ -9,6 +9,7 @@ use patchmesh_topology::assessment::CveId;
 use patchmesh_topology::compliance::survey::Scope;
 use patchmesh_topology::name::MachineName;
 use patchmesh_topology::revision::{RevisionId, Severity};
+use patchmesh_topology::rollout::Action;
 use patchmesh_topology::rollout::exception::{self, Exception};
 use patchmesh_topology::tally::{Place, Standing, Tallies};
 use tonic::Status;
@@ -25,6 +26,9 @@ const MAX_NAMED: usize = 100;
 const MAX_VULNERABLE: usize = 1000;
 /// How fresh a sample is counted by.
 const WEEK: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+/// What failed, with which code, and whether it was tried again and again without effect.
+type Kind = (RevisionId, Action, i64, bool);
 
 /// Machines on which something failed in one way.
 #[derive(Default)]
@@ -52,7 +56,7 @@ impl Desk {
         asked: &Asked,
         _: &wire::ListFailuresRequest,
     ) -> Result<wire::ListFailuresResponse, Status> {
-        let mut kinds: BTreeMap<(RevisionId, i64, bool), Failing> = BTreeMap::new();
+        let mut kinds: BTreeMap<Kind, Failing> = BTreeMap::new();
         let (mut failing, mut machines) = (0, 0);
         self.survey(|survey| {
             survey.each(asked.scope(), |judged| {
@@ -61,7 +65,7 @@ impl Desk {
                 let before = failing;
                 for need in failed {
                     failing = before + 1;
-                    let key = (need.revision.clone(), need.code, need.is_looping);
+                    let key = (need.revision.clone(), need.action, need.code, need.is_looping);
                     kinds.entry(key).or_default().add(judged.name, need.at);
                 }
             });
@@ -69,16 +73,16 @@ impl Desk {
         let mut rows: Vec<_> = kinds.into_iter().collect();
         rows.sort_by_key(|(_, failing)| std::cmp::Reverse(failing.machines));
         let is_cut = rows.len() > MAX_FAILURES;
-        let row = |((revision, code, looping), failing): ((RevisionId, i64, bool), Failing)| {
-            wire::FailureRow {
+        let row =
+            |((revision, action, code, looping), failing): (Kind, Failing)| wire::FailureRow {
                 revision: revision.to_string(),
+                action: action.as_str().to_owned(),
                 code,
                 looping,
                 machines: failing.machines,
                 names: failing.names.iter().map(ToString::to_string).collect(),
                 last_at: Timestamp::from_second(failing.last).ok().map(timestamp_to_wire),
-            }
-        };
+            };
         let rows = rows.into_iter().take(MAX_FAILURES).map(row).collect();
         Ok(wire::ListFailuresResponse { rows, failing, machines, is_cut })
     }
@@ -163,7 +167,9 @@ impl Desk {
             .collect();
         let asked = self.survey(|survey| {
             let demands = survey.demands();
-            revisions.iter().filter(|one| demands.is_asked(one)).map(ToString::to_string).collect()
+            let installs = |(_, action): (_, Action)| action == Action::Install;
+            let is_asked = |one: &&RevisionId| demands.actions(one).any(installs);
+            revisions.iter().filter(is_asked).map(ToString::to_string).collect()
         });
         Ok(wire::FindVulnerableResponse {
             revisions: revisions.iter().map(ToString::to_string).collect(),

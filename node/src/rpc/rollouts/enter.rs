@@ -91,12 +91,12 @@ fn examine(
     machines: &Tallies,
 ) -> Result<(Vec<Finding>, BTreeSet<RevisionId>), load::Error> {
     let revisions = subject::revisions(generation, store, rollout)?;
-    let mesh = &generation.mesh;
+    let (mesh, now) = (&generation.mesh, Timestamp::now());
     let mut world = World {
         groups: mesh.groups.values().map(|group| (group.name.clone(), group.stage)).collect(),
         site_groups: generation.rollouts.site_groups.clone(),
         freezes: generation.rollouts.freezes.clone(),
-        deadline: subject::deadline(generation, rollout, &revisions),
+        deadline: subject::deadline(generation, rollout, &revisions, now),
         ..World::default()
     };
     for node in set::serving(mesh, rollout.stage) {
@@ -109,7 +109,7 @@ fn examine(
             *known = counts.machines.max(*known);
         }
     }
-    let mut findings = find(rollout, &world, Timestamp::now());
+    let mut findings = find(rollout, &world, now);
     if revisions.is_empty() && !rollout.what.is_empty() {
         let text = format!(
             "nothing that can be approved for {} is what it is for; approve by it with --rollout {}, or change [what]",

@@ -169,7 +169,7 @@ impl Question<'_> {
             Ok(text) => text,
             Err(why) => return (false, in_one_line(&why)),
         };
-        if let Some(due) = self.due(id) {
+        if let Some(due) = self.due(id, group) {
             text = format!("{text}; {due}");
         }
         let approved = self.offer.approvals.get(id, group).map(|one| one.at);
@@ -179,12 +179,13 @@ impl Question<'_> {
         }
     }
 
-    /// By when machines have to have it.
-    fn due(&self, id: &RevisionId) -> Option<String> {
+    /// By when machines have to have it, or to have it no more.
+    fn due(&self, id: &RevisionId, group: &GroupName) -> Option<String> {
         let revision = self.generation.revisions.get(id);
         let severity = revision.and_then(|revision| self.generation.severity(revision));
         let facts = self.generation.deadline_facts(id, severity)?;
-        self.rollout.deadline.describe(&facts)
+        let approved_at = self.offer.approvals.get(id, group)?.at;
+        self.rollout.deadline.describe(&self.rollout.facts(facts, approved_at))
     }
 }
 

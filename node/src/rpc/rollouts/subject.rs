@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+use patchmesh_topology::approval::Decision;
 use patchmesh_topology::node::Stage;
 use patchmesh_topology::revision::{RevisionId, Severity};
 use patchmesh_topology::rollout::Rollout;
@@ -49,14 +51,25 @@ pub(super) fn revisions(
     Ok(found)
 }
 
-/// The first deadline of these revisions for an exposed machine.
+/// The first deadline of these revisions for an exposed machine. What is not approved by
+/// the plan yet is taken to be so at `now`.
 pub(super) fn deadline(
     generation: &Generation,
     rollout: &Rollout,
     revisions: &Subject,
+    now: Timestamp,
 ) -> Option<Deadline> {
+    let by_plan = Decision::Approved(rollout.name.clone());
+    let approved_at = |id: &RevisionId| {
+        let set = &generation.approvals(rollout.stage)?.set;
+        let groups = generation.mesh.groups_of(rollout.stage);
+        let approvals = groups.filter_map(|group| set.get(id, &group.name));
+        approvals.filter(|one| one.decision == by_plan).map(|one| one.at).min()
+    };
     let deadlines = revisions.iter().filter_map(|(id, severity)| {
-        Some(rollout.deadline.deadline(&generation.deadline_facts(id, *severity)?, true))
+        let facts = generation.deadline_facts(id, *severity)?;
+        let facts = rollout.facts(facts, approved_at(id).unwrap_or(now));
+        Some(rollout.deadline.deadline(&facts, true))
     });
     deadlines.min()
 }

@@ -86,6 +86,7 @@ proptest! {
     #[test]
     fn a_machine_is_due_when_the_console_says_so(
         policies in vec(policies(), 3),
+        removals in vec((any::<bool>(), any::<bool>(), 0..100i64), 3),
         assessed in vec(assessed(), 3),
         exceptions in exceptions(),
         exposed in any::<bool>(),
@@ -93,9 +94,14 @@ proptest! {
         hours in 0..400i64,
     ) {
         let mut world = World::new();
-        for (number, policy) in (1..).zip(policies) {
-            let plan = world.plans.rollouts.get_mut(&format!("r{number}").parse().unwrap());
-            plan.unwrap().deadline = policy;
+        let mut words = Vec::new();
+        for (number, (policy, (is_removed, is_there, approved))) in (1..).zip(policies.into_iter().zip(removals)) {
+            let plan = world.plans.rollouts.get_mut(&format!("r{number}").parse().unwrap()).unwrap();
+            plan.deadline = policy;
+            plan.action = if is_removed { Action::Remove } else { Action::Install };
+            let key = (revision(number), "servers".parse().unwrap());
+            world.approvals.entries.get_mut(&key).unwrap().at = at(approved);
+            words.push((number, if is_there { found() } else { needed() }));
         }
         for (number, (scope, subject, until)) in exceptions.into_iter().enumerate() {
             let text = String::new;
@@ -115,14 +121,16 @@ proptest! {
             let severity = effective(assessment.as_ref(), *stated);
             Some(Facts::of(assessment.as_ref(), severity, at(0)))
         };
-        let mut told: BTreeMap<RevisionId, (Deadline, bool)> = BTreeMap::new();
-        let lacking = machine(site, hours, (1..4).map(|number| (number, needed())).collect());
+        let mut told: BTreeMap<RevisionId, (Action, Deadline, bool)> = BTreeMap::new();
+        let lacking = machine(site, hours, words.clone());
         let mut register = Register::default();
+        register.follow_removal_of((1..4).map(revision).collect());
         register.put(&name("pc"), &lacking, Told { exposed, ..Told::default() });
         demands(&console, &mut |demands| {
             let mut survey = Survey::new(&register, demands, survey::STALE_AFTER);
             survey.one(&name("pc"), |judged| {
-                told.extend(judged.needs.iter().map(|one| (one.revision.clone(), (one.due, one.is_past))));
+                let need = |one: &Need<'_>| (one.revision.clone(), (one.action, one.due, one.is_past));
+                told.extend(judged.needs.iter().map(need));
             });
         });
         // As the machine has it: with what is signed of that.
@@ -137,9 +145,13 @@ proptest! {
         };
         let mut found = BTreeMap::new();
         demands(&own, &mut |demands| {
-            for id in of.keys() {
-                let due = demands.due(id, &place(site), &name("pc"), exposed);
-                found.extend(due.map(|due| (id.clone(), (due, due.is_past(at(hours))))));
+            for (number, word) in &words {
+                let id = revision(*number);
+                // What it has not done yet.
+                let action = if word.is_there() { Action::Remove } else { Action::Install };
+                let due = demands.due(&id, &place(site), &name("pc"), exposed);
+                let due = due.filter(|(asked, _)| *asked == action);
+                found.extend(due.map(|(_, due)| (id, (action, due, due.is_past(at(hours))))));
             }
         });
         prop_assert_eq!(found, told);
