@@ -10,6 +10,7 @@
 //! - *Overdue* is who lacks what was open to it when its deadline passed. Who lacks
 //!   what is past its deadline and not open to it is in *grace*, and counted as
 //!   withheld: the plan is late, not the machine.
+//! - Who has what a rollout removes lacks its removal, by the same rules.
 //! - What is declined, withdrawn, or done without by an exception is asked of nobody.
 
 pub mod census;

@@ -35,6 +35,10 @@ pub const MAX_EVENTS: usize = 8192;
 /// with smaller `events` or `parts` could roll up what an older one has told.
 pub(super) const LIMITS: Limits = Limits { events: 200, between: 64, parts: 4 };
 
+/// Bytes of an event's texts at most: a batch of the longest events, in whatever script, is
+/// within its bound with all that a machine says of itself.
+const MAX_TEXT: usize = 960;
+
 /// The largest file: every event at its longest.
 const MAX_FILE: u64 = 64 << 20;
 
@@ -105,12 +109,15 @@ impl Event {
         at: Timestamp,
     ) -> Self {
         let shown = message.chars().map(|c| if c.is_control() { ' ' } else { c });
+        let mut message: String = shown.take(MAX_MESSAGE).collect();
+        let room = MAX_TEXT.saturating_sub(revision.len());
+        message.truncate(message.floor_char_boundary(room));
         Self {
             revision: revision.to_owned(),
             phase: patchmesh_proto::report::Phase::from(phase).into(),
             outcome: patchmesh_proto::report::Outcome::from(outcome).into(),
             code,
-            message: shown.take(MAX_MESSAGE).collect(),
+            message,
             at,
         }
     }

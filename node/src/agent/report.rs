@@ -175,21 +175,13 @@ impl Reporter<'_> {
     }
 
     fn batch(&self, queue: &Queue, part: &Part<'_, Event>) -> Batch {
-        let event = |(_, event): &(u64, Event)| wire::Event {
-            revision: event.revision.clone(),
-            phase: event.phase,
-            outcome: event.outcome,
-            code: event.code,
-            message: event.message.clone(),
-            at: Some(timestamp_to_wire(event.at)),
-        };
         Batch {
             mesh_id: self.joined.mesh_id.clone(),
             machine: self.joined.machine.clone(),
             epoch: queue.epoch(),
             epoch_began: Some(timestamp_to_wire(queue.began())),
             first: part.run.start,
-            events: part.events.iter().map(event).collect(),
+            events: part.events.iter().map(|(_, event)| to_wire(event)).collect(),
             rolled_up: part.rolled_up.map(Into::into),
             site: self.site.clone(),
             facts: self.facts.clone(),
@@ -210,6 +202,17 @@ impl Reporter<'_> {
     }
 }
 
+fn to_wire(event: &Event) -> wire::Event {
+    wire::Event {
+        revision: event.revision.clone(),
+        phase: event.phase,
+        outcome: event.outcome,
+        code: event.code,
+        message: event.message.clone(),
+        at: Some(timestamp_to_wire(event.at)),
+    }
+}
+
 /// The answers before the first that says nothing of its batch. That batch and what
 /// comes behind it are sent again; what the node holds of that does no harm.
 fn said(answers: &[Answer]) -> &[Answer] {
@@ -219,7 +222,8 @@ fn said(answers: &[Answer]) -> &[Answer] {
 
 #[cfg(test)]
 mod tests {
-    use patchmesh_topology::report::Batch;
+    use patchmesh_topology::report::{Batch, MAX_BATCH, MAX_MESSAGE};
+    use patchmesh_topology::tally::{Outcome, Phase};
 
     use super::*;
 
@@ -233,16 +237,38 @@ mod tests {
         let made = facts(&inventory, "digest", true);
         assert_eq!(made.len(), MAX_FACTS);
         assert!(made.iter().any(|one| one.name == "os" && one.value == "debian"));
-        let batch = wire::Batch {
+        Batch::try_from(batch(made, Vec::new())).expect("a batch that is taken");
+    }
+
+    fn batch(facts: Vec<Fact>, events: Vec<wire::Event>) -> wire::Batch {
+        wire::Batch {
             mesh_id: "mesh".to_owned(),
             machine: "pc-1".to_owned(),
             epoch_began: Some(timestamp_to_wire(Timestamp::UNIX_EPOCH)),
             made_at: Some(timestamp_to_wire(Timestamp::UNIX_EPOCH)),
             site: "emea".to_owned(),
-            facts: made,
+            facts,
+            events,
             ..wire::Batch::default()
-        };
-        Batch::try_from(batch).expect("a batch that is taken");
+        }
+    }
+
+    #[test]
+    fn a_batch_of_the_longest_events_in_any_script_is_within_its_bound() {
+        let long = |most| "\u{1f980}".repeat(most);
+        let mut inventory = Inventory::default();
+        for number in 0..MAX_FACTS {
+            let name = format!("{number}{}", long(MAX_FACT_NAME));
+            inventory.facts.insert(name, long(MAX_FACT_VALUE));
+        }
+        let revision = format!("{0}:stable/{0}{0}@{0}", "x".repeat(60));
+        let (phase, outcome) = (Phase::Installation, Outcome::Failure);
+        let message = long(MAX_MESSAGE);
+        let event = Event::new(&revision, phase, outcome, i64::MIN, &message, Timestamp::MAX);
+        assert!(event.message.len() > 600, "{}", event.message.len());
+        let most = queue::LIMITS.events.max(queue::LIMITS.between);
+        let batch = batch(facts(&inventory, "digest", true), vec![to_wire(&event); most]);
+        assert!(batch.encoded_len() < MAX_BATCH, "{}", batch.encoded_len());
     }
 
     #[test]

@@ -9,6 +9,8 @@ mod node;
 pub(crate) mod status;
 
 use std::error::Error as StdError;
+use std::ffi::OsStr;
+use std::path::Path;
 use std::process::ExitCode;
 
 use serde::Serialize;
@@ -241,17 +243,24 @@ pub(crate) fn report(error: &anyhow::Error, form: Form) -> Exit {
     let exit = of(error);
     let message = super::output::clean_lines(&told(error));
     match form {
-        Form::Table | Form::Csv => eprintln!("patchmesh: {message}"),
+        Form::Table | Form::Csv => eprintln!("{}: {message}", program()),
         Form::Json => {
             let report =
                 Report { error: ReportedError { code: exit.code(), word: exit.word(), message } };
             match serde_json::to_string(&report) {
                 Ok(text) => eprintln!("{text}"),
-                Err(problem) => eprintln!("patchmesh: {problem}"),
+                Err(problem) => eprintln!("{}: {problem}", program()),
             }
         }
     }
     exit
+}
+
+/// What it was started as: `patchmesh`, or the agent by itself.
+fn program() -> String {
+    let first = std::env::args_os().next().unwrap_or_default();
+    let name = Path::new(&first).file_name().unwrap_or(OsStr::new("patchmesh"));
+    super::output::clean_lines(&name.to_string_lossy())
 }
 
 #[cfg(test)]

@@ -23,8 +23,8 @@ JSON:
   {\"machines\": [MACHINE], \"is_cut\"}
   MACHINE: {\"name\", \"group\", \"site\", \"seen_at\" or null, \"verdict\", \"address\" or null, \"exposed\",
    \"reboot_needed\", \"needs\": [NEED]}
-  NEED: {\"revision\", \"action\": \"install\" or \"remove\", \"severity\" or null, \"due_at\" or null, \"open\", \"past\", \"standing\", \"code\",
-   \"looping\", \"said_at\", \"reason\"}")]
+  NEED: {\"revision\", \"action\": \"install\" or \"remove\", \"severity\" or null, \"due_at\" or null, \"open\",
+   \"past\", \"standing\", \"code\", \"looping\", \"said_at\", \"reason\"}")]
 pub(crate) struct Machines {
     /// Only those with this verdict: compliant, grace, overdue or unknown
     #[arg(long, value_name = "VERDICT")]

@@ -230,14 +230,19 @@ impl Book {
         if register.follows_removal_of(&revisions) {
             return Ok(());
         }
-        let places = self.counts.tallies.read().unwrap_or_else(PoisonError::into_inner);
-        let places = revisions.iter().flat_map(|one| places.said(one));
-        let places = places.filter(|(_, count)| count.installed > 0);
-        let places = places.map(|(place, _)| place.clone()).collect();
+        let places = self.places_with(&revisions);
         register.follow_removal_of(revisions);
         load::again(&self.store, &places, &mut register).map_err(Arc::new)?;
         *self.counts.register.write().unwrap_or_else(PoisonError::into_inner) = register;
         Ok(())
+    }
+
+    /// Where any machine has one of these.
+    fn places_with(&self, revisions: &BTreeSet<RevisionId>) -> BTreeSet<Place> {
+        let tallies = self.counts.tallies.read().unwrap_or_else(PoisonError::into_inner);
+        let said = revisions.iter().flat_map(|one| tallies.said(one));
+        let has = said.filter(|(_, count)| count.installed > 0);
+        has.map(|(place, _)| place.clone()).collect()
     }
 
     fn register(&self) -> RwLockReadGuard<'_, Register> {
