@@ -18,6 +18,7 @@ use patchmesh_topology::link::zone::Zone;
 use patchmesh_topology::name::{GroupName, MachineName, NodeName, Site};
 use patchmesh_topology::node::mode::Asked;
 use patchmesh_topology::revision::RevisionId;
+use patchmesh_topology::rollout::Action;
 use patchmesh_topology::tally::{Outcome, Phase};
 use tokio::sync::watch;
 
@@ -437,9 +438,19 @@ impl Agent {
         Ok(())
     }
 
-    /// Counts an attempt that came to something else than an installed revision.
-    fn attempted(&mut self, id: &str, count: impl FnOnce(&mut Attempts)) -> Attempts {
-        let tried = self.memory.attempts.entry(id.to_owned()).or_default();
+    /// Counts an attempt that came to something else than an installed revision, or one that
+    /// is gone.
+    fn attempted(
+        &mut self,
+        action: Action,
+        id: &str,
+        count: impl FnOnce(&mut Attempts),
+    ) -> Attempts {
+        let tried = match action {
+            Action::Install => &mut self.memory.attempts,
+            Action::Remove => &mut self.memory.removals,
+        };
+        let tried = tried.entry(id.to_owned()).or_default();
         let mut attempts = Attempts::from(*tried);
         count(&mut attempts);
         *tried = attempts.into();

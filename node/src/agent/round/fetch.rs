@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use patchmesh_topology::applicability::{Part, State as Verdict};
 use patchmesh_topology::revision::{Revision, RevisionId};
+use patchmesh_topology::rollout::Action;
 use patchmesh_topology::tally::{Outcome, Phase};
 
 use super::{Agent, Done, Error};
@@ -13,9 +14,10 @@ use crate::agent::decide::Item;
 use crate::agent::download;
 use crate::log::in_one_line;
 
-/// A revision that is to be installed, with its files.
+/// A revision that is to be installed or removed, with the files that this takes.
 pub(super) struct Wanted<'a> {
     pub(super) revision: &'a Revision,
+    pub(super) action: Action,
     pub(super) parts: Vec<Part<'a>>,
     /// What goes with it, or it does not go.
     pub(super) needs: Vec<&'a RevisionId>,
@@ -26,7 +28,8 @@ pub(super) struct Wanted<'a> {
 impl<'a> Wanted<'a> {
     pub(super) fn of(item: &Item<'a>) -> Option<Self> {
         let (parts, needs) = (item.install.clone()?, item.needs.clone());
-        Some(Self { revision: item.revision, parts, needs, due: item.overdue() })
+        let (revision, due) = (item.revision, item.overdue());
+        Some(Self { revision, action: Action::Install, parts, needs, due })
     }
 }
 
@@ -74,7 +77,7 @@ pub(super) fn together<'a>(mut fetched: Vec<Fetched<'a>>, done: &mut Done) -> Ve
 }
 
 impl Agent {
-    /// Fetches what is to be installed; what cannot be had now is left out.
+    /// Fetches what is to be installed or removed; what cannot be had now is left out.
     pub(super) async fn fetch<'a>(
         &mut self,
         wanted: Vec<Wanted<'a>>,
@@ -83,7 +86,7 @@ impl Agent {
         let folder = self.state.part("downloads")?;
         let link = self.memory.cut_off.is_none().then(|| self.link.clone());
         let (mut fetched, pace) = (Vec::new(), self.pace());
-        for Wanted { revision, parts, needs, due } in wanted {
+        for Wanted { revision, action, parts, needs, due } in wanted {
             let mut files = Vec::with_capacity(parts.len());
             let mut fault = None;
             for part in &parts {
@@ -105,7 +108,7 @@ impl Agent {
                     done.withheld.insert(id, why);
                 }
                 Some((false, why)) => {
-                    self.not_the_vendors(&id, &why)?;
+                    self.not_the_vendors(action, &id, &why)?;
                     done.failed.push((id, why));
                 }
             }
@@ -113,9 +116,14 @@ impl Agent {
         Ok(together(fetched, done))
     }
 
-    fn not_the_vendors(&mut self, id: &str, why: &str) -> Result<(), Error> {
-        self.attempted(id, |attempts| attempts.failed(Timestamp::now()));
-        self.happened(id, Phase::Download, Outcome::Failure, 0, why)
+    fn not_the_vendors(&mut self, action: Action, id: &str, why: &str) -> Result<(), Error> {
+        self.attempted(action, id, |attempts| attempts.failed(Timestamp::now()));
+        let phase = match action {
+            Action::Install => Phase::Download,
+            // It is there still, which is what that says.
+            Action::Remove => Phase::Removal,
+        };
+        self.happened(id, phase, Outcome::Failure, 0, why)
     }
 
     /// Fetches what waits for its time alone: so it is here then, whether a node is
@@ -137,7 +145,7 @@ impl Agent {
                         );
                     }
                     Err(error) => {
-                        self.not_the_vendors(&id, &in_one_line(&error))?;
+                        self.not_the_vendors(Action::Install, &id, &in_one_line(&error))?;
                         break;
                     }
                 }

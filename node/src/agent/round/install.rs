@@ -8,6 +8,7 @@ use patchmesh_topology::applicability::attempts::Rest;
 use patchmesh_topology::applicability::inventory::Format;
 use patchmesh_topology::applicability::{Inventory, State as Verdict, verdict};
 use patchmesh_topology::revision::{Installer, Payload, Reboot};
+use patchmesh_topology::rollout::Action;
 use patchmesh_topology::tally::{Outcome, Phase};
 
 use super::fetch::Fetched;
@@ -229,7 +230,7 @@ impl Agent {
     /// Counts an attempt after which the revision is needed still, and says what was wrong.
     fn fault(&mut self, id: &str, meaning: Meaning, said: String) -> String {
         let is_done = meaning == Meaning::Success;
-        let attempts = self.attempted(id, |attempts| match is_done {
+        let attempts = self.attempted(Action::Install, id, |attempts| match is_done {
             true => attempts.had_no_effect(),
             false => attempts.failed(Timestamp::now()),
         });

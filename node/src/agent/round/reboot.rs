@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use patchmesh_topology::applicability::attempts::Rest;
 use patchmesh_topology::applicability::{Inventory, State as Verdict, verdict};
 use patchmesh_topology::revision::RevisionId;
+use patchmesh_topology::rollout::Action;
 use patchmesh_topology::tally::{Outcome, Phase};
 
 use super::{Agent, Done, Error, slot};
@@ -89,7 +90,8 @@ impl Agent {
                     done.installed.push(id.clone());
                 }
                 Verdict::Applicable | Verdict::Unknown => {
-                    let attempts = self.attempted(id, |attempts| attempts.had_no_effect());
+                    let attempts =
+                        self.attempted(Action::Install, id, |attempts| attempts.had_no_effect());
                     let rest = attempts.rest(Timestamp::now());
                     let is_loop = rest == Some(Rest::Looping);
                     let why =

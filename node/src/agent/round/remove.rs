@@ -1,10 +1,11 @@
 //! What rollouts take back is removed, and judged by what is found afterwards.
 
 use jiff::Timestamp;
-use patchmesh_topology::applicability::attempts::{Attempts, Rest};
+use patchmesh_topology::applicability::attempts::Rest;
 use patchmesh_topology::applicability::inventory::Format;
 use patchmesh_topology::applicability::{Inventory, Part, Removal, removal};
 use patchmesh_topology::revision::Revision;
+use patchmesh_topology::rollout::Action;
 use patchmesh_topology::tally::{Outcome, Phase};
 
 use super::fetch::{Fetched, Wanted};
@@ -132,13 +133,10 @@ impl Agent {
     /// Counts an attempt after which the revision is there still, and says what was wrong.
     fn stays(&mut self, id: &str, meaning: Meaning, said: &str) -> String {
         let is_done = meaning == Meaning::Success;
-        let kept = self.memory.removals.entry(id.to_owned()).or_default();
-        let mut attempts = Attempts::from(*kept);
-        match is_done {
+        let attempts = self.attempted(Action::Remove, id, |attempts| match is_done {
             true => attempts.had_no_effect(),
             false => attempts.failed(Timestamp::now()),
-        }
-        *kept = attempts.into();
+        });
         match attempts.rest(Timestamp::now()) {
             Some(rest @ Rest::Looping) => rest.of_removal(),
             _ if is_done => format!("removing it {said}, but it is there still"),
@@ -157,5 +155,6 @@ fn wanted<'a>(item: &Item<'a>) -> Wanted<'a> {
     };
     let files = item.revision.payloads.iter().filter(|_| needs_file);
     let parts = files.map(|payload| Part { payload, call: 0 }).collect();
-    Wanted { revision: item.revision, parts, needs: Vec::new(), due: item.overdue() }
+    let (revision, due) = (item.revision, item.overdue());
+    Wanted { revision, action: Action::Remove, parts, needs: Vec::new(), due }
 }

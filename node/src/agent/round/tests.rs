@@ -148,11 +148,21 @@ async fn a_file_that_is_not_the_vendors_is_a_failure_and_rests() {
     let node = Running::serving(&mesh, mesh.node("lyon"), app).await;
     let mut agent = agent(&mesh, &folder, node.url.as_str());
     let one = revision("a", b"abc");
-    let wanted = vec![Wanted { revision: &one, parts: parts(&one), needs: Vec::new(), due: None }];
+    let wanted = |action| {
+        vec![Wanted { revision: &one, action, parts: parts(&one), needs: Vec::new(), due: None }]
+    };
     let mut done = nothing_done();
-    let fetched = agent.fetch(wanted, &mut done).await.expect("asked");
+    let fetched = agent.fetch(wanted(Action::Install), &mut done).await.expect("asked");
     assert!(fetched.is_empty() && done.withheld.is_empty() && done.failed.len() == 1);
     assert!(agent.attempts()[&one.id].rest(Timestamp::now()).is_some());
+    let told = |agent: &Agent| agent.queue.events().last().map(|(_, event)| event.phase);
+    assert_eq!(told(&agent), Some(wire::Phase::Download.into()));
+    assert!(agent.memory.removals.is_empty());
+    // What is to be removed with it is there still, and rests likewise.
+    let fetched = agent.fetch(wanted(Action::Remove), &mut done).await.expect("asked");
+    assert!(fetched.is_empty() && done.failed.len() == 2);
+    assert_eq!(told(&agent), Some(wire::Phase::Removal.into()));
+    assert!(tried(&agent.memory.removals)[&one.id].rest(Timestamp::now()).is_some());
     node.stop().await;
 }
 
