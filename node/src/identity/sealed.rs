@@ -150,17 +150,18 @@ impl Verifier {
         bounded("signature", wire.signature.len(), MAX_SIGNATURE)?;
         let holder = self.holder(&wire.certificate)?;
         let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, &holder.point);
-        let is_signed = |form| key.verify(&signed(&wire.batch, form), &wire.signature).is_ok();
+        let is_signed = |form: &bool| {
+            let signed = signed(&wire.batch, *form);
+            key.verify(&signed, &wire.signature).is_ok()
+        };
+        let is_for_roll_ups = [false, true].into_iter().find(is_signed).ok_or(Error::Signature)?;
         let content = |error: &dyn std::fmt::Display| Error::Content(error.to_string());
         let message = patchmesh_proto::report::Batch::decode(wire.batch.clone())
             .map_err(|error| content(&error))?;
         let batch = Batch::try_from(message).map_err(|error: convert::Error| content(&error))?;
         let has_roll_up = batch.rolled_up.is_some();
-        if !is_signed(has_roll_up) {
-            return Err(match is_signed(!has_roll_up) {
-                true => Error::Form { has_roll_up },
-                false => Error::Signature,
-            });
+        if has_roll_up != is_for_roll_ups {
+            return Err(Error::Form { has_roll_up });
         }
         if batch.mesh_id != self.mesh_id {
             return Err(Error::Mesh { found: batch.mesh_id, ours: self.mesh_id.clone() });
