@@ -31,7 +31,7 @@ pub struct Demand {
     pub action: Action,
     /// How bad it is not to have it.
     pub severity: Option<Severity>,
-    /// By when machines have to have done that which can be reached from outside.
+    /// By when it has to be done by machines that can be reached from outside.
     pub due_exposed: Deadline,
     /// By when others have to.
     pub due_inside: Deadline,
@@ -185,8 +185,8 @@ impl<'a> Demands<'a> {
     }
 
     /// By when a machine has to have a revision, or to have it no more; `exposed`: it can be
-    /// reached from outside. `None`: neither is asked of this machine. The same that [`Survey`](super::Survey) judges
-    /// it by, so the machine itself may ask.
+    /// reached from outside. `None`: neither is asked of this machine. The same that
+    /// [`Survey`](super::Survey) judges it by, so the machine itself may ask.
     #[must_use]
     pub fn due(
         &self,
