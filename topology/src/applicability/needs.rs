@@ -133,22 +133,23 @@ impl<'a, 'c> Needs<'a, 'c> {
         clauses.iter().flatten().find_map(|one| {
             let named = self.by_name().get(one.name).map(|number| self.shelf()[number]);
             // The first of the candidates, which comes last.
-            let found = named.filter(|(_, payload)| one.takes(&payload.version)).last()?;
+            let fits = |payload: &Payload| {
+                self.is_native(&payload.architecture) && one.takes(&payload.version)
+            };
+            let found = named.filter(|(_, payload)| fits(payload)).last()?;
             let id = &self.candidates[found.0].entry.revision.id;
             (id != but).then_some(id)
         })
     }
 
-    /// All packages of all candidates, with the place of their candidate.
+    /// All packages of all candidates, for whatever architecture, with the place of
+    /// their candidate.
     fn shelf(&self) -> &[(usize, &'a Payload)] {
         self.shelf.get_or_init(|| {
             let revisions = self.candidates.iter().map(|one| one.entry.revision).enumerate();
             let payloads = revisions
                 .flat_map(|(index, one)| one.payloads.iter().map(move |payload| (index, payload)));
-            let is_package = |one: &(usize, &Payload)| {
-                !one.1.control.is_empty() && self.is_native(&one.1.architecture)
-            };
-            payloads.filter(is_package).collect()
+            payloads.filter(|(_, payload)| !payload.control.is_empty()).collect()
         })
     }
 
@@ -178,6 +179,7 @@ impl<'a, 'c> Needs<'a, 'c> {
         let is_plain =
             revision.facts.detection.is_none() && revision.facts.prerequisites.is_empty();
         candidate.is_offered
+            && self.is_native(&payload.architecture)
             && is_plain
             && self.machine.instances(Format::Deb, &payload.package).next().is_none()
             && narrowed(revision, self.machine).is_none()

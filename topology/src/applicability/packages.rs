@@ -35,11 +35,13 @@ pub(super) fn packages(revision: &Revision) -> impl Iterator<Item = (Format, &Pa
 
 /// Packages of the revision that the machine has, for its architectures.
 fn pairs<'a>(revision: &'a Revision, machine: &'a Inventory) -> impl Iterator<Item = Pair<'a>> {
-    let packages = packages(revision).filter(|(_, one)| runs(one, machine));
-    packages.flat_map(move |(format, offered)| {
+    packages(revision).flat_map(move |(format, offered)| {
         let instances = machine.instances(format, &offered.package);
+        // Few have an instance, so what is asked of the rest is its name alone.
         let is_one = move |present: &&Package| {
-            is_same(offered, present) && is_newest(offered, present, machine)
+            runs(offered, machine)
+                && is_same(offered, present)
+                && is_newest(offered, present, machine)
         };
         instances.filter(is_one).map(move |present| Pair { format, offered, present })
     })

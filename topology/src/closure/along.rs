@@ -138,20 +138,31 @@ impl<'a> Universe<'a> {
             if self.is_offered(index) && self.packages[index].fault.is_none() {
                 let clauses = std::mem::take(&mut self.packages[index].depends);
                 for clause in &clauses {
-                    for relation in clause {
-                        if self.lacks(clause) {
-                            self.add_all(shelf.named(relation.name), &mut seen, shelf);
-                        }
-                    }
-                    for relation in clause {
-                        if self.lacks(clause) {
-                            self.add_all(shelf.providing(relation.name), &mut seen, shelf);
-                        }
-                    }
+                    self.reach_for(clause, &mut seen, shelf);
                 }
                 self.packages[index].depends = clauses;
             }
             index += 1;
+        }
+    }
+
+    fn reach_for(
+        &mut self,
+        clause: &Clause<'a>,
+        seen: &mut HashSet<usize>,
+        shelf: &impl Shelf<'a>,
+    ) {
+        for relation in clause {
+            if !self.lacks(clause) {
+                return;
+            }
+            self.add_all(shelf.named(relation.name), seen, shelf);
+        }
+        for relation in clause {
+            if !self.lacks(clause) {
+                return;
+            }
+            self.add_all(shelf.providing(relation.name), seen, shelf);
         }
     }
 

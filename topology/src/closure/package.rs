@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 
 use super::names::{Clause, Named, Names};
-use crate::debian::relation::{self, Relation};
+use crate::debian::relation;
 use crate::debian::{Relations, field, version};
 use crate::revision::{Payload, RevisionId};
 
@@ -41,16 +41,16 @@ impl<'a> Package<'a> {
         names: &mut Names<'a>,
     ) -> Self {
         // What dpkg has installed it could read; what it could not is no relation.
-        let read = |text: &'a str| relation::parse(text, architecture).unwrap_or_default();
+        let mut read = |text| read(text, architecture, names).unwrap_or_default();
         Self {
             name,
-            id: names.id(name),
             version,
             is_allowed: relations.is_allowed,
-            depends: clauses(read(&relations.depends), names),
+            depends: read(&relations.depends),
             before: 0,
-            negatives: flat(read(&relations.negatives), names),
-            provides: provides(read(&relations.provides), names),
+            negatives: read(&relations.negatives).concat(),
+            provides: provides(&read(&relations.provides)),
+            id: names.id(name),
             origin: Origin::Standing,
             fault: None,
         }
@@ -65,7 +65,7 @@ impl<'a> Package<'a> {
         let mut fault = None;
         let mut read = |name: &str| {
             let text = field(&payload.control, name).unwrap_or_default();
-            relation::parse(text, architecture).unwrap_or_else(|error| {
+            read(text, architecture, names).unwrap_or_else(|error| {
                 fault.get_or_insert((format!("its {name} cannot be read: {error}"), None));
                 Vec::new()
             })
@@ -75,16 +75,16 @@ impl<'a> Package<'a> {
         depends.extend(read("Depends"));
         let mut negatives = read("Breaks");
         negatives.extend(read("Conflicts"));
-        let provided = read("Provides");
+        let provides = provides(&read("Provides"));
         Self {
             name: &payload.package,
-            id: names.id(&payload.package),
             version: &payload.version,
             is_allowed: field(&payload.control, "Multi-Arch") == Some("allowed"),
-            depends: clauses(depends, names),
+            depends,
             before,
-            negatives: flat(negatives, names),
-            provides: provides(provided, names),
+            negatives: negatives.concat(),
+            provides,
+            id: names.id(&payload.package),
             origin: Origin::Offered(revision, payload),
             fault,
         }
@@ -101,19 +101,16 @@ pub(super) fn order(a: &Package<'_>, b: &Package<'_>) -> std::cmp::Ordering {
     version::compare(a.version, b.version).then_with(|| tie(a).cmp(&tie(b)))
 }
 
-fn clauses<'a>(read: Vec<relation::Clause<'a>>, names: &mut Names<'a>) -> Vec<Clause<'a>> {
-    read.into_iter().map(|one| one.into_iter().map(|one| names.named(one)).collect()).collect()
-}
-
-fn flat<'a>(read: Vec<relation::Clause<'a>>, names: &mut Names<'a>) -> Vec<Named<'a>> {
-    read.into_iter().flatten().map(|one| names.named(one)).collect()
+fn read<'a>(
+    text: &'a str,
+    architecture: &str,
+    names: &mut Names<'a>,
+) -> Result<Vec<Clause<'a>>, relation::Error> {
+    relation::parse_as(text, architecture, |one| names.named(one))
 }
 
 /// What a package's `Provides` names, each with its version.
-fn provides<'a>(
-    read: Vec<relation::Clause<'a>>,
-    names: &mut Names<'a>,
-) -> Vec<(usize, Option<&'a str>)> {
-    let version = |relation: &Relation<'a>| relation.version.map(|(_, version)| version);
-    read.into_iter().flatten().map(|one| (names.id(one.name), version(&one))).collect()
+fn provides<'a>(read: &[Clause<'a>]) -> Vec<(usize, Option<&'a str>)> {
+    let version = |one: &Named<'a>| one.version.map(|(_, version)| version);
+    read.iter().flatten().map(|one| (one.id, version(one))).collect()
 }

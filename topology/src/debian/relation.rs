@@ -115,11 +115,20 @@ pub fn clause_text(clause: &[impl fmt::Display]) -> String {
 /// # Errors
 /// The first part that cannot be read.
 pub fn parse<'a>(text: &'a str, architecture: &str) -> Result<Vec<Clause<'a>>, Error> {
-    let mut clauses = Vec::new();
-    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
-        let mut clause = Clause::new();
+    parse_as(text, architecture, |relation| relation)
+}
+
+/// As [`parse`], each alternative as `make` has it.
+pub(crate) fn parse_as<'a, T>(
+    text: &'a str,
+    architecture: &str,
+    mut make: impl FnMut(Relation<'a>) -> T,
+) -> Result<Vec<Vec<T>>, Error> {
+    let mut clauses = Vec::with_capacity(count(text, b','));
+    for part in text.split(',').map(str::trim_ascii).filter(|part| !part.is_empty()) {
+        let mut clause = Vec::with_capacity(count(part, b'|'));
         for alternative in part.split('|') {
-            clause.extend(alternative_on(alternative.trim(), architecture)?);
+            clause.extend(alternative_on(alternative.trim_ascii(), architecture)?.map(&mut make));
         }
         if !clause.is_empty() {
             clauses.push(clause);
@@ -128,59 +137,64 @@ pub fn parse<'a>(text: &'a str, architecture: &str) -> Result<Vec<Clause<'a>>, E
     Ok(clauses)
 }
 
+/// In how many parts `divider` divides a text, none where it is empty.
+fn count(text: &str, divider: u8) -> usize {
+    match text.is_empty() {
+        true => 0,
+        false => text.bytes().filter(|c| *c == divider).count() + 1,
+    }
+}
+
 /// One alternative; `None` where its architectures exclude this one.
 fn alternative_on<'a>(text: &'a str, architecture: &str) -> Result<Option<Relation<'a>>, Error> {
     let fault = || Error(text.chars().take(80).collect());
-    let end = text.find(|c: char| c.is_whitespace() || "([<".contains(c)).unwrap_or(text.len());
-    let (name, mut rest) = text.split_at(end);
+    let is_end = |c: u8| c.is_ascii_whitespace() || matches!(c, b'(' | b'[' | b'<');
+    let (name, mut rest) = text.split_at(text.bytes().position(is_end).unwrap_or(text.len()));
     let (name, qualifier) = match name.split_once(':') {
         Some((name, qualifier)) => (name, Some(qualifier)),
         None => (name, None),
     };
-    let is_word = |text: &str| {
-        !text.is_empty() && text.bytes().all(|c| c.is_ascii_alphanumeric() || b"+-._".contains(&c))
-    };
+    let is_letter = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'+' | b'-' | b'.' | b'_');
+    let is_word = |text: &str| !text.is_empty() && text.bytes().all(is_letter);
     if !is_word(name) || qualifier.is_some_and(|one| !is_word(one)) {
         return Err(fault());
     }
     let (mut version, mut concerns) = (None, true);
     loop {
-        rest = rest.trim_start();
-        let Some(first) = rest.chars().next() else { break };
+        rest = rest.trim_ascii_start();
+        let Some(first) = rest.bytes().next() else { break };
         let close = match first {
-            '(' => ')',
-            '[' => ']',
-            '<' => '>',
+            b'(' => b')',
+            b'[' => b']',
+            b'<' => b'>',
             _ => return Err(fault()),
         };
-        let (inside, behind) = rest[1..].split_once(close).ok_or_else(fault)?;
+        let end = rest.bytes().position(|c| c == close).ok_or_else(fault)?;
+        let inside = &rest[1..end];
         match first {
-            '(' => version = Some(constraint(inside).ok_or_else(fault)?),
-            '[' => concerns = concerns && is_among(inside, architecture),
+            b'(' => version = Some(constraint(inside).ok_or_else(fault)?),
+            b'[' => concerns = concerns && is_among(inside, architecture),
             _ => {}
         }
-        rest = behind;
+        rest = &rest[end + 1..];
     }
     Ok(concerns.then_some(Relation { name, qualifier, version }))
 }
 
 fn constraint(text: &str) -> Option<(Operator, &str)> {
-    let text = text.trim();
-    let operators = [
-        ("<<", Operator::Earlier),
-        ("<=", Operator::EarlierEqual),
-        (">=", Operator::LaterEqual),
-        (">>", Operator::Later),
-        ("=", Operator::Equal),
-        ("<", Operator::EarlierEqual),
-        (">", Operator::LaterEqual),
-    ];
-    let (operator, rest) = operators
-        .into_iter()
-        .find_map(|(word, operator)| Some((operator, text.strip_prefix(word)?)))
-        .unwrap_or((Operator::Equal, text));
-    let version = rest.trim();
-    let is_plain = !version.is_empty() && !version.contains(char::is_whitespace);
+    let text = text.trim_ascii();
+    let (operator, length) = match text.as_bytes() {
+        [b'<', b'<', ..] => (Operator::Earlier, 2),
+        [b'<', b'=', ..] => (Operator::EarlierEqual, 2),
+        [b'>', b'=', ..] => (Operator::LaterEqual, 2),
+        [b'>', b'>', ..] => (Operator::Later, 2),
+        [b'=', ..] => (Operator::Equal, 1),
+        [b'<', ..] => (Operator::EarlierEqual, 1),
+        [b'>', ..] => (Operator::LaterEqual, 1),
+        _ => (Operator::Equal, 0),
+    };
+    let version = text[length..].trim_ascii();
+    let is_plain = !version.is_empty() && version.bytes().all(|c| c.is_ascii_graphic());
     is_plain.then_some((operator, version))
 }
 

@@ -17,16 +17,22 @@ pub fn compare(a: &str, b: &str) -> Ordering {
 
 /// Epoch, upstream version and revision; what is absent is empty, which equals
 /// `0` in every part.
-fn split(version: &str) -> (&str, &str, &str) {
-    let (epoch, rest) = version.split_once(':').unwrap_or(("", version));
-    let (upstream, revision) = rest.rsplit_once('-').unwrap_or((rest, ""));
+fn split(version: &str) -> (&[u8], &[u8], &[u8]) {
+    let version = version.as_bytes();
+    let (epoch, rest) = match version.iter().position(|c| *c == b':') {
+        Some(colon) => (&version[..colon], &version[colon + 1..]),
+        None => (&[][..], version),
+    };
+    let (upstream, revision) = match rest.iter().rposition(|c| *c == b'-') {
+        Some(hyphen) => (&rest[..hyphen], &rest[hyphen + 1..]),
+        None => (rest, &[][..]),
+    };
     (epoch, upstream, revision)
 }
 
 /// Non-digits and digits in turn: the former by [`weight`], the latter as
 /// numbers of any length.
-fn part(a: &str, b: &str) -> Ordering {
-    let (mut a, mut b) = (a.as_bytes(), b.as_bytes());
+fn part(mut a: &[u8], mut b: &[u8]) -> Ordering {
     while !a.is_empty() || !b.is_empty() {
         loop {
             let (x, y) = (a.first().copied(), b.first().copied());
