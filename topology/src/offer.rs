@@ -179,9 +179,10 @@ impl<'a> Offer<'a> {
         let plans = self.plans.rollouts.values();
         let removes = |plan: &&Rollout| plan.action == Action::Remove;
         let removing: BTreeSet<&RolloutName> = plans.filter(removes).map(|one| &one.name).collect();
-        self.approvals
-            .entries
-            .iter()
+        let approvals = (!removing.is_empty()).then_some(&self.approvals.entries);
+        approvals
+            .into_iter()
+            .flatten()
             .filter(move |(_, approval)| match &approval.decision {
                 Decision::Approved(rollout) => removing.contains(rollout),
                 Decision::Declined => false,

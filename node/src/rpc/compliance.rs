@@ -11,14 +11,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::Stream;
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use patchmesh_proto::admin as wire;
 use patchmesh_proto::admin::compliance_client::ComplianceClient;
 use patchmesh_proto::admin::compliance_server::Compliance;
 use patchmesh_topology::compliance::survey::{STALE_AFTER, Scope};
 use patchmesh_topology::name::{GroupName, NodeName, Site};
-use patchmesh_topology::node::Stage;
-use patchmesh_topology::offer::Offer;
 use patchmesh_topology::tally::Area;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::error::TrySendError;
@@ -28,7 +26,7 @@ use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
 use super::context::Context;
-use super::status::{field, internal, some};
+use super::status::{field, some};
 use crate::identity::peer::Peer;
 use crate::transport::channel::explain;
 
@@ -133,12 +131,7 @@ impl Service {
     async fn desk(&self, stale_seconds: u64) -> Result<Desk, Status> {
         let (primary, stale_after) = (self.node.primary()?, stale(stale_seconds)?);
         let turn = self.turns.clone().acquire_owned().await.map_err(|_| ending())?;
-        let (generation, ledger) = (self.node.generation(), primary.ledger.clone());
-        let offers = Stage::ALL.into_iter();
-        let offers = offers.filter_map(|stage| generation.offer(stage, Timestamp::now()));
-        let removed = offers.flat_map(Offer::removed).cloned().collect();
-        let register = ledger.register_of(removed).await.map_err(|error| internal(&error))?;
-        Ok(Desk::new(generation, (ledger, register), stale_after, turn))
+        Desk::open(self.node.generation(), primary.ledger.clone(), stale_after, turn).await
     }
 
     /// Machines with their verdicts, for whoever may ask.

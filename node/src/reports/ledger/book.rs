@@ -5,7 +5,7 @@
 //! happened.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use jiff::Timestamp;
 use patchmesh_proto::convert::{self, timestamp_to_wire};
@@ -226,7 +226,8 @@ impl Book {
     /// Lets the register say who has these.
     fn follow_removal_of(&self, revisions: BTreeSet<RevisionId>) -> Result<(), WatchError> {
         // Only this task changes it; others look at the one from before meanwhile.
-        let mut register = self.register().clone();
+        let register = self.counts.register.read();
+        let mut register = register.unwrap_or_else(PoisonError::into_inner).clone();
         if register.follows_removal_of(&revisions) {
             return Ok(());
         }
@@ -243,10 +244,6 @@ impl Book {
         let said = revisions.iter().flat_map(|one| tallies.said(one));
         let has = said.filter(|(_, count)| count.installed > 0);
         has.map(|(place, _)| place.clone()).collect()
-    }
-
-    fn register(&self) -> RwLockReadGuard<'_, Register> {
-        self.counts.register.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -11,6 +11,7 @@ use patchmesh_topology::compliance::survey::Survey;
 use patchmesh_topology::compliance::{Demands, Judged, Need, Register, Verdict};
 use patchmesh_topology::name::{MachineName, Site};
 use patchmesh_topology::node::Stage;
+use patchmesh_topology::offer::Offer;
 use patchmesh_topology::revision::{RevisionId, Severity};
 use patchmesh_topology::rollout::deadline::Deadline;
 use patchmesh_topology::tally::Place;
@@ -68,23 +69,32 @@ pub(super) fn wanted(request: &wire::ListVerdictsRequest) -> Result<Wanted, Stat
     })
 }
 
+/// What each stage offers.
+fn offers(generation: &Generation, now: Timestamp) -> impl Iterator<Item = Offer<'_>> {
+    Stage::ALL.into_iter().filter_map(move |stage| generation.offer(stage, now))
+}
+
 impl Desk {
-    pub(super) fn new(
+    /// Takes what the ledger knows at this moment.
+    pub(super) async fn open(
         generation: Arc<Generation>,
-        (ledger, register): (Ledger, Register),
+        ledger: Ledger,
         stale_after: SignedDuration,
         turn: OwnedSemaphorePermit,
-    ) -> Self {
+    ) -> Result<Self, Status> {
+        let removed = offers(&generation, Timestamp::now()).flat_map(Offer::removed);
+        let register = ledger.register_of(removed.cloned().collect()).await;
+        let register = register.map_err(|error| internal(&error))?;
         let now = Timestamp::now();
-        Self { generation, ledger, register, now, stale_after, _turn: turn }
+        Ok(Self { generation, ledger, register, now, stale_after, _turn: turn })
     }
 
     /// Judges machines by what is asked at this moment.
     pub(super) fn survey<T>(&self, look: impl FnOnce(&mut Survey<'_>) -> T) -> T {
         let generation = &self.generation;
-        let offers = Stage::ALL.into_iter().filter_map(|stage| generation.offer(stage, self.now));
         let facts = |id: &RevisionId| generation.deadline_facts(id, self.severity(id));
         let (groups, plans) = (&generation.mesh.groups, &generation.rollouts);
+        let offers = offers(generation, self.now);
         let demands = Demands::new(groups, plans, offers, Box::new(facts), self.now);
         look(&mut Survey::new(&self.register, &demands, self.stale_after))
     }
