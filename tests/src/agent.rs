@@ -251,6 +251,26 @@ impl Machine {
         Ok(Queue { epoch: number(&head["epoch"])?, made, outcomes, rolled_up })
     }
 
+    /// The disk as it is: the root and the agent's folder.
+    ///
+    /// # Errors
+    /// When it cannot be copied.
+    pub async fn snapshot(&self) -> Result<TempDir> {
+        let snapshot = tempfile::tempdir()?;
+        copy(self.folder.path(), snapshot.path()).await?;
+        Ok(snapshot)
+    }
+
+    /// Puts the disk back to what it was. No agent runs meanwhile.
+    ///
+    /// # Errors
+    /// When it cannot be copied.
+    pub async fn put_back(&self, snapshot: &TempDir) -> Result<()> {
+        fs::remove_dir_all(&self.root)?;
+        fs::remove_dir_all(self.state())?;
+        copy(snapshot.path(), self.folder.path()).await
+    }
+
     /// Makes the machine's certificate anew, for its own key, as the CA would have
     /// made it in another time.
     ///
@@ -283,4 +303,10 @@ impl Machine {
         })
         .await
     }
+}
+
+/// All that is in a folder, as it is, into another one.
+async fn copy(from: &Path, to: &Path) -> Result<()> {
+    run(Command::new("cp").arg("-a").arg(from.join(".")).arg(to)).await?.success()?;
+    Ok(())
 }

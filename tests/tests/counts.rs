@@ -1,7 +1,7 @@
 //! What real agents did is what the primary has counted, exactly: agents, their branch and
 //! the hub above it are killed while events flow, a machine is set up anew, another one
-//! moves to another branch; and where a machine was cut off for so long that its oldest
-//! events are rolled up.
+//! moves to another branch, a third one is put back to a snapshot of its disk; and where a
+//! machine was cut off for so long that its oldest events are rolled up.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -181,6 +181,59 @@ async fn what_was_counted_is_what_happened_whoever_was_killed() -> Result<()> {
     );
     for pc in &mut pcs {
         pc.kill().await?;
+    }
+    cluster.passed();
+    Ok(())
+}
+
+/// How often a disk is put back.
+const TIMES: usize = 2;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_machine_does_whose_disk_was_put_back_is_counted_too() -> Result<()> {
+    let (mut cluster, _vendor) = company(&PACKAGES.map(str::to_owned)).await?;
+    let mut pc = Pc::join(&cluster, "pc-1").await?;
+    let mut revisions = Vec::new();
+    for package in PACKAGES {
+        revisions.push(cluster.revision(package).await?);
+    }
+    let (first, rest) = revisions.split_at(PACKAGES.len() / 2);
+    cluster.allow(first).await?;
+    pc.is_done(&PACKAGES[..first.len()]).await?;
+    pc.kill().await?;
+    let (snapshot, kept) = (pc.machine.snapshot().await?, pc.machine.events()?);
+    pc.start()?;
+    cluster.allow(rest).await?;
+    pc.is_done(&PACKAGES).await?;
+    pc.kill().await?;
+    let (epoch, told, _) = pc.machine.events()?;
+    ensure!(epoch == kept.0 && told > kept.1, "{told} events, and {kept:?} before");
+    agrees(&cluster, &pc).await?;
+
+    for time in 1..=TIMES {
+        pc.machine.put_back(&snapshot).await?;
+        ensure!(pc.machine.events()? == kept, "nothing of what came after is left");
+        if time == TIMES {
+            // More happens than was told, with the same numbers, before anybody is reached.
+            cluster.node_mut("lyon")?.kill().await?;
+            cluster.node_mut("hub")?.kill().await?;
+            while pc.machine.events()?.1 <= told {
+                for (from, to) in [("2", "1"), ("1", "2")] {
+                    pc.machine.pretend(from, to)?;
+                    let ran = pc.machine.round().await?;
+                    ensure!(ran.code == 69, "it is cut off: {ran:?}");
+                }
+            }
+            cluster.node_mut("hub")?.start().await?;
+            cluster.node_mut("lyon")?.start().await?;
+        }
+        pc.start()?;
+        pc.is_done(&PACKAGES).await?;
+        pc.kill().await?;
+        // Before it reached the branch the queue was that of the snapshot.
+        pc.made.insert(epoch, told);
+        ensure!(pc.made.len() == time + 1, "another queue began: {:?}", pc.made);
+        agrees(&cluster, &pc).await?;
     }
     cluster.passed();
     Ok(())

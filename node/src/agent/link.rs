@@ -14,8 +14,9 @@ use patchmesh_proto::identity::RenewRequest;
 use patchmesh_proto::identity::identity_client::IdentityClient;
 use patchmesh_proto::report::reports_client::ReportsClient;
 use patchmesh_proto::report::{
-    Answer, GetBrakesRequest, GetDocumentsRequest, OfferInventoryRequest, PutInventoryRequest,
-    ReportRequest, ReportRolledUpRequest, SignedBatch, WatchRequest, WatchResponse,
+    GetBrakesRequest, GetDocumentsRequest, OfferInventoryRequest, PutInventoryRequest,
+    ReportRequest, ReportResponse, ReportRolledUpRequest, ReportRolledUpResponse, SignedBatch,
+    WatchRequest, WatchResponse,
 };
 use patchmesh_topology::applicability::Inventory;
 use patchmesh_topology::digest::Digest;
@@ -329,8 +330,9 @@ impl Link {
         answer.map(drop).map_err(|status| self.refused(status))
     }
 
-    /// Hands batches over and answers with what became of each; `has_roll_up` says whether one of them has a roll-up, which a
-    /// node has to know.
+    /// Hands batches over and answers with what became of each, and what the node holds of
+    /// the machine then; `has_roll_up` says whether one of them has a roll-up, which a node
+    /// has to know.
     ///
     /// # Errors
     /// The node cannot be reached or did not take them, or knows no roll-ups
@@ -339,16 +341,19 @@ impl Link {
         &self,
         batches: Vec<SignedBatch>,
         has_roll_up: bool,
-    ) -> Result<Vec<Answer>, Error> {
+    ) -> Result<ReportResponse, Error> {
         let mut reports = self.reports();
-        let answers = if has_roll_up {
+        let answer = if has_roll_up {
             let answer = reports.report_rolled_up(limited(ReportRolledUpRequest { batches })).await;
-            answer.map(|answer| answer.into_inner().answers)
+            answer.map(|answer| {
+                let ReportRolledUpResponse { answers, held } = answer.into_inner();
+                ReportResponse { answers, held }
+            })
         } else {
             let answer = reports.report(limited(ReportRequest { batches })).await;
-            answer.map(|answer| answer.into_inner().answers)
+            answer.map(tonic::Response::into_inner)
         };
-        answers.map_err(|status| self.refused(status))
+        answer.map_err(|status| self.refused(status))
     }
 
     fn reports(&self) -> ReportsClient<Channel> {

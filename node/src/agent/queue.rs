@@ -5,7 +5,9 @@
 //! synced before anything follows from it. What a node holds is forgotten by writing
 //! the file anew, with the number that comes next, and so are events rolled up. A line
 //! that a loss of power cut short was never relied on and is dropped. Numbers never
-//! come twice in one queue; a queue that is lost begins again under another name.
+//! come twice in one queue; a queue that is lost begins again under another name. So does
+//! one that was put back to an earlier state, with a snapshot of the machine's disk: a node
+//! holds numbers of it then that it has not given yet.
 //!
 //! A quarter of the room is kept free: when it is needed the oldest events are rolled
 //! up, as [`patchmesh_topology::report::backlog`] says, those that came last only where
@@ -78,6 +80,15 @@ struct Head {
     began: Timestamp,
     /// The number of the first event that follows.
     first: u64,
+}
+
+impl Head {
+    /// Of a queue that begins now.
+    fn new() -> Result<Self, Error> {
+        let mut epoch = [0; 8];
+        aws_lc_rs::rand::fill(&mut epoch).map_err(|_| Error::Random)?;
+        Ok(Self { epoch: u64::from_be_bytes(epoch), began: Timestamp::now(), first: 0 })
+    }
 }
 
 /// An event that waits.
@@ -163,6 +174,8 @@ pub struct Queue {
     backlog: Backlog<Event>,
     /// [`MAX_EVENTS`], or less.
     bound: usize,
+    /// The number that came next when it was opened, until a node was asked what it holds.
+    opened_at: Option<u64>,
 }
 
 impl Queue {
@@ -175,7 +188,9 @@ impl Queue {
         let Some(bytes) = read(&path)? else { return Self::begin(path) };
         match parse(&bytes) {
             Some((head, backlog)) => {
-                let mut queue = Self::written(path, head, backlog, MAX_EVENTS)?;
+                let opened_at = Some(backlog.end());
+                let queue = Self::written(path, head, backlog, MAX_EVENTS)?;
+                let mut queue = Self { opened_at, ..queue };
                 queue.make_room(0)?;
                 Ok(queue)
             }
@@ -206,11 +221,35 @@ impl Queue {
     }
 
     fn begin(path: PathBuf) -> Result<Self, Error> {
-        let mut epoch = [0; 8];
-        aws_lc_rs::rand::fill(&mut epoch).map_err(|_| Error::Random)?;
-        let began = Timestamp::now();
-        let head = Head { epoch: u64::from_be_bytes(epoch), began, first: 0 };
-        Self::written(path, head, Backlog::new(0), MAX_EVENTS)
+        Self::written(path, Head::new()?, Backlog::new(0), MAX_EVENTS)
+    }
+
+    /// Begins again under another name, with all that waits. Blocks.
+    ///
+    /// # Errors
+    /// A failing disk; it is as it was then.
+    pub fn begin_again(&mut self) -> Result<(), Error> {
+        let backlog = self.backlog.clone().from_zero();
+        *self = Self::written(self.path.clone(), Head::new()?, backlog, self.bound)?;
+        Ok(())
+    }
+
+    /// Whether a node has to be asked what it holds before it is told anything: only before
+    /// that can its answer show that the queue was put back.
+    #[must_use]
+    pub const fn is_unproven(&self) -> bool {
+        self.opened_at.is_some()
+    }
+
+    /// A node was asked, and it does not hold more than there is.
+    pub const fn prove(&mut self) {
+        self.opened_at = None;
+    }
+
+    /// Whether it was put back, by the number behind the last one that a node holds of it.
+    #[must_use]
+    pub fn is_put_back(&self, held_to: u64) -> bool {
+        held_to > self.opened_at.unwrap_or(self.backlog.end())
     }
 
     /// A queue whose file has just this.
@@ -228,7 +267,8 @@ impl Queue {
         }
         durable::replace(&path, text.as_bytes(), durable::SECRET).map_err(failed)?;
         let file = OpenOptions::new().append(true).open(&path).map_err(failed)?;
-        Ok(Self { path, file, length: text.len() as u64, head, backlog, bound })
+        let length = text.len() as u64;
+        Ok(Self { path, file, length, head, backlog, bound, opened_at: None })
     }
 
     /// The queue's name.
@@ -333,7 +373,8 @@ impl Queue {
 
     /// Writes the file anew, with this in it. What it had is there where that fails.
     fn write(&mut self, backlog: Backlog<Event>) -> Result<(), Error> {
-        *self = Self::written(self.path.clone(), self.head, backlog, self.bound)?;
+        let written = Self::written(self.path.clone(), self.head, backlog, self.bound)?;
+        *self = Self { opened_at: self.opened_at, ..written };
         Ok(())
     }
 }

@@ -1,5 +1,9 @@
 //! Handing the queue to a node, in batches that the machine signs.
 //!
+//! A machine whose disk was put back to an earlier state would give numbers again that
+//! nodes hold already, and what it has to tell would be taken for what they have. So a queue
+//! that was opened begins with a sign of life, and with what the node holds.
+//!
 //! Where a node, or its software, is too old for roll-ups, it is told what is before
 //! the first of them, and that the machine lives; the rest waits until it is new
 //! enough. Nodes above that one are not waited for: each keeps roll-ups until its
@@ -9,8 +13,11 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use patchmesh_proto::convert::timestamp_to_wire;
-use patchmesh_proto::report::{self as wire, Answer, Batch, Fact, SignedBatch, Verdict};
+use patchmesh_proto::report::{
+    self as wire, Answer, Batch, Fact, Held, ReportResponse, SignedBatch, Verdict,
+};
 use patchmesh_topology::applicability::Inventory;
+use patchmesh_topology::name::NodeName;
 use patchmesh_topology::report::backlog::Part;
 use patchmesh_topology::report::{MAX_FACT_NAME, MAX_FACT_VALUE, MAX_FACTS};
 use prost::Message;
@@ -49,6 +56,11 @@ pub enum Error {
     /// An answer from which it cannot be told whether it took the batch.
     #[error("the node does not say whether it took a batch")]
     Unspecified,
+    /// Numbers of the queue were given to other events before.
+    #[error(
+        "node {0} holds events of this machine that it does not know of: its disk was put back to an earlier state"
+    )]
+    PutBack(NodeName),
 }
 
 /// Who reports, and from where.
@@ -120,8 +132,15 @@ impl Reporter<'_> {
     /// What it will never take is forgotten with a warning: sending it again is of no use.
     ///
     /// # Errors
-    /// The node cannot be reached or has no room; what it did not take stays.
+    /// The node cannot be reached or has no room; what it did not take stays. A queue that
+    /// was put back has to [begin again](Queue::begin_again).
     pub async fn send(&self, link: &Link, queue: &mut Queue) -> Result<usize, Error> {
+        if queue.is_unproven() {
+            self.prove(link, queue).await?;
+            if queue.is_empty() {
+                return Ok(0);
+            }
+        }
         let (mut sent, mut reads_roll_ups) = (0, true);
         loop {
             let is_read = |part: &Part<'_, Event>| reads_roll_ups || part.rolled_up.is_none();
@@ -135,7 +154,7 @@ impl Reporter<'_> {
                 batches.push(self.seal(&self.life(queue))?);
             }
             let batches_sent = batches.len();
-            let answers = match link.report(batches, has_roll_up).await {
+            let ReportResponse { answers, held } = match link.report(batches, has_roll_up).await {
                 Err(error) if has_roll_up && error.is_unknown_call() => {
                     let waiting = queue.waiting().rolled_up;
                     tracing::warn!(waiting, node = %link.node(), "the node is too old for events that are rolled up: they wait until it is updated");
@@ -144,13 +163,11 @@ impl Reporter<'_> {
                 }
                 answered => answered?,
             };
-            if answers.len() != batches_sent {
-                return Err(Error::Answers { answers: answers.len(), batches: batches_sent });
+            let said = said(&answers, batches_sent)?;
+            if queue.is_put_back(held_to(&held, queue.epoch()).unwrap_or_default()) {
+                return Err(Error::PutBack(link.node().clone()));
             }
-            let said = said(&answers);
-            for answer in said.iter().filter(|one| one.verdict() == Verdict::Refused) {
-                tracing::warn!(reason = answer.reason, "the node refused a report for good");
-            }
+            warn_of_refusals(said);
             let first = queue.first();
             let to = parts.iter().take(said.len()).next_back().map_or(first, |part| part.run.end);
             let was_life = parts.is_empty();
@@ -166,6 +183,25 @@ impl Reporter<'_> {
                 return Ok(sent);
             }
         }
+    }
+
+    /// Sends a sign of life, and looks whether the node holds what this queue, as it was
+    /// opened, has not told yet.
+    async fn prove(&self, link: &Link, queue: &mut Queue) -> Result<(), Error> {
+        let life = self.seal(&self.life(queue))?;
+        let ReportResponse { answers, held } = link.report(vec![life], false).await?;
+        let [answer] = said(&answers, 1)? else { return Err(Error::Unspecified) };
+        let is_put_back = match held_to(&held, queue.epoch()) {
+            Some(end) => queue.is_put_back(end),
+            // So many others began since that the node has forgotten this one.
+            None => answer.verdict() == Verdict::Refused && !held.is_empty(),
+        };
+        if is_put_back {
+            return Err(Error::PutBack(link.node().clone()));
+        }
+        warn_of_refusals(&answers);
+        queue.prove();
+        Ok(())
     }
 
     /// What says that the machine lives.
@@ -213,11 +249,28 @@ fn to_wire(event: &Event) -> wire::Event {
     }
 }
 
-/// The answers before the first that says nothing of its batch. That batch and what
-/// comes behind it are sent again; what the node holds of that does no harm.
-fn said(answers: &[Answer]) -> &[Answer] {
+/// The number behind the last one that is held of an epoch; `None` where nothing is known
+/// of it.
+fn held_to(held: &[Held], epoch: u64) -> Option<u64> {
+    let one = held.iter().find(|one| one.epoch == epoch)?;
+    Some(one.runs.iter().map(|run| run.end).max().unwrap_or_default())
+}
+
+/// Of the answers on so many batches those before the first that says nothing of its batch.
+/// That batch and what comes behind it are sent again; what the node holds of that does no
+/// harm.
+fn said(answers: &[Answer], batches: usize) -> Result<&[Answer], Error> {
+    if answers.len() != batches {
+        return Err(Error::Answers { answers: answers.len(), batches });
+    }
     let is_silent = |one: &Answer| one.verdict() == Verdict::Unspecified;
-    &answers[..answers.iter().position(is_silent).unwrap_or(answers.len())]
+    Ok(&answers[..answers.iter().position(is_silent).unwrap_or(batches)])
+}
+
+fn warn_of_refusals(answers: &[Answer]) {
+    for answer in answers.iter().filter(|one| one.verdict() == Verdict::Refused) {
+        tracing::warn!(reason = answer.reason, "the node refused a report for good");
+    }
 }
 
 #[cfg(test)]
@@ -276,10 +329,24 @@ mod tests {
         let answer = |verdict: i32| Answer { verdict, ..Answer::default() };
         let (held, refused) = (Verdict::Held.into(), Verdict::Refused.into());
         let counted = |verdicts: &[i32]| {
-            said(&verdicts.iter().map(|one| answer(*one)).collect::<Vec<_>>()).len()
+            let answers: Vec<Answer> = verdicts.iter().map(|one| answer(*one)).collect();
+            said(&answers, verdicts.len()).expect("an answer for each").len()
         };
         assert_eq!(counted(&[held, refused, held]), 3);
         assert_eq!(counted(&[held, Verdict::Unspecified.into(), held]), 1);
         assert_eq!(counted(&[99, held]), 0, "a verdict of software to come");
+        let fewer = said(&[answer(held)], 2).expect_err("one is not answered for");
+        assert_eq!(fewer.to_string(), "the node answered for 1 of 2 batches");
+    }
+
+    #[test]
+    fn what_is_held_of_another_epoch_says_nothing() {
+        let run = |start, end| wire::Run { start, end };
+        let held = [
+            Held { epoch: 1, runs: vec![run(0, 9)] },
+            Held { epoch: 2, runs: vec![run(0, 3), run(5, 7)] },
+            Held { epoch: 3, runs: Vec::new() },
+        ];
+        assert_eq!([1, 2, 3, 4].map(|one| held_to(&held, one)), [Some(9), Some(7), Some(0), None]);
     }
 }

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use patchmesh_proto::report::Fact;
 use patchmesh_topology::applicability::attempts::Attempts;
 use patchmesh_topology::applicability::{Inventory, State as Verdict, rules};
 use patchmesh_topology::digest::Digest;
@@ -310,7 +311,7 @@ impl Agent {
         let digest = Listing::from(after).digest();
         self.remember(&done, &site, &digest)?;
         if done.cut_off.is_none() {
-            done.reported = self.tell(&site, after, &digest).await?;
+            done.reported = self.tell(&site, after, &digest, &items).await?;
             self.fetch_ahead(&items).await?;
             self.give_slot_back().await?;
         }
@@ -483,26 +484,57 @@ impl Agent {
         Ok(self.state.save_memory(&self.memory)?)
     }
 
+    /// Hands over what waits, and what is on the machine.
     async fn tell(
         &mut self,
         site: &Site,
         inventory: &Inventory,
         digest: &Digest,
+        items: &[Item<'_>],
     ) -> Result<usize, Error> {
-        let reporter = Reporter {
-            identity: &self.identity,
-            joined: &self.joined,
-            site: site.to_string(),
-            facts: facts(inventory, &self.memory.inventory, self.memory.reboot.is_some()),
+        let facts = facts(inventory, &self.memory.inventory, self.memory.reboot.is_some());
+        let handed_over = match self.hand_over(site, facts.clone()).await {
+            Err(error @ report::Error::PutBack(_)) => {
+                tracing::warn!(why = in_one_line(&error), "everything is told again");
+                self.begin_again(items)?;
+                self.hand_over(site, facts).await
+            }
+            handed_over => handed_over,
         };
-        let takers = self.takers();
-        let (link, sent) = reporter.send_to_first(&takers, &mut self.queue).await?;
+        let (link, sent) = handed_over?;
         // It is sent again by the next round; the digest is told.
         if let Err(error) = link.tell_inventory(inventory, digest).await {
             tracing::warn!(why = in_one_line(&error), "the node did not take the inventory");
         }
         self.memory.reported_to = Some(link.node().to_string());
         Ok(sent)
+    }
+
+    async fn hand_over(
+        &mut self,
+        site: &Site,
+        facts: Vec<Fact>,
+    ) -> Result<(Link, usize), report::Error> {
+        let takers = self.takers();
+        let reporter = Reporter {
+            identity: &self.identity,
+            joined: &self.joined,
+            site: site.to_string(),
+            facts,
+        };
+        let (link, sent) = reporter.send_to_first(&takers, &mut self.queue).await?;
+        Ok((link.clone(), sent))
+    }
+
+    /// Nodes know of what this machine has no memory of: what it found is told anew, in a
+    /// queue of another name. That nothing counts as told is on the disk before the queue
+    /// begins, which ends what shows that the machine was put back.
+    fn begin_again(&mut self, items: &[Item<'_>]) -> Result<(), Error> {
+        self.memory.told.values_mut().for_each(String::clear);
+        self.state.save_memory(&self.memory)?;
+        self.queue.begin_again()?;
+        self.tell_found(items, Timestamp::now())?;
+        Ok(self.state.save_memory(&self.memory)?)
     }
 
     /// When the next of what waits goes by its deadline, after `now`.

@@ -181,6 +181,21 @@ impl<E> Backlog<E> {
         self.first = to;
     }
 
+    /// The same with numbers from 0 on, for another queue: what was told of these numbers
+    /// says nothing about it.
+    #[must_use]
+    pub fn from_zero(self) -> Self {
+        let by = self.first;
+        let events = self.events.into_iter().map(|(number, event)| (number - by, event));
+        let roll_ups = self.roll_ups.into_iter().map(|one| one.lowered(by));
+        Self {
+            first: 0,
+            end: self.end - by,
+            events: events.collect(),
+            roll_ups: roll_ups.collect(),
+        }
+    }
+
     /// The parts, from the front on: a roll-up with the events between its runs, or
     /// events up to the next roll-up.
     pub fn parts(&self, limits: Limits) -> impl Iterator<Item = Part<'_, E>> {

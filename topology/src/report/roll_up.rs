@@ -99,6 +99,12 @@ impl RollUp {
         self.until = self.until.max(other.until);
     }
 
+    /// The same with numbers that are so much less. None is less than that.
+    pub(super) fn lowered(self, by: u64) -> Self {
+        let runs = self.runs.runs().map(|run| run.start - by..run.end - by);
+        Self { runs: Intervals::of(runs), ..self }
+    }
+
     /// The numbers.
     #[must_use]
     pub const fn runs(&self) -> &Intervals {

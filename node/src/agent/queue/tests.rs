@@ -62,6 +62,32 @@ fn a_line_that_was_cut_is_dropped_and_a_damaged_head_begins_anew() {
 }
 
 #[test]
+fn one_that_was_put_back_is_known_by_what_a_node_holds() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut queue = open(&folder);
+    assert!(!queue.is_unproven(), "nobody has heard of it");
+    queue.push((0..5).map(event).collect()).expect("taken");
+    queue.forget(3).expect("forgotten");
+    // What may have been told by the process before is no sign.
+    let mut queue = open(&folder);
+    assert!(queue.is_unproven() && !queue.is_put_back(5) && queue.is_put_back(6));
+    // What this one has not told yet is.
+    queue.push(vec![event(5), event(6)]).expect("taken");
+    queue.forget(4).expect("forgotten");
+    assert!(queue.is_unproven() && !queue.is_put_back(5) && queue.is_put_back(6));
+    queue.prove();
+    assert!(!queue.is_unproven() && !queue.is_put_back(7) && queue.is_put_back(8));
+
+    let epoch = queue.epoch();
+    queue.begin_again().expect("begun");
+    assert!(queue.epoch() != epoch && !queue.is_unproven());
+    assert_eq!((queue.first(), codes(&queue)), (0, vec![4, 5, 6]));
+    assert_eq!(queue.events().iter().map(|(number, _)| *number).collect::<Vec<_>>(), [0, 1, 2]);
+    let again = open(&folder);
+    assert_eq!((again.epoch(), codes(&again)), (queue.epoch(), vec![4, 5, 6]));
+}
+
+#[test]
 fn what_was_written_in_part_does_not_hide_what_follows() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut queue = open(&folder);

@@ -225,6 +225,38 @@ fn the_last_words_and_the_front_stay() {
 }
 
 #[test]
+fn with_numbers_from_zero_on_it_tells_the_same() {
+    let mut backlog = Backlog::new(10);
+    for number in 0..40u8 {
+        backlog.push(event(number % 4, 2, number.into()));
+    }
+    backlog.roll_up(10, LIMITS);
+    backlog.forget(13);
+    let told = |backlog: &Backlog<Event>, by: u64| {
+        let part = |part: Part<'_, Event>| {
+            let run = part.run.start - by..part.run.end - by;
+            let counts = part.rolled_up.map(|one| one.counts().clone());
+            let events: Vec<Event> = part.events.iter().map(|(_, event)| event.clone()).collect();
+            (run, counts, events)
+        };
+        backlog.parts(LIMITS).map(part).collect::<Vec<_>>()
+    };
+    let anew = backlog.clone().from_zero();
+    assert_eq!((anew.first(), anew.end()), (0, backlog.end() - 13));
+    assert!(anew.rolled_up() > 0);
+    assert_eq!(told(&anew, 0), told(&backlog, 13));
+    // It can be written down and read.
+    let entries: Vec<Entry<Event>> = anew
+        .entries()
+        .map(|entry| match entry {
+            Entry::Event(event) => Entry::Event(event.clone()),
+            Entry::RollUp(one) => Entry::RollUp(one),
+        })
+        .collect();
+    assert_eq!(Backlog::read(0, entries), Some(anew));
+}
+
+#[test]
 fn with_a_last_word_each_nothing_goes() {
     let mut backlog = Backlog::new(0);
     for number in 0..100u8 {
