@@ -215,8 +215,9 @@ async fn what_a_machine_does_whose_disk_was_put_back_is_counted_too() -> Result<
         ensure!(pc.machine.events()? == kept, "nothing of what came after is left");
         if time == TIMES {
             // More happens than was told, with the same numbers, before anybody is reached.
-            cluster.node_mut("lyon")?.kill().await?;
-            cluster.node_mut("hub")?.kill().await?;
+            for node in ["lyon", "hub", PRIMARY] {
+                cluster.node_mut(node)?.kill().await?;
+            }
             while pc.machine.events()?.1 <= told {
                 for (from, to) in [("2", "1"), ("1", "2")] {
                     pc.machine.pretend(from, to)?;
@@ -224,8 +225,9 @@ async fn what_a_machine_does_whose_disk_was_put_back_is_counted_too() -> Result<
                     ensure!(ran.code == 69, "it is cut off: {ran:?}");
                 }
             }
-            cluster.node_mut("hub")?.start().await?;
-            cluster.node_mut("lyon")?.start().await?;
+            for node in [PRIMARY, "hub", "lyon"] {
+                cluster.node_mut(node)?.start().await?;
+            }
         }
         pc.start()?;
         pc.is_done(&PACKAGES).await?;

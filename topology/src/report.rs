@@ -20,6 +20,10 @@ pub mod roll_up;
 /// Events of a batch.
 pub const MAX_EVENTS: usize = 512;
 
+/// Queues of a machine that are told apart, by their epochs. A machine begins another one
+/// only when one was lost, or put back to an earlier state.
+pub const MAX_EPOCHS: usize = 8;
+
 /// Documents that a machine asks a node for at a time.
 pub const MAX_DIGESTS: usize = 256;
 

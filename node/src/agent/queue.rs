@@ -5,9 +5,10 @@
 //! synced before anything follows from it. What a node holds is forgotten by writing
 //! the file anew, with the number that comes next, and so are events rolled up. A line
 //! that a loss of power cut short was never relied on and is dropped. Numbers never
-//! come twice in one queue; a queue that is lost begins again under another name. So does
-//! one that was put back to an earlier state, with a snapshot of the machine's disk: a node
-//! holds numbers of it then that it has not given yet.
+//! come twice in one queue; a queue that lost something begins again under another name. So
+//! does one that was put back to an earlier state, with a snapshot of the machine: a node
+//! holds numbers of it then that it has told nobody. For that the first of these numbers is
+//! in the file before any event is told.
 //!
 //! A quarter of the room is kept free: when it is needed the oldest events are rolled
 //! up, as [`patchmesh_topology::report::backlog`] says, those that came last only where
@@ -17,7 +18,7 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use patchmesh_proto::convert;
 use patchmesh_topology::report::MAX_MESSAGE;
 use patchmesh_topology::report::backlog::{Backlog, Entry, Limits, Part, Told};
@@ -43,6 +44,9 @@ const MAX_TEXT: usize = 960;
 
 /// The largest file: every event at its longest.
 const MAX_FILE: u64 = 64 << 20;
+
+/// How soon after it began again a queue does not do so once more, whatever a node holds.
+const AGAIN: SignedDuration = SignedDuration::from_hours(24);
 
 /// What the file is called.
 const FILE: &str = "events.jsonl";
@@ -80,6 +84,17 @@ struct Head {
     began: Timestamp,
     /// The number of the first event that follows.
     first: u64,
+    /// The first number that no node was told. Files of earlier agents lack it: all that is
+    /// there may have been told.
+    #[serde(default = "unknown")]
+    untold: u64,
+    /// Whether it goes on with what another one had.
+    #[serde(default)]
+    is_again: bool,
+}
+
+const fn unknown() -> u64 {
+    u64::MAX
 }
 
 impl Head {
@@ -87,7 +102,15 @@ impl Head {
     fn new() -> Result<Self, Error> {
         let mut epoch = [0; 8];
         aws_lc_rs::rand::fill(&mut epoch).map_err(|_| Error::Random)?;
-        Ok(Self { epoch: u64::from_be_bytes(epoch), began: Timestamp::now(), first: 0 })
+        let (epoch, began) = (u64::from_be_bytes(epoch), Timestamp::now());
+        Ok(Self { epoch, began, first: 0, untold: 0, is_again: false })
+    }
+
+    /// Of a queue that begins now with what this one has, later than it by any clock.
+    fn again(self) -> Result<Self, Error> {
+        let new = Self::new()?;
+        let after = self.began.checked_add(SignedDuration::from_nanos(1)).unwrap_or(self.began);
+        Ok(Self { began: new.began.max(after), is_again: true, ..new })
     }
 }
 
@@ -174,8 +197,10 @@ pub struct Queue {
     backlog: Backlog<Event>,
     /// [`MAX_EVENTS`], or less.
     bound: usize,
-    /// The number that came next when it was opened, until a node was asked what it holds.
-    opened_at: Option<u64>,
+    /// Whether the file may be another one than what is there by its name.
+    is_stale: bool,
+    /// Whether something may be lost that was in it.
+    is_damaged: bool,
 }
 
 impl Queue {
@@ -186,19 +211,29 @@ impl Queue {
     pub fn open(folder: PathBuf) -> Result<Self, Error> {
         let path = folder.join(FILE);
         let Some(bytes) = read(&path)? else { return Self::begin(path) };
-        match parse(&bytes) {
-            Some((head, backlog)) => {
-                let opened_at = Some(backlog.end());
-                let queue = Self::written(path, head, backlog, MAX_EVENTS)?;
-                let mut queue = Self { opened_at, ..queue };
-                queue.make_room(0)?;
-                Ok(queue)
-            }
-            None => {
-                tracing::warn!(file = %path.display(), "the queue was damaged; another one begins");
-                Self::begin(path)
-            }
-        }
+        let Some((head, backlog)) = parse(&bytes) else {
+            tracing::warn!(file = %path.display(), "the queue was damaged; another one begins");
+            return Ok(Self { is_damaged: true, ..Self::begin(path)? });
+        };
+        let end = backlog.end();
+        let mut queue = if head.untold <= end || head.untold == unknown() {
+            let head = Head { untold: head.untold.min(end), ..head };
+            Self::written(path, head, backlog, MAX_EVENTS)?
+        } else {
+            // Numbers of what was told would come again.
+            let lost = head.untold - end;
+            tracing::warn!(file = %path.display(), lost, "the queue was damaged; another one begins with what is left");
+            let queue = Self::written(path, head.again()?, backlog.from_zero(), MAX_EVENTS)?;
+            Self { is_damaged: true, ..queue }
+        };
+        queue.make_room(0)?;
+        Ok(queue)
+    }
+
+    /// Whether it was damaged when it was opened: something may be lost that was not told.
+    #[must_use]
+    pub const fn is_damaged(&self) -> bool {
+        self.is_damaged
     }
 
     /// How much waits in a folder, which need not be there. Changes nothing.
@@ -229,27 +264,38 @@ impl Queue {
     /// # Errors
     /// A failing disk; it is as it was then.
     pub fn begin_again(&mut self) -> Result<(), Error> {
-        let backlog = self.backlog.clone().from_zero();
-        *self = Self::written(self.path.clone(), Head::new()?, backlog, self.bound)?;
-        Ok(())
+        self.write(self.head.again()?, self.backlog.clone().from_zero())
     }
 
-    /// Whether a node has to be asked what it holds before it is told anything: only before
-    /// that can its answer show that the queue was put back.
+    /// Whether it may begin again for what a node holds. Whoever lies about that could have
+    /// a machine tell the same under name after name, and all would count.
     #[must_use]
-    pub const fn is_unproven(&self) -> bool {
-        self.opened_at.is_some()
+    pub fn may_begin_again(&self, now: Timestamp) -> bool {
+        !self.head.is_again || now.duration_since(self.head.began).abs() >= AGAIN
     }
 
-    /// A node was asked, and it does not hold more than there is.
-    pub const fn prove(&mut self) {
-        self.opened_at = None;
+    /// Whether there is something that no node was told.
+    #[must_use]
+    pub fn has_news(&self) -> bool {
+        self.head.untold < self.backlog.end()
     }
 
     /// Whether it was put back, by the number behind the last one that a node holds of it.
     #[must_use]
-    pub fn is_put_back(&self, held_to: u64) -> bool {
-        held_to > self.opened_at.unwrap_or(self.backlog.end())
+    pub const fn is_put_back(&self, held_to: u64) -> bool {
+        held_to > self.head.untold
+    }
+
+    /// Writes down that all that waits may be told from now on. Blocks.
+    ///
+    /// # Errors
+    /// A failing disk: it must not be told then.
+    pub fn begin_to_tell(&mut self) -> Result<(), Error> {
+        if !self.has_news() {
+            return Ok(());
+        }
+        let head = Head { untold: self.backlog.end(), ..self.head };
+        self.write(head, self.backlog.clone())
     }
 
     /// A queue whose file has just this.
@@ -268,7 +314,8 @@ impl Queue {
         durable::replace(&path, text.as_bytes(), durable::SECRET).map_err(failed)?;
         let file = OpenOptions::new().append(true).open(&path).map_err(failed)?;
         let length = text.len() as u64;
-        Ok(Self { path, file, length, head, backlog, bound, opened_at: None })
+        let (is_stale, is_damaged) = (false, false);
+        Ok(Self { path, file, length, head, backlog, bound, is_stale, is_damaged })
     }
 
     /// The queue's name.
@@ -328,6 +375,9 @@ impl Queue {
         if events.len() > self.room() {
             return Err(Error::Full(self.backlog.events().len()));
         }
+        if self.is_stale {
+            self.write(self.head, self.backlog.clone())?;
+        }
         let failed = |source| Error::Write { path: self.path.clone(), source };
         let mut text = String::new();
         for event in &events {
@@ -346,7 +396,7 @@ impl Queue {
     pub fn forget(&mut self, to: u64) -> Result<(), Error> {
         let mut rest = self.backlog.clone();
         rest.forget(to);
-        self.write(rest)
+        self.write(self.head, rest)
     }
 
     /// Rolls up old events where there is no room for so many more and a quarter of all.
@@ -363,7 +413,7 @@ impl Queue {
             if frees > 0 && (is_enough || (keep == 0 && is_worth_it)) {
                 let mut smaller = self.backlog.clone();
                 smaller.roll_up(keep, LIMITS);
-                self.write(smaller)?;
+                self.write(self.head, smaller)?;
                 let Waiting { events, rolled_up } = self.waiting();
                 tracing::info!(events, rolled_up, "old events are rolled up");
             }
@@ -371,10 +421,16 @@ impl Queue {
         Ok(())
     }
 
-    /// Writes the file anew, with this in it. What it had is there where that fails.
-    fn write(&mut self, backlog: Backlog<Event>) -> Result<(), Error> {
-        let written = Self::written(self.path.clone(), self.head, backlog, self.bound)?;
-        *self = Self { opened_at: self.opened_at, ..written };
+    /// Writes the file anew, with this in it. Where that fails this has what it had, and the
+    /// file that or this.
+    fn write(&mut self, head: Head, backlog: Backlog<Event>) -> Result<(), Error> {
+        match Self::written(self.path.clone(), head, backlog, self.bound) {
+            Ok(written) => *self = Self { is_damaged: self.is_damaged, ..written },
+            Err(error) => {
+                self.is_stale = true;
+                return Err(error);
+            }
+        }
         Ok(())
     }
 }

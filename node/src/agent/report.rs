@@ -1,8 +1,9 @@
 //! Handing the queue to a node, in batches that the machine signs.
 //!
 //! A machine whose disk was put back to an earlier state would give numbers again that
-//! nodes hold already, and what it has to tell would be taken for what they have. So a queue
-//! that was opened begins with a sign of life, and with what the node holds.
+//! nodes hold already, and what it has to tell would be taken for what they have. So before
+//! anything new is told a sign of life is, which is answered with what the node holds: that
+//! it was told more than the queue has told shows that the disk was put back.
 //!
 //! Where a node, or its software, is too old for roll-ups, it is told what is before
 //! the first of them, and that the machine lives; the rest waits until it is new
@@ -19,7 +20,7 @@ use patchmesh_proto::report::{
 use patchmesh_topology::applicability::Inventory;
 use patchmesh_topology::name::NodeName;
 use patchmesh_topology::report::backlog::Part;
-use patchmesh_topology::report::{MAX_FACT_NAME, MAX_FACT_VALUE, MAX_FACTS};
+use patchmesh_topology::report::{MAX_EPOCHS, MAX_FACT_NAME, MAX_FACT_VALUE, MAX_FACTS};
 use prost::Message;
 
 use super::link::{self, Link};
@@ -58,9 +59,21 @@ pub enum Error {
     Unspecified,
     /// Numbers of the queue were given to other events before.
     #[error(
-        "node {0} holds events of this machine that it does not know of: its disk was put back to an earlier state"
+        "node {0} holds events of this machine that the machine has told nobody: its disk was put back to an earlier state, or the node is wrong"
     )]
     PutBack(NodeName),
+}
+
+impl Error {
+    /// Whether another node may take what this one does not. That the machine was put back
+    /// is for the machine to mend, unless it did so just now.
+    fn is_of_the_node(&self, queue: &Queue) -> bool {
+        match self {
+            Self::Link(_) | Self::Answers { .. } | Self::Unspecified => true,
+            Self::PutBack(_) => !queue.may_begin_again(Timestamp::now()),
+            Self::Key(_) | Self::Queue(_) | Self::Nobody => false,
+        }
+    }
 }
 
 /// Who reports, and from where.
@@ -117,7 +130,7 @@ impl Reporter<'_> {
         for link in links {
             match self.send(link, queue).await {
                 Ok(sent) => return Ok((link, sent)),
-                Err(error @ (Error::Link(_) | Error::Answers { .. } | Error::Unspecified)) => {
+                Err(error) if error.is_of_the_node(queue) => {
                     let (why, node) = (in_one_line(&error), link.node());
                     tracing::warn!(why, %node, "a node does not take the reports");
                     last = error;
@@ -135,11 +148,9 @@ impl Reporter<'_> {
     /// The node cannot be reached or has no room; what it did not take stays. A queue that
     /// was put back has to [begin again](Queue::begin_again).
     pub async fn send(&self, link: &Link, queue: &mut Queue) -> Result<usize, Error> {
-        if queue.is_unproven() {
+        if queue.has_news() {
             self.prove(link, queue).await?;
-            if queue.is_empty() {
-                return Ok(0);
-            }
+            queue.begin_to_tell()?;
         }
         let (mut sent, mut reads_roll_ups) = (0, true);
         loop {
@@ -164,7 +175,7 @@ impl Reporter<'_> {
                 answered => answered?,
             };
             let said = said(&answers, batches_sent)?;
-            if queue.is_put_back(held_to(&held, queue.epoch()).unwrap_or_default()) {
+            if is_put_back(queue, said, &held) {
                 return Err(Error::PutBack(link.node().clone()));
             }
             warn_of_refusals(said);
@@ -185,22 +196,16 @@ impl Reporter<'_> {
         }
     }
 
-    /// Sends a sign of life, and looks whether the node holds what this queue, as it was
-    /// opened, has not told yet.
-    async fn prove(&self, link: &Link, queue: &mut Queue) -> Result<(), Error> {
+    /// Sends a sign of life, and looks whether the node holds what this queue has told
+    /// nobody.
+    async fn prove(&self, link: &Link, queue: &Queue) -> Result<(), Error> {
         let life = self.seal(&self.life(queue))?;
         let ReportResponse { answers, held } = link.report(vec![life], false).await?;
-        let [answer] = said(&answers, 1)? else { return Err(Error::Unspecified) };
-        let is_put_back = match held_to(&held, queue.epoch()) {
-            Some(end) => queue.is_put_back(end),
-            // So many others began since that the node has forgotten this one.
-            None => answer.verdict() == Verdict::Refused && !held.is_empty(),
-        };
-        if is_put_back {
+        let said @ [_] = said(&answers, 1)? else { return Err(Error::Unspecified) };
+        if is_put_back(queue, said, &held) {
             return Err(Error::PutBack(link.node().clone()));
         }
-        warn_of_refusals(&answers);
-        queue.prove();
+        warn_of_refusals(said);
         Ok(())
     }
 
@@ -254,6 +259,16 @@ fn to_wire(event: &Event) -> wire::Event {
 fn held_to(held: &[Held], epoch: u64) -> Option<u64> {
     let one = held.iter().find(|one| one.epoch == epoch)?;
     Some(one.runs.iter().map(|run| run.end).max().unwrap_or_default())
+}
+
+/// Whether answers and what a node holds show that the queue was put back.
+fn is_put_back(queue: &Queue, answers: &[Answer], held: &[Held]) -> bool {
+    let is_refused = |one: &Answer| one.verdict() == Verdict::Refused;
+    match held_to(held, queue.epoch()) {
+        Some(end) => queue.is_put_back(end),
+        // So many others began since that the node has forgotten this one.
+        None => held.len() >= MAX_EPOCHS && answers.iter().any(is_refused),
+    }
 }
 
 /// Of the answers on so many batches those before the first that says nothing of its batch.

@@ -11,9 +11,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use patchmesh_proto::report::Fact;
 use patchmesh_topology::applicability::attempts::Attempts;
-use patchmesh_topology::applicability::{Inventory, State as Verdict, rules};
+use patchmesh_topology::applicability::{Inventory, rules};
 use patchmesh_topology::digest::Digest;
 use patchmesh_topology::link::zone::Zone;
 use patchmesh_topology::name::{GroupName, MachineName, NodeName, Site};
@@ -24,14 +23,14 @@ use patchmesh_topology::tally::{Outcome, Phase};
 use tokio::sync::watch;
 
 use super::chain::{self, Chain};
-use super::decide::{Asking, FOR_PERSON, Item, Tries, decide};
+use super::decide::{Asking, Item, Tries, decide};
 use super::documents::Documents;
 use super::install::files::{self, Files};
 use super::inventory::{self, Listing};
 use super::link::{self, Link};
 use super::queue::{self, Event, Queue};
 use super::renew;
-use super::report::{self, Reporter, facts};
+use super::report;
 use super::state::{self, CutOff, Joined, Memory, State, Tried};
 use super::wake::{self, Heard};
 use crate::identity::certificate::Validity;
@@ -45,6 +44,7 @@ pub mod policy;
 mod reboot;
 mod remove;
 pub mod slot;
+mod tell;
 pub mod whom;
 
 pub use install::Hooks;
@@ -170,8 +170,13 @@ impl Agent {
         let root = std::path::absolute(&root).unwrap_or(root);
         // What was broken off comes first.
         Files::open(state.clone(), &root)?;
-        let (identity, joined, memory) = (state.identity()?, state.joined()?, state.memory()?);
+        let (identity, joined, mut memory) = (state.identity()?, state.joined()?, state.memory()?);
         let home = whom::link_home(&identity, &memory.own_node(&joined))?;
+        let queue = Queue::open(state.part("queue")?)?;
+        if queue.is_damaged() {
+            tell::forget_what_was_told(&mut memory, &queue);
+            state.save_memory(&memory)?;
+        }
         Ok(Self {
             machine: joined.machine.parse().map_err(|_| Error::Name("machine"))?,
             group: joined.group.parse().map_err(|_| Error::Name("group"))?,
@@ -179,7 +184,7 @@ impl Agent {
             heard_at: watch::Sender::new(home.clone()),
             stand_in: None,
             home,
-            queue: Queue::open(state.part("queue")?)?,
+            queue,
             memory,
             hooks: Hooks::default(),
             is_restartable: false,
@@ -411,34 +416,6 @@ impl Agent {
         attempts
     }
 
-    /// Tells what is found, where that is not what was told last; with no room the
-    /// rest is told when there is some.
-    fn tell_found(&mut self, items: &[Item<'_>], now: Timestamp) -> Result<(), Error> {
-        let (mut events, mut told) = (Vec::new(), Vec::new());
-        for item in items {
-            let id = item.revision.id.to_string();
-            let was_told = self.memory.told.contains_key(&id);
-            let Some((phase, outcome, word, reason)) = item.word(was_told) else { continue };
-            // That it waits for a person does not take the place of how the last try failed.
-            let was_tried =
-                self.memory.attempts.contains_key(&id) || self.memory.removals.contains_key(&id);
-            let is_old = self.memory.told.get(&id).is_some_and(|told| told == word);
-            if is_old || (word == FOR_PERSON && was_tried) {
-                continue;
-            }
-            if item.verdict == Verdict::Installed {
-                self.memory.attempts.remove(&id);
-            }
-            if events.len() < self.queue.room() {
-                events.push(Event::new(&id, phase, outcome, 0, reason, now));
-                told.push((id, word.to_owned()));
-            }
-        }
-        self.queue.push(events)?;
-        self.memory.told.extend(told);
-        Ok(())
-    }
-
     /// Counts an attempt that came to something else than an installed revision, or one that
     /// is gone.
     fn attempted(
@@ -481,59 +458,6 @@ impl Agent {
         self.memory.attempts.retain(|id, _| known.contains(id.as_str()));
         self.memory.removals.retain(|id, _| known.contains(id.as_str()));
         self.memory.told.retain(|id, _| known.contains(id.as_str()));
-        Ok(self.state.save_memory(&self.memory)?)
-    }
-
-    /// Hands over what waits, and what is on the machine.
-    async fn tell(
-        &mut self,
-        site: &Site,
-        inventory: &Inventory,
-        digest: &Digest,
-        items: &[Item<'_>],
-    ) -> Result<usize, Error> {
-        let facts = facts(inventory, &self.memory.inventory, self.memory.reboot.is_some());
-        let handed_over = match self.hand_over(site, facts.clone()).await {
-            Err(error @ report::Error::PutBack(_)) => {
-                tracing::warn!(why = in_one_line(&error), "everything is told again");
-                self.begin_again(items)?;
-                self.hand_over(site, facts).await
-            }
-            handed_over => handed_over,
-        };
-        let (link, sent) = handed_over?;
-        // It is sent again by the next round; the digest is told.
-        if let Err(error) = link.tell_inventory(inventory, digest).await {
-            tracing::warn!(why = in_one_line(&error), "the node did not take the inventory");
-        }
-        self.memory.reported_to = Some(link.node().to_string());
-        Ok(sent)
-    }
-
-    async fn hand_over(
-        &mut self,
-        site: &Site,
-        facts: Vec<Fact>,
-    ) -> Result<(Link, usize), report::Error> {
-        let takers = self.takers();
-        let reporter = Reporter {
-            identity: &self.identity,
-            joined: &self.joined,
-            site: site.to_string(),
-            facts,
-        };
-        let (link, sent) = reporter.send_to_first(&takers, &mut self.queue).await?;
-        Ok((link.clone(), sent))
-    }
-
-    /// Nodes know of what this machine has no memory of: what it found is told anew, in a
-    /// queue of another name. That nothing counts as told is on the disk before the queue
-    /// begins, which ends what shows that the machine was put back.
-    fn begin_again(&mut self, items: &[Item<'_>]) -> Result<(), Error> {
-        self.memory.told.values_mut().for_each(String::clear);
-        self.state.save_memory(&self.memory)?;
-        self.queue.begin_again()?;
-        self.tell_found(items, Timestamp::now())?;
         Ok(self.state.save_memory(&self.memory)?)
     }
 

@@ -5,10 +5,10 @@ use std::ops::Range;
 
 use patchmesh_proto::report::{Batch as WireBatch, SignedBatch};
 use patchmesh_topology::report::roll_up::MAX_ROLLED_UP;
-use patchmesh_topology::report::{Batch, MAX_EVENTS, RollUp};
+use patchmesh_topology::report::{Batch, MAX_EPOCHS, MAX_EVENTS, RollUp};
 use prost::Message;
 
-use super::held::{Held, HeldRecord, MAX_EPOCHS};
+use super::held::{Held, HeldRecord};
 use super::testing::Reporter;
 use crate::fuzz::{Form, LISTS, Target, said, same, script, word};
 use crate::identity::sealed::Verifier;

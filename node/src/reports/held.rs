@@ -6,11 +6,7 @@ use jiff::Timestamp;
 use patchmesh_proto::convert::{time, timestamp_to_wire};
 use patchmesh_proto::report as wire;
 use patchmesh_topology::interval::Intervals;
-use patchmesh_topology::report::Batch;
-
-/// Epochs of a machine that are told apart. A machine begins a new one only
-/// when its queue was lost.
-pub const MAX_EPOCHS: usize = 8;
+use patchmesh_topology::report::{Batch, MAX_EPOCHS};
 
 /// Runs of numbers in an epoch. Batches overtake each other on their way, by far
 /// fewer than this.

@@ -65,26 +65,89 @@ fn a_line_that_was_cut_is_dropped_and_a_damaged_head_begins_anew() {
 fn one_that_was_put_back_is_known_by_what_a_node_holds() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut queue = open(&folder);
-    assert!(!queue.is_unproven(), "nobody has heard of it");
+    assert!(!queue.has_news() && queue.is_put_back(1), "nobody has heard of it");
     queue.push((0..5).map(event).collect()).expect("taken");
+    queue.begin_to_tell().expect("written down");
     queue.forget(3).expect("forgotten");
     // What may have been told by the process before is no sign.
     let mut queue = open(&folder);
-    assert!(queue.is_unproven() && !queue.is_put_back(5) && queue.is_put_back(6));
-    // What this one has not told yet is.
-    queue.push(vec![event(5), event(6)]).expect("taken");
+    assert!(!queue.has_news() && !queue.is_put_back(5) && queue.is_put_back(6));
+    // What nobody was told is, however often it is opened and written.
+    queue.push(vec![event(5)]).expect("taken");
+    let mut queue = open(&folder);
+    queue.push(vec![event(6)]).expect("taken");
     queue.forget(4).expect("forgotten");
-    assert!(queue.is_unproven() && !queue.is_put_back(5) && queue.is_put_back(6));
-    queue.prove();
-    assert!(!queue.is_unproven() && !queue.is_put_back(7) && queue.is_put_back(8));
+    assert!(queue.has_news() && !queue.is_put_back(5) && queue.is_put_back(6));
+    queue.begin_to_tell().expect("written down");
+    assert!(!queue.has_news() && !queue.is_put_back(7) && queue.is_put_back(8));
 
-    let epoch = queue.epoch();
+    let (epoch, began) = (queue.epoch(), queue.began());
     queue.begin_again().expect("begun");
-    assert!(queue.epoch() != epoch && !queue.is_unproven());
+    assert!(queue.epoch() != epoch && queue.began() > began);
+    assert!(queue.has_news() && queue.is_put_back(1));
     assert_eq!((queue.first(), codes(&queue)), (0, vec![4, 5, 6]));
     assert_eq!(queue.events().iter().map(|(number, _)| *number).collect::<Vec<_>>(), [0, 1, 2]);
     let again = open(&folder);
     assert_eq!((again.epoch(), codes(&again)), (queue.epoch(), vec![4, 5, 6]));
+    assert!(again.has_news() && again.is_put_back(1) && !again.is_damaged());
+}
+
+#[test]
+fn one_that_began_again_does_so_once_a_day_at_most() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut queue = open(&folder);
+    assert!(queue.may_begin_again(Timestamp::now()));
+    queue.begin_again().expect("begun");
+    let queue = open(&folder);
+    let hours = |hours| queue.began() + SignedDuration::from_hours(hours);
+    assert!(!queue.may_begin_again(hours(0)) && !queue.may_begin_again(hours(23)));
+    assert!(queue.may_begin_again(hours(24)), "a day later");
+    assert!(queue.may_begin_again(hours(-24)), "by another clock");
+}
+
+#[test]
+fn one_that_lost_what_it_told_begins_again_with_the_rest() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut queue = open(&folder);
+    queue.push((0..5).map(event).collect()).expect("taken");
+    queue.begin_to_tell().expect("written down");
+    queue.forget(2).expect("forgotten");
+    let text = fs::read_to_string(&queue.path).expect("text");
+    fs::write(&queue.path, &text[..text.len() - 4]).expect("cut");
+    let less = open(&folder);
+    assert!(less.epoch() != queue.epoch() && less.is_damaged());
+    assert_eq!((less.first(), codes(&less)), (0, vec![2, 3]));
+    assert!(!open(&folder).is_damaged(), "it is whole");
+    // An earlier agent did not write down what it told.
+    let (head, rest) = text.split_once('\n').expect("a head");
+    let mut head: serde_json::Value = serde_json::from_str(head).expect("JSON");
+    head.as_object_mut().expect("an object").remove("untold").expect("it is there");
+    fs::write(&queue.path, format!("{head}\n{rest}")).expect("written");
+    let earlier = open(&folder);
+    assert_eq!((earlier.epoch(), codes(&earlier)), (queue.epoch(), vec![2, 3, 4]));
+    assert!(!earlier.is_put_back(5) && earlier.is_put_back(6));
+}
+
+#[test]
+fn what_could_not_be_written_down_is_told_nobody_and_nothing_is_lost_by_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut queue = open(&folder);
+    queue.push((0..3).map(event).collect()).expect("taken");
+    // Nothing takes the place of a folder with something in it.
+    fs::remove_file(&queue.path).expect("removed");
+    fs::create_dir_all(queue.path.join("in the way")).expect("a folder");
+    for _ in 0..2 {
+        queue.begin_to_tell().expect_err("it cannot be written");
+        assert!(queue.has_news() && queue.is_put_back(1));
+    }
+    queue.push(vec![event(3)]).expect_err("nor can this be kept");
+    assert_eq!(codes(&queue), [0, 1, 2]);
+    fs::remove_dir_all(&queue.path).expect("out of the way");
+    queue.push(vec![event(4)]).expect("taken");
+    let mut queue = open(&folder);
+    assert_eq!(codes(&queue), [0, 1, 2, 4]);
+    queue.begin_to_tell().expect("written down");
+    assert!(!queue.has_news() && !open(&folder).has_news());
 }
 
 #[test]

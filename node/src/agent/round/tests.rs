@@ -1,8 +1,8 @@
 use axum::Router;
 use axum::routing::get;
 use patchmesh_proto::report as wire;
-use patchmesh_topology::applicability::Part;
 use patchmesh_topology::applicability::attempts::Rest;
+use patchmesh_topology::applicability::{Part, State as Verdict};
 use patchmesh_topology::reboot::Policy;
 use patchmesh_topology::revision::{Facts, Installer, Payload, Revision, UpdateId};
 use tempfile::TempDir;
@@ -12,6 +12,8 @@ use super::policy::Own;
 use super::*;
 use crate::agent::install::{self, Ended};
 use crate::identity::testing::{Running, TestMesh};
+
+mod tell;
 
 /// The agent of a machine that joined at `url`, with nothing done yet.
 fn agent(mesh: &TestMesh, folder: &TempDir, url: &str) -> Agent {

@@ -1,0 +1,138 @@
+//! Telling what is found on the machine, and what was done.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use patchmesh_proto::report::Fact;
+use patchmesh_topology::applicability::attempts::Attempts;
+use patchmesh_topology::applicability::{Inventory, State as Verdict};
+use patchmesh_topology::digest::Digest;
+use patchmesh_topology::name::Site;
+use patchmesh_topology::tally::{Outcome, Phase};
+
+use super::{Agent, Error};
+use crate::agent::decide::{FOR_PERSON, Item};
+use crate::agent::link::Link;
+use crate::agent::queue::{Event, Queue};
+use crate::agent::report::{self, Reporter, facts};
+use crate::agent::state::{Memory, Tried};
+use crate::log::in_one_line;
+
+impl Agent {
+    /// Tells what is found, where that is not what was told last; with no room the
+    /// rest is told when there is some.
+    pub(super) fn tell_found(&mut self, items: &[Item<'_>], now: Timestamp) -> Result<(), Error> {
+        let (mut events, mut told) = (Vec::new(), Vec::new());
+        for item in items {
+            let id = item.revision.id.to_string();
+            let was_told = self.memory.told.contains_key(&id);
+            let Some((phase, outcome, word, reason)) = item.word(was_told) else { continue };
+            let is_forgotten = self.memory.told.get(&id).is_some_and(String::is_empty);
+            let failed = is_forgotten.then(|| self.failed(item, now)).flatten();
+            let (phase, outcome, reason) = match &failed {
+                Some((phase, why)) => (*phase, Outcome::Failure, why.as_str()),
+                None => (phase, outcome, reason),
+            };
+            // That it waits for a person does not take the place of how the last try failed.
+            let was_tried =
+                self.memory.attempts.contains_key(&id) || self.memory.removals.contains_key(&id);
+            let is_old = self.memory.told.get(&id).is_some_and(|told| told == word);
+            if is_old || (word == FOR_PERSON && was_tried && !is_forgotten) {
+                continue;
+            }
+            if item.verdict == Verdict::Installed {
+                self.memory.attempts.remove(&id);
+            }
+            if events.len() < self.queue.room() {
+                events.push(Event::new(&id, phase, outcome, 0, reason, now));
+                told.push((id, word.to_owned()));
+            }
+        }
+        self.queue.push(events)?;
+        self.memory.told.extend(told);
+        Ok(())
+    }
+
+    /// How a revision that waits for its next try failed, and in which step.
+    fn failed(&self, item: &Item<'_>, now: Timestamp) -> Option<(Phase, String)> {
+        let rest = |tried: &BTreeMap<String, Tried>| {
+            let tried = tried.get(&item.revision.id.to_string())?;
+            Attempts::from(*tried).rest(now)
+        };
+        match (&item.removal, item.verdict) {
+            (Some(_), Verdict::Installed) => {
+                Some((Phase::Removal, rest(&self.memory.removals)?.of_removal()))
+            }
+            (None, Verdict::Applicable) => {
+                Some((Phase::Installation, rest(&self.memory.attempts)?.to_string()))
+            }
+            _ => None,
+        }
+    }
+
+    /// Hands over what waits, and what is on the machine.
+    pub(super) async fn tell(
+        &mut self,
+        site: &Site,
+        inventory: &Inventory,
+        digest: &Digest,
+        items: &[Item<'_>],
+    ) -> Result<usize, Error> {
+        let facts = facts(inventory, &self.memory.inventory, self.memory.reboot.is_some());
+        let handed_over = match self.hand_over(site, facts.clone()).await {
+            Err(error @ report::Error::PutBack(_))
+                if self.queue.may_begin_again(Timestamp::now()) =>
+            {
+                tracing::warn!(why = in_one_line(&error), "everything is told anew");
+                self.begin_again(items)?;
+                self.hand_over(site, facts).await
+            }
+            handed_over => handed_over,
+        };
+        let (link, sent) = handed_over?;
+        // It is sent again by the next round; the digest is told.
+        if let Err(error) = link.tell_inventory(inventory, digest).await {
+            tracing::warn!(why = in_one_line(&error), "the node did not take the inventory");
+        }
+        self.memory.reported_to = Some(link.node().to_string());
+        Ok(sent)
+    }
+
+    async fn hand_over(
+        &mut self,
+        site: &Site,
+        facts: Vec<Fact>,
+    ) -> Result<(Link, usize), report::Error> {
+        let takers = self.takers();
+        let reporter = Reporter {
+            identity: &self.identity,
+            joined: &self.joined,
+            site: site.to_string(),
+            facts,
+        };
+        let (link, sent) = reporter.send_to_first(&takers, &mut self.queue).await?;
+        Ok((link.clone(), sent))
+    }
+
+    /// Nodes know of what this machine has no memory of: what it found is told anew, in a
+    /// queue of another name. That it does not count as told is on the disk before the queue
+    /// begins, which ends what shows that the machine was put back.
+    fn begin_again(&mut self, items: &[Item<'_>]) -> Result<(), Error> {
+        forget_what_was_told(&mut self.memory, &self.queue);
+        self.state.save_memory(&self.memory)?;
+        self.queue.begin_again()?;
+        self.tell_found(items, Timestamp::now())?;
+        Ok(self.state.save_memory(&self.memory)?)
+    }
+}
+
+/// Nothing counts as told of which nothing waits to be told.
+pub(super) fn forget_what_was_told(memory: &mut Memory, queue: &Queue) {
+    let waiting: BTreeSet<&str> =
+        queue.events().iter().map(|(_, event)| event.revision.as_str()).collect();
+    for (id, word) in &mut memory.told {
+        if !waiting.contains(id.as_str()) {
+            word.clear();
+        }
+    }
+}
