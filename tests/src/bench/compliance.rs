@@ -32,6 +32,10 @@ const SITES: usize = 100;
 const GEOGRAPHIES: [&str; 5] = ["amer", "apac", "emea", "latam", "mea"];
 const GROUPS: [&str; 3] = ["kiosks", "servers", "workstations"];
 
+/// KiB of a process in which no row went before. What those gave back is used again, so that
+/// what the register takes cannot be read off.
+const FRESH: f64 = 65_536.0;
+
 /// What each machine lacks: none, or up to so many.
 const LACKS: usize = 5;
 
@@ -63,10 +67,12 @@ pub(super) fn compliance(scale: Scale) -> Result<Vec<Measurement>> {
     }
     let sites = SITES * GEOGRAPHIES.len();
     let about = format!(
-        "compliance of {machines} machines at {sites} sites by geography, {REVISIONS} revisions, {each:.0} bytes each"
+        "compliance of {machines} machines at {sites} sites by geography, {REVISIONS} revisions"
     );
     let measured = Measurement::new("machines.4", &about, median(&turns), "ms");
-    Ok(vec![measured.turns(TURNS).required_below(MILLISECONDS)])
+    let measured = measured.turns(TURNS).required_below(MILLISECONDS);
+    let is_fresh = before < FRESH;
+    Ok(vec![if is_fresh { measured.note(&format!("{each:.0} bytes each")) } else { measured }])
 }
 
 /// What is asked, and of whom.
