@@ -1,17 +1,20 @@
 //! Running installers: bounded in time and output, in a process group of their
 //! own that ends as one.
 
+pub mod dpkg;
 pub mod files;
 pub mod rpm;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use patchmesh_topology::revision::Installer;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 /// An installer whose vendor states no limit is ended after this.
@@ -130,26 +133,6 @@ impl Outcome {
     }
 }
 
-/// Installs packages with dpkg, all in one call so that it finds their order.
-pub async fn packages(root: &Path, files: &[PathBuf], limit: Duration) -> Outcome {
-    let mut command = Command::new("dpkg");
-    command
-        .arg("--root")
-        .arg(root)
-        // Settings that somebody changed stay as they are, and nobody is asked. What a
-        // package breaks is installed anew in the same call, or this is not called.
-        .args(["--force-confdef", "--force-confold", "--auto-deconfigure", "--install"])
-        .args(files);
-    run(command, limit).await
-}
-
-/// Removes packages with dpkg, by their names; settings stay.
-pub async fn remove_packages(root: &Path, names: &[String], limit: Duration) -> Outcome {
-    let mut command = Command::new("dpkg");
-    command.arg("--root").arg(root).arg("--remove").args(names);
-    run(command, limit).await
-}
-
 /// Runs a command of the machine's administrator.
 pub async fn shell(command: &str, limit: Duration) -> Outcome {
     let mut shell = Command::new("sh");
@@ -199,8 +182,7 @@ async fn run(mut command: Command, limit: Duration) -> Outcome {
         }
     };
     let group = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
-    let stdout = tokio::spawn(tail(child.stdout.take()));
-    let stderr = tokio::spawn(tail(child.stderr.take()));
+    let (stdout, stderr) = (Tail::of(child.stdout.take()), Tail::of(child.stderr.take()));
     let ended = match timeout(limit, child.wait()).await {
         Ok(Ok(status)) => status.code().map_or(Ended::Signal, Ended::Code),
         Ok(Err(error)) => Ended::NotStarted(error.to_string()),
@@ -214,31 +196,50 @@ async fn run(mut command: Command, limit: Duration) -> Outcome {
         }
     };
     let mut output = String::new();
-    for mut reader in [stdout, stderr] {
-        match timeout(AFTER, &mut reader).await {
-            Ok(Ok(text)) => output.push_str(&text),
-            _ => reader.abort(),
-        }
+    for tail in [stdout, stderr] {
+        output.push_str(&tail.read().await);
     }
     Outcome { ended, output }
 }
 
-/// The end of what is read.
-async fn tail(stream: Option<impl AsyncRead + Unpin>) -> String {
-    let mut kept = Vec::new();
-    let Some(mut stream) = stream else { return String::new() };
+/// The end of what a process says, as it comes.
+struct Tail {
+    kept: Arc<Mutex<Vec<u8>>>,
+    reader: JoinHandle<()>,
+}
+
+impl Tail {
+    fn of(stream: Option<impl AsyncRead + Unpin + Send + 'static>) -> Self {
+        let kept = Arc::new(Mutex::new(Vec::new()));
+        let reader = tokio::spawn(keep_end(stream, Arc::clone(&kept)));
+        Self { kept, reader }
+    }
+
+    /// What came until now, and shortly after.
+    async fn read(mut self) -> String {
+        if timeout(AFTER, &mut self.reader).await.is_err() {
+            self.reader.abort();
+        }
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let from = kept.len().saturating_sub(MAX_OUTPUT);
+        String::from_utf8_lossy(&kept[from..]).into_owned()
+    }
+}
+
+async fn keep_end(stream: Option<impl AsyncRead + Unpin>, to: Arc<Mutex<Vec<u8>>>) {
+    let Some(mut stream) = stream else { return };
     let mut buffer = vec![0; 8 << 10];
     while let Ok(bytes) = stream.read(&mut buffer).await {
         if bytes == 0 {
             break;
         }
+        let mut kept = to.lock().unwrap_or_else(PoisonError::into_inner);
         kept.extend_from_slice(&buffer[..bytes]);
         if kept.len() > 2 * MAX_OUTPUT {
-            kept.drain(..kept.len() - MAX_OUTPUT);
+            let surplus = kept.len() - MAX_OUTPUT;
+            kept.drain(..surplus);
         }
     }
-    let from = kept.len().saturating_sub(MAX_OUTPUT);
-    String::from_utf8_lossy(&kept[from..]).into_owned()
 }
 
 #[cfg(test)]
@@ -248,6 +249,12 @@ mod tests {
     fn installer(words: &[&str]) -> Installer {
         let install = words.iter().map(|word| (*word).to_owned()).collect();
         Installer { install, reboot: vec![10], retry: vec![11], ..Installer::default() }
+    }
+
+    #[tokio::test]
+    async fn what_was_said_is_kept_where_something_else_holds_the_pipe() {
+        let outcome = shell("echo the reason why >&2; sleep 30 & exit 3", TIME_LIMIT).await;
+        assert_eq!(outcome.summary(&[]), "ended with 3: the reason why");
     }
 
     #[tokio::test]

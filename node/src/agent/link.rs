@@ -40,6 +40,10 @@ use crate::tuf::Fetch;
 /// How long a node may take to answer, and how long a body may be silent.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How long a small file may take as a whole, also on the thinnest line: a node that keeps
+/// its machines waiting is as good as none.
+const SMALL_FILE: Duration = Duration::from_secs(120);
+
 /// The longest answer with documents: one that is large, alone. A mesh document of
 /// 10,000 nodes has some 4 MB.
 const MAX_DOCUMENTS: usize = MAX_DOCUMENT + (1 << 20);
@@ -250,11 +254,19 @@ impl Link {
         }
     }
 
-    /// A small file that is open to all, of at most `most` bytes.
+    /// A small file that is open to all, of at most `most` bytes, within two minutes.
     ///
     /// # Errors
-    /// As [`Link::open`], or it is longer.
+    /// As [`Link::open`], or it is longer, or takes longer.
     pub async fn get(&self, path: &str, most: u64) -> Result<Option<Vec<u8>>, Error> {
+        let late = |_| Error::Unreachable {
+            url: self.url.to_string(),
+            why: format!("{path} does not come within {} s", SMALL_FILE.as_secs()),
+        };
+        timeout(SMALL_FILE, self.get_whole(path, most)).await.map_err(late)?
+    }
+
+    async fn get_whole(&self, path: &str, most: u64) -> Result<Option<Vec<u8>>, Error> {
         let Some(response) = self.open(path, 0).await? else { return Ok(None) };
         let mut body = response.into_body();
         let mut bytes = Vec::new();

@@ -210,7 +210,9 @@ impl Queue {
     /// A failing disk.
     pub fn open(folder: PathBuf) -> Result<Self, Error> {
         let path = folder.join(FILE);
-        let Some(bytes) = read(&path)? else { return Self::begin(path) };
+        let Some(bytes) = read(&path)? else {
+            return Ok(Self { is_damaged: true, ..Self::begin(path)? });
+        };
         let Some((head, backlog)) = parse(&bytes) else {
             tracing::warn!(file = %path.display(), "the queue was damaged; another one begins");
             return Ok(Self { is_damaged: true, ..Self::begin(path)? });
@@ -230,7 +232,8 @@ impl Queue {
         Ok(queue)
     }
 
-    /// Whether it was damaged when it was opened: something may be lost that was not told.
+    /// Whether it was damaged or not there when it was opened: something may be lost that was
+    /// not told.
     #[must_use]
     pub const fn is_damaged(&self) -> bool {
         self.is_damaged
@@ -267,11 +270,13 @@ impl Queue {
         self.write(self.head.again()?, self.backlog.clone().from_zero())
     }
 
-    /// Whether it may begin again for what a node holds. Whoever lies about that could have
-    /// a machine tell the same under name after name, and all would count.
+    /// Until when it does not begin again, whatever a node holds. Whoever lies about that
+    /// could have a machine tell the same under name after name, and all would count.
     #[must_use]
-    pub fn may_begin_again(&self, now: Timestamp) -> bool {
-        !self.head.is_again || now.duration_since(self.head.began).abs() >= AGAIN
+    pub fn goes_on_until(&self, now: Timestamp) -> Option<Timestamp> {
+        let is_young = now.duration_since(self.head.began).abs() < AGAIN;
+        let until = (self.head.is_again && is_young).then(|| self.head.began.checked_add(AGAIN));
+        until?.ok()
     }
 
     /// Whether there is something that no node was told.

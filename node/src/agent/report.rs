@@ -59,19 +59,30 @@ pub enum Error {
     Unspecified,
     /// Numbers of the queue were given to other events before.
     #[error(
-        "node {0} holds events of this machine that the machine has told nobody: its disk was put back to an earlier state, or the node is wrong"
+        "node {0} holds events of this machine that the machine has told nobody: its disk was put back to an earlier state"
     )]
     PutBack(NodeName),
+    /// The same once more, so soon that the node may be wrong.
+    #[error(
+        "node {node} holds events of this machine that the machine has told nobody, and that was so within a day before: its disk was put back again, or the node is wrong; after {until:.0} everything is told anew, and another node is told now where one takes it"
+    )]
+    PutBackAgain {
+        /// Who holds them.
+        node: NodeName,
+        /// Until when it is waited.
+        until: Timestamp,
+    },
 }
 
 impl Error {
-    /// Whether another node may take what this one does not. That the machine was put back
-    /// is for the machine to mend, unless it did so just now.
-    fn is_of_the_node(&self, queue: &Queue) -> bool {
+    /// Whether another node may take what this one does not.
+    const fn is_of_the_node(&self) -> bool {
         match self {
-            Self::Link(_) | Self::Answers { .. } | Self::Unspecified => true,
-            Self::PutBack(_) => !queue.may_begin_again(Timestamp::now()),
-            Self::Key(_) | Self::Queue(_) | Self::Nobody => false,
+            Self::Link(_)
+            | Self::Answers { .. }
+            | Self::Unspecified
+            | Self::PutBackAgain { .. } => true,
+            Self::Key(_) | Self::Queue(_) | Self::Nobody | Self::PutBack(_) => false,
         }
     }
 }
@@ -130,7 +141,7 @@ impl Reporter<'_> {
         for link in links {
             match self.send(link, queue).await {
                 Ok(sent) => return Ok((link, sent)),
-                Err(error) if error.is_of_the_node(queue) => {
+                Err(error) if error.is_of_the_node() => {
                     let (why, node) = (in_one_line(&error), link.node());
                     tracing::warn!(why, %node, "a node does not take the reports");
                     last = error;
@@ -175,9 +186,7 @@ impl Reporter<'_> {
                 answered => answered?,
             };
             let said = said(&answers, batches_sent)?;
-            if is_put_back(queue, said, &held) {
-                return Err(Error::PutBack(link.node().clone()));
-            }
+            check(queue, said, &held, link)?;
             warn_of_refusals(said);
             let first = queue.first();
             let to = parts.iter().take(said.len()).next_back().map_or(first, |part| part.run.end);
@@ -202,9 +211,7 @@ impl Reporter<'_> {
         let life = self.seal(&self.life(queue))?;
         let ReportResponse { answers, held } = link.report(vec![life], false).await?;
         let said @ [_] = said(&answers, 1)? else { return Err(Error::Unspecified) };
-        if is_put_back(queue, said, &held) {
-            return Err(Error::PutBack(link.node().clone()));
-        }
+        check(queue, said, &held, link)?;
         warn_of_refusals(said);
         Ok(())
     }
@@ -262,13 +269,21 @@ fn held_to(held: &[Held], epoch: u64) -> Option<u64> {
 }
 
 /// Whether answers and what a node holds show that the queue was put back.
-fn is_put_back(queue: &Queue, answers: &[Answer], held: &[Held]) -> bool {
+fn check(queue: &Queue, answers: &[Answer], held: &[Held], link: &Link) -> Result<(), Error> {
     let is_refused = |one: &Answer| one.verdict() == Verdict::Refused;
-    match held_to(held, queue.epoch()) {
+    let is_put_back = match held_to(held, queue.epoch()) {
         Some(end) => queue.is_put_back(end),
         // So many others began since that the node has forgotten this one.
         None => held.len() >= MAX_EPOCHS && answers.iter().any(is_refused),
+    };
+    if !is_put_back {
+        return Ok(());
     }
+    let node = link.node().clone();
+    Err(match queue.goes_on_until(Timestamp::now()) {
+        None => Error::PutBack(node),
+        Some(until) => Error::PutBackAgain { node, until },
+    })
 }
 
 /// Of the answers on so many batches those before the first that says nothing of its batch.

@@ -173,7 +173,8 @@ impl Agent {
         let (identity, joined, mut memory) = (state.identity()?, state.joined()?, state.memory()?);
         let home = whom::link_home(&identity, &memory.own_node(&joined))?;
         let queue = Queue::open(state.part("queue")?)?;
-        if queue.is_damaged() {
+        if queue.is_damaged() && !memory.told.is_empty() {
+            tracing::warn!("what waited to be told may be lost: everything is told anew");
             tell::forget_what_was_told(&mut memory, &queue);
             state.save_memory(&memory)?;
         }

@@ -71,6 +71,16 @@ pub enum Error {
         /// What is wrong.
         source: serde_json::Error,
     },
+    /// Who the machine is cannot be read.
+    #[error(
+        "{} is damaged, so nobody knows where this machine joined; remove it, and join again with a new token: `patchmesh agent join`", path.display()
+    )]
+    Joining {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: serde_json::Error,
+    },
     /// The identity cannot be used.
     #[error("the machine's identity cannot be used")]
     Identity(#[from] files::Error),
@@ -384,7 +394,11 @@ impl State {
     /// # Errors
     /// [`Error::NotJoined`], or a file that cannot be used.
     pub fn joined(&self) -> Result<Joined, Error> {
-        self.read("joined.json")?.ok_or_else(|| Error::NotJoined(self.folder.clone()))
+        let joined = self.read("joined.json").map_err(|error| match error {
+            Error::Damaged { path, source } => Error::Joining { path, source },
+            other => other,
+        })?;
+        joined.ok_or_else(|| Error::NotJoined(self.folder.clone()))
     }
 
     /// Keeps who the machine is.

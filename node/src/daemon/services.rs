@@ -84,6 +84,9 @@ use crate::view::standing::Board;
 /// Largest admin request: tens of thousands of revisions decided at once.
 const MAX_ADMIN_REQUEST: usize = 16 << 20;
 
+/// Bytes of a question of health, which anybody may ask: the name of a service.
+const MAX_HEALTH_REQUEST: usize = 1 << 10;
+
 /// The parts of a running node.
 pub(super) struct Parts {
     context: Context,
@@ -431,7 +434,7 @@ impl Parts {
             tonic_reflection::server::Builder::configure()
                 .register_encoded_file_descriptor_set(patchmesh_proto::DESCRIPTORS)
         };
-        let routes = Routes::new(health)
+        let routes = Routes::new(health.max_decoding_message_size(MAX_HEALTH_REQUEST))
             .add_service(described().build_v1()?)
             .add_service(described().build_v1alpha()?)
             .add_service(

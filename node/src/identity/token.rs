@@ -35,7 +35,7 @@ const CHECKSUM: usize = 4;
 pub enum Error {
     /// Something else altogether.
     #[error(
-        "this is not a join token; a token begins with {PREFIX} (`patchmesh invite` prints one)"
+        "this is not a join token; a token begins with {PREFIX} (`patchmesh invite` prints one for a node, `patchmesh machine token` for machines, `patchmesh user invite` for a person)"
     )]
     Foreign,
     /// Letters missing, doubled or changed.

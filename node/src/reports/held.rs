@@ -138,6 +138,34 @@ impl Held {
         Ok(new)
     }
 
+    /// Takes over what another one has of a batch's epoch, as far as there is room for it.
+    pub fn adopt(&mut self, batch: &Batch, other: &Self) {
+        let is_its = |one: &&Epoch| one.epoch == batch.epoch && one.began == batch.began;
+        let Some(theirs) = other.epochs.iter().find(is_its) else { return };
+        let known = self.epochs.iter().position(|one| one.epoch == batch.epoch);
+        let Ok(at) = known.map_or_else(|| self.begin(batch), Ok) else { return };
+        for run in theirs.held.runs() {
+            self.epochs[at].held.insert(run);
+        }
+    }
+
+    /// Adds all that another one has. Where that is too much, its own epochs that began first
+    /// go.
+    pub fn absorb(&mut self, other: Self) {
+        let (mut epochs, mut own) = (other.epochs, std::mem::take(&mut self.epochs));
+        for one in &mut epochs {
+            let Some(at) = own.iter().position(|known| known.epoch == one.epoch) else { continue };
+            for run in own.remove(at).held.runs() {
+                one.held.insert(run);
+            }
+        }
+        let room = MAX_EPOCHS.saturating_sub(epochs.len());
+        own.drain(..own.len().saturating_sub(room));
+        epochs.append(&mut own);
+        epochs.sort_by_key(|one| (one.began, one.epoch));
+        self.epochs = epochs;
+    }
+
     /// Makes room for an epoch; the one that began first goes when there are too
     /// many.
     fn begin(&mut self, batch: &Batch) -> Result<usize, Error> {

@@ -291,7 +291,8 @@ pub(super) fn story(
         outcome: outcome.as_str().to_owned(),
         events: *events,
     };
-    let held = Held::from_records(record.epochs.clone());
+    let mut held = Held::from_records(record.late_epochs.clone());
+    held.absorb(Held::from_records(record.epochs.clone()));
     let epochs = held.epochs().iter().map(|one| wire::MachineEpoch {
         epoch: one.epoch,
         began_at: Some(timestamp_to_wire(one.began)),

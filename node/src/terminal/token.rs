@@ -22,7 +22,7 @@ pub(crate) fn read_token(argument: String) -> anyhow::Result<String> {
     let token = text.trim();
     if token.is_empty() {
         return Err(
-            Exit::BadData.error("there is no token; give the one that `patchmesh invite` printed")
+            Exit::BadData.error("there is no token; give the one that headquarters made for you")
         );
     }
     Ok(token.to_owned())

@@ -104,8 +104,11 @@ pub struct Options {
     pub handshake_timeout: Duration,
     /// How long a client may take to send its first request, and each head.
     pub header_timeout: Duration,
-    /// Requests at a time on one HTTP/2 connection.
+    /// Requests at a time on one HTTP/2 connection of a node or a person.
     pub max_streams: u32,
+    /// The same of a machine or of somebody unknown: each may make the node hold as much as
+    /// the largest request.
+    pub max_streams_of_others: u32,
     /// How long requests may go on when the listener shuts down.
     pub drain: Duration,
 }
@@ -120,6 +123,7 @@ impl Default for Options {
             handshake_timeout: Duration::from_secs(10),
             header_timeout: Duration::from_secs(30),
             max_streams: 256,
+            max_streams_of_others: 8,
             drain: Duration::from_secs(10),
         }
     }

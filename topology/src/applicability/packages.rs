@@ -39,7 +39,7 @@ fn pairs<'a>(revision: &'a Revision, machine: &'a Inventory) -> impl Iterator<It
         let instances = machine.instances(format, &offered.package);
         // Few have an instance, so what is asked of the rest is its name alone.
         let is_one = move |present: &&Package| {
-            runs(offered, machine)
+            machine.runs(&offered.architecture)
                 && is_same(offered, present)
                 && is_newest(offered, present, machine)
         };
@@ -65,11 +65,6 @@ pub(super) fn is_same(offered: &Payload, present: &Package) -> bool {
     present.architecture == offered.architecture
         || is_all(&present.architecture)
         || is_all(&offered.architecture)
-}
-
-pub(super) fn runs(payload: &Payload, machine: &Inventory) -> bool {
-    EVERY_ARCHITECTURE.contains(&payload.architecture.as_str())
-        || machine.architectures.contains(&payload.architecture)
 }
 
 /// What a revision with packages is to the machine. It is needed where one of its
@@ -101,7 +96,7 @@ pub(super) fn verdict(revision: &Revision, machine: &Inventory) -> Verdict {
                 offered.package, present.version, offered.version
             ),
         ),
-        None if revision.payloads.iter().any(|one| runs(one, machine)) => {
+        None if revision.payloads.iter().any(|one| machine.runs(&one.architecture)) => {
             Verdict::new(State::NotApplicable, "none of its packages is on this machine")
         }
         None => Verdict::new(

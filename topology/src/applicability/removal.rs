@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::inventory::{Format, Inventory, Package};
-use super::packages::{is_same, packages, runs};
+use super::packages::{is_same, packages};
 use super::{State, Verdict, payloads_for, verdict};
 use crate::revision::{Installer, Payload, Revision};
 
@@ -63,7 +63,7 @@ fn of_files<'a>(revision: &Revision, machine: &Inventory, found: Verdict) -> Rem
 
 fn of_packages<'a>(revision: &'a Revision, machine: &Inventory) -> Removal<'a> {
     let (mut names, mut held, mut other) = (Vec::new(), Vec::new(), None);
-    for (format, payload) in packages(revision).filter(|(_, one)| runs(one, machine)) {
+    for (format, payload) in packages(revision).filter(|(_, one)| machine.runs(&one.architecture)) {
         let instances = || machine.instances(format, &payload.package);
         for present in instances().filter(|one| is_same(payload, one)) {
             if !format.compare(&payload.version, &present.version).is_eq() {

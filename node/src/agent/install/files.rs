@@ -447,7 +447,7 @@ impl Files {
         tracing::warn!(revision, "its files were not all replaced: what was there is put back");
         let below = Below::open(&self.root)?;
         for step in &steps {
-            if let Some(spot) = below.spot(&step.path)? {
+            if let Some(spot) = below.spot_still(&step.path)? {
                 spot.remove_beside(&step.temporary)?;
                 self.pass()?;
             }
@@ -472,7 +472,7 @@ impl Files {
             tracing::warn!(path = step.path, why, "it is left as it is");
             Ok(())
         };
-        let Some(spot) = below.spot(&step.path)? else { return left("its folder is gone") };
+        let Some(spot) = below.spot_still(&step.path)? else { return left("its folder is gone") };
         let now = match spot.content() {
             Ok(now) => now,
             Err(error @ Error::Kind { .. }) => return left(&in_one_line(&error)),

@@ -1,13 +1,18 @@
 //! Reading below a root folder, as if it were `/`: links cannot lead out.
 
 use std::fs::File;
-use std::io::{ErrorKind, Read};
+use std::io::{self, ErrorKind, Read};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, openat, openat2, readlinkat};
+use rustix::io::Errno;
+use rustix::process::geteuid;
 
 use super::Error;
+
+/// Links that are followed on a way, as many as Linux follows.
+const MAX_LINKS: usize = 40;
 
 /// A folder that is taken for `/`.
 #[derive(Debug)]
@@ -40,23 +45,78 @@ impl Root {
         let relative = path.trim_start_matches('/');
         match openat2(&self.folder, relative, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
             Ok(file) => Ok(Some(File::from(file))),
-            Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => Ok(None),
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
             Err(error) => Err(Error::Read { path: path.into(), source: error.into() }),
         }
     }
 
-    /// A folder below the root, to work in; `None` where there is none.
-    pub(in crate::agent) fn folder(&self, path: &str) -> std::io::Result<Option<OwnedFd>> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        let relative = match path.trim_start_matches('/') {
-            "" => ".",
-            relative => relative,
-        };
-        match openat2(&self.folder, relative, flags, Mode::empty(), resolve) {
+    /// A folder below the root, to work in; `None` where there is none. What is done there is
+    /// done with this process's rights, so a link of somebody who has other ones leads only
+    /// to folders of theirs.
+    pub(in crate::agent) fn folder(&self, path: &str) -> io::Result<Option<OwnedFd>> {
+        match self.walk(path) {
             Ok(folder) => Ok(Some(folder)),
-            Err(rustix::io::Errno::NOENT) => Ok(None),
-            Err(error) => Err(error.into()),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn walk(&self, path: &str) -> io::Result<OwnedFd> {
+        let parts = |path: &[u8]| -> Vec<Vec<u8>> {
+            path.split(|byte| *byte == b'/').rev().map(<[u8]>::to_vec).collect()
+        };
+        let mut ahead = parts(path.as_bytes());
+        // The folders from the root on to where it is; and whose links led there.
+        let (mut way, mut links, mut leaders) = (Vec::<OwnedFd>::new(), 0, Vec::new());
+        while let Some(part) = ahead.pop() {
+            let at = way.last().unwrap_or(&self.folder);
+            match &part[..] {
+                b"" | b"." => continue,
+                b".." => {
+                    way.pop();
+                    continue;
+                }
+                _ => {}
+            }
+            let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            match openat(at, &part, flags | OFlags::DIRECTORY, Mode::empty()) {
+                Ok(folder) => {
+                    way.push(folder);
+                    continue;
+                }
+                Err(Errno::NOTDIR) => {}
+                Err(error) => return Err(error.into()),
+            }
+            let link = openat(at, &part, flags, Mode::empty())?;
+            let stat = fstat(&link)?;
+            if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
+                return Err(Errno::NOTDIR.into());
+            }
+            links += 1;
+            if links > MAX_LINKS {
+                return Err(Errno::LOOP.into());
+            }
+            if stat.st_uid != 0 && stat.st_uid != geteuid().as_raw() {
+                leaders.push((stat.st_uid, String::from_utf8_lossy(&part).into_owned()));
+            }
+            let to = readlinkat(&link, "", Vec::new())?.into_bytes();
+            if to.starts_with(b"/") {
+                way.clear();
+            }
+            ahead.extend(parts(&to));
+        }
+        let at = way.last().unwrap_or(&self.folder);
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let folder = openat(at, ".", flags, Mode::empty())?;
+        let owner = fstat(&folder)?.st_uid;
+        match leaders.into_iter().find(|(leader, _)| *leader != owner) {
+            None => Ok(folder),
+            Some((leader, link)) => Err(io::Error::new(
+                ErrorKind::PermissionDenied,
+                format!(
+                    "the link {link} of user {leader} leads to a folder of user {owner}: it is not followed"
+                ),
+            )),
         }
     }
 

@@ -6,8 +6,11 @@
 //! products = ["exchange-2019"]
 //! ```
 
+use std::collections::BTreeMap;
+
 use patchmesh_topology::applicability::Inventory;
 use patchmesh_topology::report::{MAX_FACT_NAME, MAX_FACT_VALUE};
+use toml::{Spanned, Value};
 
 use super::Error;
 use super::rooted::Root;
@@ -29,24 +32,23 @@ pub(super) fn read(root: &Root, inventory: &mut Inventory) -> Result<(), Error> 
     for name in root.names(FOLDER, ".toml", MAX_FILES)? {
         let path = format!("{FOLDER}/{name}");
         let Some(text) = root.text(&path, MAX_FILE)? else { continue };
-        let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
-            let at = error.span().map_or(0, |span| span.start);
+        let wrong = |at: usize, what: String| {
             let line = text.get(..at).unwrap_or_default().matches('\n').count() + 1;
-            let what = format!("this is no TOML: {}", error.message().replace('\n', " "));
             Error::Content { path: path.clone().into(), line, what }
+        };
+        let table: BTreeMap<String, Spanned<Value>> = toml::from_str(&text).map_err(|error| {
+            let at = error.span().map_or(0, |span| span.start);
+            wrong(at, format!("this is no TOML: {}", error.message().replace('\n', " ")))
         })?;
         for (key, value) in table {
-            state(inventory, key, value).map_err(|what| Error::Content {
-                path: path.clone().into(),
-                line: 1,
-                what,
-            })?;
+            let at = value.span().start;
+            state(inventory, key, value.into_inner()).map_err(|what| wrong(at, what))?;
         }
     }
     Ok(())
 }
 
-fn state(inventory: &mut Inventory, key: String, value: toml::Value) -> Result<(), String> {
+fn state(inventory: &mut Inventory, key: String, value: Value) -> Result<(), String> {
     let has_room = |inventory: &Inventory| match inventory.facts.len() + inventory.products.len() {
         0..MAX_FACTS => Ok(()),
         _ => Err(format!("there are more than {MAX_FACTS} facts and products")),

@@ -134,6 +134,7 @@ fn what_cannot_be_understood_is_named_with_its_place() {
         ),
         ("etc/patchmesh/facts.d/a.toml", "\nexposure = lan", "a.toml:2: this is no TOML"),
         ("etc/patchmesh/facts.d/a.toml", "exposure = 7", "a.toml:1: exposure is no text"),
+        ("etc/patchmesh/facts.d/a.toml", "a = \"1\"\n\nb = 7", "a.toml:3: b is no text"),
         ("etc/patchmesh/facts.d/a.toml", "products = 7", "products is no list"),
     ] {
         let folder = root(&[(path, text)]);

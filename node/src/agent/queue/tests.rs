@@ -96,13 +96,13 @@ fn one_that_was_put_back_is_known_by_what_a_node_holds() {
 fn one_that_began_again_does_so_once_a_day_at_most() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut queue = open(&folder);
-    assert!(queue.may_begin_again(Timestamp::now()));
+    assert_eq!(queue.goes_on_until(Timestamp::now()), None);
     queue.begin_again().expect("begun");
     let queue = open(&folder);
     let hours = |hours| queue.began() + SignedDuration::from_hours(hours);
-    assert!(!queue.may_begin_again(hours(0)) && !queue.may_begin_again(hours(23)));
-    assert!(queue.may_begin_again(hours(24)), "a day later");
-    assert!(queue.may_begin_again(hours(-24)), "by another clock");
+    assert_eq!([0, 23].map(|now| queue.goes_on_until(hours(now))), [Some(hours(24)); 2]);
+    assert_eq!(queue.goes_on_until(hours(24)), None, "a day later");
+    assert_eq!(queue.goes_on_until(hours(-24)), None, "by another clock");
 }
 
 #[test]

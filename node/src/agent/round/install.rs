@@ -84,7 +84,7 @@ impl Agent {
         }
         let mut of_packages = Vec::new();
         for files in calls(fetched) {
-            of_packages.push(install::packages(&self.root, &files, install::TIME_LIMIT).await);
+            of_packages.push(install::dpkg::install(&self.root, &files, install::TIME_LIMIT).await);
         }
         let of_packages = together(of_packages);
         let mut of_rpm = self.rpms(fetched).await.into_iter();
@@ -193,7 +193,9 @@ impl Agent {
                     false => Outcome::Success,
                 };
                 let why = one.told(&found.reason);
-                self.happened(&id, Phase::Installation, told, outcome.code(), &why)?;
+                // Of a call with others the code may be that of another one's fault.
+                let code = if meaning == Meaning::Failure { 0 } else { outcome.code() };
+                self.happened(&id, Phase::Installation, told, code, &why)?;
                 self.is_told_installed(&id);
                 if restarts {
                     self.reboot_is_due(Some(&id), meaning == Meaning::Reboot)?;

@@ -86,9 +86,7 @@ impl Agent {
         let mut outcomes = Vec::new();
         for names in names.chunks(install::MAX_PACKAGES) {
             outcomes.push(match format {
-                Format::Deb => {
-                    install::remove_packages(&self.root, names, install::TIME_LIMIT).await
-                }
+                Format::Deb => install::dpkg::remove(&self.root, names, install::TIME_LIMIT).await,
                 Format::Rpm => install::rpm::remove(&self.root, names, install::TIME_LIMIT).await,
             });
         }

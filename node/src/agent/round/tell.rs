@@ -80,9 +80,7 @@ impl Agent {
     ) -> Result<usize, Error> {
         let facts = facts(inventory, &self.memory.inventory, self.memory.reboot.is_some());
         let handed_over = match self.hand_over(site, facts.clone()).await {
-            Err(error @ report::Error::PutBack(_))
-                if self.queue.may_begin_again(Timestamp::now()) =>
-            {
+            Err(error @ report::Error::PutBack(_)) => {
                 tracing::warn!(why = in_one_line(&error), "everything is told anew");
                 self.begin_again(items)?;
                 self.hand_over(site, facts).await

@@ -62,7 +62,9 @@ pub(super) struct Known {
     /// As it is counted.
     counted: Option<Machine>,
     pub(super) steps: Vec<Step>,
-    held: Held,
+    /// What is counted with the present key, and with keys from before.
+    pub(super) held: Held,
+    pub(super) late: Held,
     words: BTreeMap<RevisionId, WordRecord>,
     gone: BTreeSet<RevisionId>,
     /// Revisions that it has words on, on the disk or in this draft.
@@ -292,11 +294,17 @@ impl Draft<'_> {
         let is_late = !is_key && !is_newer;
         let generation = self.generation.clone();
         let known = self.known(&batch.machine)?;
-        // Nor may it push out an epoch of the present one.
-        if is_late && !known.held.has_room_for(batch) {
+        // Nor may it push out what is known of others.
+        if is_late && !known.late.has_room_for(batch) {
             return Ok(Answer::Refused("it is of a key that the machine had long ago".to_owned()));
         }
-        let new = match known.held.insert(batch) {
+        let (held, others) = match is_late {
+            true => (&mut known.late, &known.held),
+            false => (&mut known.held, &known.late),
+        };
+        // A machine that joins again goes on with its queue.
+        held.adopt(batch, others);
+        let new = match held.insert(batch) {
             Ok(new) => new,
             Err(error) => return Ok(Answer::Refused(error.to_string())),
         };
@@ -347,7 +355,8 @@ impl Draft<'_> {
                 transaction.put(&WORDS, &word_key(name, revision), word);
             }
             if let Some(record) = &known.record {
-                let record = MachineRecord { epochs: known.held.to_records(), ..record.clone() };
+                let (epochs, late_epochs) = (known.held.to_records(), known.late.to_records());
+                let record = MachineRecord { epochs, late_epochs, ..record.clone() };
                 transaction.put(&MACHINES, name, &record);
             }
         }
@@ -365,7 +374,10 @@ impl Known {
             machine.take(as_news(&words));
             Some(machine)
         });
-        let epochs = record.as_ref().map(|record| record.epochs.clone()).unwrap_or_default();
+        let (epochs, late_epochs) = record
+            .as_ref()
+            .map(|record| (record.epochs.clone(), record.late_epochs.clone()))
+            .unwrap_or_default();
         Ok(Self {
             record,
             revoked,
@@ -375,6 +387,7 @@ impl Known {
             machine,
             steps: Vec::new(),
             held: Held::from_records(epochs),
+            late: Held::from_records(late_epochs),
             spoken: words.into_keys().collect(),
             words: BTreeMap::new(),
             gone: BTreeSet::new(),

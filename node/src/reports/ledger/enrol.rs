@@ -174,8 +174,9 @@ impl Draft<'_> {
         if let Some(old) = known.record.take() {
             record.late = old.events();
             record.rolled_up = old.rolled_up;
-            record.epochs = old.epochs;
         }
+        let before = std::mem::take(&mut known.held);
+        known.late.absorb(before);
         if known.revoked.take().is_some() {
             known.revocation_changed = true;
         }

@@ -97,7 +97,7 @@ pub struct MachineRecord {
     /// What it said of itself.
     #[prost(message, repeated, tag = "8")]
     pub facts: Vec<FactRecord>,
-    /// Which of its events are counted.
+    /// Which of its events are counted, with this key or before in the same epoch.
     #[prost(message, repeated, tag = "9")]
     pub epochs: Vec<EpochRecord>,
     /// Events counted with this key, by outcome in the order of [`Outcome::ALL`].
@@ -113,6 +113,10 @@ pub struct MachineRecord {
     /// Events of all these that came rolled up.
     #[prost(uint64, tag = "13")]
     pub rolled_up: u64,
+    /// Which events are counted of keys from before it joined again. They are kept apart:
+    /// who has one of these must not have a say in what is taken of the machine now.
+    #[prost(message, repeated, tag = "14")]
+    pub late_epochs: Vec<EpochRecord>,
 }
 
 /// Which batch said something.

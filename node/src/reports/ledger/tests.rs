@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use patchmesh_proto::identity::JoinRequest;
 use patchmesh_proto::report::{Outcome as WireOutcome, Phase as WirePhase};
 use patchmesh_topology::digest::Digest;
+use patchmesh_topology::report::MAX_EPOCHS;
 use patchmesh_topology::revision::{CatalogueEntry, DocumentRef, RevisionId};
 use patchmesh_topology::tally::{Area, Count};
 use tonic::{Code, Status};
@@ -280,6 +281,45 @@ async fn a_machine_set_up_anew_begins_anew_and_its_old_key_says_nothing() {
     let before = desk.ledger.tallies();
     desk.restart().await;
     assert_eq!(desk.ledger.tallies(), before);
+}
+
+#[tokio::test]
+async fn a_key_from_before_has_no_say_in_what_is_taken_now_and_a_queue_goes_on_with_another() {
+    let mut desk = Desk::open().await;
+    let now = Timestamp::now();
+    let hours_ago = |hours| now - SignedDuration::from_hours(hours);
+    let reporter = |at, epoch| {
+        let identity = desk.mesh.machine_with(Key::generate().unwrap(), "pc-1", "workstations", at);
+        Reporter { epoch, ..Reporter::of(identity, "pc-1") }
+    };
+    let (mut stolen, new, again) =
+        (reporter(hours_ago(3), 0), reporter(hours_ago(2), 100), reporter(hours_ago(1), 100));
+    // Whoever stole the key fills all there is, with queues that are newer than any.
+    stolen.began = "9000-01-01T00:00:00Z".parse().unwrap();
+    for _ in 0..MAX_EPOCHS {
+        stolen.epoch += 1;
+        assert_eq!(desk.take(stolen.sealed(&desk.mesh, 0, 1)).await, Answer::Held);
+    }
+    assert_eq!(desk.take(new.sealed(&desk.mesh, 0, 3)).await, Answer::Held);
+    assert_eq!((desk.record("pc-1").events(), desk.count().installed), (11, 1));
+    for _ in 0..MAX_EPOCHS {
+        stolen.epoch += 1;
+        let answer = desk.take(stolen.sealed(&desk.mesh, 0, 0)).await;
+        assert!(matches!(&answer, Answer::Refused(why) if why.contains("long ago")), "{answer:?}");
+    }
+    desk.restart().await;
+    assert_eq!(desk.take(new.sealed(&desk.mesh, 3, 2)).await, Answer::Held);
+    assert_eq!(desk.record("pc-1").events(), 13);
+
+    // The machine joins again, and what it had told goes on its way once more.
+    assert_eq!(desk.take(again.sealed(&desk.mesh, 2, 4)).await, Answer::Held);
+    let record = desk.record("pc-1");
+    assert_eq!((record.events(), record.late), (14, 13));
+    assert_eq!(desk.take(new.sealed(&desk.mesh, 4, 3)).await, Answer::Held);
+    let record = desk.record("pc-1");
+    assert_eq!((record.events(), record.late), (15, 14));
+    assert_eq!(desk.take(again.sealed(&desk.mesh, 0, 7)).await, Answer::Held);
+    assert_eq!(desk.record("pc-1").events(), 15);
 }
 
 #[tokio::test]

@@ -68,6 +68,16 @@ pub(super) enum Guest {
 }
 
 impl Guest {
+    /// Whether it is a node or a person of the mesh.
+    fn is_peer(&self) -> bool {
+        match self {
+            Self::Known(peer) => !matches!(peer, Peer::Anonymous | Peer::Machine(_)),
+            Self::Certified { certificate, .. } => {
+                !matches!(certificate.subject, Subject::Machine { .. })
+            }
+        }
+    }
+
     fn is_machine(&self) -> bool {
         let Self::Certified { certificate, .. } = self else { return false };
         matches!(certificate.subject, Subject::Machine { .. })
@@ -140,6 +150,9 @@ impl Connection {
             }
         });
         let mut builder = builder(self.protocol, &self.options);
+        if !self.guest.is_peer() {
+            builder.http2().max_concurrent_streams(self.options.max_streams_of_others);
+        }
         if self.guest.is_machine() {
             builder
                 .http2()

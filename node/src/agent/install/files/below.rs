@@ -73,6 +73,13 @@ pub(super) fn failed(what: &'static str, path: &str, source: impl Into<io::Error
     Error::Path { what, path: path.to_owned(), source: source.into() }
 }
 
+/// Whether there is something on the way to a folder that is none, or that is not followed.
+fn is_no_way(error: &io::Error) -> bool {
+    let errno = error.raw_os_error();
+    [Errno::NOTDIR, Errno::LOOP].iter().any(|one| errno == Some(one.raw_os_error()))
+        || error.kind() == io::ErrorKind::PermissionDenied
+}
+
 impl Below {
     pub(super) fn open(root: &Path) -> Result<Self, Error> {
         let opened = Root::open(root);
@@ -86,6 +93,18 @@ impl Below {
         let opened = opened.map_err(|source| failed("open the folder of", path, source))?;
         let spot = |folder| Spot { folder, name: name.to_owned(), path: path.to_owned() };
         Ok(opened.map(spot))
+    }
+
+    /// As [`spot`](Self::spot), where somebody may have put something else in the place of a
+    /// folder above it meanwhile; it is gone then as well.
+    pub(super) fn spot_still(&self, path: &str) -> Result<Option<Spot>, Error> {
+        match self.spot(path) {
+            Err(Error::Path { source, .. }) if is_no_way(&source) => {
+                tracing::warn!(path, %source, "its folder is not what it was");
+                Ok(None)
+            }
+            spot => spot,
+        }
     }
 
     /// The folders that lack above a path, those above first.
@@ -121,7 +140,7 @@ impl Below {
 
     /// Removes a folder where it is empty; whether it is gone.
     pub(super) fn remove_folder(&self, path: &str) -> Result<bool, Error> {
-        let Some(spot) = self.spot(path)? else { return Ok(true) };
+        let Some(spot) = self.spot_still(path)? else { return Ok(true) };
         match unlinkat(&spot.folder, &spot.name, AtFlags::REMOVEDIR) {
             Ok(()) => spot.sync().map(|()| true),
             Err(Errno::NOENT) => Ok(true),

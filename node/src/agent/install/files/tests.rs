@@ -1,5 +1,5 @@
 use std::collections::BTreeMap;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
 
 use patchmesh_topology::revision::Place;
 use tempfile::TempDir;
@@ -245,6 +245,45 @@ fn only_plain_files_inside_the_root_are_replaced() {
 }
 
 #[test]
+fn links_of_others_lead_to_folders_of_theirs_alone() {
+    const OTHER: u32 = 12_345;
+    if !geteuid().is_root() {
+        // Nobody else can give a file away.
+        return;
+    }
+    let machine = Machine::new();
+    for folder in ["/etc/more", "/srv/app", "/srv/app/theirs", "/srv/app/conf"] {
+        fs::create_dir_all(machine.at(folder)).expect("a folder");
+    }
+    for (link, to) in [("own", "/etc/more"), ("up", "../../etc/more"), ("theirs-too", "theirs")] {
+        let link = machine.at("/srv/app").join(link);
+        symlink(to, &link).expect("a link");
+        lchown(&link, Some(OTHER), None).expect("given");
+    }
+    for folder in ["/srv/app", "/srv/app/theirs", "/srv/app/conf"] {
+        chown(machine.at(folder), Some(OTHER), None).expect("given");
+    }
+    for link in ["own", "up"] {
+        let refused = machine.install("app@1", &[(&format!("/srv/app/{link}/file"), "new")]);
+        let said = refused.expect_err("refused").outcome();
+        let why = format!("the link {link} of user {OTHER} leads to a folder of user 0");
+        assert!(said.starts_with("changed nothing: ") && said.contains(&why), "{said}");
+    }
+    machine.install("app@1", &[("/srv/app/theirs-too/file", "new")]).expect("installed");
+    assert_eq!(machine.read("/srv/app/theirs/file"), "new");
+
+    // What was theirs is not put back somewhere else.
+    machine.write("/srv/app/conf/file", "theirs", 0o644);
+    machine.install("more@1", &[("/srv/app/conf/file", "new")]).expect("installed");
+    fs::remove_dir_all(machine.at("/srv/app/conf")).expect("removed");
+    symlink("/etc/more", machine.at("/srv/app/conf")).expect("a link");
+    lchown(machine.at("/srv/app/conf"), Some(OTHER), None).expect("given");
+    let said = machine.remove("more@1").expect_err("refused").outcome();
+    assert!(said.contains("the link conf of user 12345"), "{said}");
+    assert_eq!(fs::read_dir(machine.at("/etc/more")).expect("a folder").count(), 0);
+}
+
+#[test]
 fn what_cannot_be_done_whole_changes_nothing() {
     let machine = Machine::new();
     let before = machine.tree();
@@ -418,4 +457,29 @@ fn what_somebody_changed_after_the_power_failed_is_theirs() {
     assert_eq!(machine.read("/etc/app/conf"), "mine");
     assert_eq!(machine.read("/etc/app/key"), "old key");
     assert!(!machine.at("/opt").exists(), "{:?}", machine.tree());
+}
+
+#[test]
+fn a_folder_that_is_none_any_more_after_the_power_failed_stops_nothing() {
+    for is_loop in [true, false] {
+        for cut in 0..100 {
+            let machine = Machine::new();
+            let parts = machine.parts(&FIRST);
+            if install(&mut machine.with_fuse(cut), "app@1", &parts).is_ok() {
+                assert!(cut > 10, "{cut} steps");
+                break;
+            }
+            let is_underway = || machine.state().placed().expect("records").underway.is_some();
+            let was_underway = is_underway();
+            fs::remove_dir_all(machine.at("/etc/app")).expect("removed");
+            match is_loop {
+                true => symlink("app", machine.at("/etc/app")).expect("a link"),
+                false => fs::write(machine.at("/etc/app"), "a file").expect("written"),
+            }
+            machine.files();
+            // The rest of what was not done to its end is put back.
+            assert!(!was_underway || !machine.at("/opt").exists(), "{:?}", machine.tree());
+            assert!(!is_underway());
+        }
+    }
 }
