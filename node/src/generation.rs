@@ -34,6 +34,7 @@ use patchmesh_topology::promotion::Lab;
 use patchmesh_topology::revision::{
     Binding, CatalogueEntry, DocumentRef, Revision, RevisionId, Severity,
 };
+use patchmesh_topology::revocation::Revocations;
 use patchmesh_topology::rollout::deadline::{Facts, Weights};
 use patchmesh_topology::rollout::{RolloutSet, WaveStateSet};
 use patchmesh_topology::rule::Policy;
@@ -126,6 +127,8 @@ pub struct Generation {
     pub wave_states: Arc<WaveStateSet>,
     /// What deadlines hang on beside what vendors state, for machines that install at them.
     pub weights: Arc<Weights>,
+    /// Machines that were shut out.
+    pub revocations: Arc<Revocations>,
     /// Rules that approve by themselves.
     pub policy: Arc<Policy>,
     /// What the lab found, and what promotion asks for.

@@ -7,11 +7,11 @@
 //!
 //! - A private key never leaves the host that made it.
 //! - TLS proves only that the mesh's CA issued a certificate and that the peer
-//!   has its key. Whether that peer may take part is [`peer::PeerPolicy`]'s to
+//!   has its key. Whether that peer may take part is [`policy::PeerPolicy`]'s to
 //!   say, for every request anew, from the mesh document that this node holds:
 //!   so a revocation needs no list of its own, and bites on open connections.
-//!   Machines are too many for that document: the CA's certificate alone lets them
-//!   in, and only to report; the primary refuses what revoked ones say.
+//!   Machines are too many for that document: the CA's certificate lets them in,
+//!   unless its holder was shut out or has another key since ([`machines`]).
 //! - Everything that depends on the time takes it as an argument; clocks of
 //!   two hosts may differ by [`CLOCK_SKEW`].
 
@@ -27,8 +27,12 @@ pub mod files;
 pub mod join;
 pub mod key;
 pub mod machine_token;
+#[cfg(feature = "server")]
+pub mod machines;
 pub mod peer;
 pub mod places;
+#[cfg(feature = "server")]
+pub mod policy;
 pub mod renewal;
 pub mod sealed;
 pub mod service;

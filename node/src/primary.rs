@@ -15,6 +15,7 @@ pub mod pending;
 pub mod planned;
 pub mod publisher;
 pub mod records;
+pub mod revocations;
 pub mod rollouts;
 pub mod signing;
 pub mod sources;

@@ -26,6 +26,7 @@ pub mod signatures;
 pub mod standbys;
 pub mod status;
 pub mod subscriptions;
+pub mod turns;
 
 use tonic::Status;
 

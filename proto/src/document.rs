@@ -214,6 +214,7 @@ documents! {
     PoolPartition => "pool-partition",
     Lab => "lab",
     DeadlineWeightPartition => "deadline-weight-partition",
+    RevocationPartition => "revocation-partition",
 }
 
 /// Who does not know the kind of installer would not install it, or wrongly.

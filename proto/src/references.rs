@@ -77,6 +77,7 @@ pub fn references(stored: &Bytes) -> Result<References, Error> {
         | wire::WaveStates::KIND
         | wire::AssessmentPartition::KIND
         | wire::DeadlineWeightPartition::KIND
+        | wire::RevocationPartition::KIND
         | wire::Advisory::KIND => Ok(References::default()),
         _ => Err(Error::UnknownKind(kind.chars().take(64).collect())),
     }

@@ -21,6 +21,7 @@ use patchmesh_topology::digest::Sha256;
 use patchmesh_topology::node::Stage;
 use patchmesh_topology::partition::{self, Item, Place, Prefix};
 use patchmesh_topology::revision::{Binding, CatalogueEntry, DocumentRef, RevisionId};
+use patchmesh_topology::revocation::Revocations;
 use patchmesh_topology::rollout::deadline::Weights;
 use patchmesh_topology::view::Pool;
 use prost::bytes::Bytes;
@@ -166,6 +167,12 @@ pub fn cut_weights(weights: &Weights) -> Cut {
     cut::<kinds::Weights>(weights, 0, None)
 }
 
+/// Machines that were shut out, as documents; they have no versions.
+#[must_use]
+pub fn cut_revocations(revocations: &Revocations) -> Cut {
+    cut::<kinds::Revocations>(revocations, 0, None)
+}
+
 /// An approval set as documents.
 #[must_use]
 pub fn cut_approvals(set: &ApprovalSet) -> Cut {
@@ -272,6 +279,17 @@ pub fn read_weights(
     lookup: impl Fn(&DocumentRef) -> Option<Bytes>,
 ) -> Result<Weights, Error> {
     read::<kinds::Weights>(&open(index)?, lookup)
+}
+
+/// Machines that were shut out, from the index and `lookup` of documents.
+///
+/// # Errors
+/// Why not.
+pub fn read_revocations(
+    index: &Bytes,
+    lookup: impl Fn(&DocumentRef) -> Option<Bytes>,
+) -> Result<Revocations, Error> {
+    read::<kinds::Revocations>(&open(index)?, lookup)
 }
 
 /// An approval set, from its index and `lookup` of documents. Whether it is

@@ -11,8 +11,8 @@ use patchmesh_proto::replication::WatchRequest;
 use patchmesh_proto::replication::replication_client::ReplicationClient;
 use patchmesh_proto::report::reports_client::ReportsClient;
 use patchmesh_proto::report::{
-    Answer, Batch, Outcome, Phase, RelayRequest, ReportRequest, ReportRolledUpRequest, RollUp, Run,
-    SignedBatch, StepCount, Verdict,
+    Answer, Batch, GreetRequest, Outcome, Phase, RelayRequest, ReportRequest,
+    ReportRolledUpRequest, RollUp, Run, SignedBatch, StepCount, Verdict, WatchRequest as Listen,
 };
 use patchmesh_tests::cluster::{Cluster, PRIMARY, Spec};
 use patchmesh_tests::machine::Machine;
@@ -22,7 +22,7 @@ use patchmesh_tests::vendor::{Sample, Vendor};
 use patchmesh_tests::wait::{PATIENCE, until};
 use prost::Message;
 use serde_json::Value;
-use tonic::Code;
+use tonic::{Code, Status};
 
 /// A mesh `hq → hub → lyon`, with `nice` beside `lyon`, and a revision to report
 /// about.
@@ -361,6 +361,43 @@ async fn a_machine_speaks_for_itself_and_may_nothing_else() -> Result<()> {
     Ok(())
 }
 
+/// What a node says to a machine that it does not let in.
+async fn refused_at(cluster: &Cluster, node: &str, machine: &Machine) -> Result<String> {
+    let channel = machine.channel(&cluster.node(node)?.url).await?;
+    let refused = ReportsClient::new(channel).greet(GreetRequest {}).await;
+    let status = refused.err().with_context(|| format!("{node} lets it in"))?;
+    ensure!(status.code() == Code::PermissionDenied, "{status:?}");
+    Ok(status.message().to_owned())
+}
+
+/// A copy of a machine's disk is worth nothing once the machine was set up anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_from_before_a_machine_joined_again_is_let_in_no_more() -> Result<()> {
+    let (mut cluster, _vendor, _) = mesh().await?;
+    let mut copy = Machine::join("pc-1", &token(&cluster, "lyon", "1").await?).await?;
+    let mut woken = copy.reports().await?.watch(Listen {}).await?.into_inner();
+    woken.message().await?.context("a word")?;
+    // Certificates tell seconds apart.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let _pc = Machine::join("pc-1", &token(&cluster, "lyon", "1").await?).await?;
+    let cut = async {
+        while woken.message().await?.is_some() {}
+        Ok::<_, Status>(())
+    };
+    let cut = tokio::time::timeout(PATIENCE, cut).await.context("it listens still")?;
+    ensure!(cut.is_err(), "the stream ended well");
+    let words = "machine pc-1 has another key since";
+    for node in ["lyon", PRIMARY] {
+        let said = refused_at(&cluster, node, &copy).await?;
+        ensure!(said.contains(words) && said.contains("patchmesh machine token"), "{said}");
+    }
+    cluster.node_mut("lyon")?.kill().await?;
+    cluster.node_mut("lyon")?.start().await?;
+    ensure!(refused_at(&cluster, "lyon", &copy).await?.contains(words), "it is forgotten");
+    cluster.passed();
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_revoked_machine_is_heard_no_more() -> Result<()> {
     let (cluster, _vendor, revision) = mesh().await?;
@@ -372,15 +409,26 @@ async fn a_revoked_machine_is_heard_no_more() -> Result<()> {
     let garbled = ["machine", "revoke", "pc-1", "--comment", "\u{1b}[2J"];
     let garbled = cluster.patchmesh(PRIMARY, &garbled).await?;
     garbled.failure_that_says(&["the comment has control characters"])?;
+    let mut woken = pc.reports().await?.watch(Listen {}).await?.into_inner();
+    woken.message().await?.context("a word")?;
     let revoke = ["machine", "revoke", "pc-1", "--comment", "stolen"];
     cluster.patchmesh(PRIMARY, &revoke).await?.success()?;
     let counted = summary(&cluster, &revision).await?;
     ensure!(counted["total"]["known"] == 0 && counted["total"]["installed"] == 0, "{counted}");
 
-    // The branch takes it, since it does not know; the primary does not.
+    // It is cut off where it listens, and let in nowhere.
+    let cut = async {
+        while woken.message().await?.is_some() {}
+        Ok::<_, Status>(())
+    };
+    let cut = tokio::time::timeout(PATIENCE, cut).await.context("it listens still")?;
+    ensure!(cut.is_err(), "the stream ended well");
     pc.happened(&revision, Phase::Installation, Outcome::Failure, "");
-    drain(&mut pc).await?;
-    cluster.logged("hub", "was revoked").await?;
+    cluster.converged(&["hub", "lyon"]).await?;
+    for node in ["lyon", "hub", PRIMARY] {
+        let said = refused_at(&cluster, node, &pc).await?;
+        ensure!(said.contains("machine pc-1 was revoked at"), "{node}: {said}");
+    }
     let shown = shown(&cluster, "pc-1").await?;
     ensure!(shown["events"] == 1 && shown["revoked_because"] == "stolen", "{shown}");
     if pc.renew().await.is_ok() {
@@ -391,7 +439,10 @@ async fn a_revoked_machine_is_heard_no_more() -> Result<()> {
         bail!("a revoked machine joined with a token from before");
     }
     let fresh = self::token(&cluster, "lyon", "1").await?;
-    let mut pc = pc.reimaged(&fresh).await?;
+    let stolen = pc;
+    let mut pc = Machine::join("pc-1", &fresh).await?;
+    let said = refused_at(&cluster, "lyon", &stolen).await?;
+    ensure!(said.contains("was revoked at"), "with its old key: {said}");
     pc.happened(&revision, Phase::Installation, Outcome::Success, "");
     drain(&mut pc).await?;
     until("it to be counted again", PATIENCE, async || {

@@ -30,6 +30,7 @@ pub mod promotion;
 pub mod reboot;
 pub mod report;
 pub mod revision;
+pub mod revocation;
 pub mod rollout;
 pub mod rpm;
 pub mod rule;

@@ -20,13 +20,14 @@ use crate::config::Settings;
 use crate::content::Content;
 use crate::generation::{Current, storage};
 use crate::identity::authority::{Applicant, Attempt, Authority, Redeemed, Tokens};
-use crate::identity::{ca, files};
+use crate::identity::{self, ca, files};
 use crate::openpgp::{self, SigningKey};
 use crate::primary::awaited;
 use crate::primary::machines::Machines;
 use crate::primary::payloads::Payloads;
 use crate::primary::planned::Plans;
 use crate::primary::publisher::{Press, Publisher, Worker};
+use crate::primary::revocations;
 use crate::primary::rollouts::Rollouts;
 use crate::primary::signing::{self, Signing};
 use crate::primary::sources::Sources;
@@ -98,6 +99,7 @@ pub(super) fn start(
     alerts: &Alerts,
     statuses: &Statuses,
     tasks: &mut JoinSet<()>,
+    machines: &identity::machines::Machines,
     stop: &CancellationToken,
 ) -> Result<Parts, Error> {
     let layout = Layout::new(&settings.data);
@@ -117,6 +119,7 @@ pub(super) fn start(
         .start(tasks, stop.clone());
     let heard = statuses.clone();
     tasks.spawn(awaited::follow(heard, awaited, built, publisher.clone(), stop.clone()));
+    tasks.spawn(revocations::run(publisher.clone(), ledger.clone(), stop.clone()));
     let sources = Sources::new(store.clone(), publisher.clone(), layout.source_cache());
     let plans = Plans::new(store.clone(), sources.clone(), alerts.clone(), settings.retries);
     tasks.spawn(plans.clone().run(stop.clone()));
@@ -141,6 +144,7 @@ pub(super) fn start(
         publisher: publisher.clone(),
         store: store.clone(),
         ledger: ledger.clone(),
+        machines: machines.clone(),
         current: current.clone(),
     };
     let authority = Arc::new(Authority::new(
@@ -182,6 +186,7 @@ struct Redeemer {
     publisher: Publisher,
     store: Store,
     ledger: Ledger,
+    machines: identity::machines::Machines,
     current: Current,
 }
 
@@ -189,14 +194,17 @@ struct Redeemer {
 impl Tokens for Redeemer {
     async fn redeem(&self, attempt: Attempt) -> Result<Redeemed, tonic::Status> {
         let mut via = None;
-        let (secret_sha256, generation) = if let Applicant::Machine { .. } = attempt.applicant {
-            let enrolled = self.ledger.enrol(attempt.clone()).await;
-            let enrolled = enrolled.map_err(|refusal| machines::refused(&refusal))?;
-            via = Some(enrolled.via);
-            (enrolled.secret_sha256, self.current.get())
-        } else {
-            tokens::redeem(&self.publisher, attempt.clone()).await.map_err(published)?
-        };
+        let (secret_sha256, generation) =
+            if let Applicant::Machine { name, .. } = &attempt.applicant {
+                let enrolled = self.ledger.enrol(attempt.clone()).await;
+                let enrolled = enrolled.map_err(|refusal| machines::refused(&refusal))?;
+                via = Some(enrolled.via);
+                let seen = self.machines.see(name, attempt.spki_sha256, attempt.now).await;
+                seen.map_err(|error| internal(&error))?;
+                (enrolled.secret_sha256, self.current.get())
+            } else {
+                tokens::redeem(&self.publisher, attempt.clone()).await.map_err(published)?
+            };
         let root = self
             .store
             .run(|store| storage::metadata(store, "1.root.json"))

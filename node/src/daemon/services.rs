@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use bytes::Bytes;
+use jiff::Timestamp;
 use patchmesh_proto::admin::admin_server::AdminServer;
 use patchmesh_proto::admin::alerts_server::AlertsServer;
 use patchmesh_proto::admin::assessments_server::AssessmentsServer;
@@ -49,7 +50,8 @@ use crate::config::Settings;
 use crate::content::{self, Content, Wanted};
 use crate::generation::{Current, Generation, retention};
 use crate::http;
-use crate::identity::peer::PeerPolicy;
+use crate::identity::machines::Machines;
+use crate::identity::policy::PeerPolicy;
 use crate::identity::renewal::Renewal;
 use crate::identity::sealed::Verifier;
 use crate::identity::service::{self, Issuer};
@@ -71,6 +73,7 @@ use crate::reports::wake::Wake;
 use crate::reports::{MAX_REQUEST as MAX_REPORTS, forward};
 use crate::rpc::context::Context;
 use crate::rpc::rights::Guard;
+use crate::rpc::turns::take_turns;
 use crate::rpc::{
     admin, alerts, assessments, backup, brakes, compliance, lab, links, machines, networks,
     parents, people, plans, policies, reboot_locks, reports, roles, rollouts, signatures, standbys,
@@ -100,6 +103,7 @@ pub(super) struct Parts {
     intake: Intake,
     verifier: Arc<Verifier>,
     wake: Wake,
+    machines: Machines,
     stop: CancellationToken,
 }
 
@@ -143,6 +147,8 @@ impl Parts {
         let awaited = watch::Sender::default();
         let (legacy, inventories) = (Legacy::open(&store)?, Inventories::new(&store));
         let reboots = Reboots::open(&store)?;
+        let machines = Machines::open(&store, Timestamp::now())?;
+        spawn_until(tasks, stop, machines.clone().follow(current.clone()));
         let own = OwnStatus::new(
             name.clone(),
             current.clone(),
@@ -159,7 +165,8 @@ impl Parts {
         let issuer = match parents {
             None => {
                 let parts = primary::start(
-                    settings, &name, &store, &current, &content, &alerts, &statuses, tasks, stop,
+                    settings, &name, &store, &current, &content, &alerts, &statuses, tasks,
+                    &machines, stop,
                 )?;
                 let vendors =
                     Vendors::new(current.clone(), parts.context.sources.clone(), store.clone());
@@ -344,6 +351,7 @@ impl Parts {
             intake,
             verifier,
             wake,
+            machines,
             stop,
         })
     }
@@ -368,7 +376,7 @@ impl Parts {
 
     /// Who is let in, by the mesh document of the moment.
     pub(super) fn policy(&self) -> PeerPolicy {
-        PeerPolicy::new(self.context.current.watch_mesh())
+        PeerPolicy::new(self.context.current.watch_mesh()).knowing(self.machines.clone())
     }
 
     /// The open routes alone.
@@ -487,7 +495,7 @@ impl Parts {
                     .max_encoding_message_size(usize::MAX),
             )
             .add_service(BackupServer::new(backup::Service::new(context.clone())));
-        Ok(self.guard().protect(routes.into_axum_router()))
+        Ok(self.guard().protect(take_turns(routes.into_axum_router())))
     }
 }
 

@@ -1,25 +1,17 @@
 //! Who is at the other end, and whether they are let in.
 //!
-//! [`judge`] is the whole rule, a function of the mesh, the certificate and
-//! the time. [`PeerPolicy`] applies it with the mesh document that this node
-//! holds now, and reports each refusal once.
+//! [`judge`] is the rule, a function of the mesh, the certificate and the time.
+//! A node applies it with the mesh document that it holds now, and knows more of
+//! machines, which are not in there ([`super::policy`]).
 
-use std::collections::HashSet;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 use patchmesh_topology::digest::Sha256;
 use patchmesh_topology::name::{MachineName, NodeName, UserName};
 use patchmesh_topology::node::{Membership, Mesh};
-use tokio::sync::watch;
 
 use super::certificate::{Certificate, Subject, Validity};
-
-/// How many refusals are remembered so that each is logged once. When there
-/// are more, all are forgotten: the log may repeat itself then, memory stays
-/// bounded.
-const MAX_REPORTED: usize = 1024;
 
 /// Who sent a request. The listener puts it into the request's extensions.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,8 +20,7 @@ pub enum Peer {
     Node(NodeName),
     /// A user of the mesh, with a certificate that was checked.
     User(UserName),
-    /// A machine with a certificate of the mesh's CA. Whether it was revoked is
-    /// for the primary to say.
+    /// A machine with a certificate of the mesh's CA that was checked.
     Machine(MachineName),
     /// Root, or the user that runs the node, on the node's own host.
     LocalUser,
@@ -92,6 +83,26 @@ pub enum Refusal {
     /// Another key than the user's.
     #[error("the certificate of user {0} is not for the key that is known here")]
     UserKey(UserName),
+    /// A machine that was shut out.
+    #[error(
+        "machine {machine} was revoked at {at}: if it is to take part again, let it join with a token from `patchmesh machine token`"
+    )]
+    MachineRevoked {
+        /// Which.
+        machine: MachineName,
+        /// When.
+        at: Timestamp,
+    },
+    /// A machine's key from before it joined again.
+    #[error(
+        "machine {machine} has another key since {since}: if this is the machine, let it join again with a token from `patchmesh machine token`"
+    )]
+    MachineKey {
+        /// Which.
+        machine: MachineName,
+        /// When the certificate for the other key was issued.
+        since: Timestamp,
+    },
     /// Expired.
     #[error(
         "the certificate of {subject} ended at {end}, and here it is {now}: check the clocks of both hosts, else get a new certificate"
@@ -126,8 +137,10 @@ impl Refusal {
             Refusal::WrongMesh { .. } => "wrong-mesh",
             Refusal::UnknownNode(_) | Refusal::UnknownUser(_) => "unknown",
             Refusal::NotJoined(_) | Refusal::UserNotJoined(_) => "not-joined",
-            Refusal::NodeKey(_) | Refusal::UserKey(_) => "wrong-key",
-            Refusal::Revoked(_) | Refusal::UserRevoked(_) => "revoked",
+            Refusal::NodeKey(_) | Refusal::UserKey(_) | Refusal::MachineKey { .. } => "wrong-key",
+            Refusal::Revoked(_) | Refusal::UserRevoked(_) | Refusal::MachineRevoked { .. } => {
+                "revoked"
+            }
             Refusal::Expired { .. } => "expired",
             Refusal::NotYetValid { .. } => "not-yet-valid",
         }
@@ -146,7 +159,7 @@ pub fn judge(mesh: &Mesh, certificate: &Certificate, now: Timestamp) -> Result<P
     let peer = match &certificate.subject {
         Subject::Node(name) => judge_node(mesh, name, certificate.spki_sha256)?,
         Subject::User(name) => judge_user(mesh, name, certificate.spki_sha256)?,
-        // They are not in the document; their certificate is all they need.
+        // They are not in the document.
         Subject::Machine { name, .. } => Peer::Machine(name.clone()),
     };
     let subject = || certificate.subject.clone();
@@ -178,72 +191,6 @@ fn judge_user(mesh: &Mesh, name: &UserName, key: Sha256) -> Result<Peer, Refusal
         Membership::Revoked => Err(Refusal::UserRevoked(name.clone())),
         Membership::Joined(joined) if joined != key => Err(Refusal::UserKey(name.clone())),
         Membership::Joined(_) => Ok(Peer::User(name.clone())),
-    }
-}
-
-/// The rule together with what it needs to know.
-pub struct PeerPolicy {
-    mesh: watch::Receiver<Arc<Mesh>>,
-    reported: Mutex<HashSet<(String, &'static str)>>,
-}
-
-impl PeerPolicy {
-    /// A policy over the mesh document as it changes. A node that holds none
-    /// yet starts with a mesh of its own id and no nodes.
-    #[must_use]
-    pub fn new(mesh: watch::Receiver<Arc<Mesh>>) -> Self {
-        Self { mesh, reported: Mutex::default() }
-    }
-
-    /// Lets the holder of a certificate in, or says why not. The first refusal
-    /// of a peer for a reason is logged.
-    ///
-    /// # Errors
-    /// The reason, fit to be sent to the peer.
-    pub fn admit(&self, certificate: &Certificate, now: Timestamp) -> Result<Peer, Refusal> {
-        let mesh = Arc::clone(&self.mesh.borrow());
-        judge(&mesh, certificate, now).inspect_err(|refusal| {
-            let peer = certificate.subject.to_string();
-            if self.is_first(&peer, refusal.reason()) {
-                tracing::warn!(%peer, reason = refusal.reason(), "peer refused: {refusal}");
-            }
-        })
-    }
-
-    /// Logs, once for each host and reason, a peer that TLS refused.
-    #[cfg(feature = "server")]
-    pub(crate) fn report_handshake(
-        &self,
-        host: &str,
-        reason: &'static str,
-        error: &dyn fmt::Display,
-    ) {
-        if self.is_first(host, reason) {
-            tracing::warn!(peer = host, reason, "peer refused: {error}");
-        }
-    }
-
-    /// Fires when the mesh document changes.
-    #[cfg(feature = "server")]
-    pub(crate) fn changes(&self) -> watch::Receiver<Arc<Mesh>> {
-        let mut changes = self.mesh.clone();
-        changes.mark_unchanged();
-        changes
-    }
-
-    fn is_first(&self, peer: &str, reason: &'static str) -> bool {
-        // A panic elsewhere cannot leave a set half changed.
-        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
-        if reported.len() >= MAX_REPORTED {
-            reported.clear();
-        }
-        reported.insert((peer.to_owned(), reason))
-    }
-}
-
-impl fmt::Debug for PeerPolicy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PeerPolicy").finish_non_exhaustive()
     }
 }
 
@@ -334,19 +281,5 @@ mod tests {
         assert_eq!(judged(&mesh, certificate.not_after + 6.minutes()), Err("expired"));
         mesh.id = "another".to_owned();
         assert_eq!(judged(&mesh, now), Err("wrong-mesh"));
-    }
-
-    #[test]
-    fn a_refusal_is_reported_once_and_memory_stays_bounded() {
-        let test = TestMesh::new();
-        let (_sender, mesh) = watch::channel(Arc::new(test.mesh(&[])));
-        let policy = PeerPolicy::new(mesh);
-        assert!(policy.is_first("node lyon", "unknown"));
-        assert!(!policy.is_first("node lyon", "unknown"));
-        assert!(policy.is_first("node lyon", "expired"));
-        for number in 0..5000 {
-            policy.is_first(&number.to_string(), "unknown");
-        }
-        assert!(policy.reported.lock().expect("no panic").len() <= MAX_REPORTED);
     }
 }

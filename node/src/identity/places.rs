@@ -1,54 +1,105 @@
-//! How many of something each machine has at a time.
+//! How many of something each machine, or whoever else, has at a time.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use patchmesh_topology::name::MachineName;
+/// Places by their holders; cheap to clone.
+#[derive(Debug)]
+pub struct Places<K: Eq + Hash>(Arc<Mutex<HashMap<K, usize>>>);
 
-/// Places by machine; cheap to clone.
-#[derive(Debug, Clone, Default)]
-pub struct Places(Arc<Mutex<HashMap<MachineName, usize>>>);
+impl<K: Eq + Hash> Clone for Places<K> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
 
-impl Places {
-    /// A place for a machine until it is dropped; `None` where it has `most`.
+impl<K: Eq + Hash> Default for Places<K> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
+
+impl<K: Eq + Hash + Clone> Places<K> {
+    /// A place for a holder until it is dropped; `None` where they have `most`.
     #[must_use]
-    pub fn enter(&self, machine: &MachineName, most: usize) -> Option<Place> {
+    pub fn enter(&self, holder: &K, most: usize) -> Option<Place<K>> {
         let mut places = self.lock();
-        let count = places.entry(machine.clone()).or_default();
-        if *count >= most {
-            return None;
-        }
-        *count += 1;
-        Some(Place { places: self.clone(), machine: machine.clone() })
+        // A known holder's name is not copied again.
+        let number = match places.get_mut(holder) {
+            Some(count) if *count >= most => return None,
+            Some(count) => {
+                *count += 1;
+                *count
+            }
+            None if most == 0 => return None,
+            None => {
+                places.insert(holder.clone(), 1);
+                1
+            }
+        };
+        Some(Place { places: self.clone(), holder: holder.clone(), number })
+    }
+}
+
+impl<K: Eq + Hash> Places<K> {
+    /// How many have one.
+    #[must_use]
+    pub fn holders(&self) -> usize {
+        self.lock().len()
     }
 
-    /// Whether nobody has one.
-    #[cfg(test)]
-    pub(crate) fn is_empty(&self) -> bool {
-        self.lock().is_empty()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<MachineName, usize>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<K, usize>> {
         // Each change is one number, so a panic elsewhere does not spoil it.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A place of a machine.
+/// A place of somebody.
 #[derive(Debug)]
-pub struct Place {
-    places: Places,
-    machine: MachineName,
+pub struct Place<K: Eq + Hash> {
+    places: Places<K>,
+    holder: K,
+    number: usize,
 }
 
-impl Drop for Place {
+impl<K: Eq + Hash> Place<K> {
+    /// How many they had with this one when they got it, at least 1.
+    #[must_use]
+    pub const fn number(&self) -> usize {
+        self.number
+    }
+}
+
+impl<K: Eq + Hash> Drop for Place<K> {
     fn drop(&mut self) {
         let mut places = self.places.lock();
-        if let Some(count) = places.get_mut(&self.machine) {
+        if let Some(count) = places.get_mut(&self.holder) {
             *count -= 1;
             if *count == 0 {
-                places.remove(&self.machine);
+                places.remove(&self.holder);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_has_as_many_as_it_may_and_leaves_nothing_behind() {
+        let places = Places::default();
+        assert!(places.enter(&"a", 0).is_none());
+        let first = places.enter(&"a", 2).expect("a place");
+        let second = places.enter(&"a", 2).expect("a place");
+        assert_eq!((first.number(), second.number()), (1, 2));
+        assert!(places.enter(&"a", 2).is_none(), "it has two");
+        let other = places.enter(&"b", 2).expect("another's place");
+        assert_eq!(places.holders(), 2);
+        drop(first);
+        assert_eq!(places.enter(&"a", 2).expect("a place again").number(), 2);
+        drop((second, other));
+        assert_eq!(places.holders(), 0);
     }
 }

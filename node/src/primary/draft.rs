@@ -18,6 +18,7 @@ use patchmesh_topology::digest::Sha256;
 use patchmesh_topology::node::{Mesh, Stage};
 use patchmesh_topology::promotion::Lab;
 use patchmesh_topology::revision::{Binding, CatalogueEntry, DocumentRef, RevisionId};
+use patchmesh_topology::revocation::Revocations;
 use patchmesh_topology::rollout::plan::{self, Effect, Tallies};
 use patchmesh_topology::rollout::{Rollout, RolloutSet, WaveStateSet};
 use patchmesh_topology::rule::Policy;
@@ -54,6 +55,8 @@ pub struct Draft {
     pub rollouts: Arc<RolloutSet>,
     /// Where the plans stand.
     pub wave_states: Arc<WaveStateSet>,
+    /// Machines that were shut out.
+    pub revocations: Arc<Revocations>,
     /// Rules that approve by themselves.
     pub policy: Arc<Policy>,
     /// What the lab found, and what promotion asks for.
@@ -91,6 +94,8 @@ pub struct Written {
     pub rollouts: bool,
     /// Where the plans stand.
     pub wave_states: bool,
+    /// Who was shut out.
+    pub revocations: bool,
     /// The rules.
     pub policy: bool,
     /// What the lab found, and what promotion asks for.
@@ -115,6 +120,7 @@ impl Written {
         advisories: true,
         rollouts: true,
         wave_states: true,
+        revocations: true,
         policy: true,
         lab: true,
         baselines: true,
@@ -170,6 +176,7 @@ impl Draft {
             advisories: generation.advisories.clone(),
             rollouts: generation.rollouts.clone(),
             wave_states: generation.wave_states.clone(),
+            revocations: generation.revocations.clone(),
             policy: generation.policy.clone(),
             lab: generation.lab.clone(),
             baselines: generation.baselines.clone(),
@@ -196,6 +203,7 @@ impl Draft {
             advisories: Arc::default(),
             rollouts: Arc::default(),
             wave_states: Arc::default(),
+            revocations: Arc::default(),
             policy: Arc::default(),
             lab: Arc::default(),
             baselines: Arc::default(),
@@ -319,6 +327,7 @@ impl Draft {
             advisories: !Arc::ptr_eq(&self.advisories, &generation.advisories),
             rollouts: !Arc::ptr_eq(&self.rollouts, &generation.rollouts),
             wave_states: !Arc::ptr_eq(&self.wave_states, &generation.wave_states),
+            revocations: !Arc::ptr_eq(&self.revocations, &generation.revocations),
             policy: !Arc::ptr_eq(&self.policy, &generation.policy),
             lab: !Arc::ptr_eq(&self.lab, &generation.lab),
             baselines: !Arc::ptr_eq(&self.baselines, &generation.baselines),

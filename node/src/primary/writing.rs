@@ -86,6 +86,11 @@ impl Writing {
             }
         }
         // These are not signed before there is something to say.
+        let were_any = previous.is_some_and(|one| one.targets.contains_key(names::REVOCATIONS));
+        if written.revocations && (were_any || !draft.revocations.is_empty()) {
+            let cut = set::cut_revocations(&draft.revocations);
+            writing.cut(MeshRole::WaveState, names::REVOCATIONS, cut);
+        }
         if written.policy && draft.policy.version > 0 {
             let policy = wire::Policy::from(draft.policy.as_ref());
             writing.name(MeshRole::Mesh, names::POLICY, &policy);

@@ -14,6 +14,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use jiff::{SignedDuration, Timestamp};
+use patchmesh_proto::convert;
 use patchmesh_topology::compliance::Register;
 use patchmesh_topology::digest::Sha256;
 use patchmesh_topology::name::{GroupName, MachineName, NodeName};
@@ -261,6 +262,18 @@ impl Ledger {
         }
         let record = self.store.get(&records::MACHINES, machine.as_str())?;
         Ok(record.and_then(|record| Some((record.group.parse().ok()?, record.key()?))))
+    }
+
+    /// The machines that are shut out, and since when. Blocks.
+    ///
+    /// # Errors
+    /// A failing disk.
+    pub fn revoked(&self) -> Result<Vec<(MachineName, Timestamp)>, store::Error> {
+        let revoked = self.store.scan(&records::REVOKED)?.into_iter();
+        let known = revoked.filter_map(|(name, record)| {
+            Some((name.parse().ok()?, convert::time(record.at).ok()?))
+        });
+        Ok(known.collect())
     }
 
     /// Where its tables are.

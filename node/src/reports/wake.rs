@@ -8,14 +8,16 @@
 use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::{Stream, StreamExt};
 use patchmesh_proto::report as wire;
+use patchmesh_topology::name::MachineName;
 use patchmesh_topology::revision::RevisionId;
 use tokio::sync::watch;
 use tokio_stream::wrappers::WatchStream;
+
+use crate::identity::places::Places;
 
 /// Within which machines come where something can't wait.
 const AT_ONCE: Duration = Duration::from_secs(1);
@@ -28,6 +30,10 @@ const EACH: Duration = Duration::from_millis(20);
 
 /// The longest time that machines have.
 const LONGEST: Duration = Duration::from_secs(600);
+
+/// Streams of one machine at a time: it needs one, and has others while connections that
+/// broke are not known to have.
+pub const MAX_STREAMS: usize = 4;
 
 /// What a node serves to machines, as far as it wakes them.
 #[derive(Debug, Clone)]
@@ -83,16 +89,7 @@ struct Last {
 #[derive(Debug, Clone, Default)]
 pub struct Wake {
     last: watch::Sender<Arc<Last>>,
-    listening: Arc<AtomicUsize>,
-}
-
-/// One that listens, until it is dropped.
-struct Listener(Wake);
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        self.0.listening.fetch_sub(1, Ordering::Relaxed);
-    }
+    listening: Places<MachineName>,
 }
 
 impl Wake {
@@ -112,16 +109,20 @@ impl Wake {
         });
     }
 
-    /// The word of now, and the newest one after each change, without end.
-    pub fn words(&self) -> impl Stream<Item = Word> + Send + use<> {
-        self.listening.fetch_add(1, Ordering::Relaxed);
-        let listener = Listener(self.clone());
-        WatchStream::new(self.last.subscribe()).map(move |last| listener.0.word(&last))
+    /// The word of now, and the newest one after each change, without end; `None` where
+    /// the machine has [`MAX_STREAMS`] of them.
+    pub fn words(&self, machine: &MachineName) -> Option<impl Stream<Item = Word> + Send + use<>> {
+        let place = self.listening.enter(machine, MAX_STREAMS)?;
+        let (wake, last) = (self.clone(), self.last.subscribe());
+        Some(WatchStream::new(last).map(move |last| {
+            let _listens = &place;
+            wake.word(&last)
+        }))
     }
 
     fn word(&self, last: &Last) -> Word {
         let presses = last.pressed.is_some_and(|at| at.elapsed() < PRESSES_FOR);
-        let listening = u32::try_from(self.listening.load(Ordering::Relaxed)).unwrap_or(u32::MAX);
+        let listening = u32::try_from(self.listening.holders()).unwrap_or(u32::MAX);
         let within = if presses { AT_ONCE } else { (EACH * listening).clamp(AT_ONCE, LONGEST) };
         Word { generation: last.generation, state: last.state, within }
     }
@@ -132,6 +133,10 @@ mod tests {
     use futures_util::FutureExt;
 
     use super::*;
+
+    fn name(text: &str) -> MachineName {
+        text.parse().expect("a name")
+    }
 
     fn served(generation: u64, what: &str, pressing: &[&str]) -> Served {
         let pressing = pressing.iter().map(|id| id.parse().expect("a revision"));
@@ -144,7 +149,7 @@ mod tests {
     async fn who_reads_slowly_hears_the_newest_and_nothing_twice() {
         let wake = Wake::default();
         wake.say(served(1, "a", &[]));
-        let mut words = std::pin::pin!(wake.words());
+        let mut words = std::pin::pin!(wake.words(&name("pc")).expect("a stream"));
         let first = words.next().await.expect("a word");
         assert_eq!(first.generation, 1);
         wake.say(served(2, "a", &[]));
@@ -165,8 +170,10 @@ mod tests {
         assert_eq!(pressed(&wake), None, "served before the node started, for all it knows");
         let wake = Wake::default();
         wake.say(served(1, "a", &[]));
-        let listeners: Vec<_> = (0..1000).map(|_| wake.words()).collect();
-        let mut words = Box::pin(wake.words());
+        let listens = |name| wake.words(&name).expect("a stream");
+        let listeners: Vec<_> =
+            (0..1000).map(|number| listens(name(&format!("pc-{number}")))).collect();
+        let mut words = Box::pin(listens(name("pc")));
         assert_eq!(words.next().await.expect("a word").within, EACH * 1001);
         wake.say(served(2, "b", &["vendor:s/a@1"]));
         assert_eq!(words.next().await.expect("a word").within, AT_ONCE);
@@ -175,8 +182,20 @@ mod tests {
         assert_eq!(pressed(&wake), at, "nothing new presses");
         assert_eq!(words.next().await.expect("a word").within, AT_ONCE, "it still does");
         drop(listeners);
-        assert_eq!(wake.listening.load(Ordering::Relaxed), 1);
+        assert_eq!(wake.listening.holders(), 1);
         drop(words);
-        assert_eq!(wake.listening.load(Ordering::Relaxed), 0);
+        assert_eq!(wake.listening.holders(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_machine_with_many_streams_makes_nobody_come_later() {
+        let wake = Wake::default();
+        wake.say(served(1, "a", &[]));
+        let many: Vec<_> = (0..MAX_STREAMS).map(|_| wake.words(&name("loud"))).collect();
+        assert!(many.iter().all(Option::is_some));
+        assert!(wake.words(&name("loud")).is_none(), "no more of them");
+        assert_eq!(wake.listening.holders(), 1, "it is one machine");
+        drop(many);
+        assert!(wake.words(&name("loud")).is_some());
     }
 }

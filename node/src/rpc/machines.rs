@@ -1,5 +1,7 @@
 //! Machines and what they reported, as the primary knows them.
 
+use std::time::Duration;
+
 use jiff::{SignedDuration, Timestamp};
 use patchmesh_proto::admin as wire;
 use patchmesh_proto::admin::machines_server::Machines;
@@ -17,11 +19,14 @@ use super::status::{Refusal as _, check_comment, field, internal, some};
 use crate::identity::machine_token::MachineToken;
 use crate::identity::peer::Peer;
 use crate::log::in_one_line;
+use crate::primary::revocations;
 use crate::reports::held::Held;
 use crate::reports::ledger::records::{MACHINES, MachineRecord, REVOKED, RevokedRecord, words_of};
 use crate::reports::ledger::{Ledger, NewToken, Refusal};
 use crate::store;
 
+/// In nanoseconds.
+const SECOND: u32 = 1_000_000_000;
 /// The life of a token unless asked otherwise.
 const TOKEN_LIFE: SignedDuration = SignedDuration::from_hours(24 * 7);
 /// The longest life of a token.
@@ -48,6 +53,22 @@ impl Service {
 
     fn ledger(&self) -> Result<&Ledger, Status> {
         Ok(&self.node.primary()?.ledger)
+    }
+
+    /// Tells nodes that a machine was shut out. Returns in a later second than that in which
+    /// it was: certificates know no less, and one that is issued after this answer counts.
+    async fn tell_nodes(&self, machine: &MachineName) -> Result<(), Status> {
+        let primary = self.node.primary()?;
+        let told = revocations::tell(&primary.publisher, &primary.ledger).await;
+        let rest = SECOND.saturating_sub(Timestamp::now().subsec_nanosecond().unsigned_abs());
+        tokio::time::sleep(Duration::from_nanos(rest.into())).await;
+        told.map_err(|error| {
+            let why = in_one_line(&error);
+            tracing::error!(%machine, why, "nodes are not told that a machine was revoked");
+            Status::internal(format!(
+                "machine {machine} is revoked here, and other nodes could not be told yet: {why}; it is tried again every minute"
+            ))
+        })
     }
 }
 
@@ -163,8 +184,9 @@ impl Machines for Service {
         let name: MachineName = name.parse().map_err(|error| field("name", &error))?;
         check_comment(&comment)?;
         tracing::warn!(machine = %name, %by, comment, "machine revoked");
-        let revoked = ledger.revoke(name, by.to_string(), comment).await;
+        let revoked = ledger.revoke(name.clone(), by.to_string(), comment).await;
         revoked.map_err(|refusal| refused(&refusal))?;
+        self.tell_nodes(&name).await?;
         Ok(Response::new(wire::RevokeMachineResponse {}))
     }
 

@@ -18,23 +18,22 @@ use prost::Message;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
-use tonic_types::{ErrorDetails, StatusExt};
 
 use super::blocking;
 use super::context::Context;
 use super::status::{field, internal};
+use super::turns::come_again;
 use crate::agent::inventory::Listing;
 use crate::agent::inventory::listing::Unfit;
 use crate::brakes::Brakes;
 use crate::brakes::below::Below;
 use crate::generation::Current;
 use crate::identity::peer::Peer;
-use crate::identity::places::{Place, Places};
 use crate::identity::sealed::{Holder, Sealed, Verifier};
 use crate::inventories::Inventories;
 use crate::log::in_one_line;
 use crate::reports::intake::{Answer, COME_AGAIN, Error, Intake};
-use crate::reports::wake::Wake;
+use crate::reports::wake::{MAX_STREAMS, Wake};
 use crate::reports::{MAX_BATCHES, MAX_REQUEST};
 use crate::store::Store;
 use crate::transport::server::Remote;
@@ -42,10 +41,6 @@ use crate::transport::server::Remote;
 /// Requests whose signatures are checked at a time: they cost processor time, and
 /// whatever else the node does must go on.
 const MAX_CHECKED_AT_ONCE: usize = 4;
-
-/// Requests of one machine in work at a time: one that sends without end keeps none
-/// of the others waiting.
-const MAX_TURNS: usize = 2;
 
 /// Bytes of documents in one answer, unless the first has more.
 const MAX_DOCUMENTS: usize = 1 << 20;
@@ -75,7 +70,6 @@ pub struct Service {
     brakes: Brakes,
     below: Below,
     checks: Semaphore,
-    turns: Places,
     wake: Wake,
     shutdown: CancellationToken,
 }
@@ -98,7 +92,6 @@ impl Service {
             brakes: context.brakes.clone(),
             below: context.below.clone(),
             checks: Semaphore::new(MAX_CHECKED_AT_ONCE),
-            turns: Places::default(),
             intake,
             verifier,
             wake,
@@ -157,7 +150,6 @@ impl Service {
         let Peer::Machine(machine) = Peer::of(&request) else {
             return Err(Status::permission_denied("only machines report for themselves"));
         };
-        let _turn = turn(&self.turns, &machine)?;
         let seen_from = request.extensions().get::<Remote>().map(|remote| remote.0.to_string());
         let mut batches = request.into_inner().batches;
         for batch in &mut batches {
@@ -171,19 +163,6 @@ impl Service {
         };
         Ok(Response::new(wire::ReportResponse { answers, held }))
     }
-}
-
-/// A machine's turn, until it is dropped.
-fn turn(turns: &Places, machine: &MachineName) -> Result<Place, Status> {
-    turns.enter(machine, MAX_TURNS).ok_or_else(|| {
-        come_again(format!("{MAX_TURNS} requests of machine {machine} are in work: wait"))
-    })
-}
-
-/// `RESOURCE_EXHAUSTED`, and when to come again.
-fn come_again(text: String) -> Status {
-    let hint = ErrorDetails::with_retry_info(Some(COME_AGAIN));
-    Status::with_error_details(tonic::Code::ResourceExhausted, text, hint)
 }
 
 /// Refuses what is more than a request may have.
@@ -287,10 +266,9 @@ impl Reports for Service {
         &self,
         request: Request<wire::GetDocumentsRequest>,
     ) -> Result<Response<wire::GetDocumentsResponse>, Status> {
-        let Peer::Machine(machine) = Peer::of(&request) else {
+        let Peer::Machine(_) = Peer::of(&request) else {
             return Err(Status::permission_denied("only machines ask for documents so"));
         };
-        let _turn = turn(&self.turns, &machine)?;
         let digests = digests(&request.into_inner().digests)?;
         let store = self.store.clone();
         let documents = blocking(move || documents(&store, &digests)).await?;
@@ -320,7 +298,6 @@ impl Reports for Service {
         let Peer::Machine(machine) = Peer::of(&request) else {
             return Err(Status::permission_denied("only machines have an inventory"));
         };
-        let _turn = turn(&self.turns, &machine)?;
         let sent = request.into_inner().inventory.ok_or(Unfit::None);
         let listing = sent.and_then(Listing::try_from).map_err(|why| field("inventory", &why))?;
         let kept = self.inventories.keep(machine, listing, Timestamp::now()).await;
@@ -334,11 +311,14 @@ impl Reports for Service {
         &self,
         request: Request<wire::WatchRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        let Peer::Machine(_) = Peer::of(&request) else {
+        let Peer::Machine(machine) = Peer::of(&request) else {
             return Err(Status::permission_denied("only machines are woken so"));
         };
         // The connection ends by itself when the certificate does.
-        let words = self.wake.words().map(|word| Ok(word.into()));
+        let words = self.wake.words(&machine).ok_or_else(|| {
+            come_again(format!("{MAX_STREAMS} streams wake machine {machine}: end one first"))
+        })?;
+        let words = words.map(|word| Ok(word.into()));
         Ok(Response::new(words.take_until(self.shutdown.clone().cancelled_owned()).boxed()))
     }
 
@@ -373,26 +353,5 @@ impl Reports for Service {
     ) -> Result<Response<wire::RelayRolledUpResponse>, Status> {
         let (answers, _) = self.take(request.into_inner().batches, None).await?;
         Ok(Response::new(wire::RelayRolledUpResponse { answers }))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_machine_that_sends_without_end_waits_for_itself_alone() {
-        let turns = Places::default();
-        let (loud, quiet) = ("loud".parse().expect("a name"), "quiet".parse().expect("a name"));
-        let first = turn(&turns, &loud).expect("its turn");
-        let second = turn(&turns, &loud).expect("its second");
-        let status = turn(&turns, &loud).expect_err("too many");
-        assert_eq!(status.code(), tonic::Code::ResourceExhausted);
-        assert!(status.get_error_details().retry_info().is_some());
-        drop(turn(&turns, &quiet).expect("another's turn"));
-        drop(first);
-        drop(turn(&turns, &loud).expect("its turn again"));
-        drop(second);
-        assert!(turns.is_empty());
     }
 }

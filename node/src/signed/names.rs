@@ -19,6 +19,8 @@ pub const WAVE_STATES: &str = "wave-state/index";
 /// What deadlines hang on beside what vendors state, for machines that install at them; not
 /// signed before there is something to say.
 pub const DEADLINES: &str = "wave-state/deadlines";
+/// Machines that were shut out, for nodes; not signed before there is one.
+pub const REVOCATIONS: &str = "wave-state/revocations";
 /// Repositories for stock clients.
 pub const VIEWS: &str = "views/index";
 
@@ -40,9 +42,9 @@ pub const fn approvals(stage: Stage) -> &'static str {
 }
 
 /// Whether a name leads to what is nobody's business outside of the mesh:
-/// routes, people, rules, advisories, what machines have, and how the company
-/// judges its risks.
+/// routes, people, rules, advisories, what machines have, which were shut out, and
+/// how the company judges its risks.
 #[must_use]
 pub fn is_internal(path: &str) -> bool {
-    path.starts_with("mesh/") || matches!(path, ASSESSMENTS | BASELINES | DEADLINES)
+    path.starts_with("mesh/") || matches!(path, ASSESSMENTS | BASELINES | DEADLINES | REVOCATIONS)
 }

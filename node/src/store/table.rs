@@ -96,6 +96,8 @@ pub enum Tag {
     ContentArrival = 46,
     /// Slots of machines that restart.
     RebootSlot = 51,
+    /// The latest certificate of each machine that was here.
+    MachineLatest = 52,
 }
 
 impl Tag {
@@ -141,6 +143,7 @@ impl Tag {
             Self::MachineWord => "machine-word",
             Self::LegacyStatus => "legacy-status",
             Self::RebootSlot => "reboot-slot",
+            Self::MachineLatest => "machine-latest",
         }
     }
 }

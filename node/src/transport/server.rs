@@ -4,17 +4,18 @@
 //! Each listener serves one router and puts a [`Peer`] into every request.
 //! Handshakes and connections are bounded; a part of the connections is kept
 //! for nodes and users, so that neither anonymous clients nor machines can shut the
-//! mesh out. When the token is cancelled a listener stops accepting, lets
+//! mesh out, and no network can have all that is for those who have not said who they
+//! are. When the token is cancelled a listener stops accepting, lets
 //! requests end, and after [`Options::drain`] cuts what is left.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use patchmesh_topology::name::NodeName;
+use patchmesh_topology::name::{MachineName, NodeName};
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -27,8 +28,9 @@ use tokio_util::task::TaskTracker;
 use self::connection::{Connection, Guest, Protocol};
 use super::metered::{Meter, Metered};
 use crate::identity::certificate::{Certificate, Subject};
-use crate::identity::peer::{Peer, PeerPolicy};
+use crate::identity::peer::Peer;
 use crate::identity::places::Places;
+use crate::identity::policy::PeerPolicy;
 
 mod connection;
 mod unix;
@@ -40,6 +42,18 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
 /// Connections of one machine at a time: it needs one, and a second while it moves.
 const MAX_OF_A_MACHINE: usize = 4;
+
+/// The part of the connections that those of one network can have which have not said who they
+/// are, and of the places of strangers: so no single host takes them all. Many machines may
+/// stand behind one address.
+const PART_OF_A_NETWORK: usize = 4;
+
+/// The part of the handshakes that each network has before it shares [`PART_OF_CROWDS`] of
+/// them with others that have as many.
+const PART_OF_EACH: usize = 8;
+
+/// The part of the handshakes that networks with many of them share.
+const PART_OF_CROWDS: usize = 2;
 
 /// Files that are no connections: the store's, payloads under way, other nodes.
 const OTHER_FILES: usize = 2048;
@@ -109,6 +123,9 @@ pub struct Options {
     /// The same of a machine or of somebody unknown: each may make the node hold as much as
     /// the largest request.
     pub max_streams_of_others: u32,
+    /// How long a request of a machine or of somebody unknown may take until its answer begins,
+    /// whole with its body.
+    pub request_timeout: Duration,
     /// How long requests may go on when the listener shuts down.
     pub drain: Duration,
 }
@@ -124,6 +141,7 @@ impl Default for Options {
             header_timeout: Duration::from_secs(30),
             max_streams: 256,
             max_streams_of_others: 8,
+            request_timeout: Duration::from_secs(600),
             drain: Duration::from_secs(10),
         }
     }
@@ -213,6 +231,22 @@ impl Remote {
     fn of(tcp: &TcpStream) -> Self {
         Self(tcp.peer_addr().map_or(Ipv4Addr::UNSPECIFIED.into(), |address| address.ip()))
     }
+
+    /// What one host can have of addresses: one of IPv4, or 64 bits of IPv6.
+    fn network(self) -> IpAddr {
+        match self.0.to_canonical() {
+            IpAddr::V6(address) => {
+                let prefix = address.to_bits() & !u128::from(u64::MAX);
+                Ipv6Addr::from_bits(prefix).into()
+            }
+            address => address,
+        }
+    }
+}
+
+/// A part of so many, at least one.
+fn part(all: usize, part: usize) -> usize {
+    (all / part).max(1)
 }
 
 /// Where connections come from.
@@ -304,8 +338,14 @@ struct Door {
     guests: Arc<Semaphore>,
     /// Those without one, among them.
     strangers: Arc<Semaphore>,
-    machines: Places,
+    /// The same, by where they come from.
+    strangers_of: Places<IpAddr>,
+    machines: Places<MachineName>,
+    /// Those that have not said who they are, by where they come from.
+    arriving: Places<IpAddr>,
     handshakes: Semaphore,
+    /// Those of networks with many of them.
+    crowds: Semaphore,
     options: Options,
     meters: Option<Meters>,
     shutdown: CancellationToken,
@@ -327,8 +367,11 @@ impl Door {
             app,
             guests: Arc::new(Semaphore::new(guests)),
             strangers: Arc::new(Semaphore::new(options.max_strangers)),
+            strangers_of: Places::default(),
             machines: Places::default(),
+            arriving: Places::default(),
             handshakes: Semaphore::new(options.max_handshakes),
+            crowds: Semaphore::new(part(options.max_handshakes, PART_OF_CROWDS)),
             options,
             meters,
             shutdown,
@@ -340,7 +383,7 @@ impl Door {
         // In boxes: what a handshake needs goes with it, and thousands of machines do
         // nothing after it.
         let tls = tokio::select! {
-            tls = Box::pin(self.handshake(tcp)) => tls,
+            tls = Box::pin(self.handshake(tcp, remote)) => tls,
             () = self.shutdown.cancelled() => return,
         };
         let served = match tls {
@@ -352,9 +395,21 @@ impl Door {
         }
     }
 
-    async fn handshake(&self, tcp: TcpStream) -> io::Result<Box<TlsStream<Metered<TcpStream>>>> {
+    async fn handshake(
+        &self,
+        tcp: TcpStream,
+        remote: Remote,
+    ) -> io::Result<Box<TlsStream<Metered<TcpStream>>>> {
+        let most = part(self.options.max_connections, PART_OF_A_NETWORK);
+        let arriving = self.arriving.enter(&remote.network(), most);
+        let arriving = arriving.ok_or_else(|| io::Error::other("too many clients of a network"))?;
+        let is_crowd = arriving.number() > part(self.options.max_handshakes, PART_OF_EACH);
         let attempt = async {
-            // The semaphore is never closed.
+            // The semaphores are never closed.
+            let _crowd = match is_crowd {
+                true => Some(self.crowds.acquire().await.map_err(io::Error::other)?),
+                false => None,
+            };
             let _permit = self.handshakes.acquire().await.map_err(io::Error::other)?;
             self.acceptor.accept(Metered::new(tcp, None)).await.map(Box::new)
         };
@@ -374,7 +429,7 @@ impl Door {
         let offered = session.peer_certificates().and_then(<[_]>::first).cloned();
         let full = |_| io::Error::other("too many clients without a certificate, or machines");
         let enter = |room: &Arc<Semaphore>| Arc::clone(room).try_acquire_owned().map_err(full);
-        let mut _stranger = None;
+        let (mut _stranger, mut _of_network) = (None, None);
         let (guest, _permit, _place) = match offered {
             Some(der) => {
                 let certificate = Certificate::parse(&der).map_err(io::Error::other)?;
@@ -387,11 +442,16 @@ impl Door {
                     let entered = self.machines.enter(name, MAX_OF_A_MACHINE);
                     let many = || io::Error::other("too many connections of one machine");
                     place = Some(entered.ok_or_else(many)?);
+                    self.policy.see(name, &certificate).await;
                 }
                 let policy = Arc::clone(&self.policy);
                 (Guest::Certified { certificate: Arc::new(certificate), policy }, permit, place)
             }
             None => {
+                let most = part(self.options.max_strangers, PART_OF_A_NETWORK);
+                let entered = self.strangers_of.enter(&remote.network(), most);
+                let many = || io::Error::other("too many clients of a network");
+                _of_network = Some(entered.ok_or_else(many)?);
                 _stranger = Some(enter(&self.strangers)?);
                 (Guest::Known(Peer::Anonymous), Some(enter(&self.guests)?), None)
             }

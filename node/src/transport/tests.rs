@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::routing::get;
+use axum::routing::{get, post};
 use jiff::{SignedDuration, Timestamp};
 use patchmesh_topology::node::Membership;
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
@@ -214,18 +215,7 @@ async fn tls_1_2_is_refused() {
 async fn https_clients_get_http_1_and_open_routes() {
     let test = TestMesh::new();
     let hq = hq(&test, &test.node("lyon")).await;
-    let mut config = Arc::unwrap_or_clone(
-        tls::client(test.ca.certificate(), None, Expected::Host).expect("TLS"),
-    );
-    config.alpn_protocols.clear();
-    let tcp = TcpStream::connect(("127.0.0.1", hq.url.port())).await.expect("connected");
-    let name = ServerName::try_from("127.0.0.1").expect("a name");
-    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
-    let mut tls = connector.connect(name, tcp).await.expect("TLS");
-    let request = b"GET /hello HTTP/1.1\r\nhost: hq\r\nconnection: close\r\n\r\n";
-    tls.write_all(request).await.expect("sent");
-    let mut answer = String::new();
-    tls.read_to_string(&mut answer).await.expect("an answer");
+    let answer = hello(&test, &hq, "127.0.0.1").await.expect("an answer");
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     assert!(answer.ends_with("a caller without a certificate"), "{answer}");
     hq.stop().await;
@@ -253,6 +243,79 @@ async fn who_says_nothing_is_dropped() {
     let mut rest = Vec::new();
     let end = tokio::time::timeout(Duration::from_secs(5), tls.read_to_end(&mut rest)).await;
     end.expect("closed in time").ok();
+    hq.stop().await;
+}
+
+/// What a client without a certificate gets to hear of `/hello`, which connects from `from`.
+async fn hello(test: &TestMesh, hq: &Running, from: &str) -> io::Result<String> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind(format!("{from}:0").parse().expect("an address"))?;
+    let tcp = socket.connect(format!("127.0.0.1:{}", hq.url.port()).parse().expect("one")).await?;
+    let mut tls = handshake(test, tcp).await?;
+    tls.write_all(b"GET /hello HTTP/1.1\r\nhost: hq\r\nconnection: close\r\n\r\n").await?;
+    let mut answer = String::new();
+    tls.read_to_string(&mut answer).await?;
+    Ok(answer)
+}
+
+/// A client of HTTP/1.1 without a certificate.
+async fn handshake(test: &TestMesh, tcp: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+    let mut config = Arc::unwrap_or_clone(
+        tls::client(test.ca.certificate(), None, Expected::Host).expect("TLS"),
+    );
+    config.alpn_protocols.clear();
+    let name = ServerName::try_from("127.0.0.1").expect("a name");
+    tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, tcp).await
+}
+
+#[tokio::test]
+async fn who_says_nothing_keeps_nobody_else_waiting() {
+    let test = TestMesh::new();
+    let options = Options { max_handshakes: 8, handshake_timeout: HOUR, ..Options::default() };
+    let hq = hq(&test, &test.node("lyon")).await.restarted_with(&test, options).await;
+    let mut idle = Vec::new();
+    for _ in 0..40 {
+        idle.push(TcpStream::connect(("127.0.0.1", hq.url.port())).await.expect("connected"));
+    }
+    let within = Duration::from_secs(20);
+    let answer = tokio::time::timeout(within, hello(&test, &hq, "127.0.0.2")).await;
+    let answer = answer.expect("it does not wait for them").expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    drop(idle);
+    hq.stop().await;
+}
+
+#[tokio::test]
+async fn a_network_cannot_have_all_places_of_strangers() {
+    let test = TestMesh::new();
+    let options = Options { max_strangers: 4, ..Options::default() };
+    let hq = hq(&test, &test.node("lyon")).await.restarted_with(&test, options).await;
+    let tcp = TcpStream::connect(("127.0.0.1", hq.url.port())).await.expect("connected");
+    let first = handshake(&test, tcp).await.expect("the one that it may have");
+    assert!(hello(&test, &hq, "127.0.0.1").await.is_ok_and(|answer| answer.is_empty()), "too many");
+    let answer = hello(&test, &hq, "127.0.0.2").await.expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    drop(first);
+    hq.stop().await;
+}
+
+#[tokio::test]
+async fn a_request_that_never_gets_whole_ends() {
+    let test = TestMesh::new();
+    let whole = async |body: bytes::Bytes| body;
+    let app = Router::new().route("/whole", post(whole));
+    let options = Options { request_timeout: Duration::from_millis(200), ..Options::default() };
+    let hq = Running::serving(&test, test.node("hq"), app).await;
+    let hq = hq.restarted_with(&test, options).await;
+    let tcp = TcpStream::connect(("127.0.0.1", hq.url.port())).await.expect("connected");
+    let mut tls = handshake(&test, tcp).await.expect("TLS");
+    let request = b"POST /whole HTTP/1.1\r\nhost: hq\r\ncontent-length: 9\r\n\r\nbut";
+    tls.write_all(request).await.expect("sent");
+    let mut answer = String::new();
+    let read = tokio::time::timeout(Duration::from_secs(20), tls.read_to_string(&mut answer)).await;
+    read.expect("it is answered").ok();
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+    assert!(answer.contains("not whole, or not answered, within 200ms"), "{answer}");
     hq.stop().await;
 }
 

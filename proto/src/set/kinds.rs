@@ -1,15 +1,17 @@
 //! The sets that are cut: what keys them and what their entries are.
 
+use jiff::Timestamp;
 use patchmesh_topology::approval::Approval;
 use patchmesh_topology::assessment::Assessment;
 use patchmesh_topology::baseline::{Package, PackageId};
 use patchmesh_topology::digest::Sha256;
-use patchmesh_topology::name::GroupName;
+use patchmesh_topology::name::{GroupName, MachineName};
 use patchmesh_topology::revision::{Binding, CatalogueEntry, RevisionId};
 use patchmesh_topology::rollout::deadline::Weight;
 use patchmesh_topology::view::PoolFile;
 
 use super::Kind;
+use crate::convert::At;
 use crate::{convert, wire};
 
 /// Every revision, by its id.
@@ -193,6 +195,36 @@ impl Kind for Weights {
     }
 
     fn split(partition: wire::DeadlineWeightPartition) -> Vec<wire::DeadlineWeight> {
+        partition.entries
+    }
+}
+
+/// Machines that were shut out, by their names.
+pub(super) enum Revocations {}
+
+impl Kind for Revocations {
+    type Key = MachineName;
+    type Value = Timestamp;
+    type Partition = wire::RevocationPartition;
+    type Entry = wire::Revocation;
+
+    fn partition_key(key: &MachineName) -> String {
+        key.to_string()
+    }
+
+    fn to_entry(key: &MachineName, value: &Timestamp) -> wire::Revocation {
+        wire::Revocation { machine: key.to_string(), at: Some(convert::timestamp_to_wire(*value)) }
+    }
+
+    fn from_entry(entry: wire::Revocation) -> Result<(MachineName, Timestamp), convert::Error> {
+        Ok((entry.machine.parse().at("machine")?, convert::time(entry.at).at("at")?))
+    }
+
+    fn join(entries: Vec<wire::Revocation>) -> wire::RevocationPartition {
+        wire::RevocationPartition { entries }
+    }
+
+    fn split(partition: wire::RevocationPartition) -> Vec<wire::Revocation> {
         partition.entries
     }
 }

@@ -17,6 +17,7 @@ use patchmesh_topology::name::NodeName;
 use patchmesh_topology::node::{Mesh, Stage};
 use patchmesh_topology::promotion::Lab;
 use patchmesh_topology::revision::{Binding, CatalogueEntry, DocumentRef, RevisionId};
+use patchmesh_topology::revocation::Revocations;
 use patchmesh_topology::rollout::deadline::Weights;
 use patchmesh_topology::rollout::{RolloutSet, WaveStateSet};
 use patchmesh_topology::rule::Policy;
@@ -76,6 +77,8 @@ impl<'a> Loader<'a> {
         let wave_states =
             self.part(names::WAVE_STATES, |one| one.wave_states.clone(), Self::wave_states)?;
         let weights = self.optional(names::DEADLINES, |one| one.weights.clone(), Self::weights)?;
+        let shut_out = |one: &Generation| one.revocations.clone();
+        let revocations = self.optional(names::REVOCATIONS, shut_out, Self::revocations)?;
         let policy = self.optional(names::POLICY, |one| one.policy.clone(), Self::policy)?;
         let lab = self.optional(names::LAB, |one| one.lab.clone(), Self::lab)?;
         let baselines =
@@ -108,7 +111,9 @@ impl<'a> Loader<'a> {
         let (Some(policy), Some(baselines), Some(views)) = (policy, baselines, views) else {
             return Ok(None);
         };
-        let (Some(lab), Some(weights)) = (lab, weights) else { return Ok(None) };
+        let (Some(lab), Some(weights), Some(revocations)) = (lab, weights, revocations) else {
+            return Ok(None);
+        };
         let mut generation = Generation {
             number: trusted.snapshot_version().unwrap_or_default(),
             timestamp_version: trusted.timestamp().map_or(0, |one| one.header.version()),
@@ -127,6 +132,7 @@ impl<'a> Loader<'a> {
             rollouts,
             wave_states,
             weights,
+            revocations,
             policy,
             lab,
             baselines,
@@ -358,6 +364,10 @@ impl<'a> Loader<'a> {
 
     fn weights(&mut self, name: &str, index: Bytes) -> Result<Option<Weights>, Error> {
         self.set(name, &index, |lookup| set::read_weights(&index, lookup))
+    }
+
+    fn revocations(&mut self, name: &str, index: Bytes) -> Result<Option<Revocations>, Error> {
+        self.set(name, &index, |lookup| set::read_revocations(&index, lookup))
     }
 
     /// The advisories, with the document of every version at hand.

@@ -21,14 +21,15 @@ use hyper_util::server::conn::auto;
 use jiff::Timestamp;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use super::{Options, Remote};
 use crate::identity::CLOCK_SKEW;
 use crate::identity::certificate::{Certificate, Subject};
-use crate::identity::peer::{Peer, PeerPolicy, Refusal};
+use crate::identity::peer::{Peer, Refusal};
+use crate::identity::policy::PeerPolicy;
 use crate::transport::{
     CONNECTION_WINDOW, KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT, MACHINE_FRAME, MACHINE_KEEP_ALIVE,
     MACHINE_WINDOW, MAX_FRAME, MAX_HEADERS, STREAM_WINDOW,
@@ -95,14 +96,14 @@ impl Guest {
         let Guest::Certified { certificate, policy } = self else {
             return std::future::pending().await;
         };
-        let mut changes = policy.changes();
+        let mut changes = policy.changes(certificate);
         loop {
             let left = certificate.not_after.duration_since(Timestamp::now());
             let left = Duration::try_from(left).unwrap_or_default() + CLOCK_SKEW;
             let date = sleep(left.min(DATE_CHECK) + Duration::from_secs(1));
             tokio::select! {
                 // An error means that the node is shutting down.
-                changed = changes.changed() => if changed.is_err() {
+                changed = changes.next() => if changed.is_err() {
                     return std::future::pending().await;
                 },
                 () = date => {}
@@ -144,9 +145,10 @@ impl Connection {
         let service = service_fn({
             let (app, guest, remote) = (self.app.clone(), self.guest.clone(), self.remote);
             let signals = Arc::clone(&signals);
+            let within = (!self.guest.is_peer()).then_some(self.options.request_timeout);
             move |mut request: Request<Incoming>| {
                 request.extensions_mut().insert(remote);
-                answer(app.clone(), guest.clone(), Arc::clone(&signals), request)
+                answer(app.clone(), guest.clone(), Arc::clone(&signals), within, request)
             }
         });
         let mut builder = builder(self.protocol, &self.options);
@@ -231,37 +233,54 @@ fn builder(protocol: Protocol, options: &Options) -> auto::Builder<TokioExecutor
     }
 }
 
+/// The answer to a request. Where that has to begin `within` a time and does not, what was
+/// done for it ends.
 async fn answer(
     app: Router,
     guest: Guest,
     signals: Arc<Signals>,
+    within: Option<Duration>,
     mut request: Request<Incoming>,
 ) -> Result<Response, Infallible> {
     signals.used.store(true, Ordering::Relaxed);
+    let is_grpc = is_grpc(&request);
     match guest.admit() {
         Ok(peer) => {
             request.extensions_mut().insert(peer);
             if let Guest::Certified { certificate, .. } = guest {
                 request.extensions_mut().insert(certificate);
             }
-            app.oneshot(request.map(Body::new)).await
+            let answered = app.oneshot(request.map(Body::new));
+            let Some(within) = within else { return answered.await };
+            timeout(within, answered).await.unwrap_or_else(|_| Ok(too_slow(is_grpc, within)))
         }
         Err(refusal) => {
             signals.refused.notify_one();
-            Ok(refuse(&request, &refusal))
+            Ok(refuse(is_grpc, &refusal))
         }
     }
 }
 
+fn is_grpc(request: &Request<Incoming>) -> bool {
+    let kind = request.headers().get(header::CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+}
+
 /// The refusal in the words of whoever asked.
-fn refuse(request: &Request<Incoming>, refusal: &Refusal) -> Response {
-    let grpc = request
-        .headers()
-        .get(header::CONTENT_TYPE)
-        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
-    if grpc {
+fn refuse(is_grpc: bool, refusal: &Refusal) -> Response {
+    if is_grpc {
         tonic::Status::permission_denied(refusal.to_string()).into_http()
     } else {
         (StatusCode::FORBIDDEN, format!("{refusal}\n")).into_response()
+    }
+}
+
+/// That a request took too long, in the words of whoever asked.
+fn too_slow(is_grpc: bool, within: Duration) -> Response {
+    let text = format!("the request was not whole, or not answered, within {within:?}");
+    if is_grpc {
+        tonic::Status::deadline_exceeded(text).into_http()
+    } else {
+        (StatusCode::REQUEST_TIMEOUT, format!("{text}\n")).into_response()
     }
 }
