@@ -200,6 +200,15 @@ async fn a_machine_speaks_the_protocol_for_itself_alone() -> Result<()> {
     ensure!(slots(&cluster).await? == ["pc-2"]);
     two.asks(unlock, "pc-2", group).await?.ok()?;
     ensure!(slots(&cluster).await?.is_empty());
+
+    // Nor does one ask any more that was shut out.
+    let revoke = ["machine", "revoke", "pc-2", "--comment", "stolen"];
+    cluster.patchmesh(PRIMARY, &revoke).await?.success()?;
+    cluster.converged(&["lyon"]).await?;
+    let answer = two.asks(lock, "pc-2", group).await?;
+    let said = answer.text();
+    ensure!(answer.status == 403 && said.contains("machine pc-2 was revoked at"), "{answer:?}");
+    one.asks(lock, "pc-1", group).await?.ok()?;
     cluster.passed();
     Ok(())
 }

@@ -6,7 +6,9 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use patchmesh_proto::document::{MAX_PARTITION, decode, encode, reference};
 use patchmesh_proto::references::references;
-use patchmesh_proto::set::{cut_assessments, cut_weights, read_assessments, read_weights};
+use patchmesh_proto::set::{
+    cut_assessments, cut_revocations, cut_weights, read_assessments, read_revocations, read_weights,
+};
 use patchmesh_proto::wire;
 use patchmesh_topology::advisory::{Advisory, AdvisorySet, Withdrawal};
 use patchmesh_topology::assessment::{
@@ -135,6 +137,17 @@ proptest! {
         let store: BTreeMap<_, _> = cut.partitions.iter().cloned().collect();
         let read = read_weights(&cut.index, |name| store.get(name).cloned());
         prop_assert_eq!(read.expect("weights"), set);
+        for (_, stored) in &cut.partitions {
+            prop_assert_eq!(references(stored).expect("a partition"), Default::default());
+        }
+    }
+
+    #[test]
+    fn revocations(set in btree_map(models::machine_name(), models::time(), 0..30)) {
+        let cut = cut_revocations(&set);
+        let store: BTreeMap<_, _> = cut.partitions.iter().cloned().collect();
+        let read = read_revocations(&cut.index, |name| store.get(name).cloned());
+        prop_assert_eq!(read.expect("revocations"), set);
         for (_, stored) in &cut.partitions {
             prop_assert_eq!(references(stored).expect("a partition"), Default::default());
         }

@@ -10,7 +10,7 @@ use patchmesh_topology::link::Class;
 use patchmesh_topology::link::hours::Hours;
 use patchmesh_topology::link::profile::{Limits, Profile, Rule};
 use patchmesh_topology::link::rate::Rate;
-use patchmesh_topology::name::{GroupName, NodeName, RolloutName, Site};
+use patchmesh_topology::name::{GroupName, MachineName, NodeName, RolloutName, Site};
 use patchmesh_topology::node::membership::Invitation;
 use patchmesh_topology::node::mode::AtDeadline;
 use patchmesh_topology::node::{Mesh, Role, Stage};
@@ -42,6 +42,10 @@ pub(crate) fn time() -> impl Strategy<Value = Timestamp> {
 
 pub(crate) fn group() -> impl Strategy<Value = GroupName> {
     "[a-z0-9][a-z0-9_.-]{0,12}".prop_map(|text| text.parse().expect("a name"))
+}
+
+pub(crate) fn machine_name() -> impl Strategy<Value = MachineName> {
+    "[a-z0-9][a-z0-9-]{0,12}".prop_map(|text| text.parse().expect("a name"))
 }
 
 pub(crate) fn rollout_name() -> impl Strategy<Value = RolloutName> {

@@ -1,6 +1,7 @@
 //! The ledger over a primary's store: who is let in, and what is counted.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -9,21 +10,27 @@ use patchmesh_proto::report::{Outcome as WireOutcome, Phase as WirePhase};
 use patchmesh_topology::digest::Digest;
 use patchmesh_topology::report::MAX_EPOCHS;
 use patchmesh_topology::revision::{CatalogueEntry, DocumentRef, RevisionId};
+use patchmesh_topology::revocation::Revocations;
 use patchmesh_topology::tally::{Area, Count};
 use tonic::{Code, Status};
 
 use super::*;
 use crate::generation::Generation;
+use crate::generation::testing::{joined, learn};
 use crate::identity::authority::{self, Authority, Redeemed, Tokens};
 use crate::identity::key::Key;
+use crate::identity::machines::life;
 use crate::identity::sealed::Verifier;
 use crate::identity::testing::TestMesh;
 use crate::identity::token::{Secret, Statement};
+use crate::primary::draft::Draft;
+use crate::primary::revocations;
 use crate::primary::testing::TestPrimary;
 use crate::reports::outbox::Outbox;
 use crate::reports::settle::settle;
 use crate::reports::testing::{REVISION, Reporter, check};
 use crate::rpc::machines::refused;
+use crate::signed::names;
 
 struct Taker(Ledger);
 
@@ -341,6 +348,45 @@ async fn a_revoked_machine_counts_no_more_until_it_joins_again() {
     desk.join(&key, "pc-1", "t1", &fresh).await.unwrap();
     assert_eq!((desk.count().known, desk.count().reached), (1, 0));
     assert!(desk.ledger.member(&name).unwrap().is_some());
+}
+
+#[tokio::test]
+async fn nodes_are_told_who_was_shut_out_for_as_long_as_certificates_last() {
+    let desk = Desk::open().await;
+    let (primary, ledger) = (&desk.primary, &desk.ledger);
+    let before = primary.current.get();
+    revocations::tell(&primary.publisher, ledger).await.unwrap();
+    assert_eq!(primary.current.get().number, before.number, "there is nothing to say");
+    assert!(!before.targets.contains_key(names::REVOCATIONS));
+
+    let pc = Reporter::new(&desk.mesh, "pc-1");
+    desk.take(pc.sealed(&desk.mesh, 0, 5)).await;
+    let name: MachineName = "pc-1".parse().unwrap();
+    ledger.revoke(name.clone(), "me".into(), "stolen".into()).await.unwrap();
+    let at = ledger.revoked().unwrap()[0].1;
+    revocations::tell(&primary.publisher, ledger).await.unwrap();
+    let (_folder, child) = joined(&primary.store);
+    let learned = learn(&primary.store, &child, Timestamp::now()).await;
+    assert_eq!(*learned.revocations, Revocations::from([(name.clone(), at)]));
+    assert!(names::is_internal(names::REVOCATIONS), "it is no business of machines");
+    revocations::tell(&primary.publisher, ledger).await.unwrap();
+    assert_eq!(primary.current.get().number, learned.number, "that was said");
+
+    // It is let in again, and what its thief has counts no more.
+    let (key, fresh) = (Key::generate().unwrap(), desk.token("t1", 1, 60).await);
+    desk.join(&key, "pc-1", "t1", &fresh).await.unwrap();
+    assert!(ledger.revoked().unwrap().is_empty());
+    revocations::tell(&primary.publisher, ledger).await.unwrap();
+    assert!(primary.current.get().revocations.contains_key(&name));
+    // In the end there is nothing left, which is said as well.
+    let ended = move |draft: &mut Draft| {
+        let past = at - life() - SignedDuration::from_secs(1);
+        draft.revocations = Arc::new(Revocations::from([(name, past)]));
+        Ok::<_, Infallible>(())
+    };
+    primary.publisher.publish(ended).await.unwrap();
+    revocations::tell(&primary.publisher, ledger).await.unwrap();
+    assert!(learn(&primary.store, &child, Timestamp::now()).await.revocations.is_empty());
 }
 
 #[tokio::test]
