@@ -63,6 +63,14 @@ async fn mistakes_have_their_codes() -> Result<()> {
     let data = folder.path().join("none").display().to_string();
     ensure!(patchmesh(&["no-such-command"]).await?.code == 64);
     ensure!(patchmesh(&["approve", "no revision"]).await?.code == 64);
+    for wrong in
+        [&["--output", "json", "status", "--no-such"][..], &["--output=json", "no-such-command"]]
+    {
+        let refused = patchmesh(wrong).await?;
+        let report: serde_json::Value = serde_json::from_str(&refused.stderr)?;
+        ensure!(refused.code == 64 && report["error"]["code"] == 64, "{refused:?}");
+        ensure!(report["error"]["word"] == "usage", "{report}");
+    }
     let absent = patchmesh(&["--data", &data, "status"]).await?;
     ensure!(absent.code == 66, "no data folder: {absent:?}");
     let joined = ["--data", &data, "join", "nonsense", "--url", "https://127.0.0.1:1"];
