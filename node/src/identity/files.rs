@@ -33,7 +33,7 @@ pub const CA_KEY_FILE: &str = "ca-key.pem";
 const MAX_FILE: u64 = 64 << 10;
 
 /// What to do about a damaged file.
-const REMEDY: &str = "restore it from a backup, or remove it and join again with a new token";
+const REMEDY: &str = "restore it from a backup, or, where this is not the primary, remove it and join again with a new token";
 
 /// Why an identity cannot be loaded or saved.
 #[derive(Debug, thiserror::Error)]
@@ -113,7 +113,7 @@ pub enum Error {
     },
     /// The files of a folder do not belong together.
     #[error(
-        "the files in {} are damaged: they do not belong together; restore them from a backup, or remove them and join again with a new token",
+        "the files in {} are damaged: they do not belong together; restore them from a backup, or, where this is not the primary, remove them and join again with a new token",
         folder.display()
     )]
     Apart {
