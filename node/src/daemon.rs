@@ -30,6 +30,8 @@ use crate::succession::watch::Superseded;
 use crate::transport::{self, server};
 
 pub use layout::Layout;
+pub use open::Error as OpenError;
+pub use primary::Error as PrimaryError;
 pub use recover::{Error as RecoverError, Start};
 
 /// Why a node did not start, or did not go on.

@@ -8,6 +8,7 @@ pub mod brakes;
 pub mod compliance;
 pub mod context;
 mod inventories;
+mod known;
 pub mod lab;
 mod legacy;
 pub mod links;

@@ -5,6 +5,7 @@ use patchmesh_tests::binaries;
 use patchmesh_tests::cluster::{Cluster, PRIMARY, Spec};
 use patchmesh_tests::run::{Outcome, run};
 use patchmesh_tests::vendor::{Sample, Vendor};
+use patchmesh_tests::wait::PATIENCE;
 use tokio::process::Command;
 
 async fn patchmesh(arguments: &[&str]) -> Result<Outcome> {
@@ -63,6 +64,14 @@ async fn mistakes_have_their_codes() -> Result<()> {
     let data = folder.path().join("none").display().to_string();
     ensure!(patchmesh(&["no-such-command"]).await?.code == 64);
     ensure!(patchmesh(&["approve", "no revision"]).await?.code == 64);
+    for wrong in
+        [&["--output", "json", "status", "--no-such"][..], &["--output=json", "no-such-command"]]
+    {
+        let refused = patchmesh(wrong).await?;
+        let report: serde_json::Value = serde_json::from_str(&refused.stderr)?;
+        ensure!(refused.code == 64 && report["error"]["code"] == 64, "{refused:?}");
+        ensure!(report["error"]["word"] == "usage", "{report}");
+    }
     let absent = patchmesh(&["--data", &data, "status"]).await?;
     ensure!(absent.code == 66, "no data folder: {absent:?}");
     let joined = ["--data", &data, "join", "nonsense", "--url", "https://127.0.0.1:1"];
@@ -82,6 +91,37 @@ async fn a_configuration_that_cannot_be_right_is_refused() -> Result<()> {
     ensure!(refused.code == 64, "{refused:?}");
     let refused = run(node.command()?.args(["serve", "--listen", "everywhere"])).await?;
     ensure!(refused.code == 64, "{refused:?}");
+    cluster.passed();
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_file_of_the_data_folder_is_named() -> Result<()> {
+    let mut cluster = Cluster::start().await?;
+    cluster.node_mut(PRIMARY)?.stop().await?;
+    let node = cluster.primary()?;
+    for file in [
+        "identity/key.pem",
+        "identity/cert.pem",
+        "identity/ca-key.pem",
+        "keys/timestamp.pem",
+        "keys/repository-production.asc",
+    ] {
+        let path = node.data.join(file);
+        let whole = std::fs::read(&path)?;
+        for damaged in [&whole[..whole.len() / 2], b"\xff\xfe\x00"] {
+            std::fs::write(&path, damaged)?;
+            let mut serve = node.command()?;
+            serve.args(["serve", "--listen", "127.0.0.1:0"]);
+            let refused = tokio::time::timeout(PATIENCE, run(&mut serve)).await??;
+            // A CA is two files.
+            let named = if file.ends_with("ca-key.pem") { "identity" } else { file };
+            let refused = refused.failure_that_says(&[named, "damaged", "restore"])?;
+            ensure!(refused.code == 65, "{file}: {refused:?}");
+        }
+        std::fs::write(&path, &whole)?;
+    }
+    cluster.node_mut(PRIMARY)?.start().await?;
     cluster.passed();
     Ok(())
 }

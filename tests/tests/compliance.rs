@@ -161,6 +161,19 @@ async fn who_lacks_what_is_counted_and_named_at_every_level() -> Result<()> {
     let elsewhere = company.cluster.patchmesh("lyon", &["report", "machine", "pc-4"]).await?;
     elsewhere.failure_that_says(&["no machine pc-4"])?;
 
+    // A name that nobody has is no place where all is well, at any node.
+    for (asked, told) in [
+        (["report", "compliance", "--site", "atlantis"], "`patchmesh nodes` shows"),
+        (["report", "machines", "--group", "nobody"], "`patchmesh group list` shows"),
+    ] {
+        for node in [PRIMARY, "lyon"] {
+            company.cluster.patchmesh(node, &asked).await?.failure_that_says(&[told])?;
+        }
+    }
+    let mistyped = ["report", "summary", "vendor:stable/hullo@1"];
+    let refused = company.cluster.patchmesh(PRIMARY, &mistyped).await?;
+    refused.failure_that_says(&["no revision vendor:stable/hullo@1", "`patchmesh update list`"])?;
+
     let overdue = ["report", "machines", "--verdict", "overdue"];
     ensure!(names(&company.asks(PRIMARY, &overdue).await?) == ["pc-2", "pc-3"]);
     ensure!(names(&company.asks("lyon", &overdue).await?) == ["pc-2"]);
@@ -178,7 +191,7 @@ async fn who_lacks_what_is_counted_and_named_at_every_level() -> Result<()> {
     csv.args(["--output", "csv", "report", "compliance", "--by", "group"]);
     let csv = String::from_utf8(csv.output().await?.stdout)?;
     ensure!(csv.lines().count() == 2 && csv.starts_with("key,severity,machines"), "{csv}");
-    ensure!(csv.contains("workstations,,5,4,4,1,1,1,2,1,20.0 %"), "{csv}");
+    ensure!(csv.contains("workstations,,5,4,4,1,1,1,2,1,20.0\n"), "{csv}");
 
     // Nothing is done where the answer could not be told so.
     let mut csv = company.cluster.node(PRIMARY)?.command()?;
@@ -243,7 +256,13 @@ async fn a_firewall_gets_the_machines_of_its_branch() -> Result<()> {
     ensure!(reason.contains("it is needed, was due by"), "{reason}");
     let elsewhere = format!("{lyon}/quarantine/plain?site=apac");
     ensure!(curl.get(&elsewhere, &with).await?.ok()?.body.is_empty());
-    for (query, status) in [("plain?verdict=late", 400), ("plain?who=me", 400), ("pdf", 404)] {
+    for (query, status) in [
+        ("plain?verdict=late", 400),
+        ("plain?who=me", 400),
+        ("pdf", 404),
+        ("plain?site=atlantis", 404),
+        ("plain?group=nobody", 404),
+    ] {
         let refused = curl.get(&format!("{lyon}/quarantine/{query}"), &with).await?;
         ensure!(refused.status == status, "{query}: {refused:?}");
     }

@@ -152,8 +152,12 @@ async fn what_waits_for_a_person_goes_from_afar() -> Result<()> {
     cluster.patchmesh(PRIMARY, &nobody).await?.failure_that_says(&["no group nobody"])?;
     let long = give(&["--machine", "pc-1", "--valid", "400d"]);
     cluster.patchmesh(PRIMARY, &long).await?.failure_that_says(&["up to 31 days"])?;
-    // Of another machine, and then one revision of this one.
-    cluster.patchmesh(PRIMARY, &give(&["--machine", "pc-2"])).await?.success()?;
+    let nobody = give(&["--machine", "pc-2"]);
+    cluster.patchmesh(PRIMARY, &nobody).await?.failure_that_says(&["no machine pc-2"])?;
+    let nowhere = give(&["--site", "emea/atlantis"]);
+    cluster.patchmesh(PRIMARY, &nowhere).await?.failure_that_says(&["no site emea/atlantis"])?;
+    // Of other machines, and then one revision of this one.
+    cluster.patchmesh(PRIMARY, &give(&["--group", "servers"])).await?.success()?;
     let mut one = give(&["--machine", "pc-1", "--revision"]);
     one.push(&app);
     cluster.patchmesh(PRIMARY, &one).await?.success()?;

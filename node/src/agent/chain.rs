@@ -12,6 +12,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
+use std::path::PathBuf;
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -39,6 +40,17 @@ pub enum Error {
     /// The metadata is not trusted, or cannot be had.
     #[error("cannot follow the mesh's signed metadata")]
     Tuf(#[source] Box<tuf::client::Error>),
+    /// The root that the machine got when it joined is gone or damaged.
+    #[error(
+        "{} is damaged or gone, so nothing that headquarters signed can be checked; join again with a new token: `patchmesh agent join`",
+        path.display()
+    )]
+    Root {
+        /// Its file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Box<tuf::client::Error>,
+    },
     /// A document cannot be had.
     #[error("cannot have a signed document")]
     Document(#[from] documents::Error),
@@ -67,18 +79,23 @@ impl Error {
     pub fn is_withheld(&self) -> bool {
         use {documents::Error as Document, tuf::client::Error as Tuf};
         match self {
-            Self::Tuf(error) => {
-                !matches!(**error, Tuf::NoTrustedRoot | Tuf::Load { .. } | Tuf::Persist { .. })
-            }
+            Self::Tuf(error) => !matches!(**error, Tuf::Load { .. } | Tuf::Persist { .. }),
             Self::Document(error) => !matches!(error, Document::Keep { .. }),
-            Self::Load(_) | Self::Epoch { .. } | Self::Group(_) => false,
+            Self::Root { .. } | Self::Load(_) | Self::Epoch { .. } | Self::Group(_) => false,
         }
     }
 }
 
-impl From<tuf::client::Error> for Error {
-    fn from(error: tuf::client::Error) -> Self {
-        Self::Tuf(Box::new(error))
+impl Error {
+    /// Of metadata that is kept in `storage`.
+    fn tuf(storage: &FolderStorage, error: tuf::client::Error) -> Self {
+        use tuf::client::Error as Tuf;
+        match error {
+            Tuf::NoTrustedRoot | Tuf::Root(_) => {
+                Self::Root { path: storage.path(&RoleName::ROOT), source: Box::new(error) }
+            }
+            error => Self::Tuf(Box::new(error)),
+        }
     }
 }
 
@@ -160,7 +177,8 @@ impl Follower<'_> {
 
     async fn read(&self, repository: impl Fetch, link: Option<&Link>) -> Result<Chain, Error> {
         let mut client = Client::new(repository, self.storage.clone(), Limits::default());
-        let trusted = client.refresh_all(self.now).await?;
+        let refreshed = client.refresh_all(self.now).await;
+        let trusted = refreshed.map_err(|error| Error::tuf(&self.storage, error))?;
         let documents = self.documents;
         let reader = Reader { trusted, link, documents, used: RefCell::default() };
         let mesh: Mesh = document::decode::<wire::Topology, Mesh>(
@@ -355,5 +373,19 @@ mod tests {
         let over = held(chain.expires).await.expect_err("expired");
         assert!(crate::log::in_one_line(&over).contains("expired"), "{over:?}");
         assert!(over.is_withheld());
+
+        // The root is what all else hangs on; what else is damaged is fetched again.
+        let (role, now) = (RoleName::ROOT, Timestamp::now());
+        let path = storage.path(&role);
+        let root = fs::read(&path).expect("the root");
+        for damaged in [Some(root[..root.len() / 2].to_vec()), Some(b"\xff\x00".to_vec()), None] {
+            match &damaged {
+                Some(bytes) => fs::write(&path, bytes).expect("damaged"),
+                None => fs::remove_file(&path).expect("removed"),
+            }
+            let told = held(now).await.expect_err("no root");
+            assert!(matches!(&told, Error::Root { path: named, .. } if *named == path), "{told}");
+            assert!(!told.is_withheld() && told.to_string().contains("agent join"), "{told}");
+        }
     }
 }

@@ -299,6 +299,11 @@ pub(crate) fn or_dash(text: Option<&str>) -> String {
     text.filter(|text| !text.is_empty()).unwrap_or("-").to_owned()
 }
 
+/// A severity in a table or CSV, where it may be that nobody rated it.
+pub(crate) fn rating(severity: Option<&str>) -> String {
+    severity.unwrap_or("not rated").to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

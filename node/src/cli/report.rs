@@ -1,5 +1,7 @@
 //! `patchmesh report`: what machines reported, counted.
 
+use std::time::Duration;
+
 use clap::{Args, Subcommand};
 use patchmesh_proto::admin;
 use patchmesh_topology::name::{GroupName, Site};
@@ -8,6 +10,7 @@ use serde::Serialize;
 
 use super::output::{Answer, table};
 use super::{Context, answer, grpc};
+use crate::duration;
 use crate::terminal::sheet::Sheet;
 
 mod compliance;
@@ -84,14 +87,38 @@ impl Area {
     }
 }
 
-/// A part of all, as `12.5 %`; a dash where there is nothing.
+// How long a machine may be silent. No doc comment: clap would take it for the
+// description of the command that this is flattened into.
+#[derive(Debug, Args)]
+pub(crate) struct Silence {
+    /// Machines that were silent for longer are unknown
+    #[arg(long, value_name = "DURATION", default_value = "7d", value_parser = duration::parse)]
+    stale_after: Duration,
+}
+
+impl Silence {
+    /// As the services take it; 0 would be their own default.
+    fn seconds(&self) -> u64 {
+        self.stale_after.as_secs().max(1)
+    }
+}
+
+/// A part of all for people, as `12.5 %`; a dash where there is nothing.
 fn percent(part: u64, all: u64) -> String {
+    match share(part, all) {
+        share if share.is_empty() => "-".to_owned(),
+        share => share + " %",
+    }
+}
+
+/// The same as a number for spreadsheets, as `12.5`; empty where there is nothing.
+fn share(part: u64, all: u64) -> String {
     if all == 0 {
-        return "-".to_owned();
+        return String::new();
     }
     // Tenths, rounded down: only all of them are 100 %.
     let tenths = u128::from(part) * 1000 / u128::from(all);
-    format!("{}.{} %", tenths / 10, tenths % 10)
+    format!("{}.{}", tenths / 10, tenths % 10)
 }
 
 #[derive(Debug, Serialize)]
@@ -246,5 +273,19 @@ impl Summary {
             now: answer::time(response.now.as_ref()),
             is_cut: response.is_cut,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_is_a_number_for_programs_and_has_its_sign_for_people() {
+        let both = |part, all| (percent(part, all), share(part, all));
+        assert_eq!(both(195, 200), ("97.5 %".to_owned(), "97.5".to_owned()));
+        assert_eq!(both(1999, 2000).1, "99.9", "only all of them are 100");
+        assert_eq!(both(0, 0), ("-".to_owned(), String::new()));
+        assert!(share(2, 3).parse::<f64>().is_ok());
     }
 }

@@ -101,7 +101,7 @@ impl Row {
         let exploited = if self.exploited { "yes" } else { "-" };
         [
             self.revision.clone(),
-            answer::or_dash(self.severity),
+            answer::rating(self.severity),
             exploited.to_owned(),
             if self.millionths > 0 { percent(self.millionths) } else { "-".to_owned() },
             answer::or_dash(Some(&cves)),

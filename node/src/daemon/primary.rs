@@ -59,7 +59,7 @@ pub enum Error {
     #[error("no HTTP client can be made")]
     Http(#[source] crate::source::http::Error),
     /// A repository key.
-    #[error("the repository key {path:?} cannot be used")]
+    #[error("the repository key {path:?} is damaged; restore it from a backup")]
     RepositoryKey {
         /// Its file.
         path: PathBuf,
@@ -172,9 +172,10 @@ pub(super) fn repository_keys(layout: &Layout) -> Result<BTreeMap<Stage, Signing
         .into_iter()
         .map(|stage| {
             let path = layout.repository_key(stage);
-            let text = std::fs::read_to_string(&path)
+            let bytes = std::fs::read(&path)
                 .map_err(|source| Error::File { path: path.clone(), source })?;
-            let key = SigningKey::from_armored(&text)
+            // What is no text is no key either.
+            let key = SigningKey::from_armored(&String::from_utf8_lossy(&bytes))
                 .map_err(|source| Error::RepositoryKey { path, source })?;
             Ok((stage, key))
         })

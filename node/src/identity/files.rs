@@ -32,6 +32,9 @@ pub const CA_KEY_FILE: &str = "ca-key.pem";
 /// The largest file that is read here; ours have a few hundred bytes.
 const MAX_FILE: u64 = 64 << 10;
 
+/// What to do about a damaged file.
+const REMEDY: &str = "restore it from a backup, or, where this is not the primary, remove it and join again with a new token";
+
 /// Why an identity cannot be loaded or saved.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -58,13 +61,16 @@ pub enum Error {
         source: io::Error,
     },
     /// A file is far too large to be what it should.
-    #[error("{} has {size} bytes, which no key or certificate has", path.display())]
+    #[error("{} is damaged: it has {size} bytes, which no key or certificate has; {REMEDY}", path.display())]
     Size {
         /// The file.
         path: PathBuf,
         /// Bytes.
         size: u64,
     },
+    /// A file with bytes that are no text.
+    #[error("{} is damaged: it is no text; {REMEDY}", .0.display())]
+    Binary(PathBuf),
     /// A secret that others may read.
     #[error("{} can be read by others (mode {mode:03o}); run `chmod 600` on it", path.display())]
     Exposed {
@@ -73,8 +79,16 @@ pub enum Error {
         /// Its permission bits.
         mode: u32,
     },
+    /// There was no key to be had for a new key file.
+    #[error("cannot make the private key {}", path.display())]
+    Make {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: key::Error,
+    },
     /// A key file without a key.
-    #[error("{} holds no usable private key", path.display())]
+    #[error("{} is damaged: it holds no private key; {REMEDY}", path.display())]
     Key {
         /// The file.
         path: PathBuf,
@@ -82,7 +96,7 @@ pub enum Error {
         source: key::Error,
     },
     /// A certificate file without PEM.
-    #[error("{} holds no certificate in PEM", path.display())]
+    #[error("{} is damaged: it holds no certificate in PEM; {REMEDY}", path.display())]
     Pem {
         /// The file.
         path: PathBuf,
@@ -90,8 +104,24 @@ pub enum Error {
         source: pem::Error,
     },
     /// A certificate that names nobody of a mesh.
-    #[error("the identity's certificate cannot be used")]
-    Certificate(#[from] certificate::Error),
+    #[error("{} is damaged: it holds no certificate of a mesh; {REMEDY}", path.display())]
+    Certificate {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: certificate::Error,
+    },
+    /// The files of a folder do not belong together.
+    #[error(
+        "the files in {} are damaged: they do not belong together; restore them from a backup, or, where this is not the primary, remove them and join again with a new token",
+        folder.display()
+    )]
+    Apart {
+        /// The folder.
+        folder: PathBuf,
+        /// Which of them, and why.
+        source: Box<Error>,
+    },
     /// Key and certificate do not belong together.
     #[error("the certificate of {0} is for another key than the one beside it")]
     Mismatch(certificate::Subject),
@@ -104,13 +134,33 @@ pub enum Error {
         source: Box<tls::Error>,
     },
     /// The CA cannot be used.
-    #[error("the CA in {} cannot be used", folder.display())]
+    #[error(
+        "the CA in {} is damaged: {CA_FILE} and {CA_KEY_FILE} make none; restore both from a backup",
+        folder.display()
+    )]
     Ca {
         /// The folder.
         folder: PathBuf,
         /// Why.
         source: Box<ca::Error>,
     },
+}
+
+impl Error {
+    /// Whether what lies in a file is not what was written there.
+    #[must_use]
+    pub const fn is_damage(&self) -> bool {
+        matches!(
+            self,
+            Self::Size { .. }
+                | Self::Binary(_)
+                | Self::Key { .. }
+                | Self::Pem { .. }
+                | Self::Certificate { .. }
+                | Self::Apart { .. }
+                | Self::Ca { .. }
+        )
+    }
 }
 
 /// A key, its certificate and the CA that issued it; they always belong
@@ -144,11 +194,14 @@ impl Identity {
     /// Loads an identity from its folder.
     ///
     /// # Errors
-    /// Where a file is missing, unreadable or does not fit the others.
+    /// Where a file is missing, unreadable, damaged or does not fit the others.
     pub fn load(folder: &Path) -> Result<Self, Error> {
-        let certificate = Certificate::parse(&read_certificate(&folder.join(CERTIFICATE_FILE))?)?;
+        let path = folder.join(CERTIFICATE_FILE);
+        let certificate = Certificate::parse(&read_certificate(&path)?)
+            .map_err(|source| Error::Certificate { path, source })?;
         let ca = read_certificate(&folder.join(CA_FILE))?;
         Self::new(read_key(&folder.join(KEY_FILE))?, certificate, ca)
+            .map_err(|why| Error::Apart { folder: folder.to_owned(), source: Box::new(why) })
     }
 
     /// Saves the identity into its folder, which is made where it is not
@@ -177,7 +230,7 @@ impl Identity {
     pub fn renewed(&self, certificate: Certificate) -> Result<Self, Error> {
         // A key is only ever copied as its own PEM.
         let key = Key::from_pem(&self.key.to_pem())
-            .map_err(|source| Error::Key { path: KEY_FILE.into(), source })?;
+            .map_err(|source| Error::Make { path: KEY_FILE.into(), source })?;
         Self::new(key, certificate, self.ca.clone())
     }
 
@@ -220,7 +273,7 @@ pub fn load_or_make_key(folder: &Path) -> Result<Key, Error> {
     let path = folder.join(KEY_FILE);
     match read_key(&path) {
         Err(Error::Missing(_)) => {
-            let key = Key::generate().map_err(|source| Error::Key { path, source })?;
+            let key = Key::generate().map_err(|source| Error::Make { path, source })?;
             save_key(folder, &key)?;
             Ok(key)
         }
@@ -287,6 +340,7 @@ fn replace(path: &Path, text: &str, mode: u32) -> Result<(), Error> {
 fn read(path: &Path) -> Result<(String, fs::Metadata), Error> {
     let wrong = |source: io::Error| match source.kind() {
         io::ErrorKind::NotFound => Error::Missing(path.to_owned()),
+        io::ErrorKind::InvalidData => Error::Binary(path.to_owned()),
         _ => Error::Read { path: path.to_owned(), source },
     };
     let metadata = fs::metadata(path).map_err(wrong)?;
@@ -347,12 +401,36 @@ mod tests {
         let (ours, theirs) = (TestMesh::new(), TestMesh::new());
         ours.node("lyon").save(folder.path()).expect("saved");
         ours.node("paris").save_certificate(folder.path()).expect("saved");
-        assert!(matches!(Identity::load(folder.path()), Err(Error::Mismatch(_))));
+        let refused = || Identity::load(folder.path()).expect_err("they do not fit");
+        let is_apart = |is: fn(&Error) -> bool| match refused() {
+            Error::Apart { source, .. } => is(&source),
+            _ => false,
+        };
+        assert!(is_apart(|why| matches!(why, Error::Mismatch(_))), "{}", refused());
         ours.node("lyon").save(folder.path()).expect("saved");
         fs::write(folder.path().join(CA_FILE), to_pem(theirs.ca.certificate())).expect("written");
-        assert!(matches!(Identity::load(folder.path()), Err(Error::Issuer { .. })));
+        assert!(is_apart(|why| matches!(why, Error::Issuer { .. })), "{}", refused());
         fs::write(folder.path().join(CERTIFICATE_FILE), "hello").expect("written");
-        assert!(matches!(Identity::load(folder.path()), Err(Error::Pem { .. })));
+        assert!(matches!(refused(), Error::Pem { .. }));
+    }
+
+    #[test]
+    fn what_is_damaged_is_named_with_what_to_do() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for file in [KEY_FILE, CERTIFICATE_FILE, CA_FILE] {
+            TestMesh::new().node("lyon").save(folder.path()).expect("saved");
+            let path = folder.path().join(file);
+            let whole = fs::read(&path).expect("the file");
+            let half = &whole[..whole.len() / 2];
+            for bytes in [b"".as_slice(), half, b"garbage", &[0xff; 200], &[b'x'; 70_000]] {
+                fs::write(&path, bytes).expect("damaged");
+                let error = Identity::load(folder.path()).expect_err("damaged");
+                let told = error.to_string();
+                assert!(error.is_damage(), "{told}");
+                assert!(told.starts_with(&format!("{} is damaged", path.display())), "{told}");
+                assert!(told.ends_with(REMEDY), "{told}");
+            }
+        }
     }
 
     #[test]

@@ -26,6 +26,7 @@ use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
 use super::context::Context;
+use super::known;
 use super::status::{field, some};
 use crate::identity::peer::Peer;
 use crate::transport::channel::explain;
@@ -127,6 +128,14 @@ impl Service {
         Some(client.max_decoding_message_size(MAX_ANSWER))
     }
 
+    /// What a scope asks about, as the primary reads it.
+    fn asked(&self, scope: wire::ReportScope) -> Result<Asked, Status> {
+        let asked = asked(scope)?;
+        let (mesh, ledger) = (&self.node.generation().mesh, &self.node.primary()?.ledger);
+        ledger.read(|tallies| known::check_area(mesh, tallies, asked.scope().area))?;
+        Ok(asked)
+    }
+
     /// What the primary answers with, when it is this question's turn.
     async fn desk(&self, stale_seconds: u64) -> Result<Desk, Status> {
         let (primary, stale_after) = (self.node.primary()?, stale(stale_seconds)?);
@@ -149,7 +158,7 @@ impl Service {
             let answer = parent.list_verdicts(Request::new(request)).await.map_err(not_reached)?;
             return Ok(Box::pin(answer.into_inner()));
         }
-        let (asked, wanted) = (asked(scope)?, answers::wanted(&request)?);
+        let (asked, wanted) = (self.asked(scope)?, answers::wanted(&request)?);
         let (desk, runtime) = (self.desk(request.stale_seconds).await?, Handle::current());
         let (sender, receiver) = mpsc::channel(AHEAD);
         // It ends when all are told, or nobody listens any more.
@@ -235,7 +244,7 @@ macro_rules! answer {
             request.scope = Some(scope);
             return parent.$method(bounded(request)).await.map_err(not_reached);
         }
-        let asked = asked(scope)?;
+        let asked = $service.asked(scope)?;
         let desk = $service.desk($stale(&request)).await?;
         off(move || desk.$method(&asked, &request)).await
     }};

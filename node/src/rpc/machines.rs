@@ -14,6 +14,7 @@ use tonic::{Code, Request, Response, Status};
 use super::blocking;
 use super::context::Context;
 use super::inventories;
+use super::known;
 use super::legacy;
 use super::status::{Refusal as _, check_comment, field, internal, some};
 use crate::identity::machine_token::MachineToken;
@@ -155,8 +156,11 @@ impl Machines for Service {
             size => size.min(PAGE.1),
         };
         let (site, group) = area(&request.site, &request.group)?;
-        let total = ledger
-            .read(|tallies| tallies.known(Area { site: site.as_ref(), group: group.as_ref() }));
+        let mesh = self.node.generation().mesh.clone();
+        let total = ledger.read(|tallies| {
+            let area = Area { site: site.as_ref(), group: group.as_ref() };
+            known::check_area(&mesh, tallies, area).map(|()| tallies.known(area))
+        })?;
         let after = request.after;
         let (machines, next) =
             blocking(move || page(ledger.store(), &after, size as usize, site, group)).await?;
@@ -228,8 +232,13 @@ impl Machines for Service {
         let revisions: Vec<RevisionId> =
             parsed.collect::<Result<_, _>>().map_err(|error| field("revisions", &error))?;
         let area = Area { site: site.as_ref(), group: group.as_ref() };
-        let summary =
-            self.ledger()?.read(|tallies| summary(tallies, revisions, area, Timestamp::now()));
+        let generation = self.node.generation();
+        let in_catalogue = |one: &RevisionId| generation.catalogue.contains_key(one);
+        let summary = self.ledger()?.read(|tallies| {
+            known::check_area(&generation.mesh, tallies, area)?;
+            known::check_revisions(in_catalogue, tallies, &revisions)?;
+            Ok::<_, known::Unknown>(summary(tallies, revisions, area, Timestamp::now()))
+        })?;
         Ok(Response::new(summary))
     }
 }

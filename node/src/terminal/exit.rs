@@ -19,6 +19,7 @@ use tonic::Status;
 use super::output::Form;
 use crate::agent::{self, inventory};
 use crate::identity::{files, join, token};
+use crate::tuf::signing;
 
 /// How a command ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,7 +112,7 @@ impl Exit {
             }
             Exit::Usage => "Wrong arguments, or a configuration that cannot be used",
             Exit::BadData => {
-                "Input that cannot be right, such as a mistyped token or a file that is no keyring"
+                "Input that cannot be right, such as a mistyped token or a file that is no keyring; a file that is damaged"
             }
             Exit::NotFound => "A revision, node, source, group or file that is not there",
             Exit::Unavailable => "The node cannot be reached; is `patchmesh serve` running?",
@@ -162,8 +163,13 @@ fn of_cause(cause: &(dyn StdError + 'static)) -> Option<Exit> {
     if cause.is::<token::Error>() {
         return Some(Exit::BadData);
     }
-    if let Some(files::Error::Missing(_)) = cause.downcast_ref() {
-        return Some(Exit::NotFound);
+    match cause.downcast_ref() {
+        Some(files::Error::Missing(_)) => return Some(Exit::NotFound),
+        Some(error) if files::Error::is_damage(error) => return Some(Exit::BadData),
+        _ => {}
+    }
+    if let Some(signing::Error::NotAKeyFile { .. }) = cause.downcast_ref() {
+        return Some(Exit::BadData);
     }
     if let Some(join::Error::Joined(_)) = cause.downcast_ref() {
         return Some(Exit::Exists);
@@ -192,7 +198,7 @@ fn of_cause(cause: &(dyn StdError + 'static)) -> Option<Exit> {
 }
 
 fn of_agent(cause: &(dyn StdError + 'static)) -> Option<Exit> {
-    use agent::{join, link, round, state};
+    use agent::{chain, join, link, round, state};
     let inner = match (cause.downcast_ref(), cause.downcast_ref()) {
         (Some(round::Error::State(error)), _) | (_, Some(join::Error::State(error))) => Some(error),
         _ => cause.downcast_ref::<state::Error>(),
@@ -200,8 +206,15 @@ fn of_agent(cause: &(dyn StdError + 'static)) -> Option<Exit> {
     match inner {
         Some(state::Error::NotJoined(_)) => return Some(Exit::NotFound),
         Some(state::Error::Busy(_)) => return Some(Exit::TryLater),
-        Some(state::Error::Damaged { .. }) => return Some(Exit::BadData),
+        Some(state::Error::Damaged { .. } | state::Error::Joining { .. }) => {
+            return Some(Exit::BadData);
+        }
         _ => {}
+    }
+    if let Some(round::Error::Chain(error)) = cause.downcast_ref()
+        && let chain::Error::Root { .. } = **error
+    {
+        return Some(Exit::BadData);
     }
     let is_away = matches!(cause.downcast_ref(), Some(link::Error::Unreachable { .. }));
     is_away.then_some(Exit::Unavailable)
@@ -273,6 +286,22 @@ mod tests {
         assert!(codes.is_sorted_by(|a, b| a < b));
         let words: std::collections::BTreeSet<_> = Exit::ALL.map(Exit::word).into();
         assert_eq!(words.len(), Exit::ALL.len());
+    }
+
+    #[test]
+    fn a_damaged_file_is_bad_data() {
+        let damaged = || files::Error::Binary("key.pem".into());
+        let error = anyhow::Error::new(damaged()).context("the identity cannot be used");
+        assert_eq!(of(&error), Exit::BadData);
+        let error = agent::state::Error::Identity(damaged());
+        assert_eq!(of(&agent::round::Error::State(error).into()), Exit::BadData);
+        let key = signing::Error::NotAKeyFile { path: "keys/content.pem".into() };
+        assert_eq!(of(&key.into()), Exit::BadData);
+        let gone = Box::new(crate::tuf::client::Error::NoTrustedRoot);
+        let root = agent::chain::Error::Root { path: "tuf/root.json".into(), source: gone };
+        let error = anyhow::Error::new(agent::round::Error::Chain(Box::new(root)));
+        assert_eq!(of(&error), Exit::BadData);
+        assert!(told(&error).starts_with("tuf/root.json is damaged or gone"), "{}", told(&error));
     }
 
     #[test]

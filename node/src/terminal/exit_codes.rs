@@ -15,7 +15,7 @@ Example:
 JSON:
   {\"exit_codes\": [{\"code\", \"word\", \"meaning\"}]}
   
-  Errors in JSON, on standard error:
+  Errors in JSON, on standard error, those of arguments too:
   {\"error\": {\"code\", \"word\", \"message\"}}")]
 pub(crate) struct ExitCodes {}
 

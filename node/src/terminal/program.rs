@@ -4,11 +4,15 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Args, FromArgMatches};
+use clap::error::ErrorKind;
+use clap::{Args, FromArgMatches, ValueEnum};
 
 use super::exit::{self, Exit};
 use super::output::{Form, Output};
 use crate::log;
+
+/// The option, and the variable, that say how results are printed.
+const OUTPUT: (&str, &str) = ("--output", "PATCHMESH_OUTPUT");
 
 // How everything is printed. No doc comment: clap would take it for the
 // description of the command that this is flattened into.
@@ -16,7 +20,7 @@ use crate::log;
 #[command(next_help_heading = "Options of every command")]
 pub(crate) struct Printing {
     /// How results are printed
-    #[arg(long, global = true, env = "PATCHMESH_OUTPUT", value_name = "FORM", value_enum, default_value_t = Form::Table, hide_env_values = true)]
+    #[arg(long, global = true, env = OUTPUT.1, value_name = "FORM", value_enum, default_value_t = Form::Table, hide_env_values = true)]
     output: Form,
 
     /// How the log on standard error looks
@@ -49,15 +53,44 @@ pub(crate) fn main<T: FromArgMatches>(
     arguments: impl IntoIterator<Item = OsString>,
     run: impl FnOnce(T) -> ExitCode,
 ) -> ExitCode {
-    let read = command.try_get_matches_from(arguments).and_then(|one| T::from_arg_matches(&one));
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let read = command.try_get_matches_from(&arguments).and_then(|one| T::from_arg_matches(&one));
     match read {
         Ok(arguments) => run(arguments),
+        Err(error) if error.use_stderr() && is_json(&arguments, std::env::var_os(OUTPUT.1)) => {
+            exit::report(&Exit::Usage.error(wrong(&error)), Form::Json).into()
+        }
         Err(answer) => {
             // Nobody is left to tell if this cannot be printed.
             let _ = answer.print();
             if answer.use_stderr() { Exit::Usage.into() } else { Exit::Success.into() }
         }
     }
+}
+
+/// Whether arguments that could not be read ask for JSON; without a word of theirs, whether
+/// the variable does.
+fn is_json(arguments: &[OsString], variable: Option<OsString>) -> bool {
+    let mut options = arguments.iter().take_while(|argument| *argument != "--");
+    let stated = options.by_ref().find_map(|argument| {
+        let rest = argument.to_str()?.strip_prefix(OUTPUT.0)?;
+        if rest.is_empty() { Some(None) } else { rest.strip_prefix('=').map(Some) }
+    });
+    let form = match stated {
+        Some(Some(form)) => Some(form),
+        Some(None) => options.next().and_then(|form| form.to_str()),
+        None => variable.as_deref().and_then(|form| form.to_str()),
+    };
+    form.is_some_and(|form| Form::from_str(form, false) == Ok(Form::Json))
+}
+
+/// What is wrong with arguments, without the help that a person gets.
+fn wrong(error: &clap::Error) -> String {
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return "a command is missing; --help lists those there are".to_owned();
+    }
+    let text = error.render().to_string();
+    text.strip_prefix("error: ").unwrap_or(&text).trim_end().to_owned()
 }
 
 /// How a program ended; what went wrong is told.
@@ -89,4 +122,46 @@ pub(crate) fn block_on(
     // Whatever still waits for the other side is of no interest any more.
     runtime.shutdown_background();
     outcome
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn program() -> clap::Command {
+        let times = clap::Arg::new("times").long("times").value_parser(clap::value_parser!(u8));
+        Printing::augment_args(clap::Command::new("program"))
+            .arg(times)
+            .arg_required_else_help(true)
+    }
+
+    #[test]
+    fn whoever_asks_for_json_gets_wrong_arguments_in_it() {
+        let asked = |text: &str, variable: Option<&str>| {
+            let arguments: Vec<OsString> = text.split(' ').map(OsString::from).collect();
+            is_json(&arguments, variable.map(OsString::from))
+        };
+        for text in ["p --output json x", "p x --output=json", "p --output=json -- --output table"]
+        {
+            assert!(asked(text, None), "{text}");
+        }
+        for text in
+            ["p x", "p --output", "p --output table json", "p -- --output json", "p --outputs=json"]
+        {
+            assert!(!asked(text, None), "{text}");
+        }
+        assert!(asked("p x", Some("json")) && !asked("p x", Some("csv")));
+        assert!(!asked("p --output table", Some("json")), "an option goes first");
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_without_what_only_people_read() {
+        let told = |text: &str| {
+            let read = program().try_get_matches_from(text.split(' '));
+            wrong(&read.expect_err("wrong arguments"))
+        };
+        let many = told("program --times many");
+        assert!(many.starts_with("invalid value 'many' for '--times"), "{many}");
+        assert_eq!(told("program"), "a command is missing; --help lists those there are");
+    }
 }

@@ -19,7 +19,7 @@ impl Sheet {
     }
 
     /// As CSV, with its header.
-    pub(super) fn csv(&self) -> anyhow::Result<String> {
+    pub(crate) fn csv(&self) -> anyhow::Result<String> {
         let mut writer = csv::Writer::from_writer(Vec::new());
         writer.write_record(&self.header)?;
         for row in &self.rows {

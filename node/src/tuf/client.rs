@@ -77,6 +77,9 @@ pub enum Error {
     /// There is nothing to start from.
     #[error("no trusted root is stored; a first root has to come from a trusted place")]
     NoTrustedRoot,
+    /// What there is to start from is none.
+    #[error("the stored root can't be trusted")]
+    Root(#[source] trusted::Error),
     /// Metadata was refused.
     #[error("metadata is not trusted")]
     Untrusted(#[from] trusted::Error),
@@ -156,7 +159,7 @@ impl<F: Fetch, S: Storage> Client<F, S> {
     pub async fn refresh(&mut self, now: Instant) -> Result<&TrustedMetadata, Error> {
         self.trusted = None;
         let root = self.load(&RoleName::ROOT)?.ok_or(Error::NoTrustedRoot)?;
-        let mut trusted = TrustedMetadata::bootstrap(&root, now)?;
+        let mut trusted = TrustedMetadata::bootstrap(&root, now).map_err(Error::Root)?;
         self.refresh_root(&mut trusted).await?;
         self.refresh_timestamp(&mut trusted).await?;
         self.refresh_snapshot(&mut trusted).await?;

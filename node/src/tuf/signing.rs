@@ -59,7 +59,9 @@ pub enum Error {
         mode: u32,
     },
     /// The file holds something else.
-    #[error("{path:?} is not an Ed25519 private key in PKCS#8 PEM form")]
+    #[error(
+        "{path:?} is damaged, or no Ed25519 private key in PKCS#8 PEM form; restore it from a backup"
+    )]
     NotAKeyFile {
         /// The key file.
         path: PathBuf,
@@ -111,18 +113,19 @@ impl SigningKey {
 
     /// Reads a key file. Refuses one that others than its owner may read.
     pub fn read(path: &Path) -> Result<Self, Error> {
-        let read = || -> io::Result<(u32, String)> {
+        let read = || -> io::Result<(u32, Vec<u8>)> {
             let file = File::open(path)?;
             let mode = file.metadata()?.permissions().mode() & 0o7777;
-            let mut text = String::new();
-            file.take(MAX_KEY_FILE).read_to_string(&mut text)?;
-            Ok((mode, text))
+            let mut bytes = Vec::new();
+            file.take(MAX_KEY_FILE).read_to_end(&mut bytes)?;
+            Ok((mode, bytes))
         };
-        let (mode, text) = read().map_err(|source| Error::Read { path: path.into(), source })?;
+        let (mode, bytes) = read().map_err(|source| Error::Read { path: path.into(), source })?;
         if mode & OTHERS != 0 {
             return Err(Error::Exposed { path: path.into(), mode });
         }
-        Self::from_pem(&text).map_err(|_| Error::NotAKeyFile { path: path.into() })
+        let key = std::str::from_utf8(&bytes).ok().and_then(|text| Self::from_pem(text).ok());
+        key.ok_or_else(|| Error::NotAKeyFile { path: path.into() })
     }
 
     /// Writes a new key file that only its owner can read, durably. The file must not exist yet.
@@ -178,6 +181,23 @@ mod tests {
         SigningKey::generate().unwrap().write_new(&path).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
         assert!(matches!(SigningKey::read(&path), Err(Error::Exposed { mode: 0o640, .. })));
+    }
+
+    #[test]
+    fn a_damaged_key_file_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("content.pem");
+        let key = SigningKey::generate().unwrap();
+        key.write_new(&path).unwrap();
+        let half = &key.to_pem().into_bytes()[..40];
+        for bytes in [b"".as_slice(), half, &[0xff; 50]] {
+            fs::write(&path, bytes).unwrap();
+            let told = SigningKey::read(&path).unwrap_err().to_string();
+            assert!(
+                told.contains("content.pem\" is damaged") && told.contains("restore"),
+                "{told}"
+            );
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use super::name::RoleName;
@@ -89,20 +89,32 @@ impl FolderStorage {
     pub fn new(folder: PathBuf) -> Self {
         Self(folder)
     }
+
+    /// Where the metadata of `role` is kept.
+    pub fn path(&self, role: &RoleName) -> PathBuf {
+        self.0.join(role.file_name(None))
+    }
 }
 
 impl Storage for FolderStorage {
     type Error = io::Error;
 
     fn load(&self, role: &RoleName) -> io::Result<Option<Vec<u8>>> {
-        match fs::read(self.0.join(role.file_name(None))) {
+        let path = self.path(role);
+        match fs::read(&path) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
+            Err(error) => Err(at(&path, &error)),
         }
     }
 
     fn persist(&mut self, role: &RoleName, _version: u64, bytes: &[u8]) -> io::Result<()> {
-        durable::replace(&self.0.join(role.file_name(None)), bytes, durable::PUBLIC)
+        let path = self.path(role);
+        durable::replace(&path, bytes, durable::PUBLIC).map_err(|error| at(&path, &error))
     }
+}
+
+/// The same error, with the file that it is about.
+fn at(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }

@@ -10,7 +10,7 @@ use super::fallback::MAX_FALLBACK_PARENTS;
 use super::network::MAX_NETWORKS;
 use super::{Group, Membership, Mesh, Node, Role, Stage};
 use crate::approval::is_plain;
-use crate::name::{GroupName, NodeName};
+use crate::name::{GroupName, NodeName, Site};
 
 /// The longest owner of a group, in bytes.
 pub const MAX_OWNER: usize = 200;
@@ -242,6 +242,13 @@ impl Mesh {
     #[must_use]
     pub fn group(&self, name: &GroupName) -> Option<&Group> {
         self.groups.get(name)
+    }
+
+    /// Whether a node is at a site or below it, or addresses there belong to one.
+    #[must_use]
+    pub fn has_site(&self, site: &Site) -> bool {
+        let of_nodes = self.nodes.values().map(|node| &node.site);
+        of_nodes.chain(self.networks.values()).any(|one| one.is_within(site))
     }
 
     /// Checks that the nodes are one tree below one primary and that names,

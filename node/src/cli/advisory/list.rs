@@ -75,7 +75,7 @@ impl Answer for Advisories {
                 [
                     row.id.clone(),
                     row.version.to_string(),
-                    answer::or_dash(row.severity),
+                    answer::rating(row.severity),
                     answer::or_dash(row.published_at.as_deref()),
                     format!("{withdrawn}{}", row.title),
                 ]

@@ -166,12 +166,16 @@ impl Assessed {
         self.basis.is_none() && self.vulnerabilities.is_empty()
     }
 
+    /// The severity for people: what was judged to be none is rated.
+    pub(crate) fn rating(&self) -> String {
+        let is_judged = self.severity.is_none() && self.basis.is_some();
+        if is_judged { "no risk".to_owned() } else { answer::rating(self.severity) }
+    }
+
     /// For people.
     pub(crate) fn text(&self) -> String {
-        let severity = match (self.severity, &self.basis) {
-            (severity, Some(basis)) => format!("{} ({basis})", severity.unwrap_or("no risk")),
-            _ => "unknown".to_owned(),
-        };
+        let basis = self.basis.as_ref().map(|basis| format!(" ({basis})"));
+        let severity = self.rating() + &basis.unwrap_or_default();
         let judgement = self.judgement.as_ref();
         let exposure =
             judgement.and_then(|one| one.exposure.as_ref()).map(|exposure| {
@@ -219,7 +223,7 @@ impl Vulnerability {
         let epss = self.epss.as_ref().map(|epss| format!("{:.2}%", epss.score * 100.0));
         [
             self.cve.clone(),
-            answer::or_dash(self.severity),
+            answer::rating(self.severity),
             answer::or_dash(score.as_deref()),
             answer::or_dash(exploited.as_deref()),
             answer::or_dash(epss.as_deref()),

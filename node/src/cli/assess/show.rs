@@ -55,7 +55,7 @@ impl Answer for Shown {
         }
         let rows = self.assessments.iter().map(|one| {
             let judged = one.judgement.as_ref().map_or("-", |judgement| judgement.risk);
-            [one.revision.clone(), one.severity.unwrap_or("-").to_owned(), judged.to_owned()]
+            [one.revision.clone(), one.rating(), judged.to_owned()]
         });
         text.push_str(&format!("\n{}", table(["mended by", "severity", "judged"], rows)));
         text

@@ -1,15 +1,12 @@
 //! `patchmesh report compliance`: machines counted by their verdicts.
 
-use std::time::Duration;
-
 use clap::{Args, ValueEnum};
 use patchmesh_proto::admin;
 use serde::Serialize;
 
-use super::{Area, percent};
+use super::{Area, Silence, percent, share};
 use crate::cli::output::{Answer, table};
 use crate::cli::{Context, answer, grpc};
-use crate::duration;
 use crate::terminal::sheet::Sheet;
 
 /// Count machines by whether they have what is asked of them
@@ -37,9 +34,8 @@ pub(crate) struct Compliance {
     /// Steps of a geography's path
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16))]
     depth: u32,
-    /// Machines that were silent for longer are unknown
-    #[arg(long, value_name = "DURATION", default_value = "7d", value_parser = duration::parse)]
-    stale_after: Duration,
+    #[command(flatten)]
+    silence: Silence,
     #[command(flatten)]
     area: Area,
 }
@@ -114,12 +110,24 @@ impl From<admin::ComplianceRow> for Row {
     }
 }
 
+impl By {
+    /// What a row without a key is about, for people and for spreadsheets.
+    fn nobody(self, none: &str) -> String {
+        if self == Self::Severity { answer::rating(None) } else { none.to_owned() }
+    }
+
+    /// Whether rows have a severity of their own.
+    const fn is_rated(self) -> bool {
+        matches!(self, Self::Update | Self::Revision)
+    }
+}
+
 impl Row {
-    fn cells(&self, key: &str) -> [String; 11] {
+    fn cells(&self, key: &str, severity: String, part: String) -> [String; 11] {
         let number = |count: Option<u64>| count.map(|count| count.to_string()).unwrap_or_default();
         [
             self.key.clone().unwrap_or_else(|| key.to_owned()),
-            self.severity.clone().unwrap_or_default(),
+            severity,
             self.machines.to_string(),
             number(self.seen_day),
             number(self.seen_week),
@@ -128,8 +136,18 @@ impl Row {
             self.withheld.to_string(),
             self.overdue.to_string(),
             self.unknown.to_string(),
-            percent(self.compliant, self.machines),
+            part,
         ]
+    }
+}
+
+impl Counted {
+    /// The severity of a row; empty where rows have none.
+    fn severity(&self, row: &Row) -> String {
+        match self.by.is_rated() {
+            true => answer::rating(row.severity.as_deref()),
+            false => String::new(),
+        }
     }
 }
 
@@ -148,8 +166,11 @@ impl Answer for Counted {
             "unknown",
             "compliant %",
         ];
-        let rows = self.rows.iter().map(|row| row.cells("(none)"));
-        let text = table(header, rows.chain([self.total.cells("all machines")]));
+        let part = |row: &Row| percent(row.compliant, row.machines);
+        let none = self.by.nobody("(none)");
+        let rows = self.rows.iter().map(|row| row.cells(&none, self.severity(row), part(row)));
+        let total = self.total.cells("all machines", String::new(), part(&self.total));
+        let text = table(header, rows.chain([total]));
         let cut = if self.is_cut { "\nmore rows than fit here: name a site\n" } else { "" };
         format!("{text}{cut}")
     }
@@ -168,7 +189,10 @@ impl Answer for Counted {
             "unknown",
             "compliant_percent",
         ];
-        Some(Sheet::new(header, self.rows.iter().map(|row| row.cells(""))))
+        let none = self.by.nobody("");
+        let cells =
+            |row: &Row| row.cells(&none, self.severity(row), share(row.compliant, row.machines));
+        Some(Sheet::new(header, self.rows.iter().map(cells)))
     }
 }
 
@@ -178,7 +202,7 @@ impl Compliance {
             scope: Some(self.area.into_scope()),
             by: self.by.to_wire().into(),
             depth: self.depth,
-            stale_seconds: self.stale_after.as_secs().max(1),
+            stale_seconds: self.silence.seconds(),
         };
         let response = context.compliance()?.summarize_compliance(request).await;
         let response = response.map_err(grpc::failure)?.into_inner();
@@ -189,5 +213,42 @@ impl Compliance {
             now: answer::time(response.now.as_ref()),
             is_cut: response.is_cut,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counted(by: By, key: &str, machines: u64) -> Counted {
+        let row = |key: &str| {
+            let compliant = machines / 3;
+            let key = key.to_owned();
+            Row::from(admin::ComplianceRow { key, machines, compliant, ..Default::default() })
+        };
+        Counted { by, rows: vec![row(key)], total: row(""), now: None, is_cut: false }
+    }
+
+    fn csv(counted: &Counted) -> String {
+        let text = counted.sheet().expect("rows").csv().expect("CSV");
+        text.lines().nth(1).unwrap_or_default().to_owned()
+    }
+
+    #[test]
+    fn spreadsheets_get_numbers() {
+        assert!(csv(&counted(By::Group, "tills", 9)).ends_with(",33.3"));
+        assert!(csv(&counted(By::Group, "tills", 0)).ends_with(",0,"), "no sample, no number");
+        assert!(counted(By::Group, "tills", 9).text().contains("33.3 %"));
+    }
+
+    #[test]
+    fn what_nobody_rated_says_so_everywhere() {
+        let unrated = counted(By::Severity, "", 3);
+        assert!(csv(&unrated).starts_with("not rated,,3,"), "{}", csv(&unrated));
+        assert!(unrated.text().contains("\nnot rated"), "{}", unrated.text());
+        assert!(csv(&counted(By::Revision, "v:s/n@1", 3)).starts_with("v:s/n@1,not rated,3,"));
+        assert!(csv(&counted(By::Group, "tills", 3)).starts_with("tills,,3,"));
+        assert!(csv(&counted(By::Owner, "", 3)).starts_with(",,3,"));
+        assert!(counted(By::Owner, "", 3).text().contains("\n(none)"));
     }
 }

@@ -6,7 +6,7 @@ use patchmesh_topology::compliance::Verdict;
 use patchmesh_topology::rollout::Action;
 use serde::Serialize;
 
-use super::Area;
+use super::{Area, Silence};
 use crate::cli::output::{Answer, table};
 use crate::cli::{Context, answer, grpc};
 use crate::terminal::sheet::Sheet;
@@ -38,6 +38,8 @@ pub(crate) struct Machines {
     /// Machines at most; 0: all
     #[arg(long, value_name = "N", default_value_t = 1000)]
     limit: u64,
+    #[command(flatten)]
+    silence: Silence,
     #[command(flatten)]
     area: Area,
 }
@@ -121,7 +123,7 @@ pub(super) fn action(stated: String) -> String {
 /// What is asked of a machine and not done, a row each.
 pub(super) fn needs(needs: &[Need]) -> String {
     let rows = needs.iter().map(|need| {
-        let severity = answer::or_dash(need.severity.as_deref());
+        let severity = answer::rating(need.severity.as_deref());
         [need.revision.clone(), need.action.clone(), severity, need.reason.clone()]
     });
     table(["revision", "asked", "severity", "because"], rows)
@@ -189,7 +191,7 @@ impl Machines {
         let request = admin::ListVerdictsRequest {
             scope: Some(self.area.into_scope()),
             verdicts: self.verdict.iter().map(|one| one.as_str().to_owned()).collect(),
-            stale_seconds: 0,
+            stale_seconds: self.silence.seconds(),
             reboot_needed: self.reboot_needed,
             looping: self.looping,
             // One more says whether there are more.

@@ -42,7 +42,7 @@ struct Row {
 
 impl Row {
     fn cells(&self, mean: String) -> [String; 4] {
-        let severity = self.severity.clone().unwrap_or_else(|| "not rated".to_owned());
+        let severity = answer::rating(self.severity.as_deref());
         [severity, self.revisions.to_string(), self.installations.to_string(), mean]
     }
 }

@@ -5,7 +5,7 @@ use patchmesh_proto::admin;
 use patchmesh_topology::assessment::CveId;
 use serde::Serialize;
 
-use super::{Area, percent};
+use super::{Area, percent, share};
 use crate::cli::output::{Answer, table};
 use crate::cli::{Context, answer, grpc};
 use crate::terminal::sheet::Sheet;
@@ -64,7 +64,7 @@ impl From<admin::VulnerableRow> for Row {
 }
 
 impl Row {
-    fn cells(&self) -> [String; 7] {
+    fn cells(&self, part: String) -> [String; 7] {
         let or_all = |text: &Option<String>| text.clone().unwrap_or_else(|| "all".to_owned());
         [
             or_all(&self.site),
@@ -73,7 +73,7 @@ impl Row {
             self.seen_week.to_string(),
             self.installed.to_string(),
             self.lacking.to_string(),
-            percent(self.lacking, self.machines),
+            part,
         ]
     }
 }
@@ -81,7 +81,8 @@ impl Row {
 impl Answer for Found {
     fn text(&self) -> String {
         let header = ["site", "group", "machines", "seen 7d", "installed", "lacking", "lacking %"];
-        let rows = self.rows.iter().map(Row::cells).chain([self.total.cells()]);
+        let cells = |row: &Row| row.cells(percent(row.lacking, row.machines));
+        let rows = self.rows.iter().chain([&self.total]).map(cells);
         let mut text = table(header, rows);
         text.push_str(&format!("\nmended by {}\n", self.revisions.join(", ")));
         if self.asked.is_empty() {
@@ -96,7 +97,8 @@ impl Answer for Found {
     fn sheet(&self) -> Option<Sheet> {
         let header =
             ["site", "group", "machines", "seen_week", "installed", "lacking", "lacking_percent"];
-        Some(Sheet::new(header, self.rows.iter().map(Row::cells)))
+        let cells = |row: &Row| row.cells(share(row.lacking, row.machines));
+        Some(Sheet::new(header, self.rows.iter().map(cells)))
     }
 }
 

@@ -34,7 +34,8 @@ Examples:
   patchmesh user join - --credentials ~/.patchmesh < token.txt
 
 JSON:
-  {\"user\", \"mesh_id\", \"url\", \"credentials\", \"key\", \"key_id\"}")]
+  {\"user\", \"mesh_id\", \"url\", \"via\" or null, \"credentials\", \"key\", \"key_id\"}
+  \"url\" is the primary's, \"via\" that of the node that was asked where it is another one")]
 pub(crate) struct Join {
     /// The token from `user invite`, or - to read it from standard input
     token: String,
@@ -45,9 +46,31 @@ struct Joined {
     user: String,
     mesh_id: String,
     url: String,
+    /// The node that was asked, where it is not the primary.
+    via: Option<String>,
     credentials: String,
     key: String,
     key_id: String,
+}
+
+impl Joined {
+    fn add(&self, name: &str, url: &str) -> String {
+        format!("patchmesh remote add {name} --url {url} --credentials {}", self.credentials)
+    }
+
+    /// What to do next: whoever joined by way of a branch may reach nothing else.
+    fn next(&self) -> String {
+        let primary = self.add("primary", &self.url);
+        match &self.via {
+            None => format!("Next: {primary}\n"),
+            Some(via) => format!(
+                "You joined by way of {via}, which answers what you ask about its site and those below it; \
+                 orders are given at the primary.\n\n\
+                 Next: {}\nWhere you reach the primary: {primary}\n",
+                self.add("branch", via)
+            ),
+        }
+    }
 }
 
 impl Answer for Joined {
@@ -56,13 +79,11 @@ impl Answer for Joined {
             ("user", Some(self.user.clone())),
             ("mesh", Some(self.mesh_id.clone())),
             ("primary", Some(self.url.clone())),
+            ("asked", self.via.clone()),
             ("credentials", Some(self.credentials.clone())),
             ("signing key", Some(format!("{} ({})", self.key, self.key_id))),
         ]);
-        format!(
-            "{facts}\nNext: patchmesh remote add primary --url {} --credentials {}\n",
-            self.url, self.credentials
-        )
+        format!("{facts}\n{}", self.next())
     }
 }
 
@@ -71,6 +92,9 @@ impl Join {
         let Some(folder) = context.global.credentials.clone() else {
             return Err(Exit::Usage.error("say with --credentials FOLDER where to keep the keys"));
         };
+        if context.global.node.is_some() {
+            context.output.remark("The token says which node is asked; --node does not.");
+        }
         let token = Token::decode(&read_token(self.token)?).map_err(join::Error::from)?;
         let (key, folder) =
             tokio::task::spawn_blocking(move || prepare(folder.clone()).map(|key| (key, folder)))
@@ -87,6 +111,7 @@ impl Join {
         context.output.print(&Joined {
             user: user.to_string(),
             mesh_id: joined.mesh_id,
+            via: (token.parent_url != joined.parent_url).then(|| token.parent_url.to_string()),
             url: joined.parent_url.to_string(),
             key: folder.join(SIGNING_KEY).display().to_string(),
             key_id: key.id().short().to_owned(),
@@ -118,17 +143,27 @@ mod tests {
 
     #[test]
     fn what_it_says_to_do_next_can_be_done() {
-        let joined = Joined {
+        let joined = |via: Option<&str>| Joined {
             user: "alice".to_owned(),
             mesh_id: "m".to_owned(),
             url: "https://hq.example:8443".to_owned(),
+            via: via.map(str::to_owned),
             credentials: "/home/alice/.patchmesh".to_owned(),
             key: "signing.pem".to_owned(),
             key_id: "0".to_owned(),
         };
-        let text = joined.text();
-        let next = text.lines().find_map(|line| line.strip_prefix("Next: ")).expect("a next step");
-        let parsed = crate::cli::Cli::try_parse_from(next.split(' '));
-        assert!(parsed.is_ok(), "{next}: {parsed:?}");
+        let next = |via| {
+            let text = joined(via).text();
+            let next = text.lines().find_map(|line| line.strip_prefix("Next: "));
+            let next = next.expect("a next step").to_owned();
+            let parsed = crate::cli::Cli::try_parse_from(next.split(' '));
+            assert!(parsed.is_ok(), "{next}: {parsed:?}");
+            next
+        };
+        assert!(next(None).contains("remote add primary --url https://hq.example:8443 "));
+        // The primary may be out of reach there.
+        let branch = Some("https://paris.example:8443");
+        assert!(next(branch).contains("remote add branch --url https://paris.example:8443 "));
+        assert!(joined(branch).text().contains("orders are given at the primary"));
     }
 }

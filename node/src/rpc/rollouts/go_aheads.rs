@@ -8,6 +8,7 @@ use tonic::{Code, Status};
 
 use super::bounds::change;
 use crate::rpc::context::Context;
+use crate::rpc::known;
 use crate::rpc::status::{Refusal, field};
 
 type Said = ((Scope, Subject), GoAhead);
@@ -18,6 +19,7 @@ pub(super) async fn give(
     request: wire::GiveGoAheadRequest,
 ) -> Result<wire::GiveGoAheadResponse, Status> {
     let (key, one) = read(request.go_ahead)?;
+    known::check_scope(&node.generation().mesh, node.primary()?, &key.0)?;
     let generation = change(node, move |set, mesh, at| match &key.0 {
         Scope::Group(group) if mesh.group(group).is_none() => {
             Err(Rejection::NoGroup(group.clone()))

@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 
 use super::Exit;
-use crate::daemon::{RecoverError, promote};
+use crate::daemon::{OpenError, PrimaryError, RecoverError, promote};
 use crate::succession::census;
 use crate::succession::watch::Superseded;
 use crate::{backup, config, store};
@@ -15,8 +15,17 @@ pub(super) fn of_cause(cause: &(dyn StdError + 'static)) -> Option<Exit> {
     if let Some(store::Error::AlreadyExists { .. }) = cause.downcast_ref() {
         return Some(Exit::Exists);
     }
-    if let Some(store::Error::Missing { .. }) = cause.downcast_ref() {
-        return Some(Exit::NotFound);
+    match cause.downcast_ref() {
+        Some(store::Error::Missing { .. }) => return Some(Exit::NotFound),
+        Some(
+            store::Error::Marker { .. }
+            | store::Error::Record { .. }
+            | store::Error::Damaged { .. },
+        ) => return Some(Exit::BadData),
+        _ => {}
+    }
+    if is_damaged_at_start(cause) {
+        return Some(Exit::BadData);
     }
     if let Some(error) = cause.downcast_ref::<backup::Error>() {
         return of_backup(error);
@@ -40,6 +49,12 @@ pub(super) fn of_cause(cause: &(dyn StdError + 'static)) -> Option<Exit> {
         )
     );
     is_refused.then_some(Exit::Refused)
+}
+
+/// Whether a node does not start since a file of its data folder is damaged.
+fn is_damaged_at_start(cause: &(dyn StdError + 'static)) -> bool {
+    matches!(cause.downcast_ref(), Some(PrimaryError::RepositoryKey { .. }))
+        || matches!(cause.downcast_ref(), Some(OpenError::Metadata(_) | OpenError::Lacking(_)))
 }
 
 /// What a cause says itself comes from the chain.
@@ -75,6 +90,15 @@ fn of_backup(error: &backup::Error) -> Option<Exit> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_data_folder_that_is_damaged_is_bad_data() {
+        let lacking = crate::daemon::Error::Open(OpenError::Lacking(3));
+        assert_eq!(crate::terminal::exit::of(&lacking.into()), Exit::BadData);
+        let marker = store::Error::Marker { path: "/srv/data/format".into() };
+        let error = crate::daemon::Error::Store(marker);
+        assert_eq!(crate::terminal::exit::of(&error.into()), Exit::BadData);
+    }
 
     #[test]
     fn a_file_of_settings_that_is_not_there_is_wrong_usage() {

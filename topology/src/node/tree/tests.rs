@@ -226,3 +226,16 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_site_is_there_where_a_node_or_a_network_is_at_it_or_below() {
+    let site = |text: &str| text.parse::<Site>().expect("a site");
+    let mut mesh = chain();
+    mesh.networks.insert("10.3.0.0/16".parse().expect("a network"), site("apac/jp/tokyo"));
+    for there in ["emea", "emea/fr", "apac", "apac/jp", "apac/jp/tokyo"] {
+        assert!(mesh.has_site(&site(there)), "{there}");
+    }
+    for mistyped in ["emea/f", "emea/fr/paris", "apac/jp/tokyo/ginza", "amer"] {
+        assert!(!mesh.has_site(&site(mistyped)), "{mistyped}");
+    }
+}
