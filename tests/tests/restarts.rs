@@ -208,6 +208,8 @@ async fn a_machine_speaks_the_protocol_for_itself_alone() -> Result<()> {
     let answer = two.asks(lock, "pc-2", group).await?;
     let said = answer.text();
     ensure!(answer.status == 403 && said.contains("machine pc-2 was revoked at"), "{answer:?}");
+    let words = ["answered 403", "machine pc-2 was revoked at", "patchmesh machine token"];
+    second.round().await?.failure_that_says(&words)?;
     one.asks(lock, "pc-1", group).await?.ok()?;
     cluster.passed();
     Ok(())

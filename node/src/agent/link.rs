@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request as HttpRequest, Response, StatusCode, header};
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Limited};
 use patchmesh_proto::document::MAX_DOCUMENT;
 use patchmesh_proto::identity::RenewRequest;
 use patchmesh_proto::identity::identity_client::IdentityClient;
@@ -33,6 +33,7 @@ use super::nearest;
 use super::state::KnownNode;
 use crate::identity::files::Identity;
 use crate::identity::tls::{self, Credentials, Expected};
+use crate::terminal::output::clean;
 use crate::transport::address::NodeUrl;
 use crate::transport::channel;
 use crate::tuf::Fetch;
@@ -47,6 +48,9 @@ const SMALL_FILE: Duration = Duration::from_secs(120);
 /// The longest answer with documents: one that is large, alone. A mesh document of
 /// 10,000 nodes has some 4 MB.
 const MAX_DOCUMENTS: usize = MAX_DOCUMENT + (1 << 20);
+
+/// The longest reason why not that is read.
+const MAX_REASON: usize = 1 << 10;
 
 /// The longest answer of the reporting service.
 const MAX_ANSWER: usize = 4 << 20;
@@ -69,7 +73,7 @@ pub enum Error {
         why: String,
     },
     /// It says no.
-    #[error("{url} answered {status} for {path}")]
+    #[error("{url} answered {status} for {path}{}{said}", if said.is_empty() { "" } else { ": " })]
     Status {
         /// Who.
         url: String,
@@ -77,6 +81,8 @@ pub enum Error {
         path: String,
         /// Its answer.
         status: StatusCode,
+        /// Why, in its words; empty where it does not say.
+        said: String,
     },
     /// It sends more than there can be.
     #[error("{url} sends more than {most} bytes for {path}")]
@@ -114,6 +120,11 @@ impl Error {
     pub fn is_unknown_call(&self) -> bool {
         matches!(self, Self::Refused { source, .. } if source.code() == Code::Unimplemented)
     }
+}
+
+/// What a node says to people, as a part of a line.
+fn one_line(said: &[u8]) -> String {
+    clean(String::from_utf8_lossy(said).trim())
 }
 
 /// A connection to a node, made when it is first needed.
@@ -227,7 +238,12 @@ impl Link {
             StatusCode::OK | StatusCode::PARTIAL_CONTENT => Ok(Some(response)),
             StatusCode::NOT_FOUND => Ok(None),
             status => {
-                Err(Error::Status { url: self.url.to_string(), path: path.to_owned(), status })
+                let body =
+                    timeout(PATIENCE, Limited::new(response.into_body(), MAX_REASON).collect());
+                let body = body.await.ok().and_then(Result::ok);
+                let said = body.map(|body| one_line(&body.to_bytes())).unwrap_or_default();
+                let (url, path) = (self.url.to_string(), path.to_owned());
+                Err(Error::Status { url, path, status, said })
             }
         }
     }

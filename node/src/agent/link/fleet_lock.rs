@@ -8,7 +8,7 @@ use tonic::Status;
 use tonic::body::Body;
 use tower::{Service, ServiceExt};
 
-use super::{Error, Link, PATIENCE};
+use super::{Error, Link, PATIENCE, one_line};
 use crate::transport::channel;
 
 /// The longest answer that is read.
@@ -70,7 +70,7 @@ impl Link {
             return Ok(());
         }
         let said = serde_json::from_slice::<Refused>(&body).map(|refused| refused.value);
-        let why = said.unwrap_or_else(|_| format!("it answers {status}"));
+        let why = said.unwrap_or_else(|_| format!("it answers {status} {}", one_line(&body)));
         Err(Error::NoSlot { node: self.node.clone(), why })
     }
 }

@@ -14,6 +14,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::{Request, StatusCode, header};
+use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -37,6 +38,9 @@ use crate::transport::{
 
 /// How long a refused peer has to read why.
 const REFUSAL_LINGER: Duration = Duration::from_secs(2);
+
+/// Bytes of a refused request's body that are read, and thrown away.
+const MAX_UNREAD: usize = 64 << 10;
 
 /// How often the date is looked at at least: clocks get set.
 const DATE_CHECK: Duration = Duration::from_secs(600);
@@ -255,6 +259,11 @@ async fn answer(
             timeout(within, answered).await.unwrap_or_else(|_| Ok(too_slow(is_grpc, within)))
         }
         Err(refusal) => {
+            // Some clients of HTTP read no answer before they have sent all of theirs.
+            if !is_grpc {
+                let rest = Limited::new(request.into_body(), MAX_UNREAD).collect();
+                let _ = timeout(REFUSAL_LINGER, rest).await;
+            }
             signals.refused.notify_one();
             Ok(refuse(is_grpc, &refusal))
         }
