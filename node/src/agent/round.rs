@@ -4,7 +4,8 @@
 //! What always holds: *installed* is what detection says, not what an installer
 //! said; nothing is installed that is not open to this very machine by what
 //! headquarters signed; what happened is in the queue before the next thing
-//! happens.
+//! happens; of a machine that cannot be looked at nothing is decided, and nothing told
+//! but that.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -233,6 +234,14 @@ impl Agent {
     /// What stopped it; what was done is kept and told next time.
     pub async fn round(&mut self, asked: &Asked) -> Result<Done, Error> {
         let _work = self.state.work()?;
+        let outcome = self.go_round(asked).await;
+        if let Err(Error::Inventory(why)) = &outcome {
+            self.is_unreadable(&in_one_line(why)).await?;
+        }
+        outcome
+    }
+
+    async fn go_round(&mut self, asked: &Asked) -> Result<Done, Error> {
         let now = Timestamp::now();
         let chain = self.signed(now).await?;
         self.memory.mesh_epoch = chain.mesh.epoch;
@@ -241,6 +250,7 @@ impl Agent {
         let planned = self.planned(now);
         let brakes = self.look_for_brakes().await?;
         let (site, zone) = self.place(&chain)?;
+        self.memory.site = site.to_string();
         let inventory = self.look(&chain).await?;
         let mut done = Done {
             generation: chain.number,
@@ -315,7 +325,7 @@ impl Agent {
             chain.mesh.group(&self.group).and_then(|group| group.reboot_slots);
         self.has_let_go(planned, now);
         let digest = Listing::from(after).digest();
-        self.remember(&done, &site, &digest)?;
+        self.remember(&done, &digest)?;
         if done.cut_off.is_none() {
             done.reported = self.tell(&site, after, &digest, &items).await?;
             self.fetch_ahead(&items).await?;
@@ -389,17 +399,21 @@ impl Agent {
         Ok((node.site.clone(), chain.mesh.link(own).zone))
     }
 
-    async fn look(&self, chain: &Chain) -> Result<Inventory, Error> {
+    async fn look(&mut self, chain: &Chain) -> Result<Inventory, Error> {
         let rules: Vec<_> = chain.revisions.values().flat_map(rules).collect();
         let (root, state) = (self.root.clone(), self.state.clone());
+        let known = self.memory.managers.clone();
         let gathered = tokio::task::spawn_blocking(move || -> Result<_, Error> {
             let mut inventory = inventory::gather(&root, &rules)?;
+            let managers = inventory::managers(&inventory, &known)?;
             let placed = state.placed()?;
             let owned = |(path, id): (&String, &String)| Some((path.clone(), id.parse().ok()?));
             inventory.placed = placed.owners().filter_map(owned).collect();
-            Ok(inventory)
+            Ok((inventory, managers))
         });
-        gathered.await?
+        let (inventory, managers) = gathered.await??;
+        self.memory.managers = managers;
+        Ok(inventory)
     }
 
     /// What was tried.
@@ -448,9 +462,9 @@ impl Agent {
         Ok(self.queue.push(vec![event])?)
     }
 
-    fn remember(&mut self, done: &Done, site: &Site, digest: &Digest) -> Result<(), Error> {
+    fn remember(&mut self, done: &Done, digest: &Digest) -> Result<(), Error> {
         self.memory.looked_at = Some(Timestamp::now());
-        self.memory.site = site.to_string();
+        self.memory.unreadable = None;
         self.memory.inventory = digest.to_string();
         self.memory.standings.clone_from(&done.standings);
         // What is not approved any more is forgotten.

@@ -12,6 +12,7 @@ use patchmesh_topology::tally::{Outcome, Phase};
 
 use super::{Agent, Error};
 use crate::agent::decide::{FOR_PERSON, Item};
+use crate::agent::inventory;
 use crate::agent::link::Link;
 use crate::agent::queue::{Event, Queue};
 use crate::agent::report::{self, Reporter, facts};
@@ -78,7 +79,52 @@ impl Agent {
         digest: &Digest,
         items: &[Item<'_>],
     ) -> Result<usize, Error> {
-        let facts = facts(inventory, &self.memory.inventory, self.memory.reboot.is_some());
+        let facts = self.facts(inventory, None);
+        let (link, sent) = self.report(site, facts, items).await?;
+        // It is sent again by the next round; the digest is told.
+        if let Err(error) = link.tell_inventory(inventory, digest).await {
+            tracing::warn!(why = in_one_line(&error), "the node did not take the inventory");
+        }
+        self.memory.reported_to = Some(link.node().to_string());
+        Ok(sent)
+    }
+
+    /// Takes note of why nobody can tell what is on this machine, and tells that. What was told
+    /// stays as it was: what is not seen is not gone.
+    pub(super) async fn is_unreadable(&mut self, why: &str) -> Result<(), Error> {
+        self.memory.unreadable = Some(why.to_owned());
+        let concerned = self.memory.standings.iter_mut().filter(|one| one.concerns());
+        concerned.for_each(|one| one.becomes_unknown(why));
+        self.state.save_memory(&self.memory)?;
+        if self.memory.cut_off.is_some() {
+            return Ok(());
+        }
+        let Ok(site) = self.memory.site.parse() else { return Ok(()) };
+        let root = self.root.clone();
+        let besides = tokio::task::spawn_blocking(move || inventory::besides(&root)).await?;
+        let facts = self.facts(&besides, Some(why));
+        if let Err(error) = self.report(&site, facts, &[]).await {
+            tracing::warn!(
+                why = in_one_line(&error),
+                "nobody is told that this machine cannot be looked at"
+            );
+        }
+        Ok(())
+    }
+
+    fn facts(&self, inventory: &Inventory, unreadable: Option<&str>) -> Vec<Fact> {
+        let Memory { inventory: digest, reboot, .. } = &self.memory;
+        facts(inventory, digest, reboot.is_some(), unreadable)
+    }
+
+    /// Hands over what waits, and who took it; where that shows that this machine was put back,
+    /// everything is told anew.
+    async fn report(
+        &mut self,
+        site: &Site,
+        facts: Vec<Fact>,
+        items: &[Item<'_>],
+    ) -> Result<(Link, usize), Error> {
         let handed_over = match self.hand_over(site, facts.clone()).await {
             Err(error @ report::Error::PutBack(_)) => {
                 tracing::warn!(why = in_one_line(&error), "everything is told anew");
@@ -87,13 +133,7 @@ impl Agent {
             }
             handed_over => handed_over,
         };
-        let (link, sent) = handed_over?;
-        // It is sent again by the next round; the digest is told.
-        if let Err(error) = link.tell_inventory(inventory, digest).await {
-            tracing::warn!(why = in_one_line(&error), "the node did not take the inventory");
-        }
-        self.memory.reported_to = Some(link.node().to_string());
-        Ok(sent)
+        Ok(handed_over?)
     }
 
     async fn hand_over(

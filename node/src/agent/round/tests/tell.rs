@@ -130,6 +130,44 @@ async fn what_is_there_and_what_failed_is_told_anew_by_one_that_was_put_back() {
 }
 
 #[tokio::test]
+async fn a_machine_that_cannot_be_looked_at_tells_why_and_no_removal() {
+    let (mesh, folder) = (TestMesh::new(), tempfile::tempdir().expect("a folder"));
+    let (node, books) = node(&mesh).await;
+    let mut agent = agent(&mesh, &folder, node.url.as_str());
+    let one = revision("a", b"a");
+    let id = one.id.to_string();
+    let mut items = [needed(&one)];
+    items[0].verdict = Verdict::Installed;
+    assert_eq!(tell(&mut agent, &items).await.expect("told"), 1);
+    let (known, is_there) = (agent.memory.told.clone(), items[0].standing());
+    agent.memory.site = "emea".to_owned();
+    agent.memory.standings = vec![is_there];
+    agent.is_unreadable("its list is lost").await.expect("noted");
+    let kept = State::new(folder.path().to_owned()).memory().expect("a memory");
+    assert_eq!(kept.unreadable.as_deref(), Some("its list is lost"));
+    assert_eq!((&kept.told, kept.attempts.len()), (&known, 0), "what was told stays told");
+    let standing = &kept.standings[0];
+    let shown = (standing.revision.as_str(), standing.verdict.as_str(), standing.reason.as_str());
+    assert_eq!(shown, (id.as_str(), "unknown", "its list is lost"));
+    // It is found again: no news, and the fact is gone.
+    assert_eq!(tell(&mut agent, &items).await.expect("told"), 0);
+    // Cut off, nobody can be told.
+    let (since, why, good_until) = (Timestamp::now(), String::new(), None);
+    agent.memory.cut_off = Some(CutOff { since, why, good_until });
+    agent.is_unreadable("its list is lost").await.expect("noted");
+    node.stop().await;
+    let books = books.lock().expect("books");
+    let why = |batch: &wire::Batch| {
+        let fact = batch.facts.iter().find(|fact| fact.name == "unreadable");
+        fact.map(|fact| fact.value.clone())
+    };
+    let said: Vec<Option<String>> = books.taken.iter().map(why).collect();
+    // The first two are a sign of life and the event.
+    assert_eq!(said, [None, None, Some("its list is lost".to_owned()), None]);
+    assert_eq!(books.told(agent.queue.epoch()), [(id.as_str(), Success, "it is older")]);
+}
+
+#[tokio::test]
 async fn a_node_that_lies_about_what_it_holds_has_it_begin_again_once() {
     let (mesh, folder) = (TestMesh::new(), tempfile::tempdir().expect("a folder"));
     let (node, books) = node(&mesh).await;
