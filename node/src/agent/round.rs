@@ -176,7 +176,7 @@ impl Agent {
         let queue = Queue::open(state.part("queue")?)?;
         if queue.is_damaged() && !memory.told.is_empty() {
             tracing::warn!("what waited to be told may be lost: everything is told anew");
-            tell::forget_what_was_told(&mut memory, &queue);
+            memory.forget_what_was_told(&queue);
             state.save_memory(&memory)?;
         }
         Ok(Self {
@@ -444,9 +444,9 @@ impl Agent {
             Action::Remove => &mut self.memory.removals,
         };
         let tried = tried.entry(id.to_owned()).or_default();
-        let mut attempts = Attempts::from(*tried);
+        let mut attempts = Attempts::from(&*tried);
         count(&mut attempts);
-        *tried = attempts.into();
+        tried.set(attempts);
         attempts
     }
 
@@ -459,7 +459,20 @@ impl Agent {
         message: &str,
     ) -> Result<(), Error> {
         let event = Event::new(id, phase, outcome, code, message, Timestamp::now());
+        self.keep_failure(&event, phase, outcome);
         Ok(self.queue.push(vec![event])?)
+    }
+
+    /// Keeps how a try failed beside how often, so that it can be told again.
+    fn keep_failure(&mut self, event: &Event, phase: Phase, outcome: Outcome) {
+        let tried = match phase {
+            Phase::Removal => &mut self.memory.removals,
+            _ => &mut self.memory.attempts,
+        };
+        if let Some(tried) = tried.get_mut(&event.revision).filter(|_| outcome == Outcome::Failure)
+        {
+            (tried.code, tried.said) = (event.code, event.message.clone());
+        }
     }
 
     fn remember(&mut self, done: &Done, digest: &Digest) -> Result<(), Error> {
@@ -494,7 +507,7 @@ impl Agent {
 }
 
 fn tried(kept: &BTreeMap<String, Tried>) -> BTreeMap<RevisionId, Attempts> {
-    let read = |(id, tried): (&String, &Tried)| Some((id.parse().ok()?, Attempts::from(*tried)));
+    let read = |(id, tried): (&String, &Tried)| Some((id.parse().ok()?, Attempts::from(tried)));
     kept.iter().filter_map(read).collect()
 }
 

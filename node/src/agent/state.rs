@@ -271,7 +271,7 @@ pub struct CutOff {
 }
 
 /// How often a revision was tried.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Tried {
     /// Installations without effect.
     pub without_effect: u32,
@@ -279,20 +279,26 @@ pub struct Tried {
     pub failed: u32,
     /// The last of them.
     pub failed_at: Option<Timestamp>,
+    /// The installer's code of the last try that came to nothing.
+    #[serde(default)]
+    pub code: i64,
+    /// What was told of it, as long as an event's message; empty where that is not known.
+    #[serde(default)]
+    pub said: String,
 }
 
-impl From<Tried> for Attempts {
-    fn from(tried: Tried) -> Self {
-        let Tried { without_effect, failed, failed_at } = tried;
+impl From<&Tried> for Attempts {
+    fn from(tried: &Tried) -> Self {
+        let Tried { without_effect, failed, failed_at, .. } = *tried;
         Self { without_effect, failed, failed_at, awaits_restart: false }
     }
 }
 
-impl From<Attempts> for Tried {
-    fn from(attempts: Attempts) -> Self {
-        // Restarts are kept apart, all in one.
+impl Tried {
+    /// Counts as these do. Restarts are kept apart, all in one.
+    pub fn set(&mut self, attempts: Attempts) {
         let Attempts { without_effect, failed, failed_at, awaits_restart: _ } = attempts;
-        Self { without_effect, failed, failed_at }
+        (self.without_effect, self.failed, self.failed_at) = (without_effect, failed, failed_at);
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use axum::extract::Request;
 use axum::routing::post;
 use patchmesh_proto::report::Outcome::{Failure, Pending, Success};
+use patchmesh_topology::applicability::Removal;
 use prost::Message;
 use tonic::body::Body;
 use tonic::server::Grpc;
@@ -165,6 +166,67 @@ async fn a_machine_that_cannot_be_looked_at_tells_why_and_no_removal() {
     // The first two are a sign of life and the event.
     assert_eq!(said, [None, None, Some("its list is lost".to_owned()), None]);
     assert_eq!(books.told(agent.queue.epoch()), [(id.as_str(), Success, "it is older")]);
+}
+
+// A connection is prepared in a runtime.
+#[tokio::test]
+async fn how_it_failed_is_told_again_with_its_code_and_words() {
+    let (mesh, folder) = (TestMesh::new(), tempfile::tempdir().expect("a folder"));
+    let mut agent = agent(&mesh, &folder, "https://127.0.0.1:1");
+    let revisions = ["a", "b", "c"].map(|name| revision(name, b"x"));
+    let [a, b, c] = revisions.each_ref().map(|one| one.id.to_string());
+    let (now, loops) = (Timestamp::now(), Rest::Looping.to_string());
+    agent.attempted(Action::Install, &a, |tried| tried.failed(now));
+    for _ in 0..2 {
+        agent.attempted(Action::Install, &b, |tried| tried.had_no_effect());
+    }
+    agent.attempted(Action::Remove, &c, |tried| tried.failed(now));
+    for (id, phase, code, said) in [
+        (&a, Phase::Installation, 1603, "the installer ended with 1603"),
+        (&b, Phase::Installation, 0, loops.as_str()),
+        (&c, Phase::Removal, 2, "removing it ended with 2"),
+    ] {
+        agent.happened(id, phase, Outcome::Failure, code, said).expect("taken");
+        agent.memory.told.insert(id.clone(), "applicable".to_owned());
+    }
+    let mut items = revisions.each_ref().map(needed);
+    items[2].verdict = Verdict::Installed;
+    items[2].removal = Some(Removal::Packages(vec!["c".to_owned()]));
+    agent.state.save_memory(&agent.memory).expect("saved");
+    let kept = agent.state.memory().expect("read");
+    // What an earlier agent kept of it.
+    let mut earlier = serde_json::to_value(&kept).expect("JSON");
+    for tried in ["attempts", "removals"] {
+        for (_, one) in earlier[tried].as_object_mut().expect("an object") {
+            let one = one.as_object_mut().expect("an object");
+            assert!(one.remove("code").is_some() && one.remove("said").is_some());
+        }
+    }
+    let earlier: Memory = serde_json::from_value(earlier).expect("it is read");
+    let mut again = |memory: Memory| {
+        agent.memory = memory;
+        let end = agent.queue.first() + agent.queue.events().len() as u64;
+        agent.queue.forget(end).expect("forgotten");
+        agent.memory.forget_what_was_told(&agent.queue);
+        agent.tell_found(&items, Timestamp::now()).expect("told");
+        let events = agent.queue.events().iter().map(|(_, event)| {
+            let outcome = wire::Outcome::try_from(event.outcome).expect("an outcome");
+            assert_eq!(outcome, Failure, "{event:?}");
+            (event.phase, event.code, event.message.clone())
+        });
+        events.collect::<Vec<_>>()
+    };
+    let [install, remove] = [wire::Phase::Installation, wire::Phase::Removal].map(i32::from);
+    let expected = [
+        (install, 1603, "the installer ended with 1603".to_owned()),
+        (install, 0, loops.clone()),
+        (remove, 2, "removing it ended with 2".to_owned()),
+    ];
+    assert_eq!(again(kept), expected);
+    let told = again(earlier);
+    assert!(told.iter().all(|(_, code, _)| *code == 0), "{told:?}");
+    assert!(told[0].2.starts_with("it failed; it is tried again after"), "{told:?}");
+    assert_eq!(told[1].2, loops);
 }
 
 #[tokio::test]
