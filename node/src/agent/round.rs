@@ -80,6 +80,14 @@ pub enum Error {
     /// Nobody takes what there is to tell.
     #[error("the node did not take the reports; they are kept")]
     Report(#[from] report::Error),
+    /// What was done is done, and nobody takes what there is to tell of it.
+    #[error("{source}")]
+    NotTold {
+        /// What came of the round until then.
+        done: Box<Done>,
+        /// Why nobody takes it.
+        source: Box<Error>,
+    },
     /// A name that the joining kept wrongly.
     #[error("{0} that the joining kept cannot be read; join again")]
     Name(&'static str),
@@ -327,7 +335,13 @@ impl Agent {
         let digest = Listing::from(after).digest();
         self.remember(&done, &digest)?;
         if done.cut_off.is_none() {
-            done.reported = self.tell(&site, after, &digest, &items).await?;
+            match self.tell(&site, after, &digest, &items).await {
+                Ok(reported) => done.reported = reported,
+                Err(error) => {
+                    let (done, source) = (Box::new(done), Box::new(error));
+                    return Err(Error::NotTold { done, source });
+                }
+            }
             self.fetch_ahead(&items).await?;
             self.give_slot_back().await?;
         }
