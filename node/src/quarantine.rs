@@ -82,10 +82,11 @@ impl List {
         let reason = |need: &patchmesh_proto::admin::MachineNeed| {
             format!("{}: {}", need.revision, need.reason)
         };
+        let unknown = (!machine.reason.is_empty()).then_some(machine.reason);
         self.machines.push(Listed {
             seen_at: machine.seen_at.and_then(|at| convert::time(Some(at)).ok()),
             address: machine.address.parse().ok(),
-            reasons: machine.needs.iter().map(reason).collect(),
+            reasons: unknown.into_iter().chain(machine.needs.iter().map(reason)).collect(),
             name: machine.name,
             group: machine.group,
             site: machine.site,
@@ -156,6 +157,7 @@ mod tests {
                 name: name.to_owned(),
                 address: address.to_owned(),
                 verdict: "overdue".to_owned(),
+                reason: if name == "a" { "nobody knows".to_owned() } else { String::new() },
                 ..MachineVerdict::default()
             });
         }
@@ -189,5 +191,7 @@ mod tests {
         let read: serde_json::Value = serde_json::from_str(&json).expect("JSON");
         assert_eq!(read["machines"].as_array().map(Vec::len), Some(4));
         assert_eq!(read["machines"][2]["address"], serde_json::Value::Null);
+        assert_eq!(read["machines"][0]["reasons"], serde_json::json!(["nobody knows"]));
+        assert_eq!(read["machines"][1]["reasons"], serde_json::json!([]));
     }
 }

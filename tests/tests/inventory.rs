@@ -6,6 +6,7 @@ use patchmesh_tests::binaries;
 use patchmesh_tests::cluster::{Cluster, PRIMARY, Spec};
 use patchmesh_tests::run::run;
 use patchmesh_tests::vendor::{Sample, Vendor};
+use patchmesh_tests::wait::{PATIENCE, until};
 use serde_json::Value;
 use tokio::process::Command;
 
@@ -58,6 +59,71 @@ async fn a_node_knows_what_is_on_its_machines() -> Result<()> {
     cluster.node_mut("lyon")?.kill().await?;
     cluster.node_mut("lyon")?.start().await?;
     ensure!(report(&cluster, "inventory", "pc-1").await?["digest"] == told["digest"], "lost");
+    cluster.passed();
+    Ok(())
+}
+
+/// What the primary says of the machine, once it has this verdict and so many last words.
+async fn until_verdict(cluster: &Cluster, verdict: &str, words: usize) -> Result<Value> {
+    until(&format!("the verdict {verdict}"), PATIENCE, async || {
+        let shown = cluster.patchmesh(PRIMARY, &["report", "machine", "pc-1"]).await?;
+        let shown = shown.success()?.json()?;
+        let told = shown["story"]["words"].as_array().context("no words")?.iter();
+        let told = told.filter(|word| word["outcome"] == "success").count();
+        Ok((shown["verdict"]["verdict"] == verdict && told == words).then_some(shown))
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_whose_list_is_lost_is_unknown_and_nothing_counts_as_removed() -> Result<()> {
+    let packages = ["app", "tool"].map(|name| Sample::new(name, "1"));
+    let machine = Machine::with("pc-1", &packages).await?;
+    let vendor = Vendor::with_samples(&["app", "tool"].map(|name| Sample::new(name, "2"))).await?;
+    let mut cluster = Cluster::start().await?;
+    cluster.add(&Spec::branch("lyon", PRIMARY, "emea/fr/lyon")).await?;
+    cluster.add_source("vendor", &vendor, &[]).await?;
+    cluster.sync("vendor").await?.success()?;
+    let app = cluster.revision("app").await?;
+    machine.join(&cluster, "lyon").await?;
+    cluster.allow(std::slice::from_ref(&app)).await?;
+    cluster.converged(&["lyon"]).await?;
+    machine.until_installed(1).await?;
+    let before = until_verdict(&cluster, "compliant", 1).await?;
+    ensure!(before["verdict"]["reason"].is_null(), "{before}");
+    let inventory = report(&cluster, "inventory", "pc-1").await?;
+
+    // What is newly open is not installed either, however often it is tried.
+    let list = machine.root.join("var/lib/dpkg/status");
+    let text = std::fs::read_to_string(&list)?;
+    let tool = cluster.revision("tool").await?;
+    cluster.allow(std::slice::from_ref(&tool)).await?;
+    cluster.converged(&["lyon"]).await?;
+    let (shorter, _) = text.rsplit_once("Version:").context("no version")?;
+    for lost in [Some(""), None, Some(shorter)] {
+        match lost {
+            Some(text) => std::fs::write(&list, text)?,
+            None => std::fs::remove_file(&list)?,
+        }
+        machine.round().await?.failure_that_says(&["var/lib/dpkg/status"])?;
+    }
+    let lost = until_verdict(&cluster, "unknown", 1).await?;
+    let why = lost["verdict"]["reason"].as_str().unwrap_or_default();
+    ensure!(why.starts_with("it cannot tell what is on it: var/lib/dpkg/status"), "{lost}");
+    ensure!(lost["story"]["words"] == before["story"]["words"], "it said more: {lost}");
+    ensure!(report(&cluster, "inventory", "pc-1").await? == inventory, "it is another one");
+    let status = machine.agent(&["status"]).await?.success()?.json()?;
+    ensure!(!status["unreadable"].is_null(), "{status}");
+    ensure!(machine.status().await?[&app]["verdict"] == "unknown", "{status}");
+
+    // It goes on where it was.
+    std::fs::write(&list, &text)?;
+    machine.until_installed(2).await?;
+    let after = until_verdict(&cluster, "compliant", 2).await?;
+    ensure!(after["verdict"]["reason"].is_null(), "{after}");
+    ensure!(machine.packages().await?["tool"] == "2", "{after}");
+    let status = machine.agent(&["status"]).await?.success()?.json()?;
+    ensure!(status["unreadable"].is_null(), "{status}");
     cluster.passed();
     Ok(())
 }

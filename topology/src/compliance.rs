@@ -6,7 +6,8 @@
 //! What always holds:
 //!
 //! - A machine's [`Verdict`] comes from its own signed words and from nothing else.
-//!   One that was not heard of for some time is *unknown*, whatever it said before.
+//!   One that was not heard of for some time, or that cannot tell what is on it, is
+//!   *unknown*, whatever it said before.
 //! - *Overdue* is who lacks what was open to it when its deadline passed. Who lacks
 //!   what is past its deadline and not open to it is in *grace*, and counted as
 //!   withheld: the plan is late, not the machine.
@@ -40,7 +41,7 @@ pub enum Verdict {
     Grace,
     /// It lacks something that it could have had, past the deadline.
     Overdue,
-    /// It was not heard of lately, or never.
+    /// It was not heard of lately, or never, or cannot tell what is on it.
     Unknown,
 }
 

@@ -46,6 +46,10 @@ pub const MAX_MESSAGE: usize = 512;
 /// again and again without effect.
 pub const LOOPING: &str = "looping:";
 
+/// The fact of a machine that cannot tell what is on it; its value says why. Nothing that it
+/// said before says how it stands now.
+pub const UNREADABLE: &str = "unreadable";
+
 /// What a machine did with a revision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {

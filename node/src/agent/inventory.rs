@@ -3,7 +3,9 @@
 //!
 //! What always holds: nothing outside the root is read, whatever links say; no
 //! file is read beyond its bound; nothing is written. What is not there is left
-//! out of the facts, and what is there and cannot be understood is an error.
+//! out of the facts, and what is there and cannot be understood is an error. So is a
+//! list of packages that lacks what has to be in it: that nothing is there is never
+//! said of a machine whose list was lost.
 
 mod dpkg;
 mod files;
@@ -20,10 +22,11 @@ mod system;
 pub use listing::Listing;
 pub use sessions::{boot, people};
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use patchmesh_topology::applicability::inventory::{Inventory, Package};
+use patchmesh_topology::applicability::inventory::{Format, Inventory, Package};
 use patchmesh_topology::applicability::rule::Rule;
 
 use rooted::Root;
@@ -71,6 +74,21 @@ pub enum Error {
         /// What is wrong, and what to do.
         what: String,
     },
+    /// A list that names nothing, beside files of what was unpacked.
+    #[error(
+        "{} is empty or gone, though var/lib/dpkg/info has the files of packages: put it back, such as from /var/backups/dpkg.status.0", .0.display()
+    )]
+    Lost(PathBuf),
+    /// A list in which its manager's own package was, and is not any more.
+    #[error(
+        "the list of {format} packages does not have {package} any more, which no machine with such packages is without: put the list back from a backup"
+    )]
+    NotWhole {
+        /// Whose list.
+        format: Format,
+        /// The package.
+        package: &'static str,
+    },
     /// More packages than a machine has.
     #[error("{} lists more than {MAX_PACKAGES} packages", .0.display())]
     Many(PathBuf),
@@ -109,6 +127,42 @@ pub fn gather<'a>(
         files::look(&root, rule, &mut inventory);
     }
     Ok(inventory)
+}
+
+/// Packages that their managers come in: each list has its own, wherever one is worked with.
+const MANAGERS: [(Format, &str); 2] = [(Format::Deb, "dpkg"), (Format::Rpm, "rpm")];
+
+/// The formats, as rules write them, whose lists have their manager's own package. `known`
+/// had it before.
+///
+/// # Errors
+/// [`Error::NotWhole`] where one of `known` has it no more.
+pub fn managers(
+    inventory: &Inventory,
+    known: &BTreeSet<String>,
+) -> Result<BTreeSet<String>, Error> {
+    let mut found = known.clone();
+    for (format, package) in MANAGERS {
+        if inventory.instances(format, package).next().is_some() {
+            found.insert(format.to_string());
+        } else if known.contains(format.as_str()) {
+            return Err(Error::NotWhole { format, package });
+        }
+    }
+    Ok(found)
+}
+
+/// What a machine that [`gather`] cannot describe says of itself all the same: its system and
+/// what its administrator states, as far as these can be read. Blocks.
+#[must_use]
+pub fn besides(root: &Path) -> Inventory {
+    let mut inventory = Inventory::default();
+    if let Ok(root) = Root::open(root) {
+        // Why the machine is not described is told already.
+        let _ = system::release(&root, &mut inventory);
+        let _ = stated::read(&root, &mut inventory);
+    }
+    inventory
 }
 
 /// Adds packages, as long as there are not too many.

@@ -291,14 +291,12 @@ impl Queue {
         held_to > self.head.untold
     }
 
-    /// Writes down that all that waits may be told from now on. Blocks.
+    /// Writes down that all that waits may be told from now on; of use where there is
+    /// [news](Self::has_news). Blocks.
     ///
     /// # Errors
     /// A failing disk: it must not be told then.
     pub fn begin_to_tell(&mut self) -> Result<(), Error> {
-        if !self.has_news() {
-            return Ok(());
-        }
         let head = Head { untold: self.backlog.end(), ..self.head };
         self.write(head, self.backlog.clone())
     }

@@ -20,7 +20,9 @@ use patchmesh_proto::report::{
 use patchmesh_topology::applicability::Inventory;
 use patchmesh_topology::name::NodeName;
 use patchmesh_topology::report::backlog::Part;
-use patchmesh_topology::report::{MAX_EPOCHS, MAX_FACT_NAME, MAX_FACT_VALUE, MAX_FACTS};
+use patchmesh_topology::report::{
+    MAX_EPOCHS, MAX_FACT_NAME, MAX_FACT_VALUE, MAX_FACTS, UNREADABLE,
+};
 use prost::Message;
 
 use super::link::{self, Link};
@@ -101,23 +103,33 @@ pub struct Reporter<'a> {
 }
 
 /// What a machine says of itself: its system, the digest of its inventory, whether
-/// a restart is due, and what its administrator states as far as there is room.
+/// a restart is due, and what its administrator states as far as there is room; also
+/// why it cannot tell what is on it, where it cannot.
 #[must_use]
-pub fn facts(inventory: &Inventory, digest: &str, reboot_needed: bool) -> Vec<Fact> {
+pub fn facts(
+    inventory: &Inventory,
+    digest: &str,
+    reboot_needed: bool,
+    unreadable: Option<&str>,
+) -> Vec<Fact> {
     let own = [
         ("agent", env!("CARGO_PKG_VERSION").to_owned()),
         ("os", format!("{} {}", inventory.os, inventory.os_version).trim().to_owned()),
         ("architecture", inventory.architectures.first().cloned().unwrap_or_default()),
-        ("packages", inventory.package_count().to_string()),
+        match unreadable {
+            Some(why) => (UNREADABLE, why.to_owned()),
+            None => ("packages", inventory.package_count().to_string()),
+        },
         ("inventory", digest.to_owned()),
         ("reboot-needed", reboot_needed.to_string()),
     ];
-    let cut = |text: &str, most| text.chars().take(most).collect::<String>();
+    let shown = |c: char| if c.is_control() { ' ' } else { c };
+    let cut = |text: &str, most| text.chars().map(shown).take(most).collect::<String>();
     let mut facts = BTreeMap::new();
     for (name, value) in own {
         facts.insert(name.to_owned(), cut(&value, MAX_FACT_VALUE));
     }
-    for (name, value) in &inventory.facts {
+    for (name, value) in inventory.facts.iter().filter(|(name, _)| *name != UNREADABLE) {
         let (name, value) = (cut(name, MAX_FACT_NAME), cut(value, MAX_FACT_VALUE));
         if facts.len() < MAX_FACTS {
             facts.entry(name).or_insert(value);
@@ -317,7 +329,15 @@ mod tests {
             inventory.facts.insert(format!("fact-{number}"), "x".repeat(number * 5));
         }
         inventory.facts.insert("os".to_owned(), "lies".to_owned());
-        let made = facts(&inventory, "digest", true);
+        inventory.facts.insert(UNREADABLE.to_owned(), "lies".to_owned());
+        let why = format!("cannot\nread {}", "x".repeat(MAX_FACT_VALUE));
+        let blind = facts(&inventory, "digest", true, Some(&why));
+        let fact = blind.iter().find(|one| one.name == UNREADABLE).expect("it is told");
+        assert!(fact.value.starts_with("cannot read x"), "{}", fact.value);
+        assert!(!blind.iter().any(|one| one.name == "packages"), "nobody has counted them");
+        Batch::try_from(batch(blind, Vec::new())).expect("a batch that is taken");
+        let made = facts(&inventory, "digest", true, None);
+        assert!(!made.iter().any(|one| one.name == UNREADABLE), "the agent alone says so");
         assert_eq!(made.len(), MAX_FACTS);
         assert!(made.iter().any(|one| one.name == "os" && one.value == "debian"));
         Batch::try_from(batch(made, Vec::new())).expect("a batch that is taken");
@@ -350,7 +370,7 @@ mod tests {
         let event = Event::new(&revision, phase, outcome, i64::MIN, &message, Timestamp::MAX);
         assert!(event.message.len() > 600, "{}", event.message.len());
         let most = queue::LIMITS.events.max(queue::LIMITS.between);
-        let batch = batch(facts(&inventory, "digest", true), vec![to_wire(&event); most]);
+        let batch = batch(facts(&inventory, "digest", true, None), vec![to_wire(&event); most]);
         assert!(batch.encoded_len() < MAX_BATCH, "{}", batch.encoded_len());
     }
 

@@ -4,7 +4,8 @@
 //! What always holds: *installed* is what detection says, not what an installer
 //! said; nothing is installed that is not open to this very machine by what
 //! headquarters signed; what happened is in the queue before the next thing
-//! happens.
+//! happens; of a machine that cannot be looked at nothing is decided, and nothing told
+//! but that.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -79,6 +80,14 @@ pub enum Error {
     /// Nobody takes what there is to tell.
     #[error("the node did not take the reports; they are kept")]
     Report(#[from] report::Error),
+    /// What was done is done, and nobody takes what there is to tell of it.
+    #[error("{source}")]
+    NotTold {
+        /// What came of the round until then.
+        done: Box<Done>,
+        /// Why nobody takes it.
+        source: Box<Error>,
+    },
     /// A name that the joining kept wrongly.
     #[error("{0} that the joining kept cannot be read; join again")]
     Name(&'static str),
@@ -175,7 +184,7 @@ impl Agent {
         let queue = Queue::open(state.part("queue")?)?;
         if queue.is_damaged() && !memory.told.is_empty() {
             tracing::warn!("what waited to be told may be lost: everything is told anew");
-            tell::forget_what_was_told(&mut memory, &queue);
+            memory.forget_what_was_told(&queue);
             state.save_memory(&memory)?;
         }
         Ok(Self {
@@ -233,6 +242,14 @@ impl Agent {
     /// What stopped it; what was done is kept and told next time.
     pub async fn round(&mut self, asked: &Asked) -> Result<Done, Error> {
         let _work = self.state.work()?;
+        let outcome = self.go_round(asked).await;
+        if let Err(Error::Inventory(why)) = &outcome {
+            self.is_unreadable(&in_one_line(why)).await?;
+        }
+        outcome
+    }
+
+    async fn go_round(&mut self, asked: &Asked) -> Result<Done, Error> {
         let now = Timestamp::now();
         let chain = self.signed(now).await?;
         self.memory.mesh_epoch = chain.mesh.epoch;
@@ -241,6 +258,7 @@ impl Agent {
         let planned = self.planned(now);
         let brakes = self.look_for_brakes().await?;
         let (site, zone) = self.place(&chain)?;
+        self.memory.site = site.to_string();
         let inventory = self.look(&chain).await?;
         let mut done = Done {
             generation: chain.number,
@@ -315,9 +333,15 @@ impl Agent {
             chain.mesh.group(&self.group).and_then(|group| group.reboot_slots);
         self.has_let_go(planned, now);
         let digest = Listing::from(after).digest();
-        self.remember(&done, &site, &digest)?;
+        self.remember(&done, &digest)?;
         if done.cut_off.is_none() {
-            done.reported = self.tell(&site, after, &digest, &items).await?;
+            match self.tell(&site, after, &digest, &items).await {
+                Ok(reported) => done.reported = reported,
+                Err(error) => {
+                    let (done, source) = (Box::new(done), Box::new(error));
+                    return Err(Error::NotTold { done, source });
+                }
+            }
             self.fetch_ahead(&items).await?;
             self.give_slot_back().await?;
         }
@@ -389,17 +413,21 @@ impl Agent {
         Ok((node.site.clone(), chain.mesh.link(own).zone))
     }
 
-    async fn look(&self, chain: &Chain) -> Result<Inventory, Error> {
+    async fn look(&mut self, chain: &Chain) -> Result<Inventory, Error> {
         let rules: Vec<_> = chain.revisions.values().flat_map(rules).collect();
         let (root, state) = (self.root.clone(), self.state.clone());
+        let known = self.memory.managers.clone();
         let gathered = tokio::task::spawn_blocking(move || -> Result<_, Error> {
             let mut inventory = inventory::gather(&root, &rules)?;
+            let managers = inventory::managers(&inventory, &known)?;
             let placed = state.placed()?;
             let owned = |(path, id): (&String, &String)| Some((path.clone(), id.parse().ok()?));
             inventory.placed = placed.owners().filter_map(owned).collect();
-            Ok(inventory)
+            Ok((inventory, managers))
         });
-        gathered.await?
+        let (inventory, managers) = gathered.await??;
+        self.memory.managers = managers;
+        Ok(inventory)
     }
 
     /// What was tried.
@@ -430,9 +458,9 @@ impl Agent {
             Action::Remove => &mut self.memory.removals,
         };
         let tried = tried.entry(id.to_owned()).or_default();
-        let mut attempts = Attempts::from(*tried);
+        let mut attempts = Attempts::from(&*tried);
         count(&mut attempts);
-        *tried = attempts.into();
+        tried.set(attempts);
         attempts
     }
 
@@ -445,12 +473,25 @@ impl Agent {
         message: &str,
     ) -> Result<(), Error> {
         let event = Event::new(id, phase, outcome, code, message, Timestamp::now());
+        self.keep_failure(&event, phase, outcome);
         Ok(self.queue.push(vec![event])?)
     }
 
-    fn remember(&mut self, done: &Done, site: &Site, digest: &Digest) -> Result<(), Error> {
+    /// Keeps how a try failed beside how often, so that it can be told again.
+    fn keep_failure(&mut self, event: &Event, phase: Phase, outcome: Outcome) {
+        let tried = match phase {
+            Phase::Removal => &mut self.memory.removals,
+            _ => &mut self.memory.attempts,
+        };
+        if let Some(tried) = tried.get_mut(&event.revision).filter(|_| outcome == Outcome::Failure)
+        {
+            (tried.code, tried.said) = (event.code, event.message.clone());
+        }
+    }
+
+    fn remember(&mut self, done: &Done, digest: &Digest) -> Result<(), Error> {
         self.memory.looked_at = Some(Timestamp::now());
-        self.memory.site = site.to_string();
+        self.memory.unreadable = None;
         self.memory.inventory = digest.to_string();
         self.memory.standings.clone_from(&done.standings);
         // What is not approved any more is forgotten.
@@ -480,7 +521,7 @@ impl Agent {
 }
 
 fn tried(kept: &BTreeMap<String, Tried>) -> BTreeMap<RevisionId, Attempts> {
-    let read = |(id, tried): (&String, &Tried)| Some((id.parse().ok()?, Attempts::from(*tried)));
+    let read = |(id, tried): (&String, &Tried)| Some((id.parse().ok()?, Attempts::from(tried)));
     kept.iter().filter_map(read).collect()
 }
 

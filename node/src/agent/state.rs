@@ -20,6 +20,7 @@ use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+use patchmesh_topology::applicability::State as Verdict;
 use patchmesh_topology::applicability::attempts::Attempts;
 use patchmesh_topology::link::rate::Rate;
 use patchmesh_topology::node::install_time::InstallTime;
@@ -156,6 +157,13 @@ pub struct Memory {
     pub brakes: Remembered,
     /// Set while no node is reached.
     pub cut_off: Option<CutOff>,
+    /// Why the machine could not be looked at in the last round; until it can, nothing is
+    /// decided.
+    #[serde(default)]
+    pub unreadable: Option<String>,
+    /// Formats of packages, as rules write them, whose list had their manager's own package.
+    #[serde(default)]
+    pub managers: BTreeSet<String>,
     /// The restart that is due.
     pub reboot: Option<Reboot>,
     /// Digest of the inventory of then.
@@ -263,7 +271,7 @@ pub struct CutOff {
 }
 
 /// How often a revision was tried.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Tried {
     /// Installations without effect.
     pub without_effect: u32,
@@ -271,20 +279,26 @@ pub struct Tried {
     pub failed: u32,
     /// The last of them.
     pub failed_at: Option<Timestamp>,
+    /// The installer's code of the last try that came to nothing.
+    #[serde(default)]
+    pub code: i64,
+    /// What was told of it, as long as an event's message; empty where that is not known.
+    #[serde(default)]
+    pub said: String,
 }
 
-impl From<Tried> for Attempts {
-    fn from(tried: Tried) -> Self {
-        let Tried { without_effect, failed, failed_at } = tried;
+impl From<&Tried> for Attempts {
+    fn from(tried: &Tried) -> Self {
+        let Tried { without_effect, failed, failed_at, .. } = *tried;
         Self { without_effect, failed, failed_at, awaits_restart: false }
     }
 }
 
-impl From<Attempts> for Tried {
-    fn from(attempts: Attempts) -> Self {
-        // Restarts are kept apart, all in one.
+impl Tried {
+    /// Counts as these do. Restarts are kept apart, all in one.
+    pub fn set(&mut self, attempts: Attempts) {
         let Attempts { without_effect, failed, failed_at, awaits_restart: _ } = attempts;
-        Self { without_effect, failed, failed_at }
+        (self.without_effect, self.failed, self.failed_at) = (without_effect, failed, failed_at);
     }
 }
 
@@ -312,6 +326,23 @@ pub struct Standing {
     /// When it goes by that, where it waits.
     #[serde(default)]
     pub goes_at: Option<Timestamp>,
+}
+
+impl Standing {
+    /// Whether it is needed or there.
+    #[must_use]
+    pub fn concerns(&self) -> bool {
+        [Verdict::Applicable, Verdict::Installed].iter().any(|one| one.as_str() == self.verdict)
+    }
+
+    /// Nobody can tell any more what it is to this machine, so nothing is done about it.
+    pub fn becomes_unknown(&mut self, why: &str) {
+        Verdict::Unknown.as_str().clone_into(&mut self.verdict);
+        why.clone_into(&mut self.reason);
+        self.action.clear();
+        self.waits_for.clear();
+        (self.for_person, self.goes_at) = (false, None);
+    }
 }
 
 /// The agent's folder.

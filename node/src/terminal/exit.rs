@@ -174,8 +174,12 @@ fn of_cause(cause: &(dyn StdError + 'static)) -> Option<Exit> {
     if let Some(join::Error::Joined(_)) = cause.downcast_ref() {
         return Some(Exit::Exists);
     }
-    if let Some(inventory::Error::Content { .. } | inventory::Error::Long { .. }) =
-        cause.downcast_ref()
+    if let Some(
+        inventory::Error::Content { .. }
+        | inventory::Error::Long { .. }
+        | inventory::Error::Lost(_)
+        | inventory::Error::NotWhole { .. },
+    ) = cause.downcast_ref()
     {
         return Some(Exit::BadData);
     }

@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use super::pool::Pool;
 use super::survey::Scope;
 use crate::name::MachineName;
+use crate::report::UNREADABLE;
 use crate::revision::RevisionId;
 use crate::tally::{Machine, Place, Standing};
 
@@ -26,13 +27,15 @@ pub struct Told {
     pub exposed: bool,
     /// A restart is due, as it says.
     pub reboot_needed: bool,
+    /// It cannot tell what is on it, as it says.
+    pub unreadable: bool,
     /// Where its node saw it.
     pub address: Option<IpAddr>,
 }
 
 impl Told {
-    /// Of facts by name: `exposure` is `internet`, `reboot-needed` is `true`. Others,
-    /// and other values, say nothing.
+    /// Of facts by name: `exposure` is `internet`, `reboot-needed` is `true`,
+    /// [`UNREADABLE`] is anything. Others, and other values, say nothing.
     #[must_use]
     pub fn of<'a>(facts: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let mut told = Self::default();
@@ -40,6 +43,7 @@ impl Told {
             match name {
                 "exposure" => told.exposed = value == "internet",
                 "reboot-needed" => told.reboot_needed = value == "true",
+                UNREADABLE => told.unreadable = !value.is_empty(),
                 _ => {}
             }
         }

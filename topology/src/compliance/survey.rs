@@ -119,6 +119,18 @@ pub struct Judged<'a> {
     pub needs: &'a [Need<'a>],
 }
 
+impl Judged<'_> {
+    /// Why it is unknown, for people; `None` where it is not.
+    #[must_use]
+    pub fn why_unknown(&self) -> Option<String> {
+        (self.verdict == Verdict::Unknown).then(|| match self.seen {
+            _ if self.told.unreadable => "it cannot tell what is on it".to_owned(),
+            None => "it was never heard of".to_owned(),
+            Some(seen) => format!("it was last heard of at {seen:.0}"),
+        })
+    }
+}
+
 /// Judges machines; keeps what it found out about demands.
 pub struct Survey<'a> {
     register: &'a Register,
@@ -233,7 +245,7 @@ impl<'a> Survey<'a> {
         needs: &'b [Need<'b>],
     ) -> Judged<'b> {
         let is_heard = entry.seen.is_some_and(|seen| seen >= self.heard_since);
-        let verdict = match is_heard {
+        let verdict = match is_heard && !entry.told.unreadable {
             true => needs.iter().map(Need::verdict).max().unwrap_or(Verdict::Compliant),
             false => Verdict::Unknown,
         };

@@ -10,6 +10,7 @@ use crate::name::{GroupName, MachineName};
 use crate::node::mode::AtDeadline;
 use crate::node::{Group, InstallMode, MachinePolicy, Stage};
 use crate::offer::Offer;
+use crate::report::UNREADABLE;
 use crate::revision::{RevisionId, Severity};
 use crate::rollout::deadline::Facts;
 use crate::rollout::exception::{self, Exception, Subject};
@@ -183,6 +184,42 @@ fn who_is_silent_for_a_week_is_unknown_whatever_it_said() {
 }
 
 #[test]
+fn who_cannot_tell_what_is_on_it_is_unknown_whatever_it_said_and_says_so() {
+    let world = World::new();
+    let done = machine("emea/fr", 20, vec![(1, last(1, Phase::Installation, Outcome::Success))]);
+    let late = machine("emea/fr", 20, vec![(1, needed())]);
+    let told = Told { unreadable: true, ..Told::default() };
+    let mut register = Register::default();
+    for (key, one, told) in [
+        ("done", &done, told),
+        ("late", &late, told),
+        ("mended", &done, Told::default()),
+        ("silent", &Machine::new(place("emea")), Told::default()),
+    ] {
+        register.put(&name(key), one, told);
+    }
+    let demands = world.demands(25);
+    let mut survey = Survey::new(&register, &demands, survey::STALE_AFTER);
+    let mut found = Vec::new();
+    survey.each(Scope::default(), |judged| {
+        found.push((judged.name.to_string(), judged.verdict, judged.why_unknown()));
+    });
+    let blind = Some("it cannot tell what is on it".to_owned());
+    let expected = [
+        ("done", Verdict::Unknown, blind.clone()),
+        ("late", Verdict::Unknown, blind),
+        ("mended", Verdict::Compliant, None),
+        ("silent", Verdict::Unknown, Some("it was never heard of".to_owned())),
+    ];
+    assert_eq!(found, expected.map(|(name, verdict, why)| (name.to_owned(), verdict, why)));
+    let all: Census = census::by_place(&mut survey, Scope::default()).into_values().sum();
+    assert_eq!((all.unknown, all.compliant, all.overdue), (3, 1, 0));
+    let mut rows = census::ByRevision::new();
+    census::lack_revisions(&mut survey, Scope::default(), &mut rows);
+    assert_eq!(rows[&revision(1)].1.unknown, 1, "nor is it overdue by revision");
+}
+
+#[test]
 fn a_plan_that_is_late_is_no_fault_of_the_machine() {
     let world = World::new();
     let lacking = |site| machine(site, 30, vec![(2, needed())]);
@@ -322,7 +359,9 @@ fn a_share_asks_those_machines_that_it_chooses() {
 #[test]
 fn what_a_machine_says_of_itself_is_read_and_nonsense_says_nothing() {
     let told = Told::of([("exposure", "internet"), ("reboot-needed", "true")]);
-    assert!(told.exposed && told.reboot_needed);
+    assert!(told.exposed && told.reboot_needed && !told.unreadable);
+    assert!(Told::of([(UNREADABLE, "cannot read it")]).unreadable);
+    assert!(!Told::of([(UNREADABLE, "")]).unreadable);
     // What it says of its address is its own word alone, and might name another's.
     let told = Told::of([("exposure", "lan"), ("reboot-needed", "yes"), ("address", "::1")]);
     assert_eq!(told, Told::default());

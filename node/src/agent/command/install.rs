@@ -49,16 +49,19 @@ impl Install {
         let state = self.folder.state();
         state.joined()?;
         let revisions: BTreeSet<RevisionId> = self.revisions.into_iter().collect();
-        let ran = match state.lock() {
+        let (ran, not_told) = match state.lock() {
             Ok(_lock) => here(&state, self.root, &revisions).await?,
             Err(state::Error::Busy(folder)) => {
                 let answer = ask::ask(&state, &revisions).await?;
                 // One round by hand, or the agent has only begun.
-                read(&answer.ok_or(state::Error::Busy(folder))?)?
+                (read(&answer.ok_or(state::Error::Busy(folder))?)?, None)
             }
             Err(error) => return Err(error.into()),
         };
         output.print(&ran)?;
+        if let Some(error) = not_told {
+            return Err(error.into());
+        }
         let known = state.memory()?.standings;
         for one in &revisions {
             if !known.iter().any(|standing| standing.revision == one.to_string()) {
@@ -71,17 +74,17 @@ impl Install {
     }
 }
 
-/// A round of this process.
+/// A round of this process, and why nobody was told of it.
 async fn here(
     state: &State,
     root: PathBuf,
     revisions: &BTreeSet<RevisionId>,
-) -> Result<Ran, round::Error> {
+) -> Result<(Ran, Option<round::Error>), round::Error> {
     let asked = match revisions.is_empty() {
         true => Asked::All,
         false => Asked::These(revisions.clone()),
     };
-    Ok(Agent::open(state.clone(), root)?.round(&asked).await?.into())
+    Ran::of(Agent::open(state.clone(), root)?.round(&asked).await)
 }
 
 /// What the agent that runs says.
@@ -94,8 +97,8 @@ fn read(answer: &str) -> anyhow::Result<Ran> {
 
 /// What the agent that runs answers.
 pub(super) async fn answer(asker: Asker, outcome: Result<Done, round::Error>) {
-    let text = match outcome {
-        Ok(done) => serde_json::to_string(&Ran::from(done)).map_err(|error| error.to_string()),
+    let text = match Ran::of(outcome) {
+        Ok((ran, _)) => serde_json::to_string(&ran).map_err(|error| error.to_string()),
         Err(error) => Err(in_one_line(&error)),
     };
     asker.answer(&text.unwrap_or_else(|why| format!("{BROKEN}{why}"))).await;

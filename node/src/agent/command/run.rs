@@ -65,6 +65,7 @@ JSON:
   with --once: {\"generation\", \"installed\": [REVISION], \"removed\": [REVISION],
    \"failed\": [{\"revision\", \"why\"}],
    \"waiting\": [{\"revision\", \"why\", \"due_at\" or null}], \"reported\": EVENTS, \"cut_off\": WHY or null,
+   \"not_told\": WHY no node took the reports, or null,
    \"reboot\": {\"since\", \"revisions\": [REVISION], \"waits_for\"} or null}")]
 pub(crate) struct Run {
     /// One round, and no more
@@ -124,10 +125,13 @@ impl Run {
         let agent = Agent::open(state.clone(), self.root.clone())?.with_hooks(hooks);
         let mut agent = agent.with_own(own).with_room_for(self.room)?;
         if self.once {
-            let mut ran = Ran::from(agent.round(&Asked::Nothing).await?);
-            let restarts = agent.plan_reboot()? && agent.has_slot().await?;
+            let (mut ran, not_told) = Ran::of(agent.round(&Asked::Nothing).await)?;
+            let restarts = not_told.is_none() && agent.plan_reboot()? && agent.has_slot().await?;
             ran.reboot = agent.reboot_due().map(Due::from);
             output.print(&ran)?;
+            if let Some(error) = not_told {
+                return Err(error.into());
+            }
             if let Some(command) = command.filter(|_| restarts) {
                 agent.reboot(command).await?;
             }

@@ -1,6 +1,7 @@
 //! `patchmesh agent status`.
 
 use clap::Args;
+use patchmesh_topology::applicability::State as Verdict;
 use patchmesh_topology::reboot::Policy;
 use serde::Serialize;
 
@@ -25,7 +26,7 @@ JSON:
    \"reported_to\" or null, \"looked_at\" or null, \"install_mode\", \"install_at\" or null, \"reboot_policy\",
    \"at_deadline\", \"inventory\",
    \"cut_off\": {\"since\", \"why\",
-   \"good_until\" or null} or null,
+   \"good_until\" or null} or null, \"unreadable\": WHY it cannot tell what is on this machine, or null,
    \"reboot\": {\"since\", \"revisions\": [REVISION], \"waits_for\"} or null, \"unreported\": EVENTS,
    \"rolled_up\": EVENTS of these of which only counts are left, \"others\", \"revisions\": [{\"revision\", \"title\", \"verdict\", \"reason\",
    \"action\", \"waits_for\", \"for_person\", \"due_at\" or null, \"goes_at\" or null}]}
@@ -58,6 +59,7 @@ struct Shown {
     at_deadline: String,
     inventory: String,
     cut_off: Option<CutOff>,
+    unreadable: Option<String>,
     reboot: Option<Due>,
     unreported: u64,
     rolled_up: u64,
@@ -76,6 +78,7 @@ impl Answer for Shown {
             ("certificate", Some(format!("ends at {}", self.certificate_ends))),
             ("looked", Some(self.looked_at.clone().unwrap_or_else(|| "never".to_owned()))),
             ("cut off", self.cut_off.as_ref().map(cut_off)),
+            ("unreadable", self.unreadable.clone()),
             ("restart", self.reboot.as_ref().map(Due::sentence)),
             ("installs", self.installs()),
             ("restarts", Some(self.reboot_policy.clone())),
@@ -136,10 +139,12 @@ impl Status {
         let reboot_policy = memory.wish(|one| one.reboot.as_ref()).cloned();
         let reboot_policy = reboot_policy.unwrap_or_else(|| Policy::default().to_string());
         let all = memory.standings.len();
-        let concerns =
-            |one: &Standing| self.all || matches!(one.verdict.as_str(), "applicable" | "installed");
+        let is_unknown = |one: &Standing| one.verdict == Verdict::Unknown.as_str();
+        let is_lost = |one: &Standing| memory.unreadable.is_some() && is_unknown(one);
+        let concerns = |one: &Standing| self.all || one.concerns() || is_lost(one);
         let waiting = Queue::waiting_in(&state.folder().join("queue"))?;
-        let revisions: Vec<Standing> = memory.standings.into_iter().filter(concerns).collect();
+        let revisions: Vec<Standing> =
+            memory.standings.iter().filter(|one| concerns(one)).cloned().collect();
         output.print(&Shown {
             machine: joined.machine,
             group: joined.group,
@@ -157,6 +162,7 @@ impl Status {
             at_deadline: memory.at_deadline,
             inventory: memory.inventory,
             cut_off: memory.cut_off,
+            unreadable: memory.unreadable,
             reboot: memory.reboot.as_ref().map(Due::from),
             unreported: waiting.events,
             rolled_up: waiting.rolled_up,

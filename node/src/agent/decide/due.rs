@@ -40,7 +40,7 @@ pub(super) fn of(
     let demands = Demands::new(groups, &chain.plans, [offer], Box::new(facts), now);
     let place = Place { site: site.clone(), group: group.clone() };
     // As headquarters is told of it.
-    let facts = report::facts(inventory, "", false);
+    let facts = report::facts(inventory, "", false, None);
     let told = Told::of(facts.iter().map(|fact| (fact.name.as_str(), fact.value.as_str())));
     let by = |id: &RevisionId, action| match demands.due(id, &place, machine, told.exposed)? {
         (asked, Deadline::By(at)) if asked == action => Some(at),

@@ -11,6 +11,9 @@ use super::{Error, add};
 
 const STATUS: &str = "var/lib/dpkg/status";
 
+/// What was unpacked of each package is listed here, in `NAME.list`.
+const FILES: &str = "var/lib/dpkg/info";
+
 /// Architectures that were added, the machine's own first.
 const ARCHITECTURES: &str = "var/lib/dpkg/arch";
 
@@ -22,7 +25,12 @@ const MAX_ARCHITECTURES: u64 = 4 << 10;
 
 /// Reads packages, and which architectures the machine runs.
 pub(super) fn read(root: &Root, inventory: &mut Inventory) -> Result<(), Error> {
-    let Some(text) = root.text(STATUS, MAX_STATUS)? else { return Ok(()) };
+    let text = root.text(STATUS, MAX_STATUS)?;
+    let is_empty = text.as_ref().is_none_or(|text| text.trim().is_empty());
+    if is_empty && root.has_name(FILES, ".list")? {
+        return Err(Error::Lost(STATUS.into()));
+    }
+    let Some(text) = text else { return Ok(()) };
     let mut packages = Vec::new();
     let mut line = 1;
     for stanza in text.split("\n\n") {

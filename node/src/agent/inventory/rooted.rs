@@ -144,25 +144,42 @@ impl Root {
         ending: &str,
         most: usize,
     ) -> Result<Vec<String>, Error> {
-        let failed = |source: std::io::Error| Error::Read { path: path.into(), source };
-        let Some(folder) = self.at(path, OFlags::RDONLY | OFlags::DIRECTORY)? else {
-            return Ok(Vec::new());
-        };
         let mut names = Vec::new();
-        let entries = rustix::fs::Dir::read_from(&folder).map_err(|error| failed(error.into()))?;
-        for entry in entries {
-            let entry = entry.map_err(|error| failed(error.into()))?;
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if !name.ends_with(ending) || name.starts_with('.') {
-                continue;
-            }
+        for name in self.listed(path, ending)? {
+            let name = name?;
             if names.len() == most {
                 let what = format!("there are more than {most} files: put them together");
-                return Err(failed(std::io::Error::new(ErrorKind::InvalidData, what)));
+                let source = io::Error::new(ErrorKind::InvalidData, what);
+                return Err(Error::Read { path: path.into(), source });
             }
             names.push(name);
         }
         names.sort();
         Ok(names)
+    }
+
+    /// Whether there is a name in a folder that ends with `ending`.
+    pub(super) fn has_name(&self, path: &str, ending: &str) -> Result<bool, Error> {
+        Ok(self.listed(path, ending)?.next().transpose()?.is_some())
+    }
+
+    /// The names in a folder that end with `ending`, hidden ones left out, as they come; none
+    /// where there is no folder.
+    fn listed<'a>(
+        &self,
+        path: &'a str,
+        ending: &'a str,
+    ) -> Result<impl Iterator<Item = Result<String, Error>> + use<'a>, Error> {
+        let failed = |error: Errno| Error::Read { path: path.into(), source: error.into() };
+        let folder = self.at(path, OFlags::RDONLY | OFlags::DIRECTORY)?;
+        let entries = folder.map(rustix::fs::Dir::read_from).transpose().map_err(failed)?;
+        let name = move |entry: rustix::io::Result<rustix::fs::DirEntry>| match entry {
+            Ok(entry) => {
+                let name = entry.file_name().to_string_lossy().into_owned();
+                (name.ends_with(ending) && !name.starts_with('.')).then_some(Ok(name))
+            }
+            Err(error) => Some(Err(failed(error))),
+        };
+        Ok(entries.into_iter().flatten().filter_map(name))
     }
 }

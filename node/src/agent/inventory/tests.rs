@@ -146,6 +146,54 @@ fn what_cannot_be_understood_is_named_with_its_place() {
 }
 
 #[test]
+fn a_list_that_was_lost_is_no_empty_machine() {
+    let files = ("var/lib/dpkg/info/nginx.list", "/.\n");
+    for lost in [None, Some(""), Some("\n\n")] {
+        let folder = root(&[files]);
+        if let Some(text) = lost {
+            fs::write(folder.path().join("var/lib/dpkg/status"), text).expect("written");
+        }
+        let error = gather(folder.path(), []).expect_err("it was lost").to_string();
+        assert!(error.contains("var/lib/dpkg/status is empty or gone"), "{error}");
+    }
+    // A system that is being made has none yet.
+    let new = root(&[("var/lib/dpkg/info/format", "1\n"), ("var/lib/dpkg/status", "")]);
+    assert_eq!(gathered(&new).package_count(), 0);
+    assert_eq!(gathered(&root(&[files, ("var/lib/dpkg/status", STATUS)])).package_count(), 3);
+}
+
+#[test]
+fn a_list_without_what_its_manager_comes_in_is_not_whole() {
+    let whole = gathered(&root(&[("var/lib/dpkg/status", STATUS)]));
+    let known = managers(&whole, &BTreeSet::new()).expect("it is whole");
+    assert_eq!(known, BTreeSet::from(["deb".to_owned()]));
+    assert_eq!(managers(&whole, &known).expect("it is whole still"), known);
+    let (_, rest) = STATUS.split_once("\n\n").expect("two packages");
+    for lost in ["", rest] {
+        let found = gathered(&root(&[("var/lib/dpkg/status", lost)]));
+        let error = managers(&found, &known).expect_err("dpkg is gone").to_string();
+        assert!(error.contains("list of deb packages does not have dpkg any more"), "{error}");
+        // Where it never was nobody misses it.
+        assert!(managers(&found, &BTreeSet::new()).expect("fine").is_empty());
+    }
+}
+
+#[test]
+fn what_can_be_read_beside_a_lost_list_is() {
+    let folder = root(&[
+        ("etc/os-release", "ID=debian\nVERSION_ID=12\n"),
+        ("etc/patchmesh/facts.d/a.toml", "exposure = \"internet\"\n"),
+        ("var/lib/dpkg/status", "nonsense"),
+    ]);
+    let found = besides(folder.path());
+    assert_eq!((found.os.as_str(), found.facts["exposure"].as_str()), ("debian", "internet"));
+    fs::write(folder.path().join("etc/patchmesh/facts.d/a.toml"), "exposure = lan")
+        .expect("written");
+    assert_eq!(besides(folder.path()).os, "debian");
+    assert_eq!(besides(Path::new("/no/such/folder")), Inventory::default());
+}
+
+#[test]
 fn files_that_rules_ask_for_are_looked_at() {
     let folder = root(&[("opt/app", "abc")]);
     let hash = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";

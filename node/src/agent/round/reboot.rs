@@ -24,6 +24,9 @@ const AGAIN: SignedDuration = SignedDuration::from_hours(1);
 /// What a revision that needed a restart and is needed still is told as.
 const WITHOUT_EFFECT: &str = "the machine has restarted, and it is needed still";
 
+/// What a restart waits for on a machine that cannot be looked at.
+const UNREADABLE: &str = "nobody can tell what is on this machine";
+
 impl Agent {
     /// The restart that is due.
     #[must_use]
@@ -113,9 +116,12 @@ impl Agent {
     pub fn plan_reboot(&mut self) -> Result<bool, Error> {
         let (policy, now) = (self.reboot_policy(), Timestamp::now());
         let people = inventory::people(&self.root)?;
+        let is_unreadable = self.memory.unreadable.is_some();
         let Some(due) = &mut self.memory.reboot else { return Ok(false) };
         let again = due.tried_at.and_then(|at| at.checked_add(AGAIN).ok());
         let wait = match policy.wait(people, TimeZone::system().to_datetime(now)) {
+            // Nobody has seen yet whether it came already.
+            None if is_unreadable => UNREADABLE.to_owned(),
             Some(wait) => wait.to_string(),
             // What came of the last try is said already.
             None if again.is_some_and(|again| now < again) => return Ok(false),

@@ -1,6 +1,6 @@
 //! Telling what is found on the machine, and what was done.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use patchmesh_proto::report::Fact;
@@ -12,10 +12,11 @@ use patchmesh_topology::tally::{Outcome, Phase};
 
 use super::{Agent, Error};
 use crate::agent::decide::{FOR_PERSON, Item};
+use crate::agent::inventory;
 use crate::agent::link::Link;
 use crate::agent::queue::{Event, Queue};
 use crate::agent::report::{self, Reporter, facts};
-use crate::agent::state::{Memory, Tried};
+use crate::agent::state::Memory;
 use crate::log::in_one_line;
 
 impl Agent {
@@ -25,18 +26,18 @@ impl Agent {
         let (mut events, mut told) = (Vec::new(), Vec::new());
         for item in items {
             let id = item.revision.id.to_string();
-            let was_told = self.memory.told.contains_key(&id);
-            let Some((phase, outcome, word, reason)) = item.word(was_told) else { continue };
-            let is_forgotten = self.memory.told.get(&id).is_some_and(String::is_empty);
+            let last = self.memory.told.get(&id);
+            let Some((phase, outcome, word, reason)) = item.word(last.is_some()) else { continue };
+            let is_forgotten = last.is_some_and(String::is_empty);
             let failed = is_forgotten.then(|| self.failed(item, now)).flatten();
-            let (phase, outcome, reason) = match &failed {
-                Some((phase, why)) => (*phase, Outcome::Failure, why.as_str()),
-                None => (phase, outcome, reason),
+            let (phase, outcome, code, reason) = match &failed {
+                Some((phase, code, why)) => (*phase, Outcome::Failure, *code, why.as_str()),
+                None => (phase, outcome, 0, reason),
             };
             // That it waits for a person does not take the place of how the last try failed.
             let was_tried =
                 self.memory.attempts.contains_key(&id) || self.memory.removals.contains_key(&id);
-            let is_old = self.memory.told.get(&id).is_some_and(|told| told == word);
+            let is_old = last.is_some_and(|told| told == word);
             if is_old || (word == FOR_PERSON && was_tried && !is_forgotten) {
                 continue;
             }
@@ -44,7 +45,7 @@ impl Agent {
                 self.memory.attempts.remove(&id);
             }
             if events.len() < self.queue.room() {
-                events.push(Event::new(&id, phase, outcome, 0, reason, now));
+                events.push(Event::new(&id, phase, outcome, code, reason, now));
                 told.push((id, word.to_owned()));
             }
         }
@@ -53,21 +54,22 @@ impl Agent {
         Ok(())
     }
 
-    /// How a revision that waits for its next try failed, and in which step.
-    fn failed(&self, item: &Item<'_>, now: Timestamp) -> Option<(Phase, String)> {
-        let rest = |tried: &BTreeMap<String, Tried>| {
-            let tried = tried.get(&item.revision.id.to_string())?;
-            Attempts::from(*tried).rest(now)
+    /// How a revision that waits for its next try failed: in which step, with which code, and
+    /// what was told of it. An earlier agent kept neither, so it is told why it waits.
+    fn failed(&self, item: &Item<'_>, now: Timestamp) -> Option<(Phase, i64, String)> {
+        let (phase, tried, is_removal) = match (&item.removal, item.verdict) {
+            (Some(_), Verdict::Installed) => (Phase::Removal, &self.memory.removals, true),
+            (None, Verdict::Applicable) => (Phase::Installation, &self.memory.attempts, false),
+            _ => return None,
         };
-        match (&item.removal, item.verdict) {
-            (Some(_), Verdict::Installed) => {
-                Some((Phase::Removal, rest(&self.memory.removals)?.of_removal()))
-            }
-            (None, Verdict::Applicable) => {
-                Some((Phase::Installation, rest(&self.memory.attempts)?.to_string()))
-            }
-            _ => None,
-        }
+        let tried = tried.get(&item.revision.id.to_string())?;
+        let rest = Attempts::from(tried).rest(now)?;
+        let said = match (tried.said.is_empty(), is_removal) {
+            (false, _) => tried.said.clone(),
+            (true, true) => rest.of_removal(),
+            (true, false) => rest.to_string(),
+        };
+        Some((phase, tried.code, said))
     }
 
     /// Hands over what waits, and what is on the machine.
@@ -78,7 +80,52 @@ impl Agent {
         digest: &Digest,
         items: &[Item<'_>],
     ) -> Result<usize, Error> {
-        let facts = facts(inventory, &self.memory.inventory, self.memory.reboot.is_some());
+        let facts = self.facts(inventory, None);
+        let (link, sent) = self.report(site, facts, items).await?;
+        // It is sent again by the next round; the digest is told.
+        if let Err(error) = link.tell_inventory(inventory, digest).await {
+            tracing::warn!(why = in_one_line(&error), "the node did not take the inventory");
+        }
+        self.memory.reported_to = Some(link.node().to_string());
+        Ok(sent)
+    }
+
+    /// Takes note of why nobody can tell what is on this machine, and tells that. What was told
+    /// stays as it was: what is not seen is not gone.
+    pub(super) async fn is_unreadable(&mut self, why: &str) -> Result<(), Error> {
+        self.memory.unreadable = Some(why.to_owned());
+        let concerned = self.memory.standings.iter_mut().filter(|one| one.concerns());
+        concerned.for_each(|one| one.becomes_unknown(why));
+        self.state.save_memory(&self.memory)?;
+        if self.memory.cut_off.is_some() {
+            return Ok(());
+        }
+        let Ok(site) = self.memory.site.parse() else { return Ok(()) };
+        let root = self.root.clone();
+        let besides = tokio::task::spawn_blocking(move || inventory::besides(&root)).await?;
+        let facts = self.facts(&besides, Some(why));
+        if let Err(error) = self.report(&site, facts, &[]).await {
+            tracing::warn!(
+                why = in_one_line(&error),
+                "nobody is told that this machine cannot be looked at"
+            );
+        }
+        Ok(())
+    }
+
+    fn facts(&self, inventory: &Inventory, unreadable: Option<&str>) -> Vec<Fact> {
+        let Memory { inventory: digest, reboot, .. } = &self.memory;
+        facts(inventory, digest, reboot.is_some(), unreadable)
+    }
+
+    /// Hands over what waits, and who took it; where that shows that this machine was put back,
+    /// everything is told anew.
+    async fn report(
+        &mut self,
+        site: &Site,
+        facts: Vec<Fact>,
+        items: &[Item<'_>],
+    ) -> Result<(Link, usize), Error> {
         let handed_over = match self.hand_over(site, facts.clone()).await {
             Err(error @ report::Error::PutBack(_)) => {
                 tracing::warn!(why = in_one_line(&error), "everything is told anew");
@@ -87,13 +134,7 @@ impl Agent {
             }
             handed_over => handed_over,
         };
-        let (link, sent) = handed_over?;
-        // It is sent again by the next round; the digest is told.
-        if let Err(error) = link.tell_inventory(inventory, digest).await {
-            tracing::warn!(why = in_one_line(&error), "the node did not take the inventory");
-        }
-        self.memory.reported_to = Some(link.node().to_string());
-        Ok(sent)
+        Ok(handed_over?)
     }
 
     async fn hand_over(
@@ -116,7 +157,7 @@ impl Agent {
     /// queue of another name. That it does not count as told is on the disk before the queue
     /// begins, which ends what shows that the machine was put back.
     fn begin_again(&mut self, items: &[Item<'_>]) -> Result<(), Error> {
-        forget_what_was_told(&mut self.memory, &self.queue);
+        self.memory.forget_what_was_told(&self.queue);
         self.state.save_memory(&self.memory)?;
         self.queue.begin_again()?;
         self.tell_found(items, Timestamp::now())?;
@@ -124,13 +165,15 @@ impl Agent {
     }
 }
 
-/// Nothing counts as told of which nothing waits to be told.
-pub(super) fn forget_what_was_told(memory: &mut Memory, queue: &Queue) {
-    let waiting: BTreeSet<&str> =
-        queue.events().iter().map(|(_, event)| event.revision.as_str()).collect();
-    for (id, word) in &mut memory.told {
-        if !waiting.contains(id.as_str()) {
-            word.clear();
+impl Memory {
+    /// Nothing counts as told of which nothing waits to be told.
+    pub(super) fn forget_what_was_told(&mut self, queue: &Queue) {
+        let waiting: BTreeSet<&str> =
+            queue.events().iter().map(|(_, event)| event.revision.as_str()).collect();
+        for (id, word) in &mut self.told {
+            if !waiting.contains(id.as_str()) {
+                word.clear();
+            }
         }
     }
 }

@@ -209,6 +209,13 @@ async fn a_command_that_does_not_restart_is_not_tried_again_at_once() {
     assert!(waits(&agent).contains("ended with 4: no power"), "{}", waits(&agent));
     assert!(!agent.plan_reboot().expect("planned"), "not within the hour");
     assert!(waits(&agent).contains("no power"), "what went wrong stays to be seen");
+    // While nobody can tell whether it came, the hour's end brings no other.
+    agent.memory.unreadable = Some("its list is lost".to_owned());
+    agent.memory.reboot.as_mut().expect("due").tried_at = None;
+    assert!(!agent.plan_reboot().expect("planned"));
+    assert!(waits(&agent).contains("nobody can tell"), "{}", waits(&agent));
+    agent.memory.unreadable = None;
+    assert!(agent.plan_reboot().expect("planned"), "it can be looked at again");
 }
 
 #[test]

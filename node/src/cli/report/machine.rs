@@ -35,7 +35,8 @@ struct Story {
 impl Answer for Story {
     fn text(&self) -> String {
         let verdict = self.verdict.as_ref().map(|row| row.verdict.clone());
-        let mut text = fields([("verdict", verdict)]);
+        let why = self.verdict.as_ref().and_then(|row| row.reason.clone());
+        let mut text = fields([("verdict", verdict), ("because", why)]);
         if let Some(row) = self.verdict.as_ref().filter(|row| !row.needs.is_empty()) {
             text.push_str(&format!("\n{}\n", needs(&row.needs)));
         }

@@ -21,8 +21,8 @@ Examples:
 
 JSON:
   {\"machines\": [MACHINE], \"is_cut\"}
-  MACHINE: {\"name\", \"group\", \"site\", \"seen_at\" or null, \"verdict\", \"address\" or null, \"exposed\",
-   \"reboot_needed\", \"needs\": [NEED]}
+  MACHINE: {\"name\", \"group\", \"site\", \"seen_at\" or null, \"verdict\", \"reason\" or null, \"address\" or null,
+   \"exposed\", \"reboot_needed\", \"needs\": [NEED]}
   NEED: {\"revision\", \"action\": \"install\" or \"remove\", \"severity\" or null, \"due_at\" or null, \"open\",
    \"past\", \"standing\", \"code\", \"looping\", \"said_at\", \"reason\"}")]
 pub(crate) struct Machines {
@@ -58,6 +58,8 @@ pub(super) struct Row {
     site: String,
     seen_at: Option<String>,
     pub(super) verdict: String,
+    /// Why it is unknown.
+    pub(super) reason: Option<String>,
     address: Option<String>,
     exposed: bool,
     reboot_needed: bool,
@@ -88,6 +90,7 @@ impl From<admin::MachineVerdict> for Row {
             group: machine.group,
             site: machine.site,
             verdict: machine.verdict,
+            reason: answer::some(machine.reason),
             address: answer::some(machine.address),
             exposed: machine.exposed,
             reboot_needed: machine.reboot_needed,
@@ -133,7 +136,8 @@ impl Answer for Listed {
     fn text(&self) -> String {
         let rows = self.machines.iter().map(|row| {
             let worst = row.needs.iter().max_by_key(|need| (need.past && need.open, need.past));
-            let why = worst.map(|need| format!("{}: {}", need.revision, need.reason));
+            let worst = worst.map(|need| format!("{}: {}", need.revision, need.reason));
+            let why = row.reason.clone().or(worst);
             [
                 row.name.clone(),
                 row.group.clone(),

@@ -12,6 +12,7 @@ use patchmesh_topology::compliance::{Demands, Judged, Need, Register, Verdict};
 use patchmesh_topology::name::{MachineName, Site};
 use patchmesh_topology::node::Stage;
 use patchmesh_topology::offer::Offer;
+use patchmesh_topology::report::UNREADABLE;
 use patchmesh_topology::revision::{RevisionId, Severity};
 use patchmesh_topology::rollout::deadline::Deadline;
 use patchmesh_topology::tally::Place;
@@ -220,7 +221,15 @@ impl Desk {
         };
         let story = story.filter(is_there);
         let story = story.ok_or_else(|| refused(&Refusal::NoMachine(name.clone())))?;
-        let verdict = self.survey(|survey| survey.one(&name, |judged| verdict(&judged)));
+        let mut verdict = self.survey(|survey| survey.one(&name, |judged| verdict(&judged)));
+        // In its own words, which are kept on the disk alone.
+        let is_why = |fact: &&wire::MachineFact| fact.name == UNREADABLE && !fact.value.is_empty();
+        let why = story.facts.iter().find(is_why);
+        if let (Some(found), Some(why)) = (&mut verdict, why)
+            && !found.reason.is_empty()
+        {
+            found.reason = format!("{}: {}", found.reason, why.value);
+        }
         // One that was shut out has none.
         Ok(wire::JudgeMachineResponse { verdict, story: Some(story) })
     }
@@ -257,6 +266,7 @@ fn verdict(judged: &Judged<'_>) -> wire::MachineVerdict {
         exposed: judged.told.exposed,
         reboot_needed: judged.told.reboot_needed,
         needs: judged.needs.iter().map(need).collect(),
+        reason: judged.why_unknown().unwrap_or_default(),
     }
 }
 

@@ -75,8 +75,7 @@ pub(super) fn failed(what: &'static str, path: &str, source: impl Into<io::Error
 
 /// Whether there is something on the way to a folder that is none, or that is not followed.
 fn is_no_way(error: &io::Error) -> bool {
-    let errno = error.raw_os_error();
-    [Errno::NOTDIR, Errno::LOOP].iter().any(|one| errno == Some(one.raw_os_error()))
+    matches!(Errno::from_io_error(error), Some(Errno::NOTDIR | Errno::LOOP))
         || error.kind() == io::ErrorKind::PermissionDenied
 }
 

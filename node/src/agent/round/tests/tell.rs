@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use axum::extract::Request;
 use axum::routing::post;
 use patchmesh_proto::report::Outcome::{Failure, Pending, Success};
+use patchmesh_topology::applicability::Removal;
 use prost::Message;
 use tonic::body::Body;
 use tonic::server::Grpc;
@@ -127,6 +128,105 @@ async fn what_is_there_and_what_failed_is_told_anew_by_one_that_was_put_back() {
     let [a, b, c, d] = ids.each_ref().map(String::as_str);
     assert_eq!(outcomes, [(c, Failure), (c, Failure), (d, Pending), (a, Success), (b, Failure)]);
     assert!(told[4].2.starts_with("it failed; it is tried again after"), "{told:?}");
+}
+
+#[tokio::test]
+async fn a_machine_that_cannot_be_looked_at_tells_why_and_no_removal() {
+    let (mesh, folder) = (TestMesh::new(), tempfile::tempdir().expect("a folder"));
+    let (node, books) = node(&mesh).await;
+    let mut agent = agent(&mesh, &folder, node.url.as_str());
+    let one = revision("a", b"a");
+    let id = one.id.to_string();
+    let mut items = [needed(&one)];
+    items[0].verdict = Verdict::Installed;
+    assert_eq!(tell(&mut agent, &items).await.expect("told"), 1);
+    let (known, is_there) = (agent.memory.told.clone(), items[0].standing());
+    agent.memory.site = "emea".to_owned();
+    agent.memory.standings = vec![is_there];
+    agent.is_unreadable("its list is lost").await.expect("noted");
+    let kept = State::new(folder.path().to_owned()).memory().expect("a memory");
+    assert_eq!(kept.unreadable.as_deref(), Some("its list is lost"));
+    assert_eq!((&kept.told, kept.attempts.len()), (&known, 0), "what was told stays told");
+    let standing = &kept.standings[0];
+    let shown = (standing.revision.as_str(), standing.verdict.as_str(), standing.reason.as_str());
+    assert_eq!(shown, (id.as_str(), "unknown", "its list is lost"));
+    // It is found again: no news, and the fact is gone.
+    assert_eq!(tell(&mut agent, &items).await.expect("told"), 0);
+    // Cut off, nobody can be told.
+    let (since, why, good_until) = (Timestamp::now(), String::new(), None);
+    agent.memory.cut_off = Some(CutOff { since, why, good_until });
+    agent.is_unreadable("its list is lost").await.expect("noted");
+    node.stop().await;
+    let books = books.lock().expect("books");
+    let why = |batch: &wire::Batch| {
+        let fact = batch.facts.iter().find(|fact| fact.name == "unreadable");
+        fact.map(|fact| fact.value.clone())
+    };
+    let said: Vec<Option<String>> = books.taken.iter().map(why).collect();
+    // The first two are a sign of life and the event.
+    assert_eq!(said, [None, None, Some("its list is lost".to_owned()), None]);
+    assert_eq!(books.told(agent.queue.epoch()), [(id.as_str(), Success, "it is older")]);
+}
+
+// A connection is prepared in a runtime.
+#[tokio::test]
+async fn how_it_failed_is_told_again_with_its_code_and_words() {
+    let (mesh, folder) = (TestMesh::new(), tempfile::tempdir().expect("a folder"));
+    let mut agent = agent(&mesh, &folder, "https://127.0.0.1:1");
+    let revisions = ["a", "b", "c"].map(|name| revision(name, b"x"));
+    let [a, b, c] = revisions.each_ref().map(|one| one.id.to_string());
+    let (now, loops) = (Timestamp::now(), Rest::Looping.to_string());
+    agent.attempted(Action::Install, &a, |tried| tried.failed(now));
+    for _ in 0..2 {
+        agent.attempted(Action::Install, &b, |tried| tried.had_no_effect());
+    }
+    agent.attempted(Action::Remove, &c, |tried| tried.failed(now));
+    for (id, phase, code, said) in [
+        (&a, Phase::Installation, 1603, "the installer ended with 1603"),
+        (&b, Phase::Installation, 0, loops.as_str()),
+        (&c, Phase::Removal, 2, "removing it ended with 2"),
+    ] {
+        agent.happened(id, phase, Outcome::Failure, code, said).expect("taken");
+        agent.memory.told.insert(id.clone(), "applicable".to_owned());
+    }
+    let mut items = revisions.each_ref().map(needed);
+    items[2].verdict = Verdict::Installed;
+    items[2].removal = Some(Removal::Packages(vec!["c".to_owned()]));
+    agent.state.save_memory(&agent.memory).expect("saved");
+    let kept = agent.state.memory().expect("read");
+    // What an earlier agent kept of it.
+    let mut earlier = serde_json::to_value(&kept).expect("JSON");
+    for tried in ["attempts", "removals"] {
+        for (_, one) in earlier[tried].as_object_mut().expect("an object") {
+            let one = one.as_object_mut().expect("an object");
+            assert!(one.remove("code").is_some() && one.remove("said").is_some());
+        }
+    }
+    let earlier: Memory = serde_json::from_value(earlier).expect("it is read");
+    let mut again = |memory: Memory| {
+        agent.memory = memory;
+        let end = agent.queue.first() + agent.queue.events().len() as u64;
+        agent.queue.forget(end).expect("forgotten");
+        agent.memory.forget_what_was_told(&agent.queue);
+        agent.tell_found(&items, Timestamp::now()).expect("told");
+        let events = agent.queue.events().iter().map(|(_, event)| {
+            let outcome = wire::Outcome::try_from(event.outcome).expect("an outcome");
+            assert_eq!(outcome, Failure, "{event:?}");
+            (event.phase, event.code, event.message.clone())
+        });
+        events.collect::<Vec<_>>()
+    };
+    let [install, remove] = [wire::Phase::Installation, wire::Phase::Removal].map(i32::from);
+    let expected = [
+        (install, 1603, "the installer ended with 1603".to_owned()),
+        (install, 0, loops.clone()),
+        (remove, 2, "removing it ended with 2".to_owned()),
+    ];
+    assert_eq!(again(kept), expected);
+    let told = again(earlier);
+    assert!(told.iter().all(|(_, code, _)| *code == 0), "{told:?}");
+    assert!(told[0].2.starts_with("it failed; it is tried again after"), "{told:?}");
+    assert_eq!(told[1].2, loops);
 }
 
 #[tokio::test]
