@@ -77,8 +77,11 @@ async fn what_is_no_network_says_what_would_be() -> Result<()> {
         (&["set", "10.3.4.0/16", "emea"], &["10.3.4.0/16 has bits set", "write 10.3.0.0/16"]),
         (&["set", "2001:db8::1/32", "emea"], &["write 2001:db8::/32"]),
         (&["set", "::ffff:10.3.0.0/112", "emea"], &["write 10.3.0.0/16"]),
-        (&["set", "10.3.0.0", "emea"], &["\"10.3.0.0\" is not a network", "such as 10.3.0.0/16"]),
-        (&["set", "10.3.0.0/16", "Paris"], &["site name \"Paris\"", "lower-case letters"]),
+        (
+            &["set", "10.3.0.0", "emea"],
+            &["is not a network; write an address", "such as 10.3.0.0/16"],
+        ),
+        (&["set", "10.3.0.0/16", "Paris"], &["site name", "Paris", "lower-case letters"]),
         (&["remove", "10.3.0.0/16"], &["no network 10.3.0.0/16", "patchmesh network list"]),
     ];
     for (arguments, words) in refusals {

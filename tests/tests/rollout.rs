@@ -71,7 +71,13 @@ async fn waves_open_geography_by_geography_and_a_halt_reaches_every_branch() -> 
     comes_to(&cluster, "lyon", "emea/fr/lyon", true, "open since").await?;
     comes_to(&cluster, "tokyo", "apac/jp/tokyo", false, "wave world of rollout spring is not open")
         .await?;
-    let explained = rollout(&cluster, &["explain", "spring"]).await?;
+    // Until the content is at all sites it says so as well.
+    let explained = until("the content to be everywhere", PATIENCE, async || {
+        let explained = rollout(&cluster, &["explain", "spring"]).await?;
+        let is_there = explained["waves"][1]["next"].as_array().is_some_and(|next| next.len() == 1);
+        Ok(is_there.then_some(explained))
+    })
+    .await?;
     let next = explained["waves"][0]["next"][0].as_str().unwrap_or_default();
     ensure!(next.contains("patchmesh rollout release spring europe"), "{explained}");
 

@@ -85,7 +85,7 @@ pub enum Refusal {
     UserKey(UserName),
     /// A machine that was shut out.
     #[error(
-        "machine {machine} was revoked at {at}: if it is to take part again, let it join with a token from `patchmesh machine token`"
+        "machine {machine} was revoked at {at:.0}: if it is to take part again, let it join with a token from `patchmesh machine token`"
     )]
     MachineRevoked {
         /// Which.
@@ -95,7 +95,7 @@ pub enum Refusal {
     },
     /// A machine's key from before it joined again.
     #[error(
-        "machine {machine} has another key since {since}: if this is the machine, let it join again with a token from `patchmesh machine token`"
+        "machine {machine} has another key since {since:.0}: if this is the machine, let it join again with a token from `patchmesh machine token`"
     )]
     MachineKey {
         /// Which.
