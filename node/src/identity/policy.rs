@@ -7,7 +7,6 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
-use patchmesh_topology::name::MachineName;
 use patchmesh_topology::node::Mesh;
 use tokio::sync::watch;
 
@@ -77,18 +76,17 @@ impl PeerPolicy {
         Ok(peer)
     }
 
-    /// Remembers the certificate of a machine that connects and is let in: no earlier one for
-    /// another key is from then on.
-    pub(crate) async fn see(&self, name: &MachineName, certificate: &Certificate) {
-        let Some(machines) = &self.machines else { return };
-        if self.admit(certificate, Timestamp::now()).is_err() {
-            return;
-        }
+    /// Whether somebody who connects is let in now. The certificate of a machine that is, is
+    /// remembered: no earlier one for another key is let in from then on.
+    pub(crate) async fn greet(&self, certificate: &Certificate) -> bool {
+        let Ok(peer) = self.admit(certificate, Timestamp::now()) else { return false };
+        let (Peer::Machine(name), Some(machines)) = (&peer, &self.machines) else { return true };
         let (key, issued_at) = (certificate.spki_sha256, issued_at(certificate));
         if let Err(error) = machines.see(name, key, issued_at).await {
             let error = &error as &dyn std::error::Error;
             tracing::warn!(error, machine = %name, "it is not kept which key a machine has");
         }
+        true
     }
 
     /// Returns when a guest with this certificate may have to be judged again for another

@@ -18,7 +18,7 @@ use axum::Router;
 use patchmesh_topology::name::{MachineName, NodeName};
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -29,7 +29,7 @@ use self::connection::{Connection, Guest, Protocol};
 use super::metered::{Meter, Metered};
 use crate::identity::certificate::{Certificate, Subject};
 use crate::identity::peer::Peer;
-use crate::identity::places::Places;
+use crate::identity::places::{Place, Places};
 use crate::identity::policy::PeerPolicy;
 
 mod connection;
@@ -351,6 +351,13 @@ struct Door {
     shutdown: CancellationToken,
 }
 
+/// The places of a connection: that of a guest, those of a stranger, that of a machine.
+type Held = (
+    Option<OwnedSemaphorePermit>,
+    Option<(OwnedSemaphorePermit, Place<IpAddr>)>,
+    Option<Place<MachineName>>,
+);
+
 impl Door {
     fn new(
         tls: Arc<ServerConfig>,
@@ -426,35 +433,21 @@ impl Door {
             Some(b"h2") => Protocol::Http2,
             _ => Protocol::Http1,
         };
-        let offered = session.peer_certificates().and_then(<[_]>::first).cloned();
-        let full = |_| io::Error::other("too many clients without a certificate, or machines");
-        let enter = |room: &Arc<Semaphore>| Arc::clone(room).try_acquire_owned().map_err(full);
-        let (mut _stranger, mut _of_network) = (None, None);
-        let (guest, _permit, _place) = match offered {
-            Some(der) => {
-                let certificate = Certificate::parse(&der).map_err(io::Error::other)?;
-                if let (Subject::Node(name), Some(meters)) = (&certificate.subject, &self.meters) {
-                    tls.get_mut().0.set_meter(meters(name));
-                }
-                let (mut permit, mut place) = (None, None);
-                if let Subject::Machine { name, .. } = &certificate.subject {
-                    permit = Some(enter(&self.guests)?);
-                    let entered = self.machines.enter(name, MAX_OF_A_MACHINE);
-                    let many = || io::Error::other("too many connections of one machine");
-                    place = Some(entered.ok_or_else(many)?);
-                    self.policy.see(name, &certificate).await;
-                }
-                let policy = Arc::clone(&self.policy);
-                (Guest::Certified { certificate: Arc::new(certificate), policy }, permit, place)
-            }
-            None => {
-                let most = part(self.options.max_strangers, PART_OF_A_NETWORK);
-                let entered = self.strangers_of.enter(&remote.network(), most);
-                let many = || io::Error::other("too many clients of a network");
-                _of_network = Some(entered.ok_or_else(many)?);
-                _stranger = Some(enter(&self.strangers)?);
-                (Guest::Known(Peer::Anonymous), Some(enter(&self.guests)?), None)
-            }
+        let offered = session.peer_certificates().and_then(<[_]>::first);
+        let certificate = offered.map(|der| Certificate::parse(der)).transpose();
+        let certificate = certificate.map_err(io::Error::other)?.map(Arc::new);
+        let subject = certificate.as_ref().map(|one| &one.subject);
+        if let (Some(Subject::Node(name)), Some(meters)) = (subject, &self.meters) {
+            tls.get_mut().0.set_meter(meters(name));
+        }
+        let known = match &certificate {
+            Some(one) if self.policy.greet(one).await => Some(&one.subject),
+            _ => None,
+        };
+        let _held = self.enter(known, remote)?;
+        let guest = match certificate {
+            Some(certificate) => Guest::Certified { certificate, policy: Arc::clone(&self.policy) },
+            None => Guest::Known(Peer::Anonymous),
         };
         let connection = Connection {
             app: self.app.clone(),
@@ -466,6 +459,29 @@ impl Door {
         };
         connection.serve(tls).await;
         Ok(())
+    }
+
+    /// What a connection holds for as long as it lasts. Whoever is not let in is a stranger,
+    /// also with a certificate that names a machine: so nobody holds the places of another.
+    fn enter(&self, known: Option<&Subject>, remote: Remote) -> io::Result<Held> {
+        let full = |_| io::Error::other("too many clients without a certificate, or machines");
+        let take = |room: &Arc<Semaphore>| Arc::clone(room).try_acquire_owned().map_err(full);
+        let many = |whose| io::Error::other(format!("too many connections of one {whose}"));
+        match known {
+            Some(Subject::Node(_) | Subject::User(_)) => Ok((None, None, None)),
+            Some(Subject::Machine { name, .. }) => {
+                let place = self.machines.enter(name, MAX_OF_A_MACHINE);
+                let place = place.ok_or_else(|| many("machine"))?;
+                Ok((Some(take(&self.guests)?), None, Some(place)))
+            }
+            None => {
+                let most = part(self.options.max_strangers, PART_OF_A_NETWORK);
+                let place = self.strangers_of.enter(&remote.network(), most);
+                let place = place.ok_or_else(|| many("network"))?;
+                let stranger = (take(&self.strangers)?, place);
+                Ok((Some(take(&self.guests)?), Some(stranger), None))
+            }
+        }
     }
 
     /// A client that goes away is nobody's concern; one that TLS refuses may

@@ -23,6 +23,7 @@ use super::address::NodeUrl;
 use super::channel;
 use super::server::{self, Options};
 use crate::identity::files::Identity;
+use crate::identity::key::Key;
 use crate::identity::testing::{Running, TestMesh};
 use crate::identity::tls::{self, Credentials, Expected};
 
@@ -356,6 +357,26 @@ async fn machines_leave_room_for_the_mesh_and_for_each_other() {
     check(channel.clone()).await.expect("a place for another machine");
     check(hq.channel(&test, credentials(&lyon), "hq")).await.expect("room for a node");
     check(open[0].clone()).await.expect("still served");
+    hq.stop().await;
+}
+
+#[tokio::test]
+async fn who_is_not_let_in_holds_no_places_of_who_is() {
+    let test = TestMesh::new();
+    let hq = hq(&test, &test.node("lyon")).await;
+    let day = SignedDuration::from_hours(24);
+    let machine = test.machine("pc", "lab");
+    let key = Key::generate().expect("a key");
+    let ended = test.machine_with(key, "pc", "lab", Timestamp::now() - day);
+    let mut open = Vec::new();
+    for _ in 0..4 {
+        let channel = hq.channel(&test, credentials(&ended), "hq");
+        let status = check(channel.clone()).await.expect_err("refused");
+        assert_eq!(status.code(), Code::PermissionDenied, "{status:?}");
+        open.push(channel);
+    }
+    check(hq.channel(&test, credentials(&machine), "hq")).await.expect("its places are free");
+    drop(open);
     hq.stop().await;
 }
 
