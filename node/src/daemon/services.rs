@@ -148,6 +148,8 @@ impl Parts {
         let (legacy, inventories) = (Legacy::open(&store)?, Inventories::new(&store));
         let reboots = Reboots::open(&store)?;
         let machines = Machines::open(&store, Timestamp::now())?;
+        // Before anybody is let in.
+        machines.shut_out_all(generation.revocations.clone());
         spawn_until(tasks, stop, machines.clone().follow(current.clone()));
         let own = OwnStatus::new(
             name.clone(),
