@@ -20,6 +20,7 @@ mod network;
 mod person;
 mod policy;
 mod report;
+mod revocation;
 mod rollout;
 mod subscription;
 mod view;

@@ -11,8 +11,22 @@ use patchmesh_topology::rollout::deadline::Weight;
 use patchmesh_topology::view::PoolFile;
 
 use super::Kind;
-use crate::convert::At;
 use crate::{convert, wire};
+
+/// The partition of a kind, a message that has nothing but `entries`.
+macro_rules! entries {
+    ($partition:ident) => {
+        type Partition = wire::$partition;
+
+        fn join(entries: Vec<Self::Entry>) -> wire::$partition {
+            wire::$partition { entries }
+        }
+
+        fn split(partition: wire::$partition) -> Vec<Self::Entry> {
+            partition.entries
+        }
+    };
+}
 
 /// Every revision, by its id.
 pub(super) enum Catalogue {}
@@ -20,7 +34,6 @@ pub(super) enum Catalogue {}
 impl Kind for Catalogue {
     type Key = RevisionId;
     type Value = CatalogueEntry;
-    type Partition = wire::CataloguePartition;
     type Entry = wire::CatalogueEntry;
 
     fn partition_key(key: &RevisionId) -> String {
@@ -37,13 +50,7 @@ impl Kind for Catalogue {
         entry.try_into()
     }
 
-    fn join(entries: Vec<wire::CatalogueEntry>) -> wire::CataloguePartition {
-        wire::CataloguePartition { entries }
-    }
-
-    fn split(partition: wire::CataloguePartition) -> Vec<wire::CatalogueEntry> {
-        partition.entries
-    }
+    entries!(CataloguePartition);
 }
 
 /// Every binding, by the vendor's hash.
@@ -52,7 +59,6 @@ pub(super) enum Bindings {}
 impl Kind for Bindings {
     type Key = Sha256;
     type Value = Binding;
-    type Partition = wire::BindingPartition;
     type Entry = wire::Binding;
 
     fn partition_key(key: &Sha256) -> String {
@@ -67,13 +73,7 @@ impl Kind for Bindings {
         Binding::try_from(entry).map(|binding| (binding.sha256, binding))
     }
 
-    fn join(entries: Vec<wire::Binding>) -> wire::BindingPartition {
-        wire::BindingPartition { entries }
-    }
-
-    fn split(partition: wire::BindingPartition) -> Vec<wire::Binding> {
-        partition.entries
-    }
+    entries!(BindingPartition);
 }
 
 /// The files of a view's pool, by their paths. Those of one folder share a
@@ -113,7 +113,6 @@ pub(super) enum Approvals {}
 impl Kind for Approvals {
     type Key = (RevisionId, GroupName);
     type Value = Approval;
-    type Partition = wire::ApprovalPartition;
     type Entry = wire::Approval;
 
     fn partition_key((revision, _): &(RevisionId, GroupName)) -> String {
@@ -130,13 +129,7 @@ impl Kind for Approvals {
         entry.try_into()
     }
 
-    fn join(entries: Vec<wire::Approval>) -> wire::ApprovalPartition {
-        wire::ApprovalPartition { entries }
-    }
-
-    fn split(partition: wire::ApprovalPartition) -> Vec<wire::Approval> {
-        partition.entries
-    }
+    entries!(ApprovalPartition);
 }
 
 /// What revisions mean, by their ids.
@@ -145,7 +138,6 @@ pub(super) enum Assessments {}
 impl Kind for Assessments {
     type Key = RevisionId;
     type Value = Assessment;
-    type Partition = wire::AssessmentPartition;
     type Entry = wire::Assessment;
 
     fn partition_key(key: &RevisionId) -> String {
@@ -160,13 +152,7 @@ impl Kind for Assessments {
         entry.try_into()
     }
 
-    fn join(entries: Vec<wire::Assessment>) -> wire::AssessmentPartition {
-        wire::AssessmentPartition { entries }
-    }
-
-    fn split(partition: wire::AssessmentPartition) -> Vec<wire::Assessment> {
-        partition.entries
-    }
+    entries!(AssessmentPartition);
 }
 
 /// What deadlines hang on, by revision.
@@ -175,7 +161,6 @@ pub(super) enum Weights {}
 impl Kind for Weights {
     type Key = RevisionId;
     type Value = Weight;
-    type Partition = wire::DeadlineWeightPartition;
     type Entry = wire::DeadlineWeight;
 
     fn partition_key(key: &RevisionId) -> String {
@@ -190,13 +175,7 @@ impl Kind for Weights {
         entry.try_into()
     }
 
-    fn join(entries: Vec<wire::DeadlineWeight>) -> wire::DeadlineWeightPartition {
-        wire::DeadlineWeightPartition { entries }
-    }
-
-    fn split(partition: wire::DeadlineWeightPartition) -> Vec<wire::DeadlineWeight> {
-        partition.entries
-    }
+    entries!(DeadlineWeightPartition);
 }
 
 /// Machines that were shut out, by their names.
@@ -205,7 +184,6 @@ pub(super) enum Revocations {}
 impl Kind for Revocations {
     type Key = MachineName;
     type Value = Timestamp;
-    type Partition = wire::RevocationPartition;
     type Entry = wire::Revocation;
 
     fn partition_key(key: &MachineName) -> String {
@@ -217,16 +195,10 @@ impl Kind for Revocations {
     }
 
     fn from_entry(entry: wire::Revocation) -> Result<(MachineName, Timestamp), convert::Error> {
-        Ok((entry.machine.parse().at("machine")?, convert::time(entry.at).at("at")?))
+        entry.try_into()
     }
 
-    fn join(entries: Vec<wire::Revocation>) -> wire::RevocationPartition {
-        wire::RevocationPartition { entries }
-    }
-
-    fn split(partition: wire::RevocationPartition) -> Vec<wire::Revocation> {
-        partition.entries
-    }
+    entries!(RevocationPartition);
 }
 
 /// The packages of a baseline. All versions of a name share a partition.
@@ -235,7 +207,6 @@ pub(super) enum Baseline {}
 impl Kind for Baseline {
     type Key = PackageId;
     type Value = Package;
-    type Partition = wire::BaselinePartition;
     type Entry = wire::BaselinePackage;
 
     fn partition_key(key: &PackageId) -> String {
@@ -250,11 +221,5 @@ impl Kind for Baseline {
         entry.try_into()
     }
 
-    fn join(entries: Vec<wire::BaselinePackage>) -> wire::BaselinePartition {
-        wire::BaselinePartition { entries }
-    }
-
-    fn split(partition: wire::BaselinePartition) -> Vec<wire::BaselinePackage> {
-        partition.entries
-    }
+    entries!(BaselinePartition);
 }
